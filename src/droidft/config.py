@@ -1,0 +1,366 @@
+"""`TrainingConfig`: every setting of a training run, with its limits and help text, once.
+
+The command line, YAML files, JSON, `docs/config.md` and the JSON schema are all made from this class; the
+docstring under a field is its help. Unknown names and values out of range are refused by name. Nothing is
+corrected silently: a legal setting that does nothing is reported by `TrainingConfig.warnings`.
+
+Standard library and pydantic only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from droidft.errors import ConfigError
+
+LARGE_RANK = 256
+
+
+class FineTuneType(StrEnum):
+    """What is trained."""
+
+    LORA = "lora"
+    DORA = "dora"
+    FULL = "full"
+
+
+class LoraTargets(StrEnum):
+    """Which projections get an adapter; resolved on the model's real module tree."""
+
+    FULL_LAYER = "full-layer"
+    ATTENTION_QV = "attention-qv"
+    ATTENTION = "attention"
+    MLP = "mlp"
+    ALL_LINEAR = "all-linear"
+    CUSTOM = "custom"
+
+
+class LoraScaling(StrEnum):
+    """How `lora_alpha` and `lora_rank` become the factor on B·A."""
+
+    STANDARD = "standard"
+    RSLORA = "rslora"
+    RAW = "raw"
+
+
+class LoraRouters(StrEnum):
+    """Whether mixture-of-experts routers are adapted too."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class Optimizer(StrEnum):
+    """The update rule."""
+
+    ADAMW = "adamw"
+    ADAM = "adam"
+    SGD = "sgd"
+    LION = "lion"
+
+
+class LrSchedule(StrEnum):
+    """The learning rate's course after warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class DataFormat(StrEnum):
+    """What a row of training data looks like."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    COMPLETION = "completion"
+    INSTRUCTION = "instruction"
+    CHAT = "chat"
+    SHAREGPT = "sharegpt"
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class TrainingConfig(BaseModel):
+    """Settings of one training run."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    # Model and data
+    model_path: Annotated[str, Field(min_length=1)]
+    """Base model: a folder, a name from `droidft models list`, or a hub id such as `org/name`."""
+    train_data_path: Annotated[str, Field(min_length=1)]
+    """Training data: a JSONL, JSON, CSV or Parquet file, or a hub data set id (`hub:org/name`)."""
+    val_data_path: str | None = None
+    """Validation data in the same forms. Without it, a seeded part of the training data is held out."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training rows held out when `val_data_path` is not given."""
+    data_format: DataFormat = DataFormat.AUTO
+    """Shape of a row; `auto` recognises it from the first row's fields and holds every row to it."""
+    text_column: str | None = None
+    """Column holding plain text, when it is not named `text`."""
+    prompt_column: str | None = None
+    """Column holding the prompt, when it is not named `prompt`, `instruction` or `question`."""
+    completion_column: str | None = None
+    """Column holding the answer, when it is not named `completion`, `answer`, `output` or `response`."""
+    messages_column: str | None = None
+    """Column holding the conversation, when it is not named `messages` or `conversations`."""
+    system_prompt: str | None = None
+    """A system message put before every conversation that has none of its own."""
+    mask_prompt: bool = False
+    """Train on the assistant's turns only (all of them); otherwise every token counts."""
+    max_seq_length: Annotated[int, Field(ge=8)] | None = None
+    """Rows longer than this many tokens are cut. Default: what the longest row needs, at most the model's limit."""
+
+    # Length of the run
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    """Number of optimizer steps. Default: as many as `epochs` take."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Passes over the training data, when `iterations` is not given. Default: 3."""
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    """Rows processed at once."""
+    grad_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    """Batches summed before one optimizer step; the effective batch is this times `batch_size`."""
+
+    # Optimizer
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    """Peak learning rate. LoRA wants about ten times what full fine-tuning does."""
+    optimizer: Optimizer = Optimizer.ADAMW
+    """Update rule. `adamw` decays weights apart from the gradient."""
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Decoupled weight decay of the trained weights (`adamw` and `lion`; `sgd` adds it to the gradient)."""
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the first moment (`adamw`, `adam`; `lion` and `sgd` use it as momentum)."""
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the second moment."""
+    adam_eps: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the root of the second moment."""
+    adam_bias_correction: bool = True
+    """Correct the moments' start at zero, as in the paper and in PyTorch; mlx-lm leaves it out."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients are scaled down to this global norm; 0 turns clipping off."""
+    lr_schedule: LrSchedule = LrSchedule.CONSTANT
+    """Course of the learning rate after warm-up, counted in optimizer steps."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Optimizer steps over which the learning rate rises from zero to `learning_rate`."""
+    lr_end_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Where `linear` and `cosine` end, as a share of `learning_rate`."""
+
+    # LoRA
+    fine_tune_type: FineTuneType = FineTuneType.LORA
+    """`lora`, `dora` (LoRA with a trained magnitude), or `full` (every weight of the chosen layers)."""
+    lora_rank: Annotated[int, Field(ge=1)] = 32
+    """Rank of the update: more is more capacity, memory and time."""
+    lora_alpha: Annotated[float, Field(gt=0)] = 32.0
+    """Strength of the update; with `standard` scaling the factor is alpha / rank."""
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the adapter's inputs dropped while training."""
+    lora_num_layers: int = -1
+    """How many blocks are adapted, counted from the last; -1 is all."""
+    lora_targets: LoraTargets = LoraTargets.FULL_LAYER
+    """Which projections are adapted; `full-layer` is attention and MLP, experts included."""
+    lora_keys: list[str] | None = None
+    """Module names inside a block, such as `self_attn.q_proj`; used with `lora_targets: custom`."""
+    lora_routers: LoraRouters = LoraRouters.AUTO
+    """Adapt expert routers: `auto` does so for mixtral, phimoe, qwen2_moe and qwen3_next."""
+    lora_scaling: LoraScaling = LoraScaling.STANDARD
+    """Factor on the update: `standard` alpha/rank, `rslora` alpha/sqrt(rank), `raw` alpha itself."""
+
+    # Reports, evaluation, checkpoints
+    steps_per_report: Annotated[int, Field(ge=1)] = 25
+    """Optimizer steps between training reports."""
+    steps_per_eval: Annotated[int, Field(ge=1)] = 200
+    """Optimizer steps between evaluations on the whole validation set (also at step 0 and at the end)."""
+    save_every: Annotated[int, Field(ge=1)] = 25
+    """Optimizer steps between checkpoints."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """How many resumable checkpoints are kept; the best adapter is always kept."""
+    early_stop: bool = True
+    """Stop when the validation loss has not improved for `patience` evaluations."""
+    patience: Annotated[int, Field(ge=1)] = 3
+    """Evaluations without improvement before an early stop."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest fall of the validation loss that counts as an improvement, in nats per token."""
+
+    # The rest
+    grad_checkpoint: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Decides adapter initialisation, data order, the held-out split and dropout."""
+    adapter_name: Name | None = None
+    """Name of the adapter folder. Default: the run's id."""
+    init_adapter: str | None = None
+    """Adapter whose weights this run starts from (a new run; see `resume` to continue an old one)."""
+    resume: Name | None = None
+    """Id of a run to continue, bit for bit, from its last checkpoint."""
+    offline: bool = False
+    """Never reach for the network: models and data must be here already."""
+
+    @field_validator("lora_num_layers")
+    @classmethod
+    def _layers(cls, value: int) -> int:
+        if value == 0 or value < -1:
+            raise ValueError("must be -1 (all layers) or 1 and more")
+        return value
+
+    @field_validator("lora_keys")
+    @classmethod
+    def _keys(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and not value:
+            raise ValueError("must name at least one module")
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("names a module twice")
+        return value
+
+    @field_validator("learning_rate", "lora_alpha", "weight_decay", mode="before")
+    @classmethod
+    def _no_booleans(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must be a number, not true or false")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.iterations is not None and self.epochs is not None:
+            raise ValueError("give iterations or epochs, not both")
+        if self.lora_targets is LoraTargets.CUSTOM and self.lora_keys is None:
+            raise ValueError("lora_targets 'custom' needs lora_keys")
+        if self.lora_keys is not None and self.lora_targets is not LoraTargets.CUSTOM:
+            raise ValueError("lora_keys needs lora_targets 'custom'")
+        if self.iterations is not None and self.warmup_steps >= self.iterations:
+            raise ValueError(f"warmup_steps {self.warmup_steps} leaves nothing of {self.iterations} iterations")
+        return self
+
+    @property
+    def lora_scale(self) -> float:
+        """The factor on the update B·A (errata E1): 1.0 at rank 32, alpha 32 and `standard` scaling."""
+        match self.lora_scaling:
+            case LoraScaling.STANDARD:
+                return self.lora_alpha / self.lora_rank
+            case LoraScaling.RSLORA:
+                return self.lora_alpha / math.sqrt(self.lora_rank)
+            case LoraScaling.RAW:
+                return self.lora_alpha
+
+    def warnings(self) -> list[str]:
+        """Settings that are legal but doubtful or without effect, each as a sentence."""
+        return [*self._doubtful(), *self._without_effect()]
+
+    def _doubtful(self) -> list[str]:
+        found = []
+        if self.fine_tune_type is not FineTuneType.FULL:
+            if self.lora_rank > LARGE_RANK:
+                found.append(f"lora_rank {self.lora_rank} is above {LARGE_RANK}: memory and time grow with it")
+            if self.lora_alpha < self.lora_rank and self.lora_scaling is LoraScaling.STANDARD:
+                found.append(
+                    f"lora_alpha {self.lora_alpha:g} is below lora_rank {self.lora_rank}: "
+                    f"the update is scaled by {self.lora_scale:g}; alpha equal to the rank gives 1.0"
+                )
+            if self.lora_scaling is LoraScaling.RAW and self.lora_alpha > 4:
+                found.append(
+                    f"lora_scaling 'raw' multiplies the update by {self.lora_alpha:g}: "
+                    f"the same as alpha {self.lora_alpha * self.lora_rank:g} elsewhere"
+                )
+        elif self.learning_rate > 5e-5:
+            found.append(f"learning_rate {self.learning_rate:g} is high for full fine-tuning; 1e-5 is usual")
+        return found
+
+    def _without_effect(self) -> list[str]:
+        given = self.model_fields_set
+        rules: list[tuple[set[str], bool, str]] = [
+            (
+                {name for name in type(self).model_fields if name.startswith("lora_")},
+                self.fine_tune_type is FineTuneType.FULL,
+                "with fine_tune_type 'full', which trains the weights themselves",
+            ),
+            ({"patience", "min_delta"}, not self.early_stop, "with early_stop off"),
+            (
+                {"adam_beta2", "adam_eps", "adam_bias_correction"},
+                self.optimizer is Optimizer.SGD,
+                "with optimizer 'sgd'",
+            ),
+            (
+                {"adam_eps", "adam_bias_correction"},
+                self.optimizer is Optimizer.LION,
+                "with optimizer 'lion'",
+            ),
+            ({"weight_decay"}, self.optimizer is Optimizer.ADAM, "with optimizer 'adam'; use 'adamw'"),
+            ({"lr_end_fraction"}, self.lr_schedule is LrSchedule.CONSTANT, "with a constant lr_schedule"),
+            ({"validation_fraction"}, self.val_data_path is not None, "when val_data_path is given"),
+        ]
+        # Full fine-tuning still counts its layers, so `lora_num_layers` keeps its meaning there.
+        return [
+            f"{name} has no effect {why}"
+            for names, applies, why in rules
+            if applies
+            for name in sorted((names & given) - {"lora_num_layers"})
+        ]
+
+
+def parse_config(values: dict[str, Any], *, source: str = "configuration") -> TrainingConfig:
+    """Build a `TrainingConfig`, turning every fault into one `ConfigError` that names each field.
+
+    `source` says where the values came from (a file name, "command line") and leads the message.
+    """
+    try:
+        return TrainingConfig.model_validate(values)
+    except ValidationError as error:
+        faults = [_sentence(detail) for detail in error.errors(include_url=False)]
+        fields = [str(detail["loc"][0]) for detail in error.errors() if detail["loc"]]
+        raise ConfigError(
+            f"{source}: " + "; ".join(faults),
+            hint="`droidft config` lists every setting with its limits",
+            field=fields[0] if fields else None,
+        ) from None
+
+
+def load_config_file(path: Path) -> dict[str, Any]:
+    """Read the settings of a YAML or JSON file, unvalidated, so that flags can be laid over them."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", hint="check the path") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML: {error}", hint="check indentation and colons") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds {type(values).__name__}, not settings", hint="write `name: value` lines")
+    return {str(name): value for name, value in values.items()}
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`; did you mean 'x'?` for the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{where} is not a setting{nearest(where, list(TrainingConfig.model_fields))}"
+    if detail["type"] == "missing":
+        return f"{where} is required"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if not where:
+        return message
+    return f"{where}: {message}, got {detail['input']!r}"

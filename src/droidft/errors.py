@@ -1,0 +1,100 @@
+"""Every error a user can meet, in one tree.
+
+A `DroidError` is safe to show: `message` names the value and the limit, `hint` the fix. Anything else that
+escapes is our own mistake and keeps its traceback.
+
+To add one: subclass `DroidError`, give it a `code`, raise it where the value is known, and never catch it to
+raise something vaguer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class DroidError(Exception):
+    """An error whose cause lies outside the program, worded for the person who can mend it."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str = "", field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.field = field
+
+    def as_dict(self) -> dict[str, Any]:
+        """The one shape in which errors travel: events, HTTP answers, `--json`."""
+        return {"code": self.code, "message": self.message, "hint": self.hint, "field": self.field}
+
+
+class ConfigError(DroidError):
+    """A setting that is unknown, of the wrong type, out of range, or at odds with another one."""
+
+    code = "config"
+
+
+class DataError(DroidError):
+    """Training data that cannot be used; the message names file, line and reason."""
+
+    code = "data"
+
+
+class ModelError(DroidError):
+    """A model that is missing, damaged, unsupported, or asks for code to be run."""
+
+    code = "model"
+
+
+class TargetError(ModelError):
+    """A LoRA target that matches nothing that can be adapted."""
+
+    code = "target"
+
+
+class AdapterError(DroidError):
+    """An adapter that is missing, damaged, or made for another model."""
+
+    code = "adapter"
+
+
+class NotFound(DroidError):
+    """A run, model or adapter of that name does not exist here."""
+
+    code = "not_found"
+
+
+class RunError(DroidError):
+    """A run that cannot do what was asked in its present state."""
+
+    code = "run"
+
+
+class CheckpointError(DroidError):
+    """A checkpoint that is missing a file, fails its hash, or does not fit the run."""
+
+    code = "checkpoint"
+
+
+class NonFiniteError(DroidError):
+    """A loss, gradient or weight became NaN or infinite; raised before the update is applied."""
+
+    code = "non_finite"
+
+
+class StorageError(DroidError):
+    """The disk is full, read-only or failing."""
+
+    code = "storage"
+
+
+class DownloadError(DroidError):
+    """A download from a model hub failed or was not allowed."""
+
+    code = "download"
+
+
+class InternalError(DroidError):
+    """A defect of ours, recorded so that the run's log still ends with a reason."""
+
+    code = "internal"

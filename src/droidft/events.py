@@ -1,0 +1,228 @@
+"""Everything a run can say, as one tagged union.
+
+`train()` yields these objects; the worker writes each as one JSON line of `events.jsonl` with a sequence
+number and a time (`Record`). A reader that meets an unknown `type` came with an older program.
+
+Standard library and pydantic only.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class PhaseName(StrEnum):
+    """What the worker is busy with."""
+
+    PREPARING_DATA = "preparing data"
+    DOWNLOADING = "downloading"
+    LOADING = "loading model"
+    EVALUATING = "evaluating"
+    TRAINING = "training"
+    SAVING = "saving"
+
+
+class RunStarted(_Event):
+    """The first event: what is run, on what."""
+
+    type: Literal["run_started"] = "run_started"
+    config: dict[str, Any]
+    """The `TrainingConfig` as JSON."""
+    versions: dict[str, str]
+    """Versions of droidft, mlx, mlx-lm, python."""
+    device: dict[str, Any]
+    """Device, BLAS and memory as `droidft doctor` shows them."""
+    resumed_from_step: int | None = None
+    """Step of the checkpoint this run continues from."""
+
+
+class Phase(_Event):
+    """A stretch of work began."""
+
+    type: Literal["phase"] = "phase"
+    name: PhaseName
+    detail: str = ""
+
+
+class DataPrepared(_Event):
+    """Data was read, checked, tokenized and masked."""
+
+    type: Literal["data_prepared"] = "data_prepared"
+    train_rows: int
+    val_rows: int
+    train_tokens: int
+    val_tokens: int
+    train_supervised_tokens: int
+    val_supervised_tokens: int
+    truncated_rows: int
+    dropped_rows: int
+    max_seq_length: int
+    format: str
+    split: str
+    """How validation rows were obtained, as a sentence."""
+    data_hash: str
+    """SHA-256 over the tokens and masks of both sets."""
+
+
+class TargetCount(BaseModel):
+    """One adapted key and what it costs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    modules: int
+    trainable: int
+
+
+class LoraAttached(_Event):
+    """Adapters are in place; counts are exact."""
+
+    type: Literal["lora_attached"] = "lora_attached"
+    targets: list[TargetCount]
+    trainable: int
+    total: int
+    rank: int
+    alpha: float
+    scale: float
+    dropout: float
+    num_layers: int
+    log_line: str
+    """`LoRA Configuration: rank=32, alpha=32.0, scale=1.0, dropout=0.0, layers=-1, keys=7`"""
+
+
+class TrainingPlan(_Event):
+    """How long the run is, before its first step."""
+
+    type: Literal["plan"] = "plan"
+    steps: int
+    steps_per_epoch: int
+    epochs: float
+    effective_batch: int
+
+
+class TrainReport(_Event):
+    """Means over the steps since the last report."""
+
+    type: Literal["train_report"] = "train_report"
+    step: int
+    epoch: float
+    loss: float
+    """Nats per supervised token."""
+    learning_rate: float
+    grad_norm: float
+    """Largest global norm in the window, before clipping."""
+    tokens_per_second: float
+    supervised_tokens_per_second: float
+    tokens: int
+    """Tokens seen since step 0, padding not counted."""
+    supervised_tokens: int
+    peak_memory_bytes: int
+    rss_bytes: int
+    seconds_left: float | None
+    """None until the first step has been timed."""
+
+
+class EvalReport(_Event):
+    """Loss on the whole validation set."""
+
+    type: Literal["eval_report"] = "eval_report"
+    step: int
+    loss: float
+    tokens: int
+    best: bool
+    best_loss: float
+    best_step: int
+    seconds: float
+
+
+class CheckpointSaved(_Event):
+    """A checkpoint is complete on disk."""
+
+    type: Literal["checkpoint_saved"] = "checkpoint_saved"
+    step: int
+    best: bool
+    bytes: int
+
+
+class Warned(_Event):
+    """Something the user should know; the run goes on."""
+
+    type: Literal["warning"] = "warning"
+    code: str
+    message: str
+
+
+class EarlyStopped(_Event):
+    """The validation loss stopped improving."""
+
+    type: Literal["early_stopped"] = "early_stopped"
+    step: int
+    best_step: int
+    best_loss: float
+    evaluations_without_improvement: int
+
+
+class Stopped(_Event):
+    """The user stopped the run; a checkpoint was saved."""
+
+    type: Literal["stopped"] = "stopped"
+    step: int
+
+
+class Failed(_Event):
+    """The run ended with an error."""
+
+    type: Literal["failed"] = "failed"
+    code: str
+    message: str
+    hint: str = ""
+    step: int | None = None
+
+
+class Finished(_Event):
+    """The run did all it was asked to."""
+
+    type: Literal["finished"] = "finished"
+    step: int
+    best_step: int | None
+    best_loss: float | None
+    final_loss: float | None
+    seconds: float
+
+
+Event = Annotated[
+    RunStarted
+    | Phase
+    | DataPrepared
+    | LoraAttached
+    | TrainingPlan
+    | TrainReport
+    | EvalReport
+    | CheckpointSaved
+    | Warned
+    | EarlyStopped
+    | Stopped
+    | Failed
+    | Finished,
+    Field(discriminator="type"),
+]
+
+TERMINAL_EVENTS = (Stopped, Failed, Finished)
+
+
+class Record(BaseModel):
+    """One line of `events.jsonl`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seq: int
+    time: float
+    """Seconds since the epoch."""
+    event: Event

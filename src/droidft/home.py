@@ -1,0 +1,83 @@
+"""The home folder: the only module that knows where things lie and which names are allowed.
+
+`DROIDFT_HOME` (default `~/.droidft`) holds `models/`, `adapters/<name>/`, `runs/<id>/`, `data/` and `cache/`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from droidft.errors import ConfigError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below one home folder. Folders are made, private to the user, when first asked for."""
+
+    root: Path
+
+    @classmethod
+    def find(cls) -> Home:
+        """The home folder of this user: `DROIDFT_HOME`, or `~/.droidft`."""
+        return cls(Path(os.environ.get("DROIDFT_HOME") or "~/.droidft").expanduser().absolute())
+
+    @property
+    def models(self) -> Path:
+        """Imported and pulled base models."""
+        return self._folder("models")
+
+    @property
+    def adapters(self) -> Path:
+        """Trained adapters, a folder each, in mlx-lm's format."""
+        return self._folder("adapters")
+
+    @property
+    def runs(self) -> Path:
+        """Run folders."""
+        return self._folder("runs")
+
+    @property
+    def data(self) -> Path:
+        """Downloaded data sets."""
+        return self._folder("data")
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again: compiled kernels, the BLAS shim."""
+        return self._folder("cache")
+
+    def model(self, name: str) -> Path:
+        """Folder of the model `name`, whether or not it exists."""
+        return self.models / valid_name(name, what="model")
+
+    def adapter(self, name: str) -> Path:
+        """Folder of the adapter `name`, whether or not it exists."""
+        return self.adapters / valid_name(name, what="adapter")
+
+    def run(self, run_id: str) -> Path:
+        """Folder of the run `run_id`, whether or not it exists."""
+        return self.runs / valid_name(run_id, what="run")
+
+    def _folder(self, name: str) -> Path:
+        folder = self.root / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+
+def valid_name(name: str, *, what: str) -> str:
+    """`name`, if it is safe as a folder's name.
+
+    Raises:
+        ConfigError: it is empty, too long, or holds anything but letters, digits, dot, dash and underscore.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot be the name of a {what}",
+            hint="use 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit",
+        )
+    return name
