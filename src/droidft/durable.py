@@ -1,0 +1,101 @@
+"""Files that survive a crash: written under another name, synced, renamed, the folder synced.
+
+Knows nothing of what it writes. On macOS `fsync` leaves data in the drive's cache, so `F_FULLFSYNC` is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from droidft.errors import StorageError
+
+
+def sync_file(path: Path) -> None:
+    """Force the contents of a file to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Force a folder's entries (creations, renames) to the disk."""
+    sync_file(path)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`: afterwards either the old or the new bytes are there, never a mixture."""
+    with storage_errors(path):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+
+
+def point(link: Path, target: str) -> None:
+    """Make the symbolic link `link` point at `target` (relative), atomically."""
+    with storage_errors(link):
+        temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+        temporary.unlink(missing_ok=True)
+        os.symlink(target, temporary)
+        os.replace(temporary, link)
+        sync_folder(link.parent)
+
+
+def commit_folder(temporary: Path, final: Path) -> None:
+    """Make a finished folder appear under its name, all of it or nothing."""
+    with storage_errors(final):
+        for path in sorted(temporary.iterdir()):
+            sync_file(path)
+        sync_folder(temporary)
+        aside = final.with_name(f".{final.name}.old.tmp")
+        if final.exists():
+            os.rename(final, aside)
+        os.rename(temporary, final)
+        sync_folder(final.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into a `StorageError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "free some space, then `droidft resume` the run"
+        elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            hint = "make the folder writable"
+        else:
+            hint = "check the disk"
+        raise StorageError(f"cannot write {path}: {os.strerror(error.errno or 0)}", hint=hint) from error
+
+
+def _sync(descriptor: int) -> None:
+    if sys.platform == "darwin":
+        import fcntl
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)

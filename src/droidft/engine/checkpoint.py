@@ -1,0 +1,199 @@
+"""Checkpoints: folders that are complete or absent, and say so by their hashes.
+
+    checkpoints/0000200/
+      adapter.safetensors     the trained weights
+      optimizer.safetensors   the optimizer's whole state
+      state.json              step, data position, best so far, counters, hashes of configuration and data
+      manifest.json           size and SHA-256 of each of the above
+
+A checkpoint is written as `.0000200.tmp`, synced and renamed. Nothing random needs saving: data order, dropout
+and initialisation are functions of (seed, epoch), (seed, step) and (seed, module name).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from droidft.durable import commit_folder, sha256, storage_errors
+from droidft.errors import CheckpointError, NonFiniteError, StorageError
+
+FORMAT = 1
+ADAPTER, OPTIMIZER, STATE, MANIFEST = "adapter.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+
+
+class WindowState(BaseModel):
+    """Sums since the last training report."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loss: float = 0.0
+    """Summed over supervised tokens, in nats."""
+    supervised_tokens: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    grad_norm: float = 0.0
+    """Largest so far."""
+
+
+class RunState(BaseModel):
+    """All that a run knows besides its weights and its optimizer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    """Optimizer steps done; with the configuration it fixes epoch, data position, rate and dropout."""
+    tokens: int = 0
+    supervised_tokens: int = 0
+    best_step: int | None = None
+    best_loss: float | None = None
+    evaluations_without_improvement: int = 0
+    last_evaluated: int = -1
+    """Step of the last finished evaluation, -1 before the first."""
+    window: WindowState = WindowState()
+    """The report in the making, so that a resumed run reports the same means."""
+    train_seconds: float = 0.0
+    config_hash: str
+    data_hash: str
+    versions: dict[str, str]
+
+
+def folder_name(step: int) -> str:
+    """Name of the checkpoint of `step`: `0000200`."""
+    return f"{step:07d}"
+
+
+def save(root: Path, state: RunState, adapter: dict[str, mx.array], optimizer: dict[str, mx.array]) -> Path:
+    """Write the checkpoint of `state.step` below `root` and return its folder.
+
+    Raises:
+        NonFiniteError: a weight is NaN or infinite; nothing is written.
+        StorageError: the disk is full or failing; what was there before is untouched.
+    """
+    _refuse_non_finite(adapter, state.step)
+    final = root / folder_name(state.step)
+    temporary = root / f".{final.name}.tmp"
+    with storage_errors(final):
+        root.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        _write_arrays(temporary / ADAPTER, adapter)
+        _write_arrays(temporary / OPTIMIZER, optimizer)
+        (temporary / STATE).write_text(state.model_dump_json(indent=1))
+        files = {
+            name: {"bytes": (temporary / name).stat().st_size, "sha256": sha256(temporary / name)}
+            for name in (ADAPTER, OPTIMIZER, STATE)
+        }
+        manifest = {"format": FORMAT, "step": state.step, "files": files}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    commit_folder(temporary, final)
+    return final
+
+
+def verify(folder: Path) -> RunState:
+    """The state of a checkpoint whose every byte is as it was written.
+
+    Raises:
+        CheckpointError: a file is missing or differs from its hash; the message names it.
+    """
+    manifest = _read_json(folder / MANIFEST)
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder / MANIFEST} has format {manifest.get('format')!r}; this version reads {FORMAT}",
+            hint="resume with the version that wrote it",
+        )
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing", hint="resume from another checkpoint")
+        if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
+            raise CheckpointError(f"{path} is damaged: its SHA-256 differs", hint="resume from another checkpoint")
+    try:
+        return RunState.model_validate_json((folder / STATE).read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(f"{folder / STATE} cannot be read: {error}") from error
+
+
+def load_arrays(folder: Path) -> tuple[dict[str, mx.array], dict[str, mx.array]]:
+    """Adapter and optimizer arrays of a verified checkpoint."""
+    return _load(folder / ADAPTER), _load(folder / OPTIMIZER)
+
+
+def steps(root: Path) -> list[int]:
+    """Steps of which a checkpoint folder exists, rising; half-written and quarantined ones left out."""
+    if not root.is_dir():
+        return []
+    return sorted(int(path.name) for path in root.iterdir() if path.name.isdigit() and path.is_dir())
+
+
+def newest_good(root: Path) -> tuple[Path, RunState, list[str]]:
+    """The newest checkpoint that verifies, its state, and a sentence for each damaged one put aside.
+
+    A damaged checkpoint is renamed to `damaged-0000200`, never deleted.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or none that verifies.
+    """
+    complaints: list[str] = []
+    for step in reversed(steps(root)):
+        folder = root / folder_name(step)
+        try:
+            return folder, verify(folder), complaints
+        except CheckpointError as error:
+            aside = root / f"damaged-{folder.name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(folder, aside)
+            complaints.append(f"{error.message}; kept as {aside.name}")
+    if complaints:
+        raise CheckpointError("no undamaged checkpoint is left: " + "; ".join(complaints), hint="start a new run")
+    raise CheckpointError(f"there is no checkpoint in {root}", hint="the run ended before its first save; start anew")
+
+
+def prune(root: Path, *, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints, and what crashes left behind."""
+    for step in steps(root)[:-keep]:
+        shutil.rmtree(root / folder_name(step))
+    for leftover in root.glob(".*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _write_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
+    try:
+        mx.save_safetensors(str(path), arrays, metadata={"format": "mlx"})
+    except RuntimeError as error:
+        raise StorageError(f"cannot write {path}: {error}", hint="check free space and permissions") from error
+
+
+def _load(path: Path) -> dict[str, mx.array]:
+    arrays = mx.load(str(path))
+    assert isinstance(arrays, dict)
+    return arrays
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing", hint="resume from another checkpoint") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}", hint="resume from another checkpoint") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} is damaged: not an object", hint="resume from another checkpoint")
+    return values
+
+
+def _refuse_non_finite(adapter: dict[str, mx.array], step: int) -> None:
+    finite = mx.stack([mx.isfinite(array).all() for array in adapter.values()])
+    if finite.all().item():
+        return
+    name = next(name for name, array in adapter.items() if not mx.isfinite(array).all().item())
+    raise NonFiniteError(
+        f"step {step}: {name} holds NaN or infinity; the checkpoint was not written",
+        hint="lower learning_rate, then `droidft resume` continues from the last good checkpoint",
+    )

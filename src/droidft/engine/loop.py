@@ -1,0 +1,333 @@
+"""The training loop: a generator of events.
+
+    for event in train(job, should_stop=lambda: False): ...
+
+One optimizer step is: gradients of the summed loss over all its batches, divided by their supervised tokens;
+a check that everything is finite; clipping; the update. A step either happens whole or not at all, so a
+checkpoint between two steps is all that resuming needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_map
+
+from droidft.config import TrainingConfig
+from droidft.engine import checkpoint, optimizer
+from droidft.engine.batches import Batch
+from droidft.engine.checkpoint import RunState
+from droidft.engine.lora import trainable
+from droidft.engine.loss import SplitModel
+from droidft.engine.meter import Meter
+from droidft.errors import CheckpointError, NonFiniteError
+from droidft.events import (
+    CheckpointSaved,
+    EarlyStopped,
+    EvalReport,
+    Event,
+    Finished,
+    Phase,
+    PhaseName,
+    Stopped,
+    TrainingPlan,
+)
+
+
+class Method(Protocol):
+    """What differs between supervised training and the reinforcement methods."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass over the data."""
+        ...
+
+    def batches(self, step: int) -> list[Batch]:
+        """What optimizer step `step` (1-based) accumulates."""
+        ...
+
+    def loss(self, model: SplitModel, batch: Batch) -> mx.array:
+        """Loss summed over the batch's supervised tokens; a scalar."""
+        ...
+
+    def evaluate(self, model: SplitModel, *, should_stop: Callable[[], bool]) -> tuple[float, int] | None:
+        """Mean validation loss and tokens; None if stopped on the way."""
+        ...
+
+    def locate(self, batch: Batch) -> list[tuple[Batch, str]]:
+        """Each row of a batch by itself, with a name for it."""
+        ...
+
+
+@dataclass
+class Job:
+    """A prepared training: model with adapters attached, method with its data, and where checkpoints go."""
+
+    config: TrainingConfig
+    model: nn.Module
+    method: Method
+    checkpoints: Path
+    data_hash: str
+    versions: dict[str, str] = field(default_factory=dict)
+    resume_from: tuple[Path, RunState] | None = None
+
+
+def train(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """Run `job` to its end, yielding all that happens.
+
+    `should_stop` is asked after every batch; when it says True a checkpoint is saved and `Stopped` ends the
+    stream.
+
+    Raises:
+        NonFiniteError: a loss or gradient is NaN or infinite; the step was not applied.
+        StorageError: a checkpoint could not be written.
+    """
+    yield from _Run(job, should_stop).events()
+
+
+def total_steps(config: TrainingConfig, steps_per_epoch: int) -> int:
+    """Optimizer steps that `iterations` or `epochs` (3 if neither is given) ask for."""
+    if config.iterations is not None:
+        return config.iterations
+    epochs = 3.0 if config.epochs is None else config.epochs
+    return max(1, math.ceil(epochs * steps_per_epoch))
+
+
+def config_hash(config: TrainingConfig) -> str:
+    """SHA-256 over every setting that can change a trained bit."""
+    values = config.model_dump(mode="json", exclude={"adapter_name", "resume", "offline", "keep_checkpoints"})
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+class _Interrupted(Exception):
+    """The user asked to stop; the step in progress was not applied."""
+
+
+class _Run:
+    def __init__(self, job: Job, should_stop: Callable[[], bool]) -> None:
+        config = job.config
+        self.job, self.config, self.method = job, config, job.method
+        self.should_stop = should_stop
+        self.model = SplitModel(job.model)
+        self.optimizer = optimizer.build(config)
+        self.optimizer.init(job.model.trainable_parameters())
+        self.total = total_steps(config, job.method.steps_per_epoch)
+        self.value_and_gradients = nn.value_and_grad(job.model, self._share_of_loss)
+        self.meter = Meter(self.total, job.method.steps_per_epoch, config.steps_per_eval)
+        self.state = RunState(
+            step=0, config_hash=config_hash(config), data_hash=job.data_hash, versions=job.versions
+        )
+        self.last_loss: float | None = None
+        if job.resume_from is not None:
+            self._restore(*job.resume_from)
+
+    def events(self) -> Iterator[Event]:
+        began = time.perf_counter()
+        yield TrainingPlan(
+            steps=self.total,
+            steps_per_epoch=self.method.steps_per_epoch,
+            epochs=self.total / self.method.steps_per_epoch,
+            effective_batch=self.config.batch_size * self.config.grad_accumulation_steps,
+        )
+        try:
+            yield from self._train()
+        except _Interrupted:
+            yield from self._save(best=False)
+            yield Stopped(step=self.state.step)
+            return
+        yield Finished(
+            step=self.state.step,
+            best_step=self.state.best_step,
+            best_loss=self.state.best_loss,
+            final_loss=self.last_loss,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _train(self) -> Iterator[Event]:
+        yield from self._settle()
+        yield Phase(name=PhaseName.TRAINING)
+        while self.state.step < self.total and not self._patience_is_over():
+            self._step()
+            if self.state.step % self.config.steps_per_report == 0 or self.state.step == self.total:
+                yield self._report()
+            yield from self._settle()
+        if self._patience_is_over():
+            yield EarlyStopped(
+                step=self.state.step,
+                best_step=self.state.best_step or 0,
+                best_loss=self.state.best_loss or math.nan,
+                evaluations_without_improvement=self.state.evaluations_without_improvement,
+            )
+
+    def _settle(self) -> Iterator[Event]:
+        """Evaluate and save, where the present step asks for it."""
+        step, best = self.state.step, False
+        if self._evaluation_is_due():
+            yield Phase(name=PhaseName.EVALUATING, detail=f"step {step}")
+            report = self._evaluate()
+            best = report.best
+            yield report
+            if 0 < step < self.total:
+                yield Phase(name=PhaseName.TRAINING)
+        last = step == self.total or self._patience_is_over()
+        if best or last or (step > 0 and step % self.config.save_every == 0):
+            yield from self._save(best=best)
+
+    def _step(self) -> None:
+        """One optimizer step, all of it or, if interrupted or not finite, nothing of it."""
+        step = self.state.step + 1
+        began = time.perf_counter()
+        batches = self.method.batches(step)
+        supervised = sum(batch.supervised for batch in batches)
+        loss_sum, gradients = 0.0, None
+        for number, batch in enumerate(batches):
+            if self.should_stop():
+                raise _Interrupted
+            # Dropout is a function of (seed, step, batch): a resumed run needs no generator's state.
+            mx.random.seed(_step_seed(self.config.seed, step, number))
+            value, gradient = self.value_and_gradients(batch, supervised)
+            if gradients is not None:
+                gradient = tree_map(lambda a, b: a + b, gradients, gradient)
+            mx.eval(value, gradient)
+            gradients = gradient
+            loss_sum += value.item() * supervised
+        norm = float(optimizer.global_norm(gradients).item())
+        if not (math.isfinite(loss_sum) and math.isfinite(norm)):
+            raise self._non_finite(step, batches, loss_sum)
+        self._apply(gradients, norm, step)
+        self.meter.add(batches, loss_sum=loss_sum, grad_norm=norm, seconds=time.perf_counter() - began)
+        self._remember(step=step)
+
+    def _share_of_loss(self, batch: Batch, supervised: int) -> mx.array:
+        """This batch's part of the step's mean loss, so that parts add up to the mean over all its tokens."""
+        return self.method.loss(self.model, batch) / supervised
+
+    def _apply(self, gradients: Any, norm: float, step: int) -> None:
+        self.optimizer.learning_rate = self._rate(step)
+        clipped = optimizer.clip(gradients, norm=norm, limit=self.config.max_grad_norm)
+        self.optimizer.update(self.job.model, clipped)
+        mx.eval(self.job.model.trainable_parameters(), self.optimizer.state)
+
+    def _rate(self, step: int) -> float:
+        return optimizer.learning_rate(self.config, step=step, total=self.total)
+
+    def _report(self) -> Event:
+        return self.meter.report(step=self.state.step, learning_rate=self._rate(self.state.step))
+
+    def _evaluation_is_due(self) -> bool:
+        step = self.state.step
+        return self.state.last_evaluated != step and (step % self.config.steps_per_eval == 0 or step == self.total)
+
+    def _evaluate(self) -> EvalReport:
+        began = time.perf_counter()
+        self.job.model.eval()
+        answer = self.method.evaluate(self.model, should_stop=self.should_stop)
+        self.job.model.train()
+        if answer is None:
+            raise _Interrupted
+        loss, tokens = answer
+        step, state = self.state.step, self.state
+        if not math.isfinite(loss):
+            raise NonFiniteError(
+                f"step {step}: the validation loss is {loss}",
+                hint="lower learning_rate; the last checkpoint is from before this step",
+            )
+        best = state.best_loss is None or loss < state.best_loss
+        enough = state.best_loss is None or loss < state.best_loss - self.config.min_delta
+        self.state = state.model_copy(
+            update={
+                "last_evaluated": step,
+                "best_step": step if best else state.best_step,
+                "best_loss": loss if best else state.best_loss,
+                "evaluations_without_improvement": 0 if enough else state.evaluations_without_improvement + 1,
+            }
+        )
+        self.last_loss = loss
+        self.meter.evaluation_seconds = time.perf_counter() - began
+        return EvalReport(
+            step=step,
+            loss=loss,
+            tokens=tokens,
+            best=best,
+            best_loss=self.state.best_loss or loss,
+            best_step=self.state.best_step or 0,
+            seconds=self.meter.evaluation_seconds,
+        )
+
+    def _patience_is_over(self) -> bool:
+        return self.config.early_stop and self.state.evaluations_without_improvement >= self.config.patience
+
+    def _save(self, *, best: bool) -> Iterator[Event]:
+        self._remember(step=self.state.step)
+        folder = checkpoint.save(
+            self.job.checkpoints, self.state, trainable(self.job.model), optimizer.state_arrays(self.optimizer)
+        )
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        yield CheckpointSaved(step=self.state.step, best=best, bytes=size)
+        # Only after the event has been consumed (and the adapter published) may older ones go.
+        checkpoint.prune(self.job.checkpoints, keep=self.config.keep_checkpoints)
+
+    def _remember(self, *, step: int) -> None:
+        self.state = self.state.model_copy(
+            update={
+                "step": step,
+                "tokens": self.meter.tokens,
+                "supervised_tokens": self.meter.supervised_tokens,
+                "train_seconds": self.meter.seconds,
+                "window": self.meter.window,
+            }
+        )
+
+    def _restore(self, folder: Path, state: RunState) -> None:
+        for what, saved, present in (
+            ("configuration", state.config_hash, self.state.config_hash),
+            ("data", state.data_hash, self.state.data_hash),
+        ):
+            if saved != present:
+                raise CheckpointError(
+                    f"the {what} is not the one that {folder} was saved with",
+                    hint="a run can only be continued unchanged; start a new run with init_adapter instead",
+                )
+        weights, optimizer_state = checkpoint.load_arrays(folder)
+        self.job.model.load_weights(list(weights.items()), strict=False)
+        optimizer.restore(self.optimizer, optimizer_state)
+        mx.eval(self.job.model.trainable_parameters(), self.optimizer.state)
+        self.state = state
+        self.meter.tokens = state.tokens
+        self.meter.supervised_tokens = state.supervised_tokens
+        self.meter.seconds = state.train_seconds
+        self.meter.window = state.window
+
+    def _non_finite(self, step: int, batches: list[Batch], loss_sum: float) -> NonFiniteError:
+        """The error for a step whose loss or gradient is not finite, naming the rows that cause it."""
+        rows = [
+            name
+            for batch in batches
+            for single, name in self.method.locate(batch)
+            if not self._row_is_finite(single)
+        ]
+        what = "gradient" if math.isfinite(loss_sum) else "loss"
+        where = f"rows {', '.join(rows)}" if rows else "no single row by itself, only their sum"
+        return NonFiniteError(
+            f"step {step}: the {what} is NaN or infinite ({where}); the step was not applied",
+            hint="look at these rows with `droidft data show`; else lower learning_rate or add warmup_steps",
+        )
+
+    def _row_is_finite(self, batch: Batch) -> bool:
+        value, gradients = self.value_and_gradients(batch, max(batch.supervised, 1))
+        norm = optimizer.global_norm(gradients)
+        return math.isfinite(value.item()) and math.isfinite(norm.item())
+
+
+def _step_seed(seed: int, step: int, number: int) -> int:
+    digest = hashlib.sha256(f"{seed}:{step}:{number}".encode()).digest()
+    return int.from_bytes(digest[:8], "little")

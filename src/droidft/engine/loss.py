@@ -1,0 +1,194 @@
+"""Cross-entropy at supervised positions only, in chunks, so that the logits of a batch never exist at once.
+
+The vocabulary is the widest thing in a language model: 4 rows of 256 tokens over 49,152 words are 201 MB of
+float32 logits, and a plain loss holds several copies. Here the hidden states of the supervised positions are
+gathered first, and the head (final projection and whatever the architecture does after it) is applied to a
+few hundred of them at a time.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from droidft.engine.batches import Batch
+
+CHUNK_LOGITS = 1 << 24
+"""Logits computed at once: 16.8 million, 67 MB in float32."""
+
+Head = Callable[[mx.array], mx.array]
+
+
+class SplitModel:
+    """A model as backbone (tokens to hidden states) and head (hidden states to logits).
+
+    The head is the model's own `__call__` with the backbone's answer put in place, so logit scaling,
+    soft-capping and tied embeddings are the architecture's own. Where the two parts do not compose to the
+    whole (an architecture that does more outside its backbone), `split` is False and `backbone` returns
+    logits.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._path = _backbone_path(model)
+        self.split = self._path is not None and self._composes()
+
+    def backbone(self, inputs: mx.array) -> mx.array:
+        """Hidden states [B, T, H] of tokens [B, T]; logits [B, T, V] where the model cannot be split."""
+        module: Callable[[mx.array], mx.array] = self._module() if self.split else self.model
+        return module(inputs)
+
+    def head(self, hidden: mx.array) -> mx.array:
+        """Logits [N, V] of hidden states [N, H]."""
+        if not self.split:
+            return hidden
+        return self._head(hidden)
+
+    def head_is_trained(self) -> bool:
+        """Whether any parameter outside the backbone's blocks is trained (then its gradient is needed)."""
+        blocks = {id(array) for block in self.model.layers for _, array in _leaves(block.trainable_parameters())}
+        return any(id(array) not in blocks for _, array in _leaves(self.model.trainable_parameters()))
+
+    def _module(self) -> Any:
+        module: Any = self.model
+        for name in self._path or ():
+            module = getattr(module, name)
+        return module
+
+    def _head(self, hidden: mx.array) -> mx.array:
+        backbone = _Answer(self._module(), hidden[None])
+        placeholder = mx.zeros((1, hidden.shape[0]), mx.int32)
+        logits: mx.array = _with_backbone(self.model, self._path or (), backbone)(placeholder)
+        return logits[0]
+
+    def _composes(self) -> bool:
+        tokens = mx.arange(1, 9)[None] % _vocabulary(self.model)
+        try:
+            whole = self.model(tokens)
+            parts = self._head(self._module()(tokens)[0])[None]
+        except (TypeError, ValueError, AttributeError, IndexError):
+            return False
+        if whole.shape != parts.shape:
+            return False
+        return bool(mx.allclose(whole, parts, rtol=1e-3, atol=1e-3))
+
+
+def summed_loss(model: SplitModel, batch: Batch) -> mx.array:
+    """Sum of the cross-entropies of a batch's targets, in nats; a float32 scalar.
+
+    Its gradient reaches the hidden states without the logits ever being held: each chunk's loss and its
+    gradient to the hidden states are computed in the forward pass (the identity `sum(h * dh)` then carries
+    it). When the head itself is trained, chunks are recomputed in the backward pass instead.
+    """
+    hidden = model.backbone(mx.array(batch.inputs))
+    hidden = hidden.reshape(-1, hidden.shape[-1])[mx.array(batch.positions)]
+    targets = mx.array(batch.targets)
+    if not model.split:
+        return cross_entropy(hidden, targets).sum()
+    chunk = max(1, CHUNK_LOGITS // _vocabulary(model.model))
+    pieces = [(hidden[at : at + chunk], targets[at : at + chunk]) for at in range(0, len(batch.targets), chunk)]
+
+    def chunk_loss(h: mx.array, t: mx.array) -> mx.array:
+        return cross_entropy(model.head(h), t).sum()
+
+    if model.head_is_trained():
+        return mx.stack([_recomputed(model.model, chunk_loss)(h, t) for h, t in pieces]).sum()
+    return _carried(hidden, pieces, chunk_loss)
+
+
+def losses(model: SplitModel, batch: Batch) -> mx.array:
+    """Cross-entropy of every target, float32 [N], in nats; for evaluation, no gradient."""
+    hidden = model.backbone(mx.array(batch.inputs))
+    hidden = hidden.reshape(-1, hidden.shape[-1])[mx.array(batch.positions)]
+    targets = mx.array(batch.targets)
+    chunk = max(1, CHUNK_LOGITS // _vocabulary(model.model))
+    parts = []
+    for at in range(0, len(batch.targets), chunk):
+        parts.append(cross_entropy(model.head(hidden[at : at + chunk]), targets[at : at + chunk]))
+        mx.eval(parts[-1])
+    return mx.concatenate(parts)
+
+
+def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
+    """-log softmax(logits)[target], float32 [N], from logits [N, V] of any type."""
+    logits = logits.astype(mx.float32)
+    score = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+    return mx.logsumexp(logits, axis=-1) - score
+
+
+def _carried(hidden: mx.array, pieces: list[tuple[mx.array, mx.array]], chunk_loss: Any) -> mx.array:
+    value_and_grad = mx.value_and_grad(chunk_loss)
+    results = [value_and_grad(mx.stop_gradient(h), t) for h, t in pieces]
+    total = mx.stack([value for value, _ in results]).sum()
+    gradient = mx.stop_gradient(mx.concatenate([grad for _, grad in results]))
+    carrier = (hidden.astype(mx.float32) * gradient.astype(mx.float32)).sum()
+    # The carrier is there for its gradient; its value cancels exactly.
+    return mx.stop_gradient(total) + (carrier - mx.stop_gradient(carrier))
+
+
+def _recomputed(model: nn.Module, function: Any) -> Any:
+    def with_parameters(parameters: Any, *args: mx.array) -> mx.array:
+        model.update(parameters)
+        result: mx.array = function(*args)
+        return result
+
+    checkpointed = mx.checkpoint(with_parameters)
+
+    def call(*args: mx.array) -> mx.array:
+        result: mx.array = checkpointed(model.trainable_parameters(), *args)
+        return result
+
+    return call
+
+
+class _Answer:
+    """Stands where the backbone was and returns the hidden states it was given."""
+
+    def __init__(self, backbone: nn.Module, hidden: mx.array) -> None:
+        self._backbone = backbone
+        self._hidden = hidden
+
+    def __call__(self, *_: Any, **__: Any) -> mx.array:
+        return self._hidden
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backbone, name)
+
+
+def _with_backbone(module: nn.Module, path: tuple[str, ...], backbone: _Answer) -> Any:
+    """A shallow copy of `module` whose child at `path` is `backbone`; all other children are shared."""
+    twin = copy.copy(module)
+    name, *rest = path
+    setattr(twin, name, _with_backbone(getattr(module, name), tuple(rest), backbone) if rest else backbone)
+    return twin
+
+
+def _backbone_path(model: nn.Module) -> tuple[str, ...] | None:
+    """Names from the model down to the module that holds its blocks, or None if that is the model itself."""
+    blocks = model.layers
+    for path, module in model.named_modules():
+        if path and any(value is blocks or _same_blocks(value, blocks) for value in module.values()):
+            return tuple(path.split("."))
+    return None
+
+
+def _same_blocks(value: Any, blocks: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and len(value) == len(blocks) and value[0] is blocks[0]
+
+
+def _vocabulary(model: nn.Module) -> int:
+    for _, module in model.named_modules():
+        if isinstance(module, (nn.Embedding, nn.QuantizedEmbedding)):
+            return int(module.weight.shape[0])
+    return 1 << 15
+
+
+def _leaves(tree: Any) -> list[tuple[str, mx.array]]:
+    from mlx.utils import tree_flatten
+
+    flat: list[tuple[str, mx.array]] = tree_flatten(tree)
+    return flat
