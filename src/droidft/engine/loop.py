@@ -123,9 +123,7 @@ class _Run:
         self.total = total_steps(config, job.method.steps_per_epoch)
         self.value_and_gradients = nn.value_and_grad(job.model, self._share_of_loss)
         self.meter = Meter(self.total, job.method.steps_per_epoch, config.steps_per_eval)
-        self.state = RunState(
-            step=0, config_hash=config_hash(config), data_hash=job.data_hash, versions=job.versions
-        )
+        self.state = RunState(step=0, config_hash=config_hash(config), data_hash=job.data_hash, versions=job.versions)
         self.last_loss: float | None = None
         if job.resume_from is not None:
             self._restore(*job.resume_from)
@@ -310,10 +308,7 @@ class _Run:
     def _non_finite(self, step: int, batches: list[Batch], loss_sum: float) -> NonFiniteError:
         """The error for a step whose loss or gradient is not finite, naming the rows that cause it."""
         rows = [
-            name
-            for batch in batches
-            for single, name in self.method.locate(batch)
-            if not self._row_is_finite(single)
+            name for batch in batches for single, name in self.method.locate(batch) if not self._row_is_finite(single)
         ]
         what = "gradient" if math.isfinite(loss_sum) else "loss"
         where = f"rows {', '.join(rows)}" if rows else "no single row by itself, only their sum"

@@ -1,0 +1,29 @@
+"""`droidft resume RUN`: continue a run from its last checkpoint, bit for bit."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `droidft resume`."""
+    parser.add_argument("run_id", metavar="RUN", help="id of the run, the beginning of one, or `last`")
+    parser.add_argument("--detach", action="store_true", help="start the run and return")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start a worker on the old run folder."""
+    from droidft import runs
+    from droidft.commands._watch import start_and_watch
+    from droidft.errors import RunError
+    from droidft.home import Home
+
+    found = runs.find(Home.find(), args.run_id)
+    status = found.status()
+    if status is runs.RunStatus.RUNNING:
+        raise RunError(f"run {found.id} is running", hint=f"`droidft runs watch {found.id}` shows it")
+    if status is runs.RunStatus.FINISHED:
+        raise RunError(
+            f"run {found.id} is finished", hint="to train further, start a run with --init-adapter and its adapter"
+        )
+    return start_and_watch(found, detach=args.detach)

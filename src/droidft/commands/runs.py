@@ -1,0 +1,134 @@
+"""`droidft runs [list | show | watch | stop | delete]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from droidft.runs import Run
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `droidft runs`."""
+    parser.set_defaults(action="list", json=False)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
+    listing = actions.add_parser("list", help="all runs, newest first (the default)")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    for name, what in (
+        ("show", "one run: settings, data, losses, checkpoints"),
+        ("watch", "follow a running run"),
+        ("stop", "save a checkpoint and end"),
+        ("delete", "remove a run folder"),
+    ):
+        action = actions.add_parser(name, help=what)
+        action.add_argument("run_id", metavar="RUN", help="id of the run, the beginning of one, or `last`")
+        if name == "show":
+            action.add_argument("--json", action="store_true", help="print JSON")
+        if name == "delete":
+            action.add_argument("--files", action="store_true", help="remove its adapter folder too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the chosen action."""
+    from rich.console import Console
+
+    from droidft import runs
+    from droidft.home import Home
+
+    home, console = Home.find(), Console()
+    action = args.action or "list"
+    if action == "list":
+        _list(runs.all_runs(home), console, as_json=args.json)
+        return 0
+    found = runs.find(home, args.run_id)
+    match action:
+        case "show":
+            _show(found, console, as_json=args.json)
+        case "watch":
+            from droidft.commands._watch import watch
+
+            return watch(found, console)
+        case "stop":
+            found.stop()
+            console.print(f"asked {found.id} to stop", highlight=False)
+        case "delete":
+            found.delete(home, files=args.files)
+            console.print(f"deleted {found.id}", highlight=False)
+    return 0
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What the list shows of one run."""
+    from droidft.events import EvalReport, Failed, LoraAttached, TrainingPlan, TrainReport
+
+    config = run.config()
+    row: dict[str, Any] = {
+        "id": run.id,
+        "status": run.status().value,
+        "model": config.model_path,
+        "targets": config.lora_targets.value,
+        "step": 0,
+        "steps": None,
+        "loss": None,
+        "best_loss": None,
+        "trainable": None,
+        "error": None,
+        "adapter": run.adapter_name(),
+    }
+    for record in run.records()[0]:
+        match record.event:
+            case TrainingPlan(steps=steps):
+                row["steps"] = steps
+            case TrainReport(step=step, loss=loss):
+                row.update(step=step, loss=loss)
+            case EvalReport(best_loss=best):
+                row["best_loss"] = best
+            case LoraAttached(trainable=trainable):
+                row["trainable"] = trainable
+            case Failed(message=message):
+                row["error"] = message
+    return row
+
+
+def _list(found: list[Run], console: Any, *, as_json: bool) -> None:
+    from rich.table import Table
+
+    rows = [summary(run) for run in found]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        console.print("no runs yet; start one with `droidft train` or `droidft demo`")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "status", "targets", "step", "loss", "best val"):
+        table.add_column(name, justify="right" if name in ("step", "loss", "best val") else "left", overflow="fold")
+    for row in rows:
+        step = f"{row['step']}/{row['steps']}" if row["steps"] else "-"
+        table.add_row(row["id"], row["status"], row["targets"], step, _loss(row["loss"]), _loss(row["best_loss"]))
+    console.print(table)
+
+
+def _show(run: Run, console: Any, *, as_json: bool) -> None:
+    from droidft.commands._display import RunDisplay
+
+    records, _ = run.records()
+    if as_json:
+        events = [record.model_dump(mode="json") for record in records]
+        values = {**summary(run), "config": run.config().model_dump(mode="json"), "events": events}
+        print(json.dumps(values, indent=1))
+        return
+    console.print(f"run       [bold]{run.id}[/]  {run.status()}", highlight=False)
+    changed = run.config().model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    for name, value in changed.items():
+        console.print(f"  {name}: {value}", highlight=False, markup=False)
+    display = RunDisplay(console)
+    display.show(records)
+    for line in display.curve():
+        console.print(line, highlight=False)
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

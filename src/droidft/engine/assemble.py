@@ -1,0 +1,228 @@
+"""From a configuration to a `Job` that the loop can run: checks first, weights last.
+
+What can be refused without weights is refused before they load: targets on a lazily built model, every row of
+the data, the length against the model's context.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+import droidft
+from droidft.config import FineTuneType, TrainingConfig
+from droidft.engine import checkpoint, lora, models
+from droidft.engine.architectures import build_lazily
+from droidft.engine.data import Prepared, prepare
+from droidft.engine.fingerprint import fingerprint
+from droidft.engine.loop import Job
+from droidft.engine.sft import Supervised
+from droidft.engine.targets import TargetPlan, resolve
+from droidft.errors import AdapterError, StorageError
+from droidft.events import DataPrepared, Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders a run reads and writes, told from outside."""
+
+    models: Path
+    adapters: Path
+    cache: Path
+    checkpoints: Path
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A job, and what its adapter has to remember of its base."""
+
+    job: Job
+    model_path: Path
+    fingerprint: Mapping[str, Any]
+
+
+def assemble(config: TrainingConfig, places: Places, device: Mapping[str, Any]) -> Generator[Event, None, Assembled]:
+    """Prepare the run that `config` describes, or its continuation where `places.checkpoints` holds one.
+
+    Yields events; returns the assembled job.
+
+    Raises:
+        DroidError: of the kind that fits, naming value, limit and fix.
+    """
+    found = _checkpoint(places.checkpoints)
+    versions = library_versions()
+    yield RunStarted(
+        config=config.model_dump(mode="json"),
+        versions=versions,
+        device=dict(device),
+        resumed_from_step=found[1].step if found else None,
+    )
+    yield from (Warned(code="setting", message=message) for message in config.warnings())
+    if found is not None:
+        yield from _resume_warnings(found, versions)
+    model_path = models.find_model(config.model_path, models_dir=places.models, offline=config.offline)
+    if code := models.code_files(model_path):
+        message = f"the model folder holds code that will not be run: {', '.join(code)}"
+        yield Warned(code="model_code", message=message)
+    model_config = models.load_config(model_path)
+    plan = targets_of(build_lazily(model_config), config)
+    _check_space(plan, config, places.checkpoints)
+
+    yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
+    tokenizer = models.load_tokenizer(model_path)
+    data = prepare(config, tokenizer, context_length=models.context_length(model_config))
+    yield from _data_events(data)
+
+    yield Phase(name=PhaseName.LOADING, detail=str(model_path))
+    model, _ = models.load_model(model_path)
+    plan = targets_of(model, config)
+    lora.attach(model, plan, config)
+    if config.init_adapter is not None and found is None:
+        _start_from(model, _adapter_file(config.init_adapter, places.adapters))
+    yield from (Warned(code="targets", message=note) for note in plan.notes)
+    yield attached_event(model, plan, config)
+
+    job = Job(
+        config=config,
+        model=model,
+        method=Supervised(config, data.train, data.validation),
+        checkpoints=places.checkpoints,
+        data_hash=data.report.data_hash,
+        versions=versions,
+        resume_from=found[:2] if found else None,
+    )
+    identity = fingerprint(model_path, cache=places.cache / "fingerprints.json")
+    return Assembled(job=job, model_path=model_path, fingerprint=identity)
+
+
+def targets_of(model: nn.Module, config: TrainingConfig) -> TargetPlan:
+    """The modules that `config` adapts in `model`."""
+    return resolve(
+        model,
+        preset=config.lora_targets,
+        keys=config.lora_keys,
+        num_layers=config.lora_num_layers,
+        routers=config.lora_routers,
+    )
+
+
+def attached_event(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> LoraAttached:
+    """Exact counts, taken from the arrays that will be trained."""
+    keys: dict[str, list[int]] = {key: [] for key in plan.keys}
+    arrays = lora.trainable(model)
+    for target in plan.targets:
+        own = [array.size for name, array in arrays.items() if name.startswith(f"{target.path}.")]
+        keys[target.key].append(sum(own))
+    full = config.fine_tune_type is FineTuneType.FULL
+    return LoraAttached(
+        targets=[]
+        if full
+        else [TargetCount(key=key, modules=len(sizes), trainable=sum(sizes)) for key, sizes in keys.items()],
+        trainable=lora.trainable_count(model),
+        total=plan.total,
+        rank=config.lora_rank,
+        alpha=config.lora_alpha,
+        scale=config.lora_scale,
+        dropout=config.lora_dropout,
+        num_layers=config.lora_num_layers,
+        log_line=f"LoRA Configuration: rank={config.lora_rank}, alpha={config.lora_alpha}, "
+        f"scale={config.lora_scale}, dropout={config.lora_dropout}, layers={config.lora_num_layers}, "
+        f"keys={len(keys)}",
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of all that can change a trained bit."""
+    from importlib.metadata import version
+
+    return {
+        "droidft": droidft.__version__,
+        "mlx": mx.__version__,
+        "mlx-lm": version("mlx-lm"),
+        "transformers": version("transformers"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def _checkpoint(root: Path) -> tuple[Path, checkpoint.RunState, list[str]] | None:
+    if not checkpoint.steps(root):
+        return None
+    return checkpoint.newest_good(root)
+
+
+def _resume_warnings(found: tuple[Path, checkpoint.RunState, list[str]], versions: dict[str, str]) -> list[Event]:
+    _, state, complaints = found
+    warnings: list[Event] = [Warned(code="damaged_checkpoint", message=complaint) for complaint in complaints]
+    changed = [
+        f"{name} {state.versions.get(name, '?')} -> {version}"
+        for name, version in versions.items()
+        if state.versions.get(name) != version
+    ]
+    if changed:
+        message = "not bit-exact from here on: since the checkpoint was saved, " + ", ".join(changed)
+        warnings.append(Warned(code="not_bit_exact", message=message))
+    return warnings
+
+
+def _data_events(data: Prepared) -> list[Event]:
+    report = data.report
+    event = DataPrepared.model_validate(
+        {name: getattr(report, name) for name in DataPrepared.model_fields if name != "type"}
+    )
+    return [event, *(Warned(code="data", message=message) for message in report.warnings)]
+
+
+def _check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None:
+    """Refuse to start where three checkpoints (float32 weights and two moments) do not fit."""
+    dora = config.fine_tune_type is FineTuneType.DORA
+    trained = (
+        plan.total if config.fine_tune_type is FineTuneType.FULL else plan.trainable(config.lora_rank, dora=dora)
+    )
+    need = 3 * trained * 4 * 3
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise StorageError(
+            f"{free / 1e9:.1f} GB are free at {folder}, three checkpoints of this run take {need / 1e9:.1f} GB",
+            hint="free some space, lower lora_rank, or set DROIDFT_HOME to a larger disk",
+        )
+
+
+def _adapter_file(reference: str, adapters: Path) -> Path:
+    for folder in (Path(reference).expanduser(), adapters / reference):
+        file = folder if folder.suffix == ".safetensors" else folder / "adapters.safetensors"
+        if file.is_file():
+            return file
+    raise AdapterError(
+        f"init_adapter: there is no adapter {reference!r}",
+        hint=f"give a folder with adapters.safetensors, or the name of one in {adapters}",
+        field="init_adapter",
+    )
+
+
+def _start_from(model: nn.Module, file: Path) -> None:
+    arrays = mx.load(str(file))
+    assert isinstance(arrays, dict)
+    present = lora.trainable(model)
+    wrong = [name for name in present.keys() | arrays.keys() if _shape(present, name) != _shape(arrays, name)]
+    if wrong:
+        name = min(wrong)
+        raise AdapterError(
+            f"init_adapter: {file} does not fit: {name} is {_shape(arrays, name)} there and "
+            f"{_shape(present, name)} here ({len(wrong)} tensors differ)",
+            hint="use the rank, targets and layers that it was trained with",
+            field="init_adapter",
+        )
+    model.load_weights(list(arrays.items()), strict=False)
+
+
+def _shape(arrays: Mapping[str, mx.array], name: str) -> str:
+    return str(tuple(arrays[name].shape)) if name in arrays else "absent"

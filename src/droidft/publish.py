@@ -1,0 +1,92 @@
+"""The adapter folder of a run, in mlx-lm's format: what a checkpoint trained, under the names mlx-lm reads.
+
+    adapters/<name>/
+      adapter_config.json             what mlx-lm reads, and a `droidft` section: alpha, base, origin
+      0000200_adapters.safetensors    the weights of step 200, never changed again
+      adapters.safetensors            -> the latest of them
+      best_adapters.safetensors       -> the one with the lowest validation loss
+
+The numbered files share their bytes with the checkpoint (a hard link), so nothing is copied and deleting old
+checkpoints loses no adapter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from droidft.config import FineTuneType, TrainingConfig
+from droidft.durable import point, storage_errors, sync_folder, write_atomically
+from droidft.events import LoraAttached
+
+LATEST, BEST, CONFIG = "adapters.safetensors", "best_adapters.safetensors", "adapter_config.json"
+
+
+def numbered(step: int) -> str:
+    """`0000200_adapters.safetensors`."""
+    return f"{step:07d}_adapters.safetensors"
+
+
+def prepare_folder(
+    folder: Path,
+    config: TrainingConfig,
+    attached: LoraAttached,
+    model_path: Path,
+    base: Mapping[str, Any],
+    run_id: str,
+    versions: Mapping[str, str],
+) -> None:
+    """Make the adapter folder and write its `adapter_config.json`.
+
+    `base` is the fingerprint of the base model, so that a moved folder is still recognised and another model
+    in the same place is not.
+    """
+    with storage_errors(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    values: dict[str, Any] = {
+        "model": str(model_path),
+        "fine_tune_type": config.fine_tune_type.value,
+        # mlx-lm adapts `layers[-num_layers:]`; its own "all" is -1 too.
+        "num_layers": config.lora_num_layers,
+        "droidft": {
+            "run": run_id,
+            "method": "sft",
+            "alpha": config.lora_alpha,
+            "scaling": config.lora_scaling.value,
+            "targets": config.lora_targets.value,
+            "trainable": attached.trainable,
+            "base": {**base, "path": str(model_path)},
+            "versions": dict(versions),
+            "mask_prompt": config.mask_prompt,
+            "system_prompt": config.system_prompt,
+        },
+    }
+    if config.fine_tune_type is not FineTuneType.FULL:
+        values["lora_parameters"] = {
+            "rank": config.lora_rank,
+            "scale": config.lora_scale,
+            "dropout": config.lora_dropout,
+            "keys": [target.key for target in attached.targets],
+        }
+    write_atomically(folder / CONFIG, json.dumps(values, indent=2).encode())
+
+
+def publish(folder: Path, weights: Path, *, step: int, best: bool) -> None:
+    """Give the weights of `step` their numbered name and make latest (and best) point at it."""
+    name = numbered(step)
+    with storage_errors(folder / name):
+        temporary = folder / f".{name}.tmp"
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(weights, temporary)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(weights, temporary)
+        os.replace(temporary, folder / name)
+        sync_folder(folder)
+    point(folder / LATEST, name)
+    if best:
+        point(folder / BEST, name)

@@ -1,0 +1,295 @@
+"""A run folder: configuration, events, checkpoints. Its status is derived, never stored.
+
+runs/<id>/
+  config.json       the TrainingConfig
+  events.jsonl      one `Record` a line, appended by the worker alone
+  worker.json       the worker's pid; the worker holds a lock on it as long as it lives
+  log.txt           what the worker printed: tracebacks, library messages
+  checkpoints/      see engine/checkpoint.py
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from droidft.config import TrainingConfig, nearest, parse_config
+from droidft.durable import storage_errors, write_atomically
+from droidft.errors import ConfigError, NotFound, RunError
+from droidft.events import Event, Failed, Finished, Record, Stopped
+from droidft.home import Home
+
+POLL_SECONDS = 0.1
+
+
+class RunStatus(StrEnum):
+    """What became of a run."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    """Its worker is gone and said nothing: killed, out of memory, or the machine went down."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Reading is free for all; only the worker writes events and checkpoints."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of its checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def events_file(self) -> Path:
+        """The event log."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        """What the worker printed."""
+        return self.path / "log.txt"
+
+    def config(self) -> TrainingConfig:
+        """The configuration it was created with."""
+        return parse_config(json.loads((self.path / "config.json").read_bytes()), source=str(self.path))
+
+    def adapter_name(self) -> str:
+        """Name of its adapter folder."""
+        return self.config().adapter_name or self.id
+
+    def records(self, offset: int = 0) -> tuple[list[Record], int]:
+        """Complete lines from byte `offset` on, and the offset after them. Never half a line."""
+        records, end = [], offset
+        for line, end in self._lines(offset):
+            if (record := _parse(line)) is not None:
+                records.append(record)
+        return records, end
+
+    def follow(self, offset: int = 0) -> Iterator[tuple[Record, int]]:
+        """Records as they come, from byte `offset` on, each with the offset after it, until the worker is gone."""
+        while True:
+            alive = self.worker_pid() is not None
+            for line, after in self._lines(offset):
+                offset = after
+                if (record := _parse(line)) is not None:
+                    yield record, offset
+            if not alive:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def status(self) -> RunStatus:
+        """Derived from the last event and from whether the worker lives."""
+        if self.worker_pid() is not None:
+            return RunStatus.RUNNING
+        records, _ = self.records()
+        if not records:
+            return RunStatus.CRASHED if (self.path / "worker.json").exists() else RunStatus.CREATED
+        match records[-1].event:
+            case Finished():
+                return RunStatus.FINISHED
+            case Stopped():
+                return RunStatus.STOPPED
+            case Failed():
+                return RunStatus.FAILED
+        return RunStatus.CRASHED
+
+    def worker_pid(self) -> int | None:
+        """Pid of its living worker. The lock, not the pid, proves life, so a reused pid deceives nobody."""
+        try:
+            with (self.path / "worker.json").open("r+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(json.load(file)["pid"])
+        except (FileNotFoundError, ValueError):
+            return None
+        return None
+
+    def _lines(self, offset: int) -> Iterator[tuple[bytes, int]]:
+        """Complete lines from byte `offset` on, each with the offset after it."""
+        try:
+            with self.events_file.open("rb") as file:
+                file.seek(offset)
+                content = file.read()
+        except FileNotFoundError:
+            return
+        for line in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
+            offset += len(line)
+            yield line, offset
+
+    def stop(self) -> None:
+        """Ask the worker to save a checkpoint and end.
+
+        Raises:
+            RunError: it is not running.
+        """
+        pid = self.worker_pid()
+        if pid is None:
+            raise RunError(f"run {self.id} is {self.status()}: there is nothing to stop")
+        os.kill(pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the worker and its children at once; the last checkpoint is what is left."""
+        pid = self.worker_pid()
+        if pid is not None:
+            os.killpg(pid, signal.SIGKILL)
+
+    def delete(self, home: Home, *, files: bool) -> None:
+        """Remove the run folder, and with `files` its adapter folder too.
+
+        Raises:
+            RunError: it is running.
+        """
+        if self.worker_pid() is not None:
+            raise RunError(f"run {self.id} is running", hint=f"stop it first: `droidft runs stop {self.id}`")
+        adapter = home.adapter(self.adapter_name())
+        shutil.rmtree(self.path)
+        if files:
+            shutil.rmtree(adapter, ignore_errors=True)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a worker, in its own process group, and return once it holds the run's lock (or has died)."""
+        with self.log_file.open("ab") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "droidft.worker", str(self.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        while worker.poll() is None and self.worker_pid() is None:
+            time.sleep(0.02)
+        return worker
+
+
+class EventLog:
+    """The one writer of a run's events; holds the run's lock from `open` to `close`."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._lock = self._take_lock()
+        records, end = run.records()
+        self._seq = records[-1].seq if records else 0
+        # A crash can leave half a line; it was never read by anyone, so it goes.
+        self._file: IO[bytes] = run.events_file.open("ab")
+        self._file.truncate(end)
+
+    def append(self, event: Event) -> Record:
+        """Write one event and hand it to the operating system."""
+        self._seq += 1
+        record = Record(seq=self._seq, time=time.time(), event=event)
+        with storage_errors(self._run.events_file):
+            self._file.write(record.model_dump_json().encode() + b"\n")
+            self._file.flush()
+        return record
+
+    def sync(self) -> None:
+        """Force the events to the disk, as is done with every checkpoint."""
+        with storage_errors(self._run.events_file):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Release the run."""
+        self._file.close()
+        self._lock.close()
+
+    def _take_lock(self) -> IO[str]:
+        file = (self._run.path / "worker.json").open("a+")
+        # Somebody asking for the status holds a shared lock for an instant; a worker holds its own for life.
+        for _ in range(100):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.01)
+        else:
+            file.close()
+            raise RunError(f"run {self._run.id} has a worker already")
+        file.truncate(0)
+        json.dump({"pid": os.getpid(), "started": time.time()}, file)
+        file.flush()
+        return file
+
+
+def create(home: Home, config: TrainingConfig) -> Run:
+    """A new run folder for `config`.
+
+    Raises:
+        ConfigError: an adapter of that name exists.
+    """
+    if config.adapter_name is not None and home.adapter(config.adapter_name).exists():
+        raise ConfigError(
+            f"adapter_name: an adapter '{config.adapter_name}' exists in {home.adapters}",
+            hint="choose another name, or delete the run it belongs to with `droidft runs delete RUN --files`",
+            field="adapter_name",
+        )
+    run = Run(home.run(_new_id(home, config)))
+    with storage_errors(run.path):
+        run.path.mkdir(mode=0o700)
+        write_atomically(run.path / "config.json", config.model_dump_json(indent=1).encode())
+    return run
+
+
+def find(home: Home, run_id: str) -> Run:
+    """The run `run_id`; an unambiguous beginning of an id, or `last`, will do.
+
+    Raises:
+        NotFound: no run, or more than one, answers to it.
+    """
+    known = [run.id for run in all_runs(home)]
+    if run_id == "last" and known:
+        return Run(home.run(known[0]))
+    matches = [run_id] if run_id in known else [name for name in known if name.startswith(run_id)]
+    if len(matches) == 1:
+        return Run(home.run(matches[0]))
+    if matches:
+        raise NotFound(f"{run_id!r} could be any of {len(matches)} runs: {', '.join(matches[:5])}")
+    raise NotFound(f"there is no run {run_id!r}{nearest(run_id, known)}", hint="`droidft runs` lists them")
+
+
+def all_runs(home: Home) -> list[Run]:
+    """Every run, newest first."""
+    folders = [path for path in home.runs.iterdir() if (path / "config.json").is_file()]
+    return [Run(path) for path in sorted(folders, key=lambda path: path.name, reverse=True)]
+
+
+def _new_id(home: Home, config: TrainingConfig) -> str:
+    model = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.model_path).name).strip("-").lower()[:24] or "model"
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    run_id, number = f"{stamp}-{model}", 2
+    while home.run(run_id).exists():
+        run_id, number = f"{stamp}-{model}-{number}", number + 1
+    return run_id
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        return Record.model_validate_json(line)
+    except ValidationError:
+        return None  # written by a newer version, or damaged: the rest still reads

@@ -1,0 +1,128 @@
+"""python -m droidft.worker RUN_FOLDER: do one run, appending its events.
+
+The only writer of the run folder. A first SIGTERM or SIGINT asks for a checkpoint and a clean end. Exit status:
+0 finished or stopped, 1 failed.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Generic, TypeVar
+
+from droidft import publish
+from droidft.errors import DroidError
+from droidft.events import CheckpointSaved, Event, Failed, LoraAttached
+from droidft.home import Home
+from droidft.runs import EventLog, Run
+
+Result = TypeVar("Result")
+
+
+class StopRequest:
+    """Set by a signal, asked by the loop."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+
+    def __call__(self) -> bool:
+        """Whether a signal has come."""
+        return self._asked
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
+
+
+def main(folder: Path) -> int:
+    """Do the run in `folder`; everything that happens ends up in its event log."""
+    stop = StopRequest()
+    run, home = Run(folder), Home.find()
+    log = EventLog(run)
+    step: int | None = None
+    try:
+        for event in events(run, home, stop):
+            step = getattr(event, "step", step)
+            log.append(event)
+            if isinstance(event, CheckpointSaved):
+                log.sync()
+    except DroidError as error:
+        log.append(Failed(code=error.code, message=error.message, hint=error.hint, step=step))
+        return 1
+    except Exception as error:  # noqa: BLE001 - the log must end with a reason, whatever it is
+        traceback.print_exc()
+        log.append(_unexpected(error, run, step))
+        return 1
+    finally:
+        log.close()
+    return 0
+
+
+def events(run: Run, home: Home, stop: StopRequest) -> Iterator[Event]:
+    """All that the run in `run` says, with its adapter folder kept up to date."""
+    from droidft.engine import device
+
+    # Chooses the BLAS, so it comes before anything that imports mlx.
+    machine = device.prepare(home.cache)
+
+    from droidft.engine.assemble import Places, assemble
+    from droidft.engine.checkpoint import ADAPTER, folder_name
+    from droidft.engine.loop import train
+
+    config, adapter = run.config(), home.adapter(run.adapter_name())
+    places = Places(models=home.models, adapters=home.adapters, cache=home.cache, checkpoints=run.checkpoints)
+    preparation = Kept(assemble(config, places, machine))
+    attached: LoraAttached | None = None
+    for event in preparation:
+        if isinstance(event, LoraAttached):
+            attached = event
+        yield event
+    assembled = preparation.result
+    assert attached is not None
+    publish.prepare_folder(
+        adapter, config, attached, assembled.model_path, assembled.fingerprint, run.id, assembled.job.versions
+    )
+    for event in train(assembled.job, should_stop=stop):
+        if isinstance(event, CheckpointSaved):
+            weights = run.checkpoints / folder_name(event.step) / ADAPTER
+            publish.publish(adapter, weights, step=event.step, best=event.best)
+        yield event
+
+
+class Kept(Generic[Result]):
+    """Iterates a generator and keeps what it returns."""
+
+    result: Result
+
+    def __init__(self, generator: Generator[Event, None, Result]) -> None:
+        self._generator = generator
+
+    def __iter__(self) -> Iterator[Event]:
+        self.result = yield from self._generator
+
+
+def _unexpected(error: Exception, run: Run, step: int | None) -> Failed:
+    text = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "[metal::malloc]" in text:
+        return Failed(
+            code="out_of_memory",
+            message=f"the device ran out of memory: {text}",
+            hint="lower batch_size (raise grad_accumulation_steps to match), max_seq_length or lora_rank, "
+            "or set grad_checkpoint: true; then resume",
+            step=step,
+        )
+    return Failed(
+        code="internal",
+        message=f"{type(error).__name__}: {text}",
+        hint=f"a defect of droidft; the traceback is in {run.log_file}",
+        step=step,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
