@@ -6,7 +6,6 @@ the data, the length against the model's context.
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -16,15 +15,15 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-import droidft
 from droidft.config import FineTuneType, TrainingConfig
-from droidft.engine import checkpoint, lora, models
+from droidft.engine import checkpoint, lora, machine, models
 from droidft.engine.architectures import build_lazily
+from droidft.engine.device import Device
 from droidft.engine.data import Prepared, prepare
 from droidft.engine.fingerprint import fingerprint
 from droidft.engine.loop import Job
 from droidft.engine.sft import Supervised
-from droidft.engine.targets import TargetPlan, resolve
+from droidft.engine.targets import TargetPlan
 from droidft.errors import AdapterError, StorageError
 from droidft.events import DataPrepared, Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
 
@@ -48,7 +47,7 @@ class Assembled:
     fingerprint: Mapping[str, Any]
 
 
-def assemble(config: TrainingConfig, places: Places, device: Mapping[str, Any]) -> Generator[Event, None, Assembled]:
+def assemble(config: TrainingConfig, places: Places, device: Device) -> Generator[Event, None, Assembled]:
     """Prepare the run that `config` describes, or its continuation where `places.checkpoints` holds one.
 
     Yields events; returns the assembled job.
@@ -57,13 +56,14 @@ def assemble(config: TrainingConfig, places: Places, device: Mapping[str, Any]) 
         DroidError: of the kind that fits, naming value, limit and fix.
     """
     found = _checkpoint(places.checkpoints)
-    versions = library_versions()
+    versions = machine.versions()
     yield RunStarted(
         config=config.model_dump(mode="json"),
         versions=versions,
-        device=dict(device),
+        device=device.as_dict(),
         resumed_from_step=found[1].step if found else None,
     )
+    yield from (Warned(code="device", message=message) for message in device.warnings)
     yield from (Warned(code="setting", message=message) for message in config.warnings())
     if found is not None:
         yield from _resume_warnings(found, versions)
@@ -72,7 +72,7 @@ def assemble(config: TrainingConfig, places: Places, device: Mapping[str, Any]) 
         message = f"the model folder holds code that will not be run: {', '.join(code)}"
         yield Warned(code="model_code", message=message)
     model_config = models.load_config(model_path)
-    plan = targets_of(build_lazily(model_config), config)
+    plan = lora.targets_of(build_lazily(model_config), config)
     _check_space(plan, config, places.checkpoints)
 
     yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
@@ -82,7 +82,7 @@ def assemble(config: TrainingConfig, places: Places, device: Mapping[str, Any]) 
 
     yield Phase(name=PhaseName.LOADING, detail=str(model_path))
     model, _ = models.load_model(model_path)
-    plan = targets_of(model, config)
+    plan = lora.targets_of(model, config)
     lora.attach(model, plan, config)
     if config.init_adapter is not None and found is None:
         _start_from(model, _adapter_file(config.init_adapter, places.adapters))
@@ -100,17 +100,6 @@ def assemble(config: TrainingConfig, places: Places, device: Mapping[str, Any]) 
     )
     identity = fingerprint(model_path, cache=places.cache / "fingerprints.json")
     return Assembled(job=job, model_path=model_path, fingerprint=identity)
-
-
-def targets_of(model: nn.Module, config: TrainingConfig) -> TargetPlan:
-    """The modules that `config` adapts in `model`."""
-    return resolve(
-        model,
-        preset=config.lora_targets,
-        keys=config.lora_keys,
-        num_layers=config.lora_num_layers,
-        routers=config.lora_routers,
-    )
 
 
 def attached_event(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> LoraAttached:
@@ -136,20 +125,6 @@ def attached_event(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -
         f"scale={config.lora_scale}, dropout={config.lora_dropout}, layers={config.lora_num_layers}, "
         f"keys={len(keys)}",
     )
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of all that can change a trained bit."""
-    from importlib.metadata import version
-
-    return {
-        "droidft": droidft.__version__,
-        "mlx": mx.__version__,
-        "mlx-lm": version("mlx-lm"),
-        "transformers": version("transformers"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
 
 
 def _checkpoint(root: Path) -> tuple[Path, checkpoint.RunState, list[str]] | None:

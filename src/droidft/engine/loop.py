@@ -14,6 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ from droidft.engine.checkpoint import RunState
 from droidft.engine.lora import trainable
 from droidft.engine.loss import SplitModel
 from droidft.engine.meter import Meter
+from droidft.engine.recompute import recomputed_blocks
 from droidft.errors import CheckpointError, NonFiniteError
 from droidft.events import (
     CheckpointSaved,
@@ -91,7 +93,8 @@ def train(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Itera
         NonFiniteError: a loss or gradient is NaN or infinite; the step was not applied.
         StorageError: a checkpoint could not be written.
     """
-    yield from _Run(job, should_stop).events()
+    with recomputed_blocks(job.model) if job.config.grad_checkpoint else nullcontext():
+        yield from _Run(job, should_stop).events()
 
 
 def total_steps(config: TrainingConfig, steps_per_epoch: int) -> int:
@@ -198,7 +201,7 @@ class _Run:
             mx.eval(value, gradient)
             gradients = gradient
             loss_sum += value.item() * supervised
-        norm = float(optimizer.global_norm(gradients).item())
+        norm = optimizer.global_norm(gradients)
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
             raise self._non_finite(step, batches, loss_sum)
         self._apply(gradients, norm, step)
@@ -319,8 +322,7 @@ class _Run:
 
     def _row_is_finite(self, batch: Batch) -> bool:
         value, gradients = self.value_and_gradients(batch, max(batch.supervised, 1))
-        norm = optimizer.global_norm(gradients)
-        return math.isfinite(value.item()) and math.isfinite(norm.item())
+        return math.isfinite(value.item()) and math.isfinite(optimizer.global_norm(gradients))
 
 
 def _step_seed(seed: int, step: int, number: int) -> int:

@@ -8,16 +8,26 @@ that adapt the same module start it alike, whatever else they adapt.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
 
 from droidft.config import FineTuneType, TrainingConfig
+from droidft.engine.projections import Kind
+from droidft.engine.targets import Target, TargetPlan, resolve
 
-if TYPE_CHECKING:
-    from droidft.engine.targets import Target, TargetPlan
+
+def targets_of(model: nn.Module, config: TrainingConfig) -> TargetPlan:
+    """The modules that `config` adapts in `model`."""
+    return resolve(
+        model,
+        preset=config.lora_targets,
+        keys=config.lora_keys,
+        num_layers=config.lora_num_layers,
+        routers=config.lora_routers,
+    )
 
 
 def attach(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> None:
@@ -52,28 +62,37 @@ def module_key(seed: int, name: str) -> mx.array:
 
 
 def _adapted(module: nn.Module, target: Target, config: TrainingConfig) -> nn.Module:
-    layer: Any = _layer_class(module, dora=config.fine_tune_type is FineTuneType.DORA).from_base(
-        module, r=config.lora_rank, dropout=config.lora_dropout, scale=config.lora_scale
-    )
+    layer = _layer(module, target.kind, config)
     # Bound 1/sqrt(fan-in), as in mlx-lm and PEFT (kaiming uniform with a = sqrt 5); B stays zero.
-    bound = 1 / target.in_dims**0.5
-    layer.lora_a = mx.random.uniform(-bound, bound, layer.lora_a.shape, key=module_key(config.seed, target.path))
+    bound = target.in_dims**-0.5
+
+    def draw(name: str, array: mx.array) -> mx.array:
+        key = module_key(config.seed, ".".join(filter(None, [target.path, name])))
+        return mx.random.uniform(-bound, bound, array.shape, key=key)
+
+    layer.lora_a = tree_map_with_path(draw, layer.lora_a)
     # The constructor leaves the base layer trainable; only A, B (and DoRA's m) are.
     layer.freeze()
     layer.unfreeze(keys=["lora_a", "lora_b", "m"], recurse=False)
-    return layer  # type: ignore[no-any-return]
+    adapted: nn.Module = layer
+    return adapted
 
 
-def _layer_class(module: nn.Module, *, dora: bool) -> Any:
-    from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
+def _layer(module: Any, kind: Kind, config: TrainingConfig) -> Any:
     from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
     from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear, LoRASwitchLinear
 
-    if isinstance(module, SwitchLinear | QuantizedSwitchLinear):
-        return LoRASwitchLinear
-    if isinstance(module, nn.Embedding | nn.QuantizedEmbedding):
-        return DoRAEmbedding if dora else LoRAEmbedding
-    return DoRALinear if dora else LoRALinear
+    options = {"r": config.lora_rank, "dropout": config.lora_dropout, "scale": config.lora_scale}
+    dora = config.fine_tune_type is FineTuneType.DORA
+    match kind:
+        case Kind.FUSED:
+            return module.to_lora(**options)
+        case Kind.EXPERTS:
+            return LoRASwitchLinear.from_base(module, **options)
+        case Kind.EMBEDDING:
+            return (DoRAEmbedding if dora else LoRAEmbedding).from_base(module, **options)
+        case Kind.LINEAR:
+            return (DoRALinear if dora else LoRALinear).from_base(module, **options)
 
 
 def _unfreeze_blocks(model: nn.Module, num_layers: int) -> None:

@@ -16,6 +16,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from droidft.engine.batches import Batch
+from droidft.engine.recompute import recomputed
 
 CHUNK_LOGITS = 1 << 24
 """Logits computed at once: 16.8 million, 67 MB in float32."""
@@ -96,7 +97,7 @@ def summed_loss(model: SplitModel, batch: Batch) -> mx.array:
         return cross_entropy(model.head(h), t).sum()
 
     if model.head_is_trained():
-        return mx.stack([_recomputed(model.model, chunk_loss)(h, t) for h, t in pieces]).sum()
+        return mx.stack([recomputed(model.model, chunk_loss)(h, t) for h, t in pieces]).sum()
     return _carried(hidden, pieces, chunk_loss)
 
 
@@ -128,21 +129,6 @@ def _carried(hidden: mx.array, pieces: list[tuple[mx.array, mx.array]], chunk_lo
     carrier = (hidden.astype(mx.float32) * gradient.astype(mx.float32)).sum()
     # The carrier is there for its gradient; its value cancels exactly.
     return mx.stop_gradient(total) + (carrier - mx.stop_gradient(carrier))
-
-
-def _recomputed(model: nn.Module, function: Any) -> Any:
-    def with_parameters(parameters: Any, *args: mx.array) -> mx.array:
-        model.update(parameters)
-        result: mx.array = function(*args)
-        return result
-
-    checkpointed = mx.checkpoint(with_parameters)
-
-    def call(*args: mx.array) -> mx.array:
-        result: mx.array = checkpointed(model.trainable_parameters(), *args)
-        return result
-
-    return call
 
 
 class _Answer:

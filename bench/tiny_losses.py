@@ -1,0 +1,28 @@
+"""Record the losses of 60 steps on the tiny model: python -m bench.tiny_losses (only when a change is meant)."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from droidft.engine.device import prepare
+
+TARGET = Path(__file__).parent.parent / "tests/golden/tiny_losses.txt"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        from droidft.engine.loop import train
+        from droidft.events import TrainReport
+        from tests.engine import jobs
+
+        settings = jobs.config(iterations=60, lora_dropout=0.05, grad_accumulation_steps=2, steps_per_eval=20)
+        job = jobs.job(Path(folder) / "run", settings)
+        reports = [event for event in train(job) if isinstance(event, TrainReport)]
+    lines = "".join(f"{report.step} {report.loss:.7f}\n" for report in reports)
+    TARGET.write_text(f"# step, loss of tests.engine.jobs with 60 iterations; made by bench/tiny_losses.py\n{lines}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Every architecture of the installed mlx-lm, built from a `config.json` alone.
+
+MLX evaluates nothing until asked, so a model built here holds shapes and no numbers: a 70B model costs no
+memory. No file of a model folder is ever run as code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import io
+import pkgutil
+from collections.abc import Collection
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from droidft.errors import ModelError
+
+# Modules of mlx_lm.models that hold parts of models, not a model.
+SHARED_PARTS = frozenset(
+    {
+        "activations",
+        "base",
+        "bitlinear_layers",
+        "cache",
+        "gated_delta",
+        "mla",
+        "pipeline",
+        "rope_utils",
+        "ssm",
+        "switch_layers",
+    }
+)
+
+# What mlx-lm's constructors raise on a config.json that lacks a field or holds one of the wrong kind.
+_BAD_CONFIG = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+
+_FORMATS = {
+    "mxfp4": {"group_size": 32, "bits": 4, "mode": "mxfp4"},
+    "mxfp8": {"group_size": 32, "bits": 8, "mode": "mxfp8"},
+    "nvfp4-pack-quantized": {"group_size": 16, "bits": 4, "mode": "nvfp4"},
+    "mxfp4-pack-quantized": {"group_size": 32, "bits": 4, "mode": "mxfp4"},
+    "pack-quantized": {"group_size": 32, "bits": 4, "mode": "affine"},
+}
+
+
+def model_types() -> list[str]:
+    """Architectures of the installed mlx-lm, by the name of their module, sorted."""
+    import mlx_lm.models
+
+    return sorted({module.name for module in pkgutil.iter_modules(mlx_lm.models.__path__)} - SHARED_PARTS)
+
+
+def build_lazily(config: dict[str, Any], *, stored: Collection[str] | None = None) -> nn.Module:
+    """The model that `config` describes, with shapes and without weights; nothing is evaluated.
+
+    `config` is a parsed `config.json`. `stored` are the names of the saved tensors, where a weight file's
+    header has been read: they decide which layers are quantised and whether there is an output head. Without
+    them a quantised config quantises whatever mlx-lm's own conversion would have.
+
+    Raises:
+        ModelError: an unknown model type, one that needs code or a package, or an impossible config.
+    """
+    if (file := config.get("model_file")) is not None:
+        raise ModelError(
+            f"config.json asks for the code in {file!r} to be run",
+            hint="use a model whose architecture mlx-lm has itself; code from model folders is not run",
+        )
+    model_class, arguments_class = _classes(config)
+    try:
+        # Some argument classes write into what they are given.
+        model: nn.Module = model_class(arguments_class.from_dict(copy.deepcopy(config)))
+        initialise(model)
+        _drop_tied_head(model, config, stored)
+        return _quantize(model, config, stored)
+    except _BAD_CONFIG as error:
+        reason = str(error).replace("__init__() ", "") or type(error).__name__
+        raise ModelError(
+            f"config.json of model type {config['model_type']!r} cannot be used: {reason}",
+            hint="compare it with the config.json of the original model",
+        ) from error
+
+
+def initialise(model: nn.Module) -> None:
+    """Give modules whose class forgot `super().__init__()` (recurrent_gemma's) what `freeze` and `train` need."""
+    for module in model.modules():
+        if not hasattr(module, "_no_grad"):
+            nn.Module.__init__(module)
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The repeated blocks in order, as mlx-lm counts them: hybrids and text models inside others included.
+
+    Raises:
+        ModelError: the model has none.
+    """
+    found = list(getattr(model, "layers", ()))
+    if not found:
+        raise ModelError(
+            f"{type(model).__module__} has no list of blocks", hint="choose a decoder-only language model"
+        )
+    return found
+
+
+def _classes(config: dict[str, Any]) -> tuple[Any, Any]:
+    from mlx_lm import utils
+
+    name = config.get("model_type")
+    if not isinstance(name, str):
+        raise ModelError("config.json has no model_type", hint="choose a folder with a Hugging Face model")
+    known = model_types()
+    if name not in known and name not in utils.MODEL_REMAPPING:
+        close = difflib.get_close_matches(name, [*known, *utils.MODEL_REMAPPING], n=3)
+        nearest = f"; the nearest it has: {', '.join(close)}" if close else ""
+        raise ModelError(
+            f"the installed mlx-lm has no model type {name!r}{nearest}",
+            hint="`docs/architectures.md` lists them all; a newer mlx-lm may have it",
+        )
+    # mlx_lm.models.olmo prints and leaves the interpreter when its package is absent.
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            classes: tuple[Any, Any] = utils._get_classes(config)
+    except SystemExit:
+        raise ModelError(f"model type {name!r}: {said.getvalue().strip()}", hint="install that package") from None
+    return classes
+
+
+def _drop_tied_head(model: nn.Module, config: dict[str, Any], stored: Collection[str] | None) -> None:
+    """Remove the output head of the two architectures that decide at loading whether it is tied (Gemma's)."""
+    if getattr(model, "model_type", None) not in ("gemma3_text", "recurrent_gemma"):
+        return
+    tied = config.get("tie_word_embeddings", True) if stored is None else "lm_head.weight" not in stored
+    if tied and "lm_head" in model:
+        model.tie_word_embeddings = True
+        model.pop("lm_head")
+
+
+def quantization(config: dict[str, Any]) -> dict[str, Any] | None:
+    """Group size, bits and mode of a quantised model, with per-layer entries by path; None if it is not.
+
+    Read from `quantization` (mlx-lm's own) or `quantization_config` (others'), at the top or in `text_config`.
+
+    Raises:
+        ModelError: the weights are packed in a way mlx-lm does not read.
+    """
+    text = config.get("text_config") or {}
+    for key in ("quantization", "quantization_config"):
+        found = config.get(key) or text.get(key)
+        if not found:
+            continue
+        if "bits" in found and "quant_method" not in found:
+            return dict(found)
+        return _foreign(found)
+    return None
+
+
+def _foreign(found: dict[str, Any]) -> dict[str, Any] | None:
+    method = found.get("quant_method")
+    if method in ("awq", "gptq"):
+        return {"group_size": found.get("group_size", 128), "bits": found.get("bits", 4), "mode": "affine"}
+    if method == "modelopt":
+        settings = found.get("quantization", found)
+        return {"group_size": settings.get("group_size", 16), "bits": 4, "mode": "nvfp4"}
+    if method == "compressed-tensors":
+        method = found.get("format")
+    if method == "fp8":
+        # Blocks of 32 x 32 stay packed as mxfp8; every other fp8 model is unpacked while it is read.
+        packed = found.get("scale_fmt") == "ue8m0" and list(found.get("weight_block_size", ())) == [32, 32]
+        return _FORMATS["mxfp8"] if packed else None
+    if method == "bitnet":
+        return {"quant_method": "bitnet", **found}
+    if method not in _FORMATS:
+        raise ModelError(
+            f"weights quantised with {method!r} cannot be read", hint="use the model's unquantised or MLX version"
+        )
+    return _FORMATS[method]
+
+
+def _quantize(model: nn.Module, config: dict[str, Any], stored: Collection[str] | None) -> nn.Module:
+    settings = quantization(config)
+    if settings is None:
+        return model
+    if settings.get("quant_method") == "bitnet":
+        from mlx_lm.models.bitlinear_layers import bitnet_quantize
+
+        converted: nn.Module = bitnet_quantize(model, settings)
+        return converted
+    own_rule = getattr(model, "quant_predicate", None)
+
+    def chosen(path: str, module: nn.Module) -> bool | dict[str, Any]:
+        listed = settings.get(path)
+        if isinstance(listed, dict | bool):
+            return listed
+        if not hasattr(module, "to_quantized"):
+            return False
+        if stored is not None:
+            return f"{path}.scales" in stored
+        if _width(module) % settings["group_size"]:
+            return False
+        return own_rule(path, module) if own_rule is not None else True
+
+    mode = settings.get("mode", "affine")
+    nn.quantize(model, settings["group_size"], settings["bits"], mode=mode, class_predicate=chosen)
+    return model
+
+
+def _width(module: nn.Module) -> int:
+    weight: mx.array = module["weight"]
+    return weight.shape[-1]
