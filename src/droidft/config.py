@@ -256,6 +256,12 @@ class TrainingConfig(BaseModel):
             case LoraScaling.RAW:
                 return self.lora_alpha
 
+    def changed(self) -> dict[str, Any]:
+        """The settings that differ from their defaults, as JSON values."""
+        values = self.model_dump(mode="json")
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        return {name: value for name, value in values.items() if value != defaults[name]}
+
     def warnings(self) -> list[str]:
         """Settings that are legal but doubtful or without effect, each as a sentence."""
         return [*self._doubtful(), *self._without_effect()]
@@ -280,7 +286,7 @@ class TrainingConfig(BaseModel):
         return found
 
     def _without_effect(self) -> list[str]:
-        given = self.model_fields_set
+        given = self.changed()
         rules: list[tuple[set[str], bool, str]] = [
             (
                 {name for name in type(self).model_fields if name.startswith("lora_")},
@@ -307,7 +313,7 @@ class TrainingConfig(BaseModel):
             f"{name} has no effect {why}"
             for names, applies, why in rules
             if applies
-            for name in sorted((names & given) - {"lora_num_layers"})
+            for name in sorted((names & given.keys()) - {"lora_num_layers"})
         ]
 
 

@@ -7,7 +7,7 @@
       best_adapters.safetensors       -> the one with the lowest validation loss
 
 The numbered files share their bytes with the checkpoint (a hard link), so nothing is copied and deleting old
-checkpoints loses no adapter.
+checkpoints loses no adapter. As many numbered files are kept as checkpoints are, and always the best one.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def prepare_folder(
     write_atomically(folder / CONFIG, json.dumps(values, indent=2).encode())
 
 
-def publish(folder: Path, weights: Path, *, step: int, best: bool) -> None:
-    """Give the weights of `step` their numbered name and make latest (and best) point at it."""
+def publish(folder: Path, weights: Path, *, step: int, best: bool, keep: int) -> None:
+    """Give the weights of `step` their numbered name and make latest (and best) point at it; drop older ones."""
     name = numbered(step)
     with storage_errors(folder / name):
         temporary = folder / f".{name}.tmp"
@@ -90,3 +90,7 @@ def publish(folder: Path, weights: Path, *, step: int, best: bool) -> None:
     point(folder / LATEST, name)
     if best:
         point(folder / BEST, name)
+    named = {os.readlink(link) for link in (folder / LATEST, folder / BEST) if link.is_symlink()}
+    for old in sorted(folder.glob("[0-9]*_adapters.safetensors"))[:-keep]:
+        if old.name not in named:
+            old.unlink()

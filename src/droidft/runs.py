@@ -85,11 +85,9 @@ class Run:
 
     def records(self, offset: int = 0) -> tuple[list[Record], int]:
         """Complete lines from byte `offset` on, and the offset after them. Never half a line."""
-        records, end = [], offset
-        for line, end in self._lines(offset):
-            if (record := _parse(line)) is not None:
-                records.append(record)
-        return records, end
+        lines = list(self._lines(offset))
+        records = [record for line, _ in lines if (record := _parse(line)) is not None]
+        return records, lines[-1][1] if lines else offset
 
     def follow(self, offset: int = 0) -> Iterator[tuple[Record, int]]:
         """Records as they come, from byte `offset` on, each with the offset after it, until the worker is gone."""

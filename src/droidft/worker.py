@@ -90,7 +90,9 @@ def events(run: Run, home: Home, stop: StopRequest) -> Iterator[Event]:
     for event in train(assembled.job, should_stop=stop):
         if isinstance(event, CheckpointSaved):
             weights = run.checkpoints / folder_name(event.step) / ADAPTER
-            publish.publish(adapter, weights, step=event.step, best=event.best)
+            publish.publish(
+                adapter, weights, step=event.step, best=event.best, keep=config.keep_checkpoints
+            )
         yield event
 
 

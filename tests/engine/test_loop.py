@@ -221,7 +221,9 @@ def test_speed_and_tokens_are_right_in_the_last_short_window(tmp_path: Path) -> 
     seconds = [report.tokens / report.tokens_per_second for report in (first,)]
     assert seconds[0] > 0
     window = last.tokens - first.tokens
-    expected = sum(batch.tokens for step in (6, 7) for batch in jobs.job(tmp_path, jobs.config()).method.batches(step))
+    expected = sum(
+        batch.tokens for step in (6, 7) for batch in jobs.job(tmp_path, jobs.config()).method.batches(step)
+    )
     assert window == expected
     assert last.seconds_left == pytest.approx(0, abs=1)
 

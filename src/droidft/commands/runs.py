@@ -121,8 +121,7 @@ def _show(run: Run, console: Any, *, as_json: bool) -> None:
         print(json.dumps(values, indent=1))
         return
     console.print(f"run       [bold]{run.id}[/]  {run.status()}", highlight=False)
-    changed = run.config().model_dump(mode="json", exclude_unset=True, exclude_none=True)
-    for name, value in changed.items():
+    for name, value in run.config().changed().items():
         console.print(f"  {name}: {value}", highlight=False, markup=False)
     display = RunDisplay(console)
     display.show(records)

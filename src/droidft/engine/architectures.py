@@ -12,6 +12,7 @@ import difflib
 import io
 import pkgutil
 from collections.abc import Collection
+from fnmatch import fnmatch
 from typing import Any
 
 import mlx.core as mx
@@ -85,7 +86,7 @@ def build_lazily(config: dict[str, Any], *, stored: Collection[str] | None = Non
         _drop_tied_head(model, config, stored)
         return _quantize(model, config, stored)
     except _BAD_CONFIG as error:
-        reason = str(error).replace("__init__() ", "") or type(error).__name__
+        reason = str(error).replace(".__init__()", "") or type(error).__name__
         raise ModelError(
             f"config.json of model type {config['model_type']!r} cannot be used: {reason}",
             hint="compare it with the config.json of the original model",
@@ -185,7 +186,7 @@ def _foreign(found: dict[str, Any]) -> dict[str, Any] | None:
         raise ModelError(
             f"weights quantised with {method!r} cannot be read", hint="use the model's unquantised or MLX version"
         )
-    return _FORMATS[method]
+    return {**_FORMATS[method], "modules_to_not_convert": found.get("modules_to_not_convert") or ()}
 
 
 def _quantize(model: nn.Module, config: dict[str, Any], stored: Collection[str] | None) -> nn.Module:
@@ -207,7 +208,8 @@ def _quantize(model: nn.Module, config: dict[str, Any], stored: Collection[str] 
             return False
         if stored is not None:
             return f"{path}.scales" in stored
-        if _width(module) % settings["group_size"]:
+        whole = settings.get("modules_to_not_convert", ())
+        if _width(module) % settings["group_size"] or any(fnmatch(path, f"{name}*") for name in whole):
             return False
         return own_rule(path, module) if own_rule is not None else True
 

@@ -19,13 +19,13 @@ from droidft.config import FineTuneType, TrainingConfig
 from droidft.engine import checkpoint, lora, machine, models
 from droidft.engine.architectures import build_lazily
 from droidft.engine.device import Device
-from droidft.engine.data import Prepared, prepare
+from droidft.engine.data import prepare
 from droidft.engine.fingerprint import fingerprint
 from droidft.engine.loop import Job
 from droidft.engine.sft import Supervised
 from droidft.engine.targets import TargetPlan
 from droidft.errors import AdapterError, StorageError
-from droidft.events import DataPrepared, Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
+from droidft.events import Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
     tokenizer = models.load_tokenizer(model_path)
     data = prepare(config, tokenizer, context_length=models.context_length(model_config))
-    yield from _data_events(data)
+    yield data.report.event()
+    yield from (Warned(code="data", message=message) for message in data.report.warnings)
 
     yield Phase(name=PhaseName.LOADING, detail=str(model_path))
     model, _ = models.load_model(model_path)
@@ -145,14 +146,6 @@ def _resume_warnings(found: tuple[Path, checkpoint.RunState, list[str]], version
         message = "not bit-exact from here on: since the checkpoint was saved, " + ", ".join(changed)
         warnings.append(Warned(code="not_bit_exact", message=message))
     return warnings
-
-
-def _data_events(data: Prepared) -> list[Event]:
-    report = data.report
-    event = DataPrepared.model_validate(
-        {name: getattr(report, name) for name in DataPrepared.model_fields if name != "type"}
-    )
-    return [event, *(Warned(code="data", message=message) for message in report.warnings)]
 
 
 def _check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None:

@@ -12,6 +12,7 @@ and initialisation are functions of (seed, epoch), (seed, step) and (seed, modul
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -90,8 +91,7 @@ def save(root: Path, state: RunState, adapter: dict[str, mx.array], optimizer: d
             name: {"bytes": (temporary / name).stat().st_size, "sha256": sha256(temporary / name)}
             for name in (ADAPTER, OPTIMIZER, STATE)
         }
-        manifest = {"format": FORMAT, "step": state.step, "files": files}
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        (temporary / MANIFEST).write_bytes(_manifest({"format": FORMAT, "step": state.step, "files": files}))
     commit_folder(temporary, final)
     return final
 
@@ -102,10 +102,10 @@ def verify(folder: Path) -> RunState:
     Raises:
         CheckpointError: a file is missing or differs from its hash; the message names it.
     """
-    manifest = _read_json(folder / MANIFEST)
-    if manifest.get("format") != FORMAT:
+    manifest = _read_manifest(folder / MANIFEST)
+    if manifest["format"] != FORMAT:
         raise CheckpointError(
-            f"{folder / MANIFEST} has format {manifest.get('format')!r}; this version reads {FORMAT}",
+            f"{folder / MANIFEST} has format {manifest['format']!r}; this version reads {FORMAT}",
             hint="resume with the version that wrote it",
         )
     for name, entry in manifest["files"].items():
@@ -167,7 +167,12 @@ def _write_arrays(path: Path, arrays: dict[str, mx.array]) -> None:
     try:
         mx.save_safetensors(str(path), arrays, metadata={"format": "mlx"})
     except RuntimeError as error:
-        raise StorageError(f"cannot write {path}: {error}", hint="check free space and permissions") from error
+        free = shutil.disk_usage(path.parent).free
+        shutil.rmtree(path.parent, ignore_errors=True)
+        raise StorageError(
+            f"cannot write {path}: {error} ({free / 1e6:.0f} MB are free)",
+            hint="free some space, then `droidft resume` the run",
+        ) from error
 
 
 def _load(path: Path) -> dict[str, mx.array]:
@@ -176,15 +181,26 @@ def _load(path: Path) -> dict[str, mx.array]:
     return arrays
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _manifest(values: dict[str, Any]) -> bytes:
+    """The manifest's bytes: canonical JSON that holds the hash of the rest of itself."""
+    rest = json.dumps(values, indent=1, sort_keys=True)
+    return json.dumps({**values, "sha256": hashlib.sha256(rest.encode()).hexdigest()}, indent=1).encode()
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    damaged = CheckpointError(f"{path} is damaged", hint="resume from another checkpoint")
     try:
-        values = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        values = json.loads(content)
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing", hint="resume from another checkpoint") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is damaged: {error}", hint="resume from another checkpoint") from None
+    except ValueError:
+        raise damaged from None
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path} is damaged: not an object", hint="resume from another checkpoint")
+        raise damaged
+    values.pop("sha256", None)
+    if _manifest(values) != content:
+        raise damaged
     return values
 
 

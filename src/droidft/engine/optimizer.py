@@ -7,6 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optimizers
+import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from droidft.config import LrSchedule, Optimizer, TrainingConfig
@@ -55,10 +56,10 @@ def build(config: TrainingConfig) -> optimizers.Optimizer:
             return optimizers.Lion(rate, betas=betas, weight_decay=config.weight_decay)
 
 
-def global_norm(gradients: Any) -> mx.array:
-    """Square root of the sum of all squared gradients; a float32 scalar, NaN if any gradient is."""
+def global_norm(gradients: Any) -> float:
+    """Square root of the sum of all squared gradients; NaN if any gradient is. Evaluates the gradients."""
     squares = [mx.square(g.astype(mx.float32)).sum() for _, g in tree_flatten(gradients)]
-    return mx.sqrt(mx.stack(squares).sum())
+    return float(np.sqrt(np.asarray(mx.stack(squares), dtype=np.float64).sum()))
 
 
 def clip(gradients: Any, *, norm: float, limit: float) -> Any:

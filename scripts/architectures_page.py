@@ -1,0 +1,85 @@
+"""Write `docs/architectures.md` from the table that the tests check: `python -m scripts.architectures_page`."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import mlx_lm
+from tests.engine.architectures import TABLE
+from tests.engine.architectures.entry import Architecture
+
+from droidft.config import LoraRouters
+from droidft.engine.architectures import build_lazily
+from droidft.engine.targets import resolve
+
+PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
+
+_HEAD = f"""# Architectures
+
+Every model type of mlx-lm {mlx_lm.__version__}, with what `lora_targets: full-layer` adapts in it: the projections of
+attention (or of whatever mixes tokens in its place) and of the MLP, experts and shared experts included. A key
+names a module inside a block; the same key may be in some blocks only.
+
+Routers are adapted with `lora_routers: on`; those marked † also with `auto`, the default. *Gradients* says whether
+the tests have seen every adapter of a small model of this type receive a finite gradient that is not zero.
+
+This page is written by `python -m scripts.architectures_page` from `tests/engine/architectures`; a test fails when
+it is stale.
+
+| model type | full-layer keys | routers | gradients | notes |
+|---|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The page's text."""
+    entries = sorted(TABLE.values(), key=lambda entry: entry.model_type.lower())
+    checked = sum(1 for entry in entries if not (entry.untrainable or entry.unadaptable))
+    foot = f"\n{len(entries)} model types; gradients seen in {checked}.\n"
+    return _HEAD + "".join(f"{_row(entry)}\n" for entry in entries) + foot
+
+
+def _row(entry: Architecture) -> str:
+    routers = ", ".join(f"`{key}`" + (" †" if key in entry.auto_routers else "") for key in entry.routers)
+    notes = "; ".join([*_reasons(entry), *_notes(entry)])
+    seen = "no" if entry.untrainable or entry.unadaptable else "yes, but see note" if entry.dead else "yes"
+    return f"| {entry.model_type} | {_grouped(entry.full_layer)} | {routers} | {seen} | {notes} |"
+
+
+def _reasons(entry: Architecture) -> list[str]:
+    dead = [f"no gradient for {', '.join(entry.dead)}: {reason}" for reason in dict.fromkeys(entry.dead.values())]
+    package = [f"needs the package `{entry.package}`"] if entry.package else []
+    return [reason for reason in (entry.unadaptable, entry.untrainable) if reason] + dead + package
+
+
+def _notes(entry: Architecture) -> list[str]:
+    if entry.unadaptable:
+        return []
+    if entry.package:
+        sys.modules.setdefault(entry.package, types.ModuleType(entry.package))
+    model = build_lazily({"model_type": entry.model_type, **entry.config})
+    notes = list(resolve(model, routers=LoraRouters.ON).notes)
+    told = " ".join(notes)
+    if beyond := [key for key in entry.outside if key not in told]:
+        notes.append(f"outside attention and MLP: {', '.join(beyond)}")
+    return notes
+
+
+def _grouped(keys: tuple[str, ...]) -> str:
+    """`self_attn.{q_proj,k_proj}` for keys with the same owner."""
+    owners: dict[str, list[str]] = {}
+    for key in keys:
+        owner, _, leaf = key.rpartition(".")
+        owners.setdefault(owner, []).append(leaf)
+    parts = []
+    for owner, leaves in owners.items():
+        named = leaves[0] if len(leaves) == 1 else f"{{{','.join(leaves)}}}"
+        parts.append(f"`{owner}.{named}`" if owner else ", ".join(f"`{leaf}`" for leaf in leaves))
+    return "<br>".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,103 @@
+"""Make a virtual environment with Droid FineTuning in it, and see to a C++ compiler. Called by the Makefile.
+
+    python3 scripts/bootstrap.py .venv          what the program needs
+    python3 scripts/bootstrap.py .venv --dev    also what its tests and checks need
+
+Standard library only, and no syntax newer than Python 3.7: it has to start there to say that 3.11 is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+NEEDED = (3, 11)
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CONSTRAINTS = os.path.join(ROOT, "constraints.txt")
+
+
+def main() -> None:
+    """Set up the environment named on the command line."""
+    if sys.version_info < NEEDED:
+        use_newer_python()
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    venv, dev = sys.argv[1], "--dev" in sys.argv[2:]
+    python = os.path.join(venv, "bin", "python")
+    if not works(python, "-m", "pip", "--version"):
+        make_venv(venv)
+    print("Installing Droid FineTuning" + (" with its development tools" if dev else "") + " ...", flush=True)
+    install(python, "--editable", ROOT, *(dev_requirements() if dev else []))
+    if sys.platform.startswith("linux"):
+        find_compiler(python)
+
+
+def use_newer_python() -> None:
+    """Start again under a Python that is new enough, if there is one."""
+    for minor in (14, 13, 12, 11):
+        newer = shutil.which(f"python3.{minor}")
+        if newer and works(newer, "--version"):
+            os.execv(newer, [newer, *sys.argv])
+    version = sys.version.split()[0]
+    sys.exit(f"Python 3.11 or newer is needed; this is {version}. Try: make PYTHON=/path/to/python3.11")
+
+
+def make_venv(venv: str) -> None:
+    """Create the virtual environment; Debian ships `venv` without pip, in a package of its own."""
+    package = f"python3.{sys.version_info[1]}-venv"
+    if not works(sys.executable, "-c", "import ensurepip") and not apt_install(package):
+        sys.exit(f"Python's venv module lacks pip here. Install it with: apt-get install {package}")
+    subprocess.check_call([sys.executable, "-m", "venv", "--clear", venv])
+
+
+def install(python: str, *what: str) -> None:
+    """Install packages in the versions that this release was tested with."""
+    subprocess.check_call([python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, *what])
+
+
+def dev_requirements() -> list[str]:
+    """The group `dev` of pyproject.toml: pip learnt to read it after the versions that Python 3.11 brings."""
+    import tomllib
+
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
+        requirements: list[str] = tomllib.load(file)["dependency-groups"]["dev"]
+    return requirements
+
+
+def find_compiler(python: str) -> None:
+    """MLX compiles kernels at run time: take the compiler that is here, or Debian's, or one from the registry."""
+    if os.environ.get("CXX") or any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+        return
+    if apt_install("g++") or works(python, "-c", "import ziglang"):
+        return
+    print("No C++ compiler found: installing ziglang, which contains one ...", flush=True)
+    try:
+        install(python, "ziglang")
+    except subprocess.CalledProcessError:
+        print("warning: no C++ compiler. Everything works, but training is slower. Install g++ to mend it.")
+
+
+def apt_install(package: str) -> bool:
+    """Install a Debian package if this is root on Debian or its like, and say whether it worked."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    print(f"Installing {package} ...", flush=True)
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", package]):
+        if subprocess.call(["apt-get", "--quiet=2", *command], env=environment, stdout=subprocess.DEVNULL):
+            return False
+    return True
+
+
+def works(*command: str) -> bool:
+    """Whether a command can be run and succeeds."""
+    try:
+        return subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Write docs/cli.md, docs/config.md and docs/config.schema.json from the code; `--check` only compares.
+
+The pages are built from the parsers themselves, not from `--help`, whose layout differs between Python versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from droidft.cli import COMMANDS, load_command
+from droidft.commands._settings import PREFIX, settings
+from droidft.commands.config_cmd import schema
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+NOTE = "<!-- Written by `make docs` from the code; edit the code. -->"
+
+
+def main() -> int:
+    """Write the pages, or with `--check` name those that are stale and return 1."""
+    check = "--check" in sys.argv[1:]
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if check:
+            print(f"docs/{path.name} is stale: run `make docs`", file=sys.stderr)
+        else:
+            path.write_text(pages()[path], encoding="utf-8")
+            print(f"wrote docs/{path.name}")
+    return 1 if check and stale else 0
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page with its text."""
+    return {
+        DOCS / "cli.md": _joined(cli_page()),
+        DOCS / "config.md": _joined(config_page()),
+        DOCS / "config.schema.json": schema() + "\n",
+    }
+
+
+def config_page() -> Iterator[str]:
+    """All settings, a table per group."""
+    yield from ["# Settings", "", NOTE, ""]
+    yield "The same names serve in a YAML or JSON file (`name: value`), as flags (`--learning-rate 2e-4` or"
+    yield "`--learning_rate 2e-4`; `--no-early-stop` for a boolean) and over HTTP. Flags win over the file. `none`"
+    yield "takes an optional number back to its default. An unknown name or a value out of range is refused by name."
+    yield "`droidft config --yaml` prints a file to start from."
+    for group, members in itertools.groupby(settings(), key=lambda setting: setting.group):
+        yield from ["", f"## {group}", "", "| setting | default | values | meaning |", "|---|---|---|---|"]
+        for setting in members:
+            cells = f"`{setting.name}`", f"`{setting.shown_default}`", setting.shown_values, setting.help
+            yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def cli_page() -> Iterator[str]:
+    """All commands with their arguments."""
+    yield from ["# Commands", "", NOTE, ""]
+    yield "Exit status: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted."
+    for name in COMMANDS:
+        parser, _ = load_command(name)
+        yield from _command(parser, level=2)
+
+
+def _command(parser: argparse.ArgumentParser, *, level: int) -> Iterator[str]:
+    yield from ["", f"{'#' * level} `{parser.prog}`"]
+    if parser.description:
+        yield from ["", parser.description]
+    nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    rows = [row for action in parser._actions if action not in nested for row in _argument(action)]
+    if rows:
+        yield from ["", "| argument | meaning |", "|---|---|", *rows]
+    if any(action.dest.startswith(PREFIX) for action in parser._actions):
+        yield from ["", "Every setting of [config.md](config.md) is a flag too, such as `--learning-rate 2e-4`."]
+    for action in nested:
+        helps = {choice.dest: choice.help for choice in action._choices_actions}
+        for name, inner in action.choices.items():
+            inner.description = inner.description or helps.get(name)
+            yield from _command(inner, level=level + 1)
+
+
+def _argument(action: argparse.Action) -> Iterator[str]:
+    hidden = action.help == argparse.SUPPRESS or isinstance(action, argparse._HelpAction)
+    if hidden or action.dest.startswith(PREFIX):
+        return
+    values = str(action.metavar or action.dest.upper())
+    if action.choices:
+        values = ",".join(str(choice) for choice in action.choices)
+    shown = f"{', '.join(action.option_strings)}" if action.option_strings else values
+    if action.option_strings and action.nargs != 0:
+        shown += f" {values}"
+    text = (action.help or "") % {"default": action.default, "prog": "droidft"}
+    yield f"| `{shown}` | {text.replace('|', chr(92) + '|')} |"
+
+
+def _joined(lines: Iterator[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

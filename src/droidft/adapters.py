@@ -1,0 +1,314 @@
+"""Adapter folders in mlx-lm's format: find, list, read. Nothing here needs mlx or writes to an adapter.
+
+A folder holds `adapter_config.json` and any of `adapters.safetensors` (the latest), `best_adapters.safetensors`
+and `0000025_adapters.safetensors`. Ours have a `droidft` section in the config that says which base model they
+were trained on. What is damaged is refused with its reason; what is only doubtful is for `diagnostics`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from droidft.errors import AdapterError, NotFound
+
+Shape = tuple[int, ...]
+Which = int | Literal["latest", "best"]
+"""Which of a folder's weights: the latest, the best, or those of a step."""
+
+CONFIG = "adapter_config.json"
+LATEST = "adapters.safetensors"
+BEST = "best_adapters.safetensors"
+_NUMBERED = re.compile(r"(\d{7,})_adapters\.safetensors")
+_LEAVES = ("lora_a", "lora_b", "m")
+
+# Bits of the exponent: all of them set means NaN or infinity.
+_EXPONENTS = {
+    "F64": ("<u8", 0x7FF << 52),
+    "F32": ("<u4", 0xFF << 23),
+    "F16": ("<u2", 0x1F << 10),
+    "BF16": ("<u2", 0xFF << 7),
+}
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """An adapter as its files describe it; the weights themselves stay on disk.
+
+    `path` is the folder, `file` the weights chosen by `which`. `keys` is None where the config names none.
+    `tensors` maps a full parameter name to its shape. `record` is our own section, empty for others' adapters.
+    """
+
+    name: str
+    path: Path
+    file: Path
+    which: Which
+    fine_tune_type: str
+    num_layers: int
+    rank: int | None
+    scale: float | None
+    dropout: float
+    keys: tuple[str, ...] | None
+    tensors: Mapping[str, Shape]
+    base: str | None
+    """Path or hub id of the base model it was trained on, if that was recorded."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def alpha(self) -> float | None:
+        """Alpha in the paper's sense, scale x rank, whatever the training called alpha."""
+        return None if self.scale is None or self.rank is None else self.scale * self.rank
+
+    @cached_property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the adapted modules, inside their block where they are in one, in the file's order."""
+        names = (_split(name)[1].rpartition(".")[0] for name in self.tensors)
+        return tuple(dict.fromkeys(names))
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """Numbers of the blocks that the tensors adapt."""
+        return tuple(sorted({block for name in self.tensors if (block := _split(name)[0]) is not None}))
+
+    @property
+    def parameters(self) -> int:
+        """Values in the chosen file."""
+        return sum(math.prod(shape) for shape in self.tensors.values())
+
+    @property
+    def has_best(self) -> bool:
+        """Whether the best weights of the run are here too."""
+        return (self.path / BEST).exists()
+
+
+@dataclass(frozen=True)
+class AdapterSummary:
+    """An adapter folder in a list; `info` is None where `problem` says why it cannot be used."""
+
+    name: str
+    path: Path
+    info: AdapterInfo | None
+    problem: str = ""
+
+
+def find_adapter(ref: str, *, adapters_dir: Path) -> tuple[Path, Which]:
+    """The folder and weights that `ref` means: a name below `adapters_dir` or a path, then `@best` or `@200`.
+
+    Raises:
+        NotFound: no such folder; the hint lists the nearest names.
+        AdapterError: something else than `latest`, `best` or a step after the `@`.
+    """
+    name, _, chosen = ref.partition("@")
+    which = _which(chosen or "latest")
+    for folder in (adapters_dir / name, Path(name).expanduser()):
+        if name and folder.is_dir():
+            return folder, which
+    known = (
+        [entry.name for entry in sorted(adapters_dir.iterdir()) if entry.is_dir()] if adapters_dir.is_dir() else []
+    )
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(near)}?" if near else "`droidft adapters list` shows those here"
+    raise NotFound(f"there is no adapter {name!r}", hint=hint)
+
+
+def list_adapters(adapters_dir: Path) -> list[AdapterSummary]:
+    """Every folder below `adapters_dir`, by name; weights are not read, only their headers."""
+    folders = sorted(entry for entry in adapters_dir.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return [_summary(folder) for folder in folders]
+
+
+def read_adapter(path: Path, which: Which = "latest", *, check_values: bool = True) -> AdapterInfo:
+    """Read the adapter folder `path`.
+
+    `check_values` also reads every number and refuses NaN and infinity.
+
+    Raises:
+        NotFound: no such folder, or it lacks the weights that `which` asks for.
+        AdapterError: config missing or meaningless; weights damaged, incomplete or not finite.
+    """
+    if not path.is_dir():
+        raise NotFound(f"there is no adapter folder {path}")
+    config = _read_config(path)
+    file = _weights(path, which)
+    tensors = _read_header(file)
+    info = _describe(path, file, which, config, tensors)
+    if info.fine_tune_type != "full":
+        _check_pairs(info)
+    if check_values:
+        _refuse_non_finite(file)
+    return info
+
+
+def _which(text: str) -> Which:
+    if text == "latest":
+        return "latest"
+    if text == "best":
+        return "best"
+    if text.isdigit():
+        return int(text)
+    raise AdapterError(f"{text!r} names no weights of an adapter", hint="write @latest, @best or a step such as @200")
+
+
+def _summary(folder: Path) -> AdapterSummary:
+    try:
+        return AdapterSummary(folder.name, folder, read_adapter(folder, check_values=False))
+    except (AdapterError, NotFound) as error:
+        return AdapterSummary(folder.name, folder, None, error.message)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / CONFIG
+    if not file.is_file():
+        raise AdapterError(
+            f"adapter {path.name} has no {CONFIG}, so its rank, scale and layers are unknown",
+            hint="copy it from where the adapter was trained; it lies beside the weights",
+        )
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise AdapterError(f"{CONFIG} of {path.name} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise AdapterError(f"{CONFIG} of {path.name} is not a JSON object")
+    return config
+
+
+def _weights(path: Path, which: Which) -> Path:
+    name = {"latest": LATEST, "best": BEST}.get(str(which)) or f"{which:07}_adapters.safetensors"
+    file = path / name
+    if file.is_file():
+        return file
+    there = [*(label for label, other in (("latest", LATEST), ("best", BEST)) if (path / other).is_file())]
+    there += [
+        str(int(match[1])) for match in map(_NUMBERED.fullmatch, sorted(p.name for p in path.iterdir())) if match
+    ]
+    raise NotFound(
+        f"adapter {path.name} has no {name}",
+        hint=f"it has {', '.join(f'@{label}' for label in there)}" if there else "it holds no weights at all",
+    )
+
+
+def _read_header(file: Path) -> dict[str, Shape]:
+    """Names and shapes; the reference reader checks that the file is whole."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            found = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(
+            f"{file.name} of adapter {file.parent.name} is damaged: {error}",
+            hint="use another checkpoint of this adapter (`droidft adapters show`)",
+        ) from error
+    if not found:
+        raise AdapterError(f"{file.name} of adapter {file.parent.name} holds no tensors")
+    return found
+
+
+def _describe(path: Path, file: Path, which: Which, config: dict[str, Any], tensors: dict[str, Shape]) -> AdapterInfo:
+    name = path.name
+    # Names of mlx-lm before 0.19: use_dora, lora_layers.
+    kind = config.get("fine_tune_type") or ("dora" if config.get("use_dora") else "lora")
+    if kind not in ("lora", "dora", "full"):
+        raise AdapterError(f"{CONFIG} of {name} has fine_tune_type {kind!r}; known are lora, dora and full")
+    num_layers = config.get("num_layers", config.get("lora_layers", -1 if kind == "full" else None))
+    if isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers == 0 or num_layers < -1:
+        raise AdapterError(f"{CONFIG} of {name} has num_layers {num_layers!r}, not -1 or a positive number")
+    record = _section(config, "droidft")
+    rank, scale, dropout, keys = (None, None, 0.0, None) if kind == "full" else _lora(name, config)
+    recorded = config.get("model") or _section(record, "base").get("path")
+    return AdapterInfo(
+        name=name,
+        path=path,
+        file=file,
+        which=which,
+        fine_tune_type=kind,
+        num_layers=num_layers,
+        rank=rank,
+        scale=scale,
+        dropout=dropout,
+        keys=keys,
+        tensors=tensors,
+        base=str(recorded) if recorded else None,
+        record=record,
+    )
+
+
+def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _lora(name: str, config: dict[str, Any]) -> tuple[int, float, float, tuple[str, ...] | None]:
+    parameters = config.get("lora_parameters")
+    if not isinstance(parameters, dict):
+        raise AdapterError(f"{CONFIG} of {name} has no lora_parameters", hint="it must give rank, scale and dropout")
+    rank, scale, dropout = parameters.get("rank"), parameters.get("scale"), parameters.get("dropout", 0.0)
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise AdapterError(f"{CONFIG} of {name} has rank {rank!r}, not a positive whole number")
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
+        hint = "it has an alpha; mlx-lm's scale is alpha / rank" if "alpha" in parameters else ""
+        raise AdapterError(f"{CONFIG} of {name} has scale {scale!r}, not a number", hint=hint)
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise AdapterError(f"{CONFIG} of {name} has dropout {dropout!r}, not a number from 0 to below 1")
+    keys = parameters.get("keys")
+    if keys is not None and not (isinstance(keys, list) and keys and all(isinstance(key, str) for key in keys)):
+        raise AdapterError(f"{CONFIG} of {name} has keys {keys!r}, not a list of module names")
+    return rank, float(scale), float(dropout), None if keys is None else tuple(keys)
+
+
+def _check_pairs(info: AdapterInfo) -> None:
+    """Every adapted module has all its parts, and nothing else is in the file."""
+    parts: dict[str, set[str]] = {}
+    for name in info.tensors:
+        module, _, leaf = name.rpartition(".")
+        if leaf not in _LEAVES:
+            raise AdapterError(f"{info.file.name} of {info.name} holds {name}, which is no part of an adapter")
+        parts.setdefault(module, set()).add(leaf)
+    needed = {"lora_a", "lora_b"} | ({"m"} if info.fine_tune_type == "dora" else set())
+    for module, present in parts.items():
+        if missing := sorted(needed - present):
+            raise AdapterError(
+                f"adapter {info.name} is incomplete: {module} lacks {', '.join(missing)}",
+                hint="the file was cut or edited: use another checkpoint or train again",
+            )
+        if info.rank not in info.tensors[f"{module}.lora_a"]:
+            shape = list(info.tensors[f"{module}.lora_a"])
+            raise AdapterError(f"{module}.lora_a of {info.name} has shape {shape}, its config says rank {info.rank}")
+
+
+def _refuse_non_finite(file: Path) -> None:
+    """Refuse NaN and infinity, tensor by tensor on the raw bits, in whatever float type they are."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    for name, tensor in header.items():
+        if tensor["dtype"] not in _EXPONENTS:
+            continue
+        layout, mask = _EXPONENTS[tensor["dtype"]]
+        start, end = tensor["data_offsets"]
+        size = int(layout[2])
+        bits = np.fromfile(file, dtype=layout, count=(end - start) // size, offset=8 + length + start)
+        if bad := int(((bits & mask) == mask).sum()):
+            raise AdapterError(
+                f"{file.name} of adapter {file.parent.name} holds {bad} values that are NaN or infinite, in {name}",
+                hint="the training had diverged: use an earlier checkpoint, or train with a lower learning rate",
+            )
+
+
+def _split(name: str) -> tuple[int | None, str]:
+    """Block number and the rest of `model.layers.3.mlp.up_proj.lora_a`; no number where there is no block."""
+    parts = name.split(".")
+    for index, part in enumerate(parts):
+        if part.isdigit():
+            return int(part), ".".join(parts[index + 1 :])
+    return None, name

@@ -1,0 +1,122 @@
+"""`droidft`: names the commands and imports the one that is called, so that `--help` answers at once.
+
+To add a command: write `commands/<name>.py` with `configure(parser)` and `run(args) -> exit status`, and give it
+a line in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import json
+import os
+import sys
+from types import ModuleType
+from typing import NoReturn
+
+from droidft import __version__
+from droidft.errors import ConfigError, DroidError
+
+COMMANDS = {
+    "demo": ("demo", "fetch a small model, train it, and show what it learned"),
+    "train": ("train", "train an adapter on your data"),
+    "resume": ("resume", "continue a stopped or crashed run, bit for bit"),
+    "runs": ("runs", "list, show and delete runs"),
+    "models": ("models", "list, fetch, import and inspect base models"),
+    "adapters": ("adapters", "list, check and delete adapters"),
+    "data": ("data", "check training data, count its tokens, show what is trained on"),
+    "chat": ("chat", "talk to a model, with or without an adapter"),
+    "compare": ("compare", "answer a prompt with base and adapter, side by side"),
+    "config": ("config_cmd", "list every training setting with default, limits and meaning"),
+    "doctor": ("doctor", "check this machine and say how to mend what is missing"),
+}
+"""Command -> (module in `droidft.commands`, what it does)."""
+
+OK, FAILED, MISUSED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes read like every other error of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the mistake with a hint, and exit with status 2."""
+        print(f"error: {message}\nhint: `{self.prog} --help` lists what can be given", file=sys.stderr)
+        sys.exit(MISUSED)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return the exit status of the process."""
+    words = sys.argv[1:] if argv is None else argv
+    args = argparse.Namespace(json=False)
+    try:
+        status = _run(words, args)
+        sys.stdout.flush()
+    except DroidError as error:
+        return _report(error, as_json=args.json)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader left (`droidft runs | head`). Python would complain again when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return status
+
+
+def overview() -> Parser:
+    """The parser of `droidft` without a command: names, and a line about each."""
+    parser = Parser(
+        prog="droidft",
+        description="Fine-tune language models on your own machine.",
+        epilog="`droidft COMMAND --help` explains a command.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"droidft {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, (_, summary) in COMMANDS.items():
+        commands.add_parser(name, help=summary)
+    return parser
+
+
+def load_command(name: str) -> tuple[Parser, ModuleType]:
+    """Import the module of the command `name` and let it configure its parser.
+
+    Raises:
+        ConfigError: there is no such command.
+    """
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        meant = f"; did you mean '{close[0]}'?" if close else ""
+        raise ConfigError(f"'{name}' is not a command{meant}", hint="`droidft --help` lists the commands")
+    module_name, summary = COMMANDS[name]
+    module = importlib.import_module(f"droidft.commands.{module_name}")
+    description = f"{summary[:1].upper()}{summary[1:]}."
+    parser = Parser(prog=f"droidft {name}", description=description, allow_abbrev=False)
+    module.configure(parser)
+    return parser, module
+
+
+def _run(words: list[str], args: argparse.Namespace) -> int:
+    if words and not words[0].startswith("-"):
+        parser, module = load_command(words[0])
+        parser.parse_args(words[1:], args)
+        return int(module.run(args))
+    parser = overview()
+    parser.parse_args(words)
+    parser.print_help()
+    return MISUSED
+
+
+def _report(error: DroidError, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"error": error.as_dict()}, ensure_ascii=False))
+    else:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+    return MISUSED if isinstance(error, ConfigError) else FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

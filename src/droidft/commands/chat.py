@@ -1,0 +1,163 @@
+"""`droidft chat`: talk to a model, with or without an adapter."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from droidft.engine.generate import Sampling, Token
+    from droidft.engine.loaded import LoadedModel
+
+HELP = "/reset forgets the conversation, /exit leaves, Ctrl-C stops an answer"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `droidft chat`."""
+    from droidft.commands._answers import add_sampling
+
+    parser.add_argument("--model", required=True, metavar="MODEL", help="folder, name or hub id of the base model")
+    parser.add_argument("--adapter", metavar="ADAPTER", help="folder or name; add @best or @200 to choose weights")
+    parser.add_argument("--prompt", metavar="TEXT", help="answer this and leave")
+    parser.add_argument("--system", metavar="TEXT", help="a system message before the conversation")
+    parser.add_argument("--raw", action="store_true", help="continue the text as it is, without the chat template")
+    parser.add_argument("--offline", action="store_true", help="never reach for the network")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON (with --prompt)")
+    add_sampling(parser, temperature=0.7)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load, then answer once or converse."""
+    from droidft.adapters import find_adapter, read_adapter
+    from droidft.commands._answers import consoles, details_lines, load_base, sampling_from
+    from droidft.errors import ConfigError
+    from droidft.home import Home
+
+    if args.json and args.prompt is None:
+        raise ConfigError("--json needs --prompt", hint="give the one prompt to answer")
+    home = Home.find()
+    _, errors = consoles(as_json=args.json)
+    sampling = sampling_from(args, errors)
+    # A missing or damaged adapter is said before the model loads.
+    info = read_adapter(*find_adapter(args.adapter, adapters_dir=home.adapters)) if args.adapter else None
+    model = load_base(args.model, home, errors, offline=args.offline)
+    details = model.use(info)
+    for line in details_lines(details) if details else []:
+        errors.print(line, style="yellow" if line.startswith("warning") else None, highlight=False, markup=False)
+    templated = not args.raw and model.tokenizer.has_chat_template
+    conversation = Conversation(model, sampling, system=args.system, use_chat_template=templated)
+    if args.prompt is None:
+        return _converse(conversation, errors)
+    text, last = _print_answer(conversation.answer(args.prompt), silent=args.json)
+    if args.json:
+        adapter = details.as_dict() if details else None
+        print(json.dumps(_result(args.model, adapter, text, last, templated=templated), ensure_ascii=False, indent=1))
+    return 0
+
+
+@dataclass
+class Conversation:
+    """The messages so far. Without a chat template every text stands for itself."""
+
+    model: LoadedModel
+    sampling: Sampling
+    system: str | None
+    use_chat_template: bool
+
+    def __post_init__(self) -> None:
+        from droidft.errors import ConfigError
+
+        if self.system is not None and not self.use_chat_template:
+            raise ConfigError("--system needs a chat template", hint="leave --system out, or put it into the text")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything but the system message."""
+        self.messages: list[dict[str, str]] = []
+        if self.system is not None:
+            self.messages.append({"role": "system", "content": self.system})
+
+    def answer(self, text: str) -> Iterator[Token]:
+        """Answer `text`; what was said is remembered, also of an answer that is stopped midway."""
+        if not self.use_chat_template:
+            yield from self.model.answer(text, self.sampling, use_chat_template=False)
+            return
+        asked = [*self.messages, {"role": "user", "content": text}]
+        said: list[str] = []
+        try:
+            for token in self.model.answer(asked, self.sampling):
+                said.append(token.text)
+                yield token
+        finally:
+            if said:
+                self.messages = [*asked, {"role": "assistant", "content": "".join(said)}]
+
+
+def _converse(conversation: Conversation, errors: Console) -> int:
+    """Read, answer, repeat, until the input ends."""
+    from droidft.errors import ModelError
+
+    asking = sys.stdin.isatty()
+    if asking:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401  (gives input() history and editing)
+        errors.print(HELP, style="dim", highlight=False)
+    while True:
+        try:
+            text = input("> " if asking else "").strip()
+        except (EOFError, KeyboardInterrupt):
+            return 0
+        if text == "/exit":
+            return 0
+        if text == "/reset":
+            conversation.reset()
+            continue
+        if not text:
+            continue
+        try:
+            _print_answer(conversation.answer(text))
+        except ModelError as error:
+            errors.print(f"error: {error.message} ({error.hint})", style="red", highlight=False, markup=False)
+
+
+def _print_answer(tokens: Iterator[Token], *, silent: bool = False) -> tuple[str, Token | None]:
+    """Print as it comes; Ctrl-C ends this answer only."""
+    from droidft.commands._answers import safe
+
+    said: list[str] = []
+    last = None
+    try:
+        for last in tokens:
+            said.append(last.text)
+            if not silent:
+                print(safe(last.text), end="", flush=True)
+    except KeyboardInterrupt:
+        if not silent:
+            print(" [stopped]", end="")
+    finally:
+        tokens.close()  # type: ignore[attr-defined]
+    if not silent:
+        print()
+    return "".join(said), last
+
+
+def _result(
+    model: str, adapter: dict[str, Any] | None, text: str, last: Token | None, *, templated: bool
+) -> dict[str, Any]:
+    return {
+        "model": model,
+        "adapter": adapter,
+        "chat_template_used": templated,
+        "response": text,
+        "finish_reason": last.finish_reason if last else None,
+        "prompt_tokens": last.prompt_tokens if last else None,
+        "tokens": last.tokens if last else 0,
+        "tokens_per_second": last.tokens_per_second if last else None,
+    }

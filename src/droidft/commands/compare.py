@@ -1,0 +1,217 @@
+"""`droidft compare`: the same prompts answered by the base and by each adapter, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from droidft.adapters import AdapterInfo
+    from droidft.engine.generate import Sampling, Token
+    from droidft.engine.loaded import AdapterDetails, LoadedModel
+
+SIDE_BY_SIDE_WIDTH = 100
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `droidft compare`."""
+    from droidft.commands._answers import add_sampling
+
+    parser.add_argument("--model", required=True, metavar="MODEL", help="folder, name or hub id of the base model")
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        required=True,
+        metavar="ADAPTER",
+        help="folder or name; add @best or @200 to choose weights; give it again for more",
+    )
+    prompts = parser.add_mutually_exclusive_group(required=True)
+    prompts.add_argument("--prompt", action="append", metavar="TEXT", help="a prompt; give it again for more")
+    prompts.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="a text file with a prompt in each line, or JSONL with `prompt` or `messages`",
+    )
+    parser.add_argument("--raw", action="store_true", help="continue the text as it is, without the chat template")
+    parser.add_argument("--offline", action="store_true", help="never reach for the network")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_sampling(parser, temperature=0.0)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer every prompt with every arm."""
+    from droidft.adapters import find_adapter, read_adapter
+    from droidft.commands._answers import consoles, load_base, sampling_from
+    from droidft.home import Home
+
+    home = Home.find()
+    console, errors = consoles(as_json=args.json)
+    sampling = sampling_from(args, errors)
+    prompts = _read_prompts(Path(args.prompts)) if args.prompts else list(args.prompt)
+    found = [read_adapter(*find_adapter(ref, adapters_dir=home.adapters)) for ref in args.adapter]
+    model = load_base(args.model, home, errors, offline=args.offline)
+    arms = [Arm("base", None), *(Arm(label, info) for label, info in zip(args.adapter, found, strict=True))]
+    _fit_all(model, arms, errors)
+    show = _quietly if args.json else _beside if console.width >= SIDE_BY_SIDE_WIDTH else _stacked
+    answers = []
+    for prompt in prompts:
+        for arm in arms:
+            arm.tokens = []
+        show(console, Question(model, arms, prompt, sampling, not args.raw))
+        answers.append({"prompt": prompt, "answers": [arm.as_dict() for arm in arms]})
+    if args.json:
+        described = [{"arm": arm.label, "adapter": arm.details.as_dict() if arm.details else None} for arm in arms]
+        result = {"model": args.model, "sampling": asdict(sampling), "arms": described, "prompts": answers}
+        print(json.dumps(result, ensure_ascii=False, indent=1))
+    return 0
+
+
+@dataclass
+class Arm:
+    """The base or an adapter, and its answer to the present prompt."""
+
+    label: str
+    info: AdapterInfo | None
+    details: AdapterDetails | None = None
+    tokens: list[Token] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(token.text for token in self.tokens)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answer with its length and end."""
+        last = self.tokens[-1] if self.tokens else None
+        reason = last.finish_reason if last else None
+        return {
+            "arm": self.label,
+            "response": self.text,
+            "tokens": last.tokens if last else 0,
+            "finish_reason": reason,
+        }
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt for all arms."""
+
+    model: LoadedModel
+    arms: list[Arm]
+    prompt: Any
+    sampling: Sampling
+    use_chat_template: bool
+
+    def ask(self, arm: Arm) -> Any:
+        """Answer with one arm; yields after every token."""
+        self.model.switch(arm.info)
+        templated = self.use_chat_template and self.model.tokenizer.has_chat_template
+        for token in self.model.answer(self.prompt, self.sampling, use_chat_template=templated):
+            arm.tokens.append(token)
+            yield token
+
+
+def _fit_all(model: LoadedModel, arms: list[Arm], errors: Console) -> None:
+    """Put every adapter on once, so that one that does not fit is said before any answer."""
+    from droidft.commands._answers import details_lines
+
+    for arm in arms:
+        arm.details = model.use(arm.info)
+        for line in details_lines(arm.details) if arm.details else []:
+            errors.print(line, style="yellow" if line.startswith("warning") else None, highlight=False, markup=False)
+
+
+def _quietly(console: Console, question: Question) -> None:
+    for arm in question.arms:
+        for _ in question.ask(arm):
+            pass
+
+
+def _stacked(console: Console, question: Question) -> None:
+    from droidft.commands._answers import safe
+
+    console.print(f"\n> {safe(_as_text(question.prompt))}", style="bold", highlight=False, markup=False)
+    for arm in question.arms:
+        console.rule(arm.label, align="left", characters="─")
+        for token in question.ask(arm):
+            console.out(safe(token.text), end="", highlight=False)
+        console.print()
+
+
+def _beside(console: Console, question: Question) -> None:
+    from rich.live import Live
+
+    from droidft.commands._answers import safe
+
+    console.print(f"\n> {safe(_as_text(question.prompt))}", style="bold", highlight=False, markup=False)
+    if not console.is_terminal:
+        _quietly(console, question)
+        console.print(_columns(question.arms))
+        return
+    with Live(_columns(question.arms), console=console, refresh_per_second=8) as live:
+        for arm in question.arms:
+            for _ in question.ask(arm):
+                live.update(_columns(question.arms))
+
+
+def _columns(arms: list[Arm]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from droidft.commands._answers import safe
+
+    table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
+    for arm in arms:
+        table.add_column(Text(arm.label), ratio=1, overflow="fold")
+    table.add_row(*(Text(safe(arm.text)) for arm in arms))
+    return table
+
+
+def _as_text(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+
+
+def _read_prompts(path: Path) -> list[Any]:
+    """One prompt a line; a JSONL row gives its `prompt`, or its `messages` up to the last answer."""
+    from droidft.errors import DataError
+
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
+        raise DataError(f"{path} holds no prompts", hint="write one in each line")
+    if path.suffix != ".jsonl":
+        return [line for _, line in numbered]
+    return [_row_prompt(path, number, line) for number, line in numbered]
+
+
+def _row_prompt(path: Path, number: int, line: str) -> Any:
+    from droidft.errors import DataError
+
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}:{number} is not JSON: {error}") from error
+    if isinstance(row, dict) and isinstance(row.get("prompt"), str):
+        return row["prompt"]
+    messages = row.get("messages") if isinstance(row, dict) else None
+    if not isinstance(messages, list) or not all(_is_message(message) for message in messages):
+        raise DataError(f"{path}:{number} has neither a `prompt` nor `messages`")
+    if messages and messages[-1]["role"] == "assistant":
+        messages = messages[:-1]
+    if not messages:
+        raise DataError(f"{path}:{number} asks nothing")
+    return messages
+
+
+def _is_message(message: Any) -> bool:
+    return isinstance(message, dict) and all(isinstance(message.get(name), str) for name in ("role", "content"))

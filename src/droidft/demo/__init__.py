@@ -1,0 +1,1 @@
+"""The demo: a task that the base model cannot do and a small adapter can."""

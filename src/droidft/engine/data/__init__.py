@@ -1,0 +1,35 @@
+"""Training data: files -> rows -> tokens and mask, with every check before a model is loaded.
+
+readers   files -> records        conversation, rows   records -> rows
+masks     who writes what         encode               rows -> tokens and mask
+prepare   both sets and a report  check                the same without a tokenizer
+"""
+
+from __future__ import annotations
+
+from droidft.engine.data.check import FileCheck, StructureReport, check_structure
+from droidft.engine.data.faults import Fault, InvalidData
+from droidft.engine.data.hub import fetch_dataset
+from droidft.engine.data.prepare import Prepared, prepare
+from droidft.engine.data.statistics import DataReport, SetStatistics
+from droidft.engine.data.tokens import TokenizedRow, TokenSet
+from droidft.engine.data.view import Piece, RowView, State, view_rows
+
+__all__ = [
+    "DataReport",
+    "Fault",
+    "FileCheck",
+    "InvalidData",
+    "Piece",
+    "Prepared",
+    "RowView",
+    "SetStatistics",
+    "State",
+    "StructureReport",
+    "TokenSet",
+    "TokenizedRow",
+    "check_structure",
+    "fetch_dataset",
+    "prepare",
+    "view_rows",
+]

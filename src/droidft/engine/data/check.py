@@ -1,0 +1,130 @@
+"""The checks that need no tokenizer: what a file holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from droidft.config import TrainingConfig
+from droidft.engine.data.faults import Fault, FaultLog
+from droidft.engine.data.prepare import Located, Meter, Progress, RowReader, locate
+from droidft.engine.data.readers import Reading
+from droidft.engine.data.rows import Columns, Row
+from droidft.engine.data.sources import Fetch
+from droidft.engine.data.statistics import Places
+
+
+@dataclass
+class FileCheck:
+    """One set: its files, what they hold, and rows that repeat earlier ones."""
+
+    files: list[str]
+    format: str = ""
+    rows: int = 0
+    bytes: int = 0
+    duplicates: Places = field(default_factory=Places)
+
+
+@dataclass
+class StructureReport:
+    """What the structural checks found. `faults` holds the first hundred of `fault_count`."""
+
+    train: FileCheck
+    validation: FileCheck | None
+    overlap: Places
+    faults: list[Fault]
+    fault_count: int
+    notes: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def check_structure(
+    config: TrainingConfig, *, fetch: Fetch | None = None, progress: Progress | None = None
+) -> StructureReport:
+    """Read the data of `config` and hold every row to its rules; faults are listed, not raised.
+
+    Equal rows are found by a 64-bit hash each; nothing else is kept, so memory stays flat.
+
+    Raises:
+        DataError, ConfigError, DownloadError: as `prepare` does, but for faults in files and rows.
+    """
+    train_from, validation_from = locate(config, fetch)
+    meter = Meter(progress, [*train_from, *validation_from])
+    reading = Reading(FaultLog())
+    train, hashes = _check(train_from, config, reading, meter)
+    validation: FileCheck | None = None
+    both = Places()
+    if validation_from:
+        validation, others = _check(validation_from, config, reading, meter)
+        both = _places(np.isin(others.keys, hashes.keys), others)
+    return StructureReport(train, validation, both, reading.log.faults, reading.log.count, reading.notes)
+
+
+@dataclass
+class _Hashes:
+    paths: Sequence[Path]
+    values: array[int] = field(default_factory=lambda: array("q"))
+    lines: array[int] = field(default_factory=lambda: array("q"))
+    starts: list[int] = field(default_factory=list)
+    _path: Path | None = None
+
+    def add(self, located: Located) -> None:
+        if located.path is not self._path:
+            self._path = located.path
+            self.starts.append(len(self.values))
+        self.values.append(_key(located.row))
+        self.lines.append(located.line)
+
+    @property
+    def keys(self) -> npt.NDArray[np.int64]:
+        return np.array(self.values, dtype=np.int64)
+
+    def place(self, index: int) -> str:
+        path = self.paths[int(np.searchsorted(self.starts, index, side="right")) - 1]
+        return f"{path.name}:{self.lines[index]}"
+
+
+def _check(
+    paths: Sequence[Path], config: TrainingConfig, reading: Reading, meter: Meter
+) -> tuple[FileCheck, _Hashes]:
+    reader = RowReader(Columns.of(config), reading)
+    hashes = _Hashes(paths)
+    before = reading.bytes_read
+    for located in reader.rows(paths, meter):
+        hashes.add(located)
+    keys = hashes.keys
+    repeated = np.ones(len(keys), dtype=np.bool_)
+    repeated[np.unique(keys, return_index=True)[1]] = False
+    found = FileCheck(
+        files=[str(path) for path in paths],
+        format=str(reader.schema.format) if reader.schema else "",
+        rows=len(keys),
+        bytes=reading.bytes_read - before,
+        duplicates=_places(repeated, hashes),
+    )
+    if reader.unused:
+        names = ", ".join(sorted(reader.unused)[:8])
+        reading.notes.append(f"{paths[0].name}: columns not used: {names}")
+    return found, hashes
+
+
+def _key(row: Row) -> int:
+    if row.text is not None:
+        return hash(row.text)
+    return hash(tuple([turn["content"] if len(turn) == 2 else repr(turn) for turn in row.messages]))
+
+
+def _places(chosen: npt.NDArray[np.bool_], hashes: _Hashes) -> Places:
+    places = Places()
+    for index in np.flatnonzero(chosen):
+        places.add(hashes.place(int(index)))
+    return places

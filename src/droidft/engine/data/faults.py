@@ -1,0 +1,100 @@
+"""What is wrong with a data file: where, why, and how to mend it.
+
+Readers and row rules raise `Refused`; whoever knows the line turns it into a `Fault` in a `FaultLog`, and
+reading goes on, so that one pass over a file reports everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from droidft.errors import DataError
+
+KEPT_FAULTS = 100
+"""Faults listed one by one; the rest are counted."""
+
+_IN_MESSAGE = 10
+
+
+class Refused(Exception):
+    """A row that cannot be used. `at` is the fault's byte position inside the row, where it is known."""
+
+    def __init__(self, kind: str, reason: str, fix: str, *, at: int | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+        self.fix = fix
+        self.at = at
+
+
+class FileRefused(Refused):
+    """The whole file is of the wrong kind: one fault, and reading stops. `at` counts from the file's start."""
+
+    def __init__(self, kind: str, reason: str, fix: str, *, line: int | None = None, at: int | None = None) -> None:
+        super().__init__(kind, reason, fix, at=at)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault: `line` counts from 1 (rows in Parquet), `offset` is a byte position in the file."""
+
+    file: str
+    line: int | None
+    offset: int | None
+    kind: str
+    reason: str
+    fix: str
+
+    def __str__(self) -> str:
+        place = f":{self.line}" if self.line is not None else ""
+        byte = f" (byte {self.offset})" if self.offset is not None else ""
+        return f"{self.file}{place}{byte}: {self.reason}; {self.fix}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fault as plain JSON values."""
+        return asdict(self)
+
+
+class InvalidData(DataError):
+    """Data with faults; `faults` holds the first `KEPT_FAULTS` of `count`."""
+
+    def __init__(self, faults: list[Fault], count: int) -> None:
+        shown = [f"  {fault}" for fault in faults[:_IN_MESSAGE]]
+        if count > len(shown):
+            shown.append(f"  … and {count - len(shown):,} more")
+        noun = "fault" if count == 1 else "faults"
+        super().__init__(
+            "\n".join([f"{count:,} {noun} in the training data:", *shown]),
+            hint="`droidft data check FILE` lists them; mend the file and start again",
+        )
+        self.faults = faults
+        self.count = count
+
+
+@dataclass
+class FaultLog:
+    """Collects faults: the first `KEPT_FAULTS` whole, all of them counted."""
+
+    faults: list[Fault] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, file: Path | str, line: int | None, offset: int | None, why: Refused) -> None:
+        """Note that the row at `line`, whose first byte is `offset`, was refused."""
+        self.count += 1
+        if len(self.faults) < KEPT_FAULTS:
+            where = offset + (why.at or 0) if offset is not None else None
+            self.faults.append(Fault(str(file), line, where, why.kind, why.reason, why.fix))
+
+    def add_file(self, file: Path | str, why: FileRefused) -> None:
+        """Note that the file was refused as a whole."""
+        self.count += 1
+        if len(self.faults) < KEPT_FAULTS:
+            self.faults.append(Fault(str(file), why.line, why.at, why.kind, why.reason, why.fix))
+
+    def raise_if_any(self) -> None:
+        """Raise `InvalidData` when anything was refused."""
+        if self.count:
+            raise InvalidData(self.faults, self.count)

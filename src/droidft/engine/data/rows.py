@@ -1,0 +1,290 @@
+"""Records -> rows: which fields hold what, and the rules that every row must meet.
+
+The first record of a file decides its format; every other one is held to it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from droidft.config import DataFormat, TrainingConfig
+from droidft.engine.data.conversation import Message, conversation, sharegpt
+from droidft.engine.data.faults import Refused
+from droidft.engine.data.jsonl import json_type
+from droidft.errors import ConfigError
+
+PROMPTS = ("prompt", "instruction", "question")
+COMPLETIONS = ("completion", "answer", "output", "response")
+INPUTS = ("input", "context")
+CONVERSATIONS = ("messages", "conversations")
+
+
+class Row(NamedTuple):
+    """One training example: plain `text`, or a conversation that ends with the assistant's turn."""
+
+    text: str | None
+    messages: list[Message]
+    tools: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The format and the column names that the user chose; None is "find out"."""
+
+    format: DataFormat = DataFormat.AUTO
+    text: str | None = None
+    prompt: str | None = None
+    completion: str | None = None
+    messages: str | None = None
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> Columns:
+        """The choices made in a training configuration."""
+        return cls(
+            config.data_format,
+            config.text_column,
+            config.prompt_column,
+            config.completion_column,
+            config.messages_column,
+        )
+
+
+class Schema(Protocol):
+    """A format with its column names, fixed by the first record."""
+
+    @property
+    def format(self) -> DataFormat:
+        """The format, never AUTO."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns read, the optional ones included."""
+        ...
+
+    def row(self, value: dict[str, Any]) -> Row:
+        """The row in `value`.
+
+        Raises:
+            Refused: a field is missing, of the wrong type, empty, or breaks a rule of its format.
+        """
+        ...
+
+
+def recognise(first: dict[str, Any], columns: Columns) -> Schema:
+    """The schema of the file whose first record is `first`.
+
+    Raises:
+        ConfigError: the chosen columns contradict each other.
+        Refused: the record fits no known format.
+    """
+    wanted = columns.format if columns.format is not DataFormat.AUTO else _by_columns(columns) or guess(first)
+    match wanted:
+        case DataFormat.TEXT:
+            return _Text(_column(first, columns.text, ("text",), wanted))
+        case DataFormat.COMPLETION | DataFormat.INSTRUCTION:
+            prompts = PROMPTS if wanted is DataFormat.COMPLETION else ("instruction", "prompt", "question")
+            prompt = _column(first, columns.prompt, prompts, wanted)
+            completion = _column(first, columns.completion, COMPLETIONS, wanted)
+            extra = next((name for name in INPUTS if name in first), None) if prompt == "instruction" else None
+            return _Pair(wanted, prompt, completion, extra)
+        case DataFormat.CHAT | DataFormat.SHAREGPT:
+            names = CONVERSATIONS if wanted is DataFormat.CHAT else CONVERSATIONS[::-1]
+            return _Chat(wanted, _column(first, columns.messages, names, wanted))
+        case _:
+            raise Refused("unknown-fields", _fields(first) + ", which fit no known format" + _near(first), _KNOWN_FIX)
+
+
+def guess(value: dict[str, Any]) -> DataFormat | None:
+    """The format whose usual fields `value` has: conversations first, then pairs, then text."""
+    for name in CONVERSATIONS:
+        if name in value:
+            return _conversation_format(value[name])
+    prompt = next((name for name in PROMPTS if name in value), None)
+    if prompt and any(name in value for name in COMPLETIONS):
+        return DataFormat.INSTRUCTION if prompt == "instruction" else DataFormat.COMPLETION
+    if "text" in value:
+        return DataFormat.TEXT
+    # Half a pair is a pair with something missing, which the rule for pairs words better.
+    return DataFormat.COMPLETION if prompt else None
+
+
+@dataclass(frozen=True)
+class _Text:
+    column: str
+    format: DataFormat = DataFormat.TEXT
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def row(self, value: dict[str, Any]) -> Row:
+        return Row(_text(value, self.column, self.format), [])
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Prompt and completion; alpaca's `input` follows its instruction after an empty line."""
+
+    format: DataFormat
+    prompt: str
+    completion: str
+    input: str | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.prompt, self.completion, "system", *([self.input] if self.input else []))
+
+    def row(self, value: dict[str, Any]) -> Row:
+        prompt = _text(value, self.prompt, self.format)
+        completion = _text(value, self.completion, self.format)
+        if self.input and (extra := _optional(value, self.input)):
+            prompt = f"{prompt}\n\n{extra}"
+        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
+        if system := _optional(value, "system"):
+            messages.insert(0, {"role": "system", "content": system})
+        return Row(None, messages)
+
+
+@dataclass(frozen=True)
+class _Chat:
+    format: DataFormat
+    column: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column, "tools", *(["system"] if self.format is DataFormat.SHAREGPT else []))
+
+    def row(self, value: dict[str, Any]) -> Row:
+        if self.column not in value:
+            raise _missing(value, self.column, self.format)
+        turns = _parsed(value[self.column], self.column)
+        if self.format is DataFormat.SHAREGPT:
+            messages = sharegpt(turns, self.column, _optional(value, "system"))
+        else:
+            messages = conversation(turns, self.column)
+        tools = value.get("tools")
+        return Row(None, messages, _tools(tools) if tools else None)
+
+
+def _by_columns(columns: Columns) -> DataFormat | None:
+    chosen = {
+        "text_column": columns.text and DataFormat.TEXT,
+        "prompt_column": columns.prompt and DataFormat.COMPLETION,
+        "completion_column": columns.completion and DataFormat.COMPLETION,
+        "messages_column": columns.messages and DataFormat.CHAT,
+    }
+    given = {name: form for name, form in chosen.items() if form}
+    if len(set(given.values())) > 1:
+        raise ConfigError(
+            f"{' and '.join(given)} belong to different formats",
+            hint="keep one of them, or choose with data_format",
+            field=next(iter(given)),
+        )
+    return next((DataFormat(form) for form in given.values()), None)
+
+
+def _column(first: dict[str, Any], chosen: str | None, usual: tuple[str, ...], form: DataFormat) -> str:
+    if chosen is not None:
+        if chosen not in first:
+            raise _missing(first, chosen, form)
+        return chosen
+    found = next((name for name in usual if name in first), None)
+    if found is None:
+        raise _missing(first, usual[0], form)
+    return found
+
+
+def _conversation_format(turns: Any) -> DataFormat:
+    """ShareGPT says `from` and `value` where everybody else says `role` and `content`."""
+    if isinstance(turns, str) and turns.lstrip().startswith("["):
+        return DataFormat.SHAREGPT if '"from"' in turns and '"role"' not in turns else DataFormat.CHAT
+    first = turns[0] if isinstance(turns, list) and turns else None
+    return DataFormat.SHAREGPT if isinstance(first, dict) and "from" in first else DataFormat.CHAT
+
+
+def _text(value: dict[str, Any], column: str, form: DataFormat) -> str:
+    try:
+        text = value[column]
+    except KeyError:
+        raise _missing(value, column, form) from None
+    if type(text) is not str:
+        raise Refused("not-text", f"has {json_type(text)} in {column!r}, not text", "put it in quotes")
+    if not text or text.isspace():
+        state = "holds only white space" if text else "is empty"
+        raise Refused("empty-text", f"{column!r} {state}", "fill it or remove the row")
+    if "\0" in text:
+        raise Refused("nul", f"{column!r} holds a NUL character", "remove it")
+    return text
+
+
+def _optional(value: dict[str, Any], column: str) -> str | None:
+    text = value.get(column)
+    if text is not None and type(text) is not str:
+        raise Refused("not-text", f"has {json_type(text)} in {column!r}, not text", "put it in quotes")
+    return text if text and not text.isspace() else None
+
+
+def _parsed(value: Any, column: str) -> Any:
+    """CSV and many Parquet files keep lists as JSON text."""
+    if type(value) is not str:
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        reason = f"has text in {column!r} that is not a JSON list"
+        raise Refused("not-list", reason, 'write [{"role": "user", "content": "…"}, …]') from None
+
+
+def _tools(tools: Any) -> list[dict[str, Any]]:
+    tools = _parsed(tools, "tools")
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise Refused("tools", "has 'tools' that are not a list of objects", "write one JSON schema for each tool")
+    return tools
+
+
+def _missing(value: dict[str, Any], column: str, form: DataFormat) -> Refused:
+    other = guess(value)
+    if other is not None and not _same_family(other, form):
+        reason = f"is a {other} row ({_fields(value)}) where {form} rows with {column!r} are expected"
+        return Refused("mixed", reason, "keep one format in a file, or choose it with data_format")
+    close = difflib.get_close_matches(column, value, n=1)
+    did = f"; did you mean {close[0]!r}?" if close else ""
+    return Refused(
+        "missing-field", f"lacks {column!r}: it {_fields(value)}{did}", f"name the column with {_option(form)}"
+    )
+
+
+def _same_family(one: DataFormat, other: DataFormat) -> bool:
+    families = [{DataFormat.COMPLETION, DataFormat.INSTRUCTION}, {DataFormat.CHAT, DataFormat.SHAREGPT}]
+    return one is other or {one, other} in families
+
+
+def _option(form: DataFormat) -> str:
+    if form is DataFormat.TEXT:
+        return "--text_column"
+    if form in (DataFormat.CHAT, DataFormat.SHAREGPT):
+        return "--messages_column"
+    return "--prompt_column and --completion_column"
+
+
+def _fields(value: dict[str, Any]) -> str:
+    if not value:
+        return "has no fields"
+    shown: Callable[[str], str] = lambda name: repr(name if len(name) <= 30 else name[:27] + "…")  # noqa: E731
+    names = ", ".join(shown(name) for name in list(value)[:6])
+    return f"has the fields {names}" + (" …" if len(value) > 6 else "")
+
+
+def _near(value: dict[str, Any]) -> str:
+    for known in (*CONVERSATIONS, *PROMPTS, *COMPLETIONS, "text"):
+        if close := difflib.get_close_matches(known, value, n=1, cutoff=0.75):
+            return f"; did you mean {known!r} for {close[0]!r}?"
+    return ""
+
+
+_KNOWN_FIX = "use text, prompt and completion, instruction and output, or messages; or name your columns"

@@ -1,0 +1,173 @@
+"""How much memory a training step will take at its peak: an estimate from shapes, nothing is loaded.
+
+Weights, adapter, gradients and optimizer state are exact counts. Activations are an account of what the
+backward pass keeps, from the shapes of the blocks; it has been within a third of what was measured. The
+allocator's cache and what the operating system adds are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from droidft.config import FineTuneType, Optimizer
+from droidft.engine.architectures import blocks
+from droidft.engine.loss import CHUNK_LOGITS
+from droidft.engine.projections import Kind, Part, Projection, adaptable, projections, stored_bytes
+from droidft.engine.targets import TargetPlan
+
+# Share of all inputs and outputs of a block's projections that is alive when the backward pass begins:
+# projections fed with the same tensor keep it once, and a frozen matrix needs no input for its own gradient.
+KEPT_SHARE = 0.85
+LOSS_ARRAYS = 3  # of a chunk's size: logits, softmax, gradient
+ADAPTER_BYTES = 4  # adapters, their gradients and moments are float32
+
+_MOMENTS = {Optimizer.ADAMW: 2, Optimizer.ADAM: 2, Optimizer.LION: 1, Optimizer.SGD: 1}
+_HEADS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
+_ACTIVE_EXPERTS = (
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "moe_topk",
+    "moe_top_k",
+    "moe_k",
+    "top_k_experts",
+    "moe_num_experts_per_tok",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes held at the peak of a training step, by what holds them."""
+
+    weights: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    activations: int
+    loss: int
+
+    @property
+    def total(self) -> int:
+        """Sum of all parts."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+
+def peak_memory(
+    model: nn.Module,
+    plan: TargetPlan,
+    *,
+    batch_size: int,
+    seq_length: int,
+    rank: int,
+    grad_checkpoint: bool = False,
+    optimizer: Optimizer = Optimizer.ADAMW,
+    bytes_per_value: int = 4,
+    fine_tune_type: FineTuneType = FineTuneType.LORA,
+    supervised_fraction: float = 1.0,
+) -> MemoryEstimate:
+    """Estimate for batches of `batch_size` rows of `seq_length` tokens, each number of `bytes_per_value` bytes.
+
+    `supervised_fraction` is the share of tokens that count in the loss. Full fine-tuning trains every block that
+    `plan` touches.
+
+    Raises:
+        TargetError: DoRA on modules that have none.
+    """
+    trained, size = _trained(model, plan, rank, fine_tune_type, bytes_per_value)
+    tokens = batch_size * seq_length
+    vocabulary, width = _vocabulary(model)
+    positions = max(1, round(tokens * supervised_fraction))
+    values = _activations(model, plan, rank, seq_length, grad_checkpoint, width) * tokens
+    if fine_tune_type is FineTuneType.DORA:  # the adapted matrix is rebuilt in every step
+        values += sum(target.in_dims * target.out_dims for target in plan.targets)
+    return MemoryEstimate(
+        weights=stored_bytes(model, bytes_per_value=bytes_per_value),
+        adapter=0 if fine_tune_type is FineTuneType.FULL else trained * size,
+        gradients=trained * size,
+        optimizer=trained * size * _MOMENTS[optimizer],
+        activations=round(values * bytes_per_value),
+        loss=LOSS_ARRAYS * min(CHUNK_LOGITS, positions * vocabulary) * 4,
+    )
+
+
+def _trained(
+    model: nn.Module, plan: TargetPlan, rank: int, fine_tune_type: FineTuneType, bytes_per_value: int
+) -> tuple[int, int]:
+    """Trained values and the bytes of each."""
+    if fine_tune_type is not FineTuneType.FULL:
+        return plan.trainable(rank, dora=fine_tune_type is FineTuneType.DORA), ADAPTER_BYTES
+    touched = {target.block for target in plan.targets}
+    chosen = [block for index, block in enumerate(blocks(model)) if index in touched]
+    arrays: list[mx.array] = [array for block in chosen for _, array in tree_flatten(block.parameters())]
+    return sum(array.size for array in arrays), bytes_per_value
+
+
+def _activations(
+    model: nn.Module, plan: TargetPlan, rank: int, seq_length: int, grad_checkpoint: bool, width: int
+) -> float:
+    """Numbers kept for each token when the backward pass begins."""
+    adapted = {(target.block, target.key) for target in plan.targets}
+    first = min((target.block for target in plan.targets if target.block is not None), default=0)
+    heads, active = _setting(model, _HEADS, 1), _setting(model, _ACTIVE_EXPERTS, 1)
+    kept = [
+        _of_block(block, index, adapted, rank=rank, seq_length=seq_length, heads=heads, active=active, width=width)
+        for index, block in enumerate(blocks(model))
+        if index >= first  # no gradient flows below the first adapted block
+    ]
+    if grad_checkpoint:
+        return len(kept) * width + max(kept)
+    # One block's gradients exist beside all that is kept.
+    return sum(kept) + max(kept)
+
+
+def _of_block(
+    block: nn.Module,
+    index: int,
+    adapted: set[tuple[int | None, str]],
+    *,
+    rank: int,
+    seq_length: int,
+    heads: int,
+    active: int,
+    width: int,
+) -> float:
+    """Residual stream and norms, every projection's input and output, and the attention's scores and weights."""
+    values = 4.0 * width
+    found = projections(block)
+    for projection in found:
+        copies = min(active, projection.experts) if projection.kind is Kind.EXPERTS else 1
+        values += copies * (projection.in_dims + projection.out_dims)
+        if (index, projection.key) in adapted:
+            values += copies * (projection.parts * rank + projection.out_dims)
+    if _has_scores(found):
+        values += 2 * heads * seq_length
+    return KEPT_SHARE * values
+
+
+def _has_scores(found: list[Projection]) -> bool:
+    """Whether the block compares every token with every other; linear attention and state spaces do not."""
+    attention = [projection.key for projection in found if projection.part is Part.ATTENTION]
+    return any("linear_attn" not in key and "mamba" not in key and "conv." not in key for key in attention)
+
+
+def _vocabulary(model: nn.Module) -> tuple[int, int]:
+    """Rows and width of the largest embedding: the vocabulary and the residual stream."""
+    shapes = [shape for module in model.modules() if (shape := adaptable(module)) is not None]
+    embeddings = [(s["in_dims"], s["out_dims"]) for s in shapes if s["kind"] is Kind.EMBEDDING]
+    return max(embeddings, default=(0, 0))
+
+
+def _setting(model: nn.Module, names: tuple[str, ...], otherwise: int) -> int:
+    """The first whole number among a model's arguments that has one of these names, nested text models included."""
+    arguments: list[Any] = [getattr(model, "args", None)]
+    arguments.append(getattr(arguments[0], "text_config", None))
+    for held in arguments:
+        table = held if isinstance(held, dict) else vars(held) if held is not None else {}
+        for name in names:
+            if isinstance(value := table.get(name), int) and value > 0:
+                return value
+    return otherwise

@@ -1,0 +1,66 @@
+"""What a model is, whatever its folder is called: hashes of its config and its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, TypedDict
+
+
+class Fingerprint(TypedDict):
+    """SHA-256 in hexadecimal; that of a single weight file is the one `sha256sum` prints."""
+
+    config_sha256: str
+    weights_sha256: str
+
+
+def fingerprint(path: Path, *, cache: Path | None = None) -> Fingerprint:
+    """Hash the model at `path`.
+
+    `cache` is a JSON file that remembers hashes of weight files by path, size and time of change; nothing is
+    ever written into the model's folder.
+    """
+    known = _read(cache)
+    hashes = [_hash_of(file, known) for file in weight_files(path)]
+    if cache is not None and known.get("changed"):
+        _write(cache, known)
+    weights = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    config = hashlib.sha256((path / "config.json").read_bytes()).hexdigest()
+    return {"config_sha256": config, "weights_sha256": weights}
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The safetensors files that hold the weights of the model at `path`, in order."""
+    return sorted(path.glob("model*.safetensors"))
+
+
+def _hash_of(file: Path, known: dict[str, Any]) -> str:
+    file = file.resolve()
+    state = file.stat()
+    entry = known["files"].get(str(file))
+    if entry and entry["size"] == state.st_size and entry["mtime_ns"] == state.st_mtime_ns:
+        return str(entry["sha256"])
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    known["files"][str(file)] = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": digest}
+    known["changed"] = True
+    return digest
+
+
+def _read(cache: Path | None) -> dict[str, Any]:
+    try:
+        files = json.loads(cache.read_text(encoding="utf-8")) if cache is not None else {}
+    except (OSError, ValueError):
+        # It can be made again.
+        files = {}
+    return {"files": files if isinstance(files, dict) else {}}
+
+
+def _write(cache: Path, known: dict[str, Any]) -> None:
+    handle, name = tempfile.mkstemp(dir=cache.parent, prefix=f".{cache.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        json.dump(known["files"], stream)
+    os.replace(name, cache)

@@ -1,0 +1,241 @@
+"""Generate text: streamed for a person, in batches for scoring.
+
+Around mlx-lm's `stream_generate`. Sampling draws from a key of its own, so a seed gives the same answer
+whatever else draws random numbers in the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from droidft.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+Message = Mapping[str, Any]
+"""`role` and `content`, as chat templates take them."""
+
+REPETITION_WINDOW = 64
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. At temperature 0 it is the likeliest one, and only the penalty has an effect.
+
+    `top_p`, `min_p` and `top_k` cut unlikely tokens off before drawing; 1, 0 and 0 turn them off.
+    `repetition_penalty` above 1 makes the last 64 tokens less likely to come again. `seed` None draws anew.
+    """
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 0.9
+    min_p: float = 0.05
+    top_k: int = 40
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        self._within("max_tokens", 1, 2**31)
+        self._within("temperature", 0, 10)
+        self._within("top_p", 0, 1, above=True)
+        self._within("min_p", 0, 1)
+        self._within("top_k", 0, 2**31)
+        self._within("repetition_penalty", 0, 10, above=True)
+        if self.seed is not None:
+            self._within("seed", 0, 2**63)
+
+    def _within(self, name: str, low: float, high: float, *, above: bool = False) -> None:
+        value = getattr(self, name)
+        if not (low < value <= high if above else low <= value <= high):
+            raise ConfigError(
+                f"{name} is {value}",
+                hint=f"use {'more than' if above else 'from'} {low:g} up to {high:g}",
+                field=name,
+            )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as tokens, and whether the model's chat template made it."""
+
+    tokens: list[int]
+    chat_template_used: bool
+
+
+@dataclass(frozen=True)
+class Token:
+    """One step of an answer.
+
+    `text` may be empty while a character is still incomplete. `finish_reason` is None until the last step,
+    then `stop` (the model ended its answer) or `length`. Speeds are in tokens per second.
+    """
+
+    text: str
+    token_id: int
+    finish_reason: str | None
+    prompt_tokens: int
+    prompt_tokens_per_second: float
+    tokens: int
+    tokens_per_second: float
+
+
+def make_prompt(
+    tokenizer: TokenizerWrapper, messages_or_prompt: str | Sequence[Message], *, use_chat_template: bool = True
+) -> Prompt:
+    """Encode a text or a conversation; a text becomes a user's message where the model has a chat template.
+
+    Raises:
+        ModelError: a conversation for a model without a chat template, or a template that refuses it.
+    """
+    if use_chat_template and tokenizer.has_chat_template:
+        messages = messages_or_prompt
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        return Prompt(_render(tokenizer, messages), chat_template_used=True)
+    if not isinstance(messages_or_prompt, str):
+        raise ModelError(
+            "the model has no chat template, so a conversation cannot be put to it",
+            hint="give it one text to continue, or use an instruction-tuned model",
+        )
+    return Prompt(list(tokenizer.encode(messages_or_prompt)), chat_template_used=False)
+
+
+def generate(
+    model: nn.Module,
+    tokenizer: TokenizerWrapper,
+    messages_or_prompt: str | Sequence[Message],
+    sampling: Sampling | None = None,
+    *,
+    use_chat_template: bool = True,
+    context_length: int | None = None,
+) -> Iterator[Token]:
+    """Answer token by token; closing the iterator ends the generation.
+
+    With a `context_length` the answer ends where prompt and answer fill it.
+
+    Raises:
+        ModelError: see `make_prompt`; or the prompt is empty or fills the context.
+    """
+    from mlx_lm import stream_generate
+
+    sampling = sampling or Sampling()
+    prompt = make_prompt(tokenizer, messages_or_prompt, use_chat_template=use_chat_template).tokens
+    room = _room(prompt, sampling.max_tokens, context_length)
+    steps = stream_generate(
+        model,
+        tokenizer,
+        mx.array(prompt),
+        max_tokens=room,
+        sampler=_sampler(sampling),
+        logits_processors=_processors(sampling),
+    )
+    for step in steps:
+        yield Token(
+            text=step.text,
+            token_id=int(step.token),
+            finish_reason=step.finish_reason,
+            prompt_tokens=step.prompt_tokens,
+            prompt_tokens_per_second=step.prompt_tps,
+            tokens=step.generation_tokens,
+            tokens_per_second=step.generation_tps,
+        )
+
+
+def generate_batch(
+    model: nn.Module,
+    tokenizer: TokenizerWrapper,
+    prompts: Sequence[str | Sequence[Message]],
+    *,
+    max_tokens: int = 256,
+    batch_size: int = 16,
+    use_chat_template: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """The likeliest answer to each prompt, in order; several are generated at once, since memory is read once.
+
+    `progress` is called with answers done and all. Raises as `generate` does.
+    """
+    from mlx_lm import batch_generate
+
+    encoded = [make_prompt(tokenizer, prompt, use_chat_template=use_chat_template).tokens for prompt in prompts]
+    # Prompts of like length share a batch, so that little of it is padding.
+    order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
+    answers = [""] * len(encoded)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        done = batch_generate(model, tokenizer, [encoded[index] for index in chosen], max_tokens=max_tokens)
+        for index, text in zip(chosen, done.texts, strict=True):
+            answers[index] = text
+        if progress is not None:
+            progress(start + len(chosen), len(order))
+    return answers
+
+
+def _render(tokenizer: TokenizerWrapper, messages: Sequence[Message]) -> list[int]:
+    from jinja2 import TemplateError
+
+    try:
+        return list(tokenizer.apply_chat_template([dict(m) for m in messages], add_generation_prompt=True))
+    except (TemplateError, TypeError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"the model's chat template refuses this conversation: {error}",
+            hint="some templates want user and assistant in turn, or no system message",
+        ) from error
+
+
+def _room(prompt: Sequence[int], max_tokens: int, context_length: int | None) -> int:
+    if not prompt:
+        raise ModelError("the prompt is empty", hint="write at least one word")
+    if context_length is None:
+        return max_tokens
+    if len(prompt) >= context_length:
+        raise ModelError(
+            f"the prompt has {len(prompt)} tokens, and the model's context is {context_length}",
+            hint="shorten it, or start the conversation anew",
+        )
+    return min(max_tokens, context_length - len(prompt))
+
+
+def _sampler(sampling: Sampling) -> Callable[[mx.array], mx.array]:
+    """Log-probabilities (1, vocabulary) -> token (1,)."""
+    from mlx_lm import sample_utils
+
+    if sampling.temperature == 0:
+        return lambda logprobs: mx.argmax(logprobs, axis=-1)
+    key = mx.random.key(sampling.seed if sampling.seed is not None else _fresh_seed())
+
+    def draw(logprobs: mx.array) -> mx.array:
+        nonlocal key
+        key, now = mx.random.split(key)
+        if sampling.top_p < 1:
+            logprobs = sample_utils.apply_top_p(logprobs, sampling.top_p)
+        if sampling.min_p > 0:
+            logprobs = sample_utils.apply_min_p(logprobs, sampling.min_p)
+        if 0 < sampling.top_k < logprobs.shape[-1]:
+            logprobs = sample_utils.apply_top_k(logprobs, sampling.top_k)
+        return mx.random.categorical(logprobs / sampling.temperature, key=now)
+
+    return draw
+
+
+def _fresh_seed() -> int:
+    import secrets
+
+    return secrets.randbits(63)
+
+
+def _processors(sampling: Sampling) -> list[Callable[[mx.array, mx.array], mx.array]]:
+    from mlx_lm import sample_utils
+
+    if sampling.repetition_penalty == 1:
+        return []
+    made = sample_utils.make_logits_processors(
+        repetition_penalty=sampling.repetition_penalty, repetition_context_size=REPETITION_WINDOW
+    )
+    return list(made)

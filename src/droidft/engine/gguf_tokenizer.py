@@ -1,0 +1,211 @@
+"""The tokenizer inside a GGUF file, as `tokenizer.json` and `tokenizer_config.json`.
+
+Two kinds exist in the Llama family: byte-level BPE (`gpt2`), whose splitting into words is named by
+`tokenizer.ggml.pre`, and SentencePiece BPE (`llama`), where merges follow from the pieces' scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from droidft.errors import ModelError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+T = TypeVar("T")
+
+# Values of `tokenizer.ggml.token_type`.
+UNKNOWN, CONTROL, USER_DEFINED, BYTE = 2, 3, 4, 6
+
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}"
+    r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_ALIASES = {"default": "gpt-2", "gpt2": "gpt-2", "llama3": "llama-bpe", "llama-v3": "llama-bpe"}
+_KINDS = ("gpt-2", "smollm", "llama-bpe", "qwen2")
+
+
+def build(metadata: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that `metadata` describes.
+
+    Raises:
+        ModelError: a kind of tokenizer or word splitting that is not known, or lists that do not belong together.
+    """
+    kind = metadata.get("tokenizer.ggml.model")
+    if kind == "gpt2":
+        tokenizer = _byte_level(metadata)
+    elif kind == "llama":
+        tokenizer = _sentencepiece(metadata)
+    else:
+        raise ModelError(
+            f"the file's tokenizer is of kind {kind!r}, which cannot be imported",
+            hint="kinds 'gpt2' (byte-level BPE) and 'llama' (SentencePiece) can",
+        )
+    _add_special_tokens(tokenizer, metadata)
+    _add_bos(tokenizer, metadata)
+    return tokenizer
+
+
+def config(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """`tokenizer_config.json`: special tokens, context length, chat template."""
+    tokens = _tokens(metadata)
+    named = {"bos": "bos_token", "eos": "eos_token", "padding": "pad_token", "unknown": "unk_token"}
+    settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    for short, name in named.items():
+        token_id = metadata.get(f"tokenizer.ggml.{short}_token_id")
+        if token_id is not None:
+            settings[name] = _token(tokens, token_id, short)
+    architecture = metadata.get("general.architecture")
+    if (context := metadata.get(f"{architecture}.context_length")) is not None:
+        settings["model_max_length"] = context
+    if isinstance(template := metadata.get("tokenizer.chat_template"), str) and template:
+        settings["chat_template"] = template
+    return settings
+
+
+def eos_token_ids(metadata: Mapping[str, Any]) -> list[int]:
+    """Every token that ends an answer: end of sequence, end of turn, end of message."""
+    found = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    return list(dict.fromkeys(token_id for token_id in found if isinstance(token_id, int)))
+
+
+def _tokens(metadata: Mapping[str, Any]) -> list[str]:
+    if not (tokens := _list(metadata, "tokens", str)):
+        raise ModelError("the file holds no vocabulary", hint="use a file made with the tokenizer included")
+    return tokens
+
+
+def _types(metadata: Mapping[str, Any]) -> list[int]:
+    tokens = _tokens(metadata)
+    types = _list(metadata, "token_type", int) or [1] * len(tokens)
+    if len(types) != len(tokens):
+        raise ModelError(f"the file has {len(tokens)} tokens but {len(types)} token types")
+    return types
+
+
+def _list(metadata: Mapping[str, Any], name: str, kind: type[T]) -> list[T]:
+    """The list `tokenizer.ggml.<name>`, empty where there is none."""
+    found = metadata.get(f"tokenizer.ggml.{name}", [])
+    if not isinstance(found, list) or not all(isinstance(item, kind) for item in found):
+        raise ModelError(f"the file is damaged: tokenizer.ggml.{name} is no list of {kind.__name__}")
+    return found
+
+
+def _token(tokens: list[str], token_id: Any, what: str) -> str:
+    if not isinstance(token_id, int) or not 0 <= token_id < len(tokens):
+        raise ModelError(f"the {what} token is {token_id}, but the vocabulary has {len(tokens)} tokens")
+    return tokens[token_id]
+
+
+def _byte_level(metadata: Mapping[str, Any]) -> Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    given = str(metadata.get("tokenizer.ggml.pre", "default"))
+    kind = _ALIASES.get(given, given)
+    if kind not in _KINDS:
+        raise ModelError(
+            f"the file splits words in the manner of {given!r}, which cannot be imported",
+            hint=f"known are {', '.join(_KINDS)}; use the model's safetensors folder instead",
+        )
+    vocabulary = {token: index for index, token in enumerate(_tokens(metadata))}
+    merges = [_merge(line, vocabulary) for line in _list(metadata, "merges", str)]
+    if not merges:
+        raise ModelError("the file's byte-level vocabulary has no merges", hint="use a newer conversion of the model")
+    # Llama 3 looks a whole word up before merging its bytes.
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=kind == "llama-bpe"))
+    if kind == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(_splitters(kind))
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _merge(line: str, vocabulary: Mapping[str, int]) -> tuple[str, str]:
+    left, _, right = line.partition(" ")
+    if left + right not in vocabulary or left not in vocabulary or right not in vocabulary:
+        raise ModelError(f"the file is damaged: the merge {line!r} uses tokens that the vocabulary lacks")
+    return left, right
+
+
+def _splitters(kind: str) -> list[Any]:
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Split
+
+    match kind:
+        case "gpt-2":
+            return [ByteLevel(add_prefix_space=False, use_regex=True)]
+        case "smollm":
+            return [Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)]
+        case _:
+            digits = r"\p{N}{1,3}" if kind == "llama-bpe" else r"\p{N}"
+            words = Split(Regex(_WORDS.format(digits=digits)), behavior="isolated")
+            return [words, ByteLevel(add_prefix_space=False, use_regex=False)]
+
+
+def _sentencepiece(metadata: Mapping[str, Any]) -> Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    tokens = _tokens(metadata)
+    scores = _list(metadata, "scores", float)
+    if len(scores) != len(tokens):
+        raise ModelError(f"the file has {len(tokens)} tokens but {len(scores)} scores")
+    types = _types(metadata)
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    unknown = next((token for token, kind in zip(tokens, types, strict=True) if kind == UNKNOWN), None)
+    normal = {token: scores[index] for token, index in vocabulary.items() if types[index] not in (CONTROL, BYTE)}
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab=vocabulary,
+            merges=_merges_by_score(normal),
+            unk_token=unknown,
+            fuse_unk=True,
+            byte_fallback=BYTE in types,
+        )
+    )
+    prefixed = metadata.get("tokenizer.ggml.add_space_prefix", True)
+    space = normalizers.Replace(" ", "▁")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), space] if prefixed else [space])
+    steps: list[Any] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if prefixed else steps)
+    return tokenizer
+
+
+def _merges_by_score(scores: Mapping[str, float]) -> list[tuple[str, str]]:
+    """SentencePiece joins the neighbours whose union scores highest, so the merges are the splits in that order."""
+    found = [
+        (-score, index, piece[:cut], piece[cut:])
+        for index, (piece, score) in enumerate(scores.items())
+        for cut in range(1, len(piece))
+        if piece[:cut] in scores and piece[cut:] in scores
+    ]
+    return [(left, right) for _, _, left, right in sorted(found, key=lambda entry: entry[:2])]
+
+
+def _add_special_tokens(tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> None:
+    from tokenizers import AddedToken
+
+    pairs = list(zip(_tokens(metadata), _types(metadata), strict=True))
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token, kind in pairs if kind in (CONTROL, UNKNOWN)]
+    )
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token, kind in pairs if kind == USER_DEFINED])
+
+
+def _add_bos(tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> None:
+    """Put the begin-of-sequence token before every text, where the model was trained so."""
+    from tokenizers.processors import TemplateProcessing
+
+    kind, pre = metadata.get("tokenizer.ggml.model"), str(metadata.get("tokenizer.ggml.pre", ""))
+    usual = kind == "llama" or _ALIASES.get(pre, pre) == "llama-bpe"
+    token_id = metadata.get("tokenizer.ggml.bos_token_id")
+    if token_id is None or not metadata.get("tokenizer.ggml.add_bos_token", usual):
+        return
+    bos = _token(_tokens(metadata), token_id, "bos")
+    if ":" in bos or bos.startswith("$"):
+        raise ModelError(f"the bos token {bos!r} cannot be put into a tokenizer's template")
+    special = [(bos, token_id)]
+    tokenizer.post_processor = TemplateProcessing(
+        single=[bos, "$A"], pair=[bos, "$A", "$B:1"], special_tokens=special
+    )

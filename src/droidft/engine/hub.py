@@ -1,0 +1,179 @@
+"""The Hugging Face Hub: what its cache on this machine holds, and downloads into it.
+
+Only weights, settings and tokenizer files are ever fetched: no Python, no pickles.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from droidft.engine.progress import Progress
+from droidft.errors import DownloadError
+
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+WANTED = ("*.json", "model*.safetensors", "tokenizer.model", "*.tiktoken", "*.jinja", "*.txt", "*.jsonl")
+
+_TRUE = {"1", "ON", "YES", "TRUE"}
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """A model repository in the cache, at its newest revision there."""
+
+    repo_id: str
+    path: Path
+
+
+def cache_dir() -> Path:
+    """The cache that every Hugging Face tool of this user shares (`HF_HUB_CACHE`, `HF_HOME`)."""
+    from huggingface_hub import constants
+
+    if chosen := os.environ.get("HF_HUB_CACHE"):
+        return Path(chosen).expanduser()
+    if chosen := os.environ.get("HF_HOME"):
+        return Path(chosen).expanduser() / "hub"
+    return Path(constants.HF_HUB_CACHE)
+
+
+def why_offline(*, offline: bool) -> str | None:
+    """Why the network may not be used, or None when it may."""
+    if offline:
+        return "offline is set"
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if os.environ.get(name, "").upper() in _TRUE:
+            return f"the environment says {name}={os.environ[name]}"
+    return None
+
+
+def cached(repo_id: str) -> Path | None:
+    """The folder of `repo_id` in the cache, or None if it is not there or not whole."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(repo_id, cache_dir=cache_dir(), allow_patterns=list(WANTED), local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    return Path(found)
+
+
+def cached_models() -> list[CachedModel]:
+    """Every model repository in the cache, by name."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = scan_cache_dir(cache_dir()).repos
+    except CacheNotFound:
+        return []
+    return [
+        CachedModel(repository.repo_id, max(repository.revisions, key=lambda it: it.last_modified).snapshot_path)
+        for repository in sorted(repositories, key=lambda it: it.repo_id)
+        if repository.repo_type == "model" and repository.revisions
+    ]
+
+
+def repo_id_of(path: Path) -> str | None:
+    """`org/name`, if `path` is (a link to) a snapshot in a Hugging Face cache."""
+    for part in path.resolve().parts:
+        if part.startswith("models--"):
+            return part.removeprefix("models--").replace("--", "/", 1)
+    return None
+
+
+def download(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    wanted: Sequence[str] = WANTED,
+    progress: Progress | None = None,
+) -> Path:
+    """Fetch the files `wanted` of the model `repo_id` into the cache, continuing what an earlier attempt left.
+
+    Raises:
+        DownloadError: offline, unreachable, unknown, gated, or cut off; the message says which.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if not REPO_ID.fullmatch(repo_id):
+        raise DownloadError(f"{repo_id!r} is not a hub id", hint="a hub id looks like org/name")
+    if reason := why_offline(offline=offline):
+        raise DownloadError(
+            f"{repo_id} is not on this machine, and the network may not be used: {reason}",
+            hint="allow the network for one `droidft models pull`, or copy the folder here and import it",
+        )
+    try:
+        return Path(
+            snapshot_download(
+                repo_id,
+                revision=revision,
+                cache_dir=cache_dir(),
+                endpoint=os.environ.get("HF_ENDPOINT"),
+                allow_patterns=list(wanted),
+                tqdm_class=_bar_for(progress),
+            )
+        )
+    except HfHubHTTPError as error:
+        raise _refused(repo_id, error) from error
+    except (LocalEntryNotFoundError, OSError, RuntimeError) as error:
+        # huggingface_hub uses OSError for a size that does not match, RuntimeError for a failed transfer.
+        cause = error.__cause__ or error
+        raise DownloadError(
+            f"{repo_id} could not be downloaded: {_first_line(cause)}",
+            hint="check the connection and run the same command again; it goes on where it stopped",
+        ) from error
+
+
+def _refused(repo_id: str, error: Any) -> DownloadError:
+    from huggingface_hub.errors import GatedRepoError, RevisionNotFoundError
+
+    status = error.response.status_code
+    if isinstance(error, GatedRepoError):
+        return DownloadError(
+            f"{repo_id} is gated: its owner asks you to accept terms",
+            hint=f"accept them on the page of {repo_id}, then `hf auth login` or set HF_TOKEN",
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return DownloadError(f"{repo_id} has no such revision", hint="leave the revision out to get the newest")
+    if status in (401, 403, 404):
+        return DownloadError(
+            f"the hub knows no model {repo_id!r}, or does not show it to you (status {status})",
+            hint="check the spelling; for a private model run `hf auth login` or set HF_TOKEN",
+        )
+    return DownloadError(f"the hub answered {status} for {repo_id}", hint="try again later")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+
+
+def _bar_for(progress: Progress | None) -> Any:
+    """A silent tqdm that hands the byte counts to `progress`; huggingface_hub takes nothing but a tqdm class."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    lock = threading.Lock()
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            # Of the three bars made, one counts the bytes that reached the disk.
+            self.counts = str(kwargs.get("desc")).startswith("Reconstructing")
+            super().__init__(*args, **{**kwargs, "disable": True})
+            self.total = kwargs.get("total") or 0
+
+        def update(self, n: float | None = 1) -> bool | None:
+            # The workers of several files share one bar.
+            with lock:
+                self.n += n or 0
+                if self.counts and progress is not None:
+                    progress("downloading", int(self.n), int(self.total or 0))
+            return None
+
+    return Bar

@@ -1,0 +1,121 @@
+"""One base model held in memory, with one adapter after another on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.nn as nn
+
+from droidft.adapters import AdapterInfo
+from droidft.diagnostics import BaseModel, Diagnostic, diagnose
+from droidft.engine import adapter_weights, models
+from droidft.engine.adapter_weights import Difference
+from droidft.engine.generate import Message, Sampling, Token, generate
+from droidft.engine.progress import Progress
+
+if TYPE_CHECKING:
+    from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+PROBE_TEXT = "The quick brown fox jumps over the lazy dog. What is the capital of France?"
+
+
+@dataclass(frozen=True)
+class AdapterDetails:
+    """What is on the base model, for the person who reads the answer."""
+
+    info: AdapterInfo
+    expected_layers: int
+    warnings: list[Diagnostic]
+    difference: Difference
+    """How far it moves the logits of a short English text."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that `--json` and the server give."""
+        info = self.info
+        return {
+            "name": info.name,
+            "type": info.which if isinstance(info.which, str) else f"step {info.which}",
+            "fine_tune_type": info.fine_tune_type,
+            "rank": info.rank,
+            "alpha": info.alpha,
+            "scale": info.scale,
+            "dropout": info.dropout,
+            "keys": list(info.modules),
+            "num_layers": len(info.layers),
+            "expected_layers": self.expected_layers,
+            "model_recorded": info.base,
+            "difference": asdict(self.difference),
+            "warnings": [asdict(warning) for warning in self.warnings],
+        }
+
+
+@dataclass
+class LoadedModel:
+    """A base model, its tokenizer, and what is known of it."""
+
+    model: nn.Module
+    tokenizer: TokenizerWrapper
+    base: BaseModel
+    context_length: int | None
+    code: list[str]
+    """What in its folder asks for code to be run; none of it is."""
+
+    def switch(self, info: AdapterInfo | None) -> None:
+        """Put the adapter `info` on the base in place of the one before; None for the base alone.
+
+        Raises:
+            AdapterError: it does not fit. The base is then without adapter.
+        """
+        if info is None:
+            adapter_weights.remove(self.model)
+        else:
+            adapter_weights.apply(self.model, info)
+
+    def use(self, info: AdapterInfo | None) -> AdapterDetails | None:
+        """`switch`, and then look at what the adapter does and what is doubtful about it."""
+        self.switch(info)
+        if info is None:
+            return None
+        difference = adapter_weights.difference(self.model, self.tokenizer.encode(PROBE_TEXT))
+        warnings = diagnose(info, self.base)
+        if difference.max_logit == 0:
+            message = "changes nothing: the logits with and without it are equal, so it was not trained"
+            warnings.insert(0, Diagnostic("no_effect", message))
+        return AdapterDetails(info, self.base.num_layers, warnings, difference)
+
+    def answer(
+        self, messages_or_prompt: str | Sequence[Message], sampling: Sampling, *, use_chat_template: bool = True
+    ) -> Iterator[Token]:
+        """Generate with what is on the base now; see `generate`."""
+        return generate(
+            self.model,
+            self.tokenizer,
+            messages_or_prompt,
+            sampling,
+            use_chat_template=use_chat_template,
+            context_length=self.context_length,
+        )
+
+
+def load(
+    ref: str, *, models_dir: Path, cache_dir: Path, offline: bool = False, progress: Progress | None = None
+) -> LoadedModel:
+    """Find and load the model that `ref` means.
+
+    Raises:
+        NotFound, ModelError, DownloadError: see `models.find_model` and `models.load_model`.
+    """
+    path = models.find_model(ref, models_dir=models_dir, offline=offline, progress=progress)
+    tokenizer = models.load_tokenizer(path)
+    model, config = models.load_model(path)
+    base = adapter_weights.describe_base(
+        model,
+        path=path,
+        ref=ref,
+        fingerprint=models.fingerprint(path, cache=cache_dir / "fingerprints.json"),
+        chat_template=tokenizer.chat_template,
+    )
+    return LoadedModel(model, tokenizer, base, models.context_length(config), models.code_files(path))

@@ -1,0 +1,27 @@
+// One thread pool for our kernels and for OpenBLAS.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace pool {
+
+// Threads in use, the caller's included.
+int threads();
+
+// Sets their number; to be called before anything else. 0: the processors this process may run on.
+void use(int threads);
+
+// Calls f(i) for every i in [0, n), spread over the threads. Which thread takes which i is open, so f(i) must not
+// depend on it; then results do not depend on timing or on the number of threads.
+void each(int64_t n, const std::function<void(int64_t)>& f);
+
+// each(), over ranges of `grain` items: f(begin, end).
+void ranges(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& f);
+
+// Lets OpenBLAS (0.3.27 and later) run its work on this pool, given the addresses of its entries
+// openblas_set_threads_callback_function and openblas_get_num_threads. Its own threads spin for a while after each
+// product and would take the cores from ours. False if they are null or it wants more threads than there are here.
+bool adopt(void* set_callback, void* count_threads);
+
+}  // namespace pool

@@ -1,0 +1,106 @@
+"""Run folders: derived status, one writer, logs that survive a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from droidft import runs
+from droidft.config import TrainingConfig
+from droidft.errors import ConfigError, NotFound, RunError
+from droidft.events import Failed, Finished, Stopped, Warned
+from droidft.home import Home
+from droidft.runs import EventLog, Run, RunStatus
+
+
+@pytest.fixture
+def run(home: Path) -> Run:
+    return runs.create(Home.find(), TrainingConfig(model_path="model", train_data_path="data"))
+
+
+def finished(step: int = 3) -> Finished:
+    return Finished(step=step, best_step=None, best_loss=None, final_loss=None, seconds=1)
+
+
+def test_status_follows_from_the_last_event_and_the_lock(run: Run) -> None:
+    assert run.status() is RunStatus.CREATED
+    log = EventLog(run)
+    assert run.status() is RunStatus.RUNNING
+    assert run.worker_pid() == os.getpid()
+    log.append(Warned(code="x", message="y"))
+    log.close()
+    assert run.status() is RunStatus.CRASHED
+    for event, status in (
+        (Stopped(step=1), RunStatus.STOPPED),
+        (Failed(code="x", message="y"), RunStatus.FAILED),
+        (finished(), RunStatus.FINISHED),
+    ):
+        log = EventLog(run)
+        log.append(event)
+        log.close()
+        assert run.status() is status
+
+
+def test_a_second_worker_is_refused(run: Run) -> None:
+    log = EventLog(run)
+    with pytest.raises(RunError, match="has a worker already"):
+        EventLog(run)
+    log.close()
+    EventLog(run).close()
+
+
+def test_a_foreign_process_with_the_recorded_pid_is_never_signalled(run: Run) -> None:
+    stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        (run.path / "worker.json").write_text(json.dumps({"pid": stranger.pid, "started": 0}))
+        assert run.worker_pid() is None
+        with pytest.raises(RunError, match="nothing to stop"):
+            run.stop()
+        run.kill()
+        assert stranger.poll() is None
+    finally:
+        stranger.communicate(b"\n")
+
+
+def test_half_a_line_is_never_read_and_goes_when_the_next_worker_comes(run: Run) -> None:
+    log = EventLog(run)
+    log.append(Warned(code="a", message="first"))
+    log.close()
+    with run.events_file.open("ab") as file:
+        file.write(b'{"seq":2,"time":1.0,"event":{"type":"warn')
+    records, offset = run.records()
+    assert [record.seq for record in records] == [1]
+    log = EventLog(run)
+    log.append(Warned(code="b", message="second"))
+    log.close()
+    more, _ = run.records(offset)
+    assert [(record.seq, record.event.message) for record in more] == [(2, "second")]  # type: ignore[union-attr]
+
+
+def test_runs_are_found_by_the_beginning_of_their_id(run: Run) -> None:
+    home = Home.find()
+    other = runs.create(home, TrainingConfig(model_path="model", train_data_path="data"))
+    assert runs.find(home, other.id) == other
+    assert runs.find(home, "last").id == max(run.id, other.id)
+    with pytest.raises(NotFound, match="any of 2 runs"):
+        runs.find(home, run.id[:8])
+    with pytest.raises(NotFound, match="did you mean"):
+        runs.find(home, "x" + run.id)
+
+
+def test_a_running_run_is_not_deleted_and_an_existing_adapter_not_overwritten(run: Run) -> None:
+    home = Home.find()
+    log = EventLog(run)
+    with pytest.raises(RunError, match="running"):
+        run.delete(home, files=True)
+    log.close()
+    home.adapter("mine").mkdir()
+    with pytest.raises(ConfigError, match="adapter_name"):
+        runs.create(home, TrainingConfig(model_path="model", train_data_path="data", adapter_name="mine"))
+    run.delete(home, files=True)
+    assert not run.path.exists()

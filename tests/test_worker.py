@@ -1,0 +1,166 @@
+"""Real workers on a tiny model: killed at any moment, resumed bit for bit; failures told with their reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from droidft import runs
+from droidft.config import parse_config
+from droidft.durable import sha256
+from droidft.events import CheckpointSaved, EvalReport, Failed, Finished, Stopped, TrainReport, Warned
+from droidft.home import Home
+from droidft.runs import Run, RunStatus
+from tests import tiny
+
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("material")
+    return {
+        "model_path": str(tiny.write_model(folder / "model")),
+        "train_data_path": str(tiny.write_chat(folder / "chat.jsonl")),
+    }
+
+
+def create(material: dict[str, str], **changes: Any) -> Run:
+    settings = {
+        "batch_size": 4,
+        "iterations": 60,
+        "steps_per_report": 1,
+        "steps_per_eval": 7,
+        "save_every": 3,
+        "learning_rate": 3e-3,
+        "lora_rank": 4,
+        "lora_alpha": 4,
+        "lora_dropout": 0.1,
+        "mask_prompt": True,
+        "early_stop": False,
+    }
+    return runs.create(Home.find(), parse_config(settings | material | changes))
+
+
+def finish(run: Run) -> list[Any]:
+    worker = run.start()
+    assert worker.wait(timeout=120) in (0, 1), run.log_file.read_text()
+    return events(run)
+
+
+def events(run: Run) -> list[Any]:
+    return [record.event for record in run.records()[0]]
+
+
+def losses(found: list[Any]) -> dict[tuple[str, int], float]:
+    return {(event.type, event.step): event.loss for event in found if isinstance(event, TrainReport | EvalReport)}
+
+
+def adapter_hash(run: Run) -> str:
+    return sha256(Home.find().adapter(run.adapter_name()) / "adapters.safetensors")
+
+
+def kill_until_finished(run: Run, *, kills: int, longest: float, seed: int) -> int:
+    """Kill the run's worker up to `kills` times at random moments, then let it finish; how often it was killed."""
+    generator, killed = random.Random(seed), 0
+    while killed < kills and run.status() is not RunStatus.FINISHED:
+        worker = run.start()
+        begun = len(events(run))
+        while worker.poll() is None and len(events(run)) <= begun:
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0, longest))
+        if worker.poll() is None:
+            os.kill(worker.pid, signal.SIGKILL)
+            killed += 1
+        worker.wait()
+    if run.status() is not RunStatus.FINISHED:
+        finish(run)
+    return killed
+
+
+def test_a_run_killed_ten_times_equals_one_never_killed(home: Path, material: dict[str, str]) -> None:
+    undisturbed = create(material)
+    expected = finish(undisturbed)
+    assert isinstance(expected[-1], Finished), undisturbed.log_file.read_text()
+    run = create(material, iterations=60)
+    killed = kill_until_finished(run, kills=KILLS, longest=2.5, seed=1)
+    assert killed >= 3
+    assert losses(events(run)) == losses(expected)
+    assert adapter_hash(run) == adapter_hash(undisturbed)
+    assert not [event for event in events(run) if isinstance(event, Warned) and event.code == "damaged_checkpoint"]
+
+
+def test_stop_saves_a_checkpoint_and_resume_continues_from_it(home: Path, material: dict[str, str]) -> None:
+    run = create(material, iterations=2000, steps_per_eval=1000, save_every=1000)
+    worker = run.start()
+    while not any(isinstance(event, TrainReport) for event in events(run)):
+        time.sleep(0.02)
+    run.stop()
+    assert worker.wait(timeout=10) == 0
+    stopped = events(run)[-1]
+    assert isinstance(stopped, Stopped)
+    saved = [event for event in events(run) if isinstance(event, CheckpointSaved)]
+    assert saved[-1].step == stopped.step > 0
+    assert run.status() is RunStatus.STOPPED
+
+
+def test_a_killed_worker_leaves_a_crashed_run(home: Path, material: dict[str, str]) -> None:
+    run = create(material, iterations=100000)
+    worker = run.start()
+    assert run.status() is RunStatus.RUNNING
+    worker.kill()
+    worker.wait()
+    assert run.status() is RunStatus.CRASHED
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"model_path": "/nowhere/model"}, "not_found", "/nowhere/model"),
+        ({"train_data_path": "/nowhere.jsonl"}, "data", "/nowhere.jsonl"),
+        ({"lora_num_layers": 3}, "config", "lora_num_layers"),
+        ({"lora_targets": "custom", "lora_keys": ["self_attn.q_prj"]}, "target", "self_attn.q_proj"),
+        ({"init_adapter": "nobody"}, "adapter", "nobody"),
+    ],
+)
+def test_what_is_wrong_is_said_before_training(
+    home: Path, material: dict[str, str], changes: dict[str, Any], code: str, words: str
+) -> None:
+    found = finish(create(material, **changes))
+    failed = found[-1]
+    assert isinstance(failed, Failed)
+    assert failed.code == code, failed
+    assert words in failed.message + failed.hint
+    assert not any(isinstance(event, TrainReport) for event in found)
+
+
+def test_a_run_starts_from_an_adapter_and_its_first_loss_is_that_adapters(home: Path, material: dict[str, str]) -> None:
+    first = create(material, adapter_name="first")
+    best = finish(first)[-1]
+    assert isinstance(best, Finished)
+    second = finish(create(material, init_adapter="first", iterations=1))
+    start = next(event for event in second if isinstance(event, EvalReport))
+    assert start.loss == best.final_loss
+
+
+def test_mlx_lm_loads_the_adapter(home: Path, material: dict[str, str]) -> None:
+    """Its loader accepts every tensor, and the adapted model answers differently from the base."""
+    import mlx.core as mx
+    from mlx_lm.utils import load
+
+    run = create(material, lora_scaling="rslora")
+    finish(run)
+    folder = Home.find().adapter(run.adapter_name())
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    assert settings["lora_parameters"]["scale"] == pytest.approx(4 / 2)
+    adapted, _ = load(material["model_path"], adapter_path=str(folder))
+    base, _ = load(material["model_path"])
+    tokens = mx.array([[1, 2, 3, 4]])
+    assert not mx.allclose(adapted(tokens), base(tokens), atol=1e-3).item()
