@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 
 NEEDED = (3, 11)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -67,12 +68,14 @@ def dev_requirements() -> list[str]:
 
 
 def find_compiler(python: str) -> None:
-    """MLX compiles kernels at run time: take the compiler that is here, or Debian's, or one from the registry."""
+    """Kernels are compiled at run time: take the compiler that is here, or Debian's, or one from the registry."""
+    if not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")):
+        apt_install(f"python3.{sys.version_info[1]}-dev")
     if os.environ.get("CXX") or any(shutil.which(name) for name in ("g++", "clang++", "c++")):
         return
     if apt_install("g++") or works(python, "-c", "import ziglang"):
         return
-    print("No C++ compiler found: installing ziglang, which contains one ...", flush=True)
+    print("No C++ compiler found: installing ziglang, whose first use takes a minute ...", flush=True)
     try:
         install(python, "ziglang")
     except subprocess.CalledProcessError:

@@ -82,7 +82,10 @@ def _base_mismatch(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
     if info.base is None:
         return Diagnostic("base_unknown", "does not say which base model it was trained on")
     if not _same_place(info.base, base):
-        return Diagnostic("base_mismatch", f"was trained on {info.base}, and is used with {base.ref}")
+        message = (
+            f"was trained on {info.base}, and is used with {base.ref}; without hashes nothing shows they are one"
+        )
+        return Diagnostic("base_mismatch", message)
     return None
 
 

@@ -12,13 +12,16 @@ import traceback
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from droidft import publish
 from droidft.errors import DroidError
 from droidft.events import CheckpointSaved, Event, Failed, LoraAttached
 from droidft.home import Home
 from droidft.runs import EventLog, Run
+
+if TYPE_CHECKING:
+    from droidft.engine.device import Device
 
 Result = TypeVar("Result")
 
@@ -65,18 +68,21 @@ def main(folder: Path) -> int:
 
 def events(run: Run, home: Home, stop: StopRequest) -> Iterator[Event]:
     """All that the run in `run` says, with its adapter folder kept up to date."""
-    from droidft.engine import device
+    from droidft.engine.session import computing
 
-    # Chooses the BLAS, so it comes before anything that imports mlx.
-    machine = device.prepare(home.cache)
+    with computing(home.cache) as device:
+        yield from _events(run, home, stop, device)
 
+
+def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator[Event]:
+    # Imports mlx, which has to find the BLAS that `computing` chose.
     from droidft.engine.assemble import Places, assemble
     from droidft.engine.checkpoint import ADAPTER, folder_name
     from droidft.engine.loop import train
 
     config, adapter = run.config(), home.adapter(run.adapter_name())
     places = Places(models=home.models, adapters=home.adapters, cache=home.cache, checkpoints=run.checkpoints)
-    preparation = Kept(assemble(config, places, machine))
+    preparation = Kept(assemble(config, places, device))
     attached: LoraAttached | None = None
     for event in preparation:
         if isinstance(event, LoraAttached):

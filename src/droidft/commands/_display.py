@@ -67,6 +67,17 @@ class RunDisplay:
             self.last = record.event
             self._event(record.event)
 
+    def collect(self, records: Iterable[Record]) -> None:
+        """Take the figures of each record without showing anything."""
+        for record in records:
+            match record.event:
+                case LoraAttached():
+                    self.attached = record.event
+                case TrainReport():
+                    self.train_losses[record.event.step] = record.event.loss
+                case EvalReport():
+                    self.eval_losses[record.event.step] = record.event.loss
+
     def curve(self) -> list[str]:
         """The losses so far as lines of text."""
         return lines_of_curve(self.train_losses, self.eval_losses, width=min(self.console.width, 100) - 12)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,14 +69,16 @@ def settings() -> list[Setting]:
     return list(_read(schema))
 
 
-def add_setting_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every setting, `--learning-rate` and `--learning_rate` alike.
+def add_setting_flags(parser: argparse.ArgumentParser, names: Collection[str] | None = None) -> None:
+    """Add a flag for every setting (or those of `names`), `--learning-rate` and `--learning_rate` alike.
 
     Values are taken as text: `config_from` has them checked by the one place that knows the limits.
     """
     parser.usage = "%(prog)s [FILE] [--SETTING VALUE ...]"  # argparse would list fifty flags
     group = None
     for setting in settings():
+        if names is not None and setting.name not in names:
+            continue
         if group is None or group.title != setting.group:
             group = parser.add_argument_group(setting.group)
         text = setting.help.replace("%", "%%")

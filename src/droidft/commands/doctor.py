@@ -45,9 +45,11 @@ def run(args: argparse.Namespace) -> int:
     home = Home.find()
     writable = _home(home.root)
     with tempfile.TemporaryDirectory() as spare:
-        found = device.prepare(Path(spare) if writable.fix else home.cache)
+        cache = Path(spare) if writable.fix else home.cache
+        found = device.prepare(cache)
         speed = device.measure_gflops()
-        findings = [*_computing(found, speed), writable, *_storage(home.root), *_packages(machine.mlx_builds())]
+        computing = [*_computing(found, speed), *_kernels(found, cache)]
+        findings = [*computing, writable, *_storage(home.root), *_packages(machine.mlx_builds())]
     versions = machine.versions()
     if args.json:
         print(json.dumps(_as_json(found, speed, findings, versions), indent=2, ensure_ascii=False))
@@ -66,6 +68,22 @@ def _computing(found: Device, speed: float) -> Iterator[Finding]:
         return
     yield Finding("BLAS", f"{_library(found.blas)}: {product}", fix=device.blas_warning(found.blas) or "")
     yield Finding("C++ compiler", found.compiler or "none", fix="" if found.compiler else device.NO_COMPILER)
+
+
+def _kernels(found: Device, cache: Path) -> Iterator[Finding]:
+    from droidft.engine import device, kernels
+
+    if found.blas is None:
+        return
+    loaded = kernels.load(cache, blas=found.blas.path, threads=found.threads)
+    if isinstance(loaded, kernels.Kernels):
+        yield Finding("fused kernels", f"on, threads: {loaded.threads}")
+        return
+    reason = loaded.reason.strip().splitlines()[0]
+    cure = device.NO_COMPILER
+    if found.compiler:
+        cure = "training is slower without them; they need g++ and Python's headers (apt-get install g++ python3-dev)"
+    yield Finding("fused kernels", f"off: {reason}", fix=cure)
 
 
 def _library(library: Blas) -> str:

@@ -6,10 +6,12 @@ The folder is written under another name and renamed when it is whole, so a half
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import math
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from droidft.engine.progress import Progress
 from droidft.errors import ModelError, StorageError
 
 SHARD_BYTES = 2 * 1024**3
+STALE_SECONDS = 3600
 
 _TOP = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
 _BLOCK = {
@@ -327,6 +330,10 @@ def _check_room(file: gguf.GgufFile, folder: Path, dtype: str) -> None:
 @contextmanager
 def _hidden_until_done(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` to write in; it becomes `folder` when the block ends well, and vanishes otherwise."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
+        # Of an import that was killed; a running one writes more often than that.
+        if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         yield part

@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from droidft.engine import kernels
 from droidft.engine.batches import Batch
 from droidft.engine.recompute import recomputed
 
@@ -94,7 +95,7 @@ def summed_loss(model: SplitModel, batch: Batch) -> mx.array:
     pieces = [(hidden[at : at + chunk], targets[at : at + chunk]) for at in range(0, len(batch.targets), chunk)]
 
     def chunk_loss(h: mx.array, t: mx.array) -> mx.array:
-        return cross_entropy(model.head(h), t).sum()
+        return _summed_cross_entropy(model.head(h), t)
 
     if model.head_is_trained():
         return mx.stack([recomputed(model.model, chunk_loss)(h, t) for h, t in pieces]).sum()
@@ -119,6 +120,28 @@ def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
     logits = logits.astype(mx.float32)
     score = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
     return mx.logsumexp(logits, axis=-1) - score
+
+
+def _summed_cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
+    """Their sum; where the fused kernel is in place, its gradient is made in the same pass over the logits."""
+    fused = kernels.active()
+    if fused is None or logits.dtype != mx.float32:
+        return cross_entropy(logits, targets).sum()
+
+    @mx.custom_function
+    def both(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+        values, gradient = fused.cross_entropy(logits, targets)
+        return values.sum(), gradient
+
+    @both.vjp
+    def both_vjp(
+        primals: tuple[mx.array, mx.array], cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]
+    ) -> tuple[mx.array, mx.array]:
+        # The cotangent is 1: the only caller differentiates this very sum.
+        return outputs[1], mx.zeros_like(primals[1])
+
+    total: mx.array = both(logits, targets)[0]
+    return total
 
 
 def _carried(hidden: mx.array, pieces: list[tuple[mx.array, mx.array]], chunk_loss: Any) -> mx.array:

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from droidft.engine.data import check_structure
+from droidft.engine.data import check, check_structure
 from droidft.engine.data.readers import Reading, Record, read_records
 from droidft.errors import DataError
 from tests.engine.data.helpers import settings, write_jsonl
@@ -47,13 +47,13 @@ ARRAYS: dict[str, tuple[bytes, str, int | None, int | None]] = {
     "a word": (b"hello", "json", None, None),
     "not closed": (b'[{"text": "a"}', "cut-off", 1, 14),
     "cut inside": (b'[{"text": "a"},\n{"te', "cut-off", 2, 17),
-    "comma at the end": (b'[{"text": "a"},]', "trailing-comma", 1, 15),
+    "comma at the end": (b'[{"text": "a"},]', "trailing-comma", 1, 14),
     "comma missing": (b'[{"text": "a"} {"text": "b"}]', "json", 1, 15),
     "goes on": (b'[{"text": "a"}]\n{"text": "b"}', "extra", 2, 16),
     "number inside": (b'[{"text": "a"},\n7]', "not-object", 2, 16),
     "duplicate key": (b'[{"text": "a", "text": "b"}]', "duplicate-key", 1, 1),
-    "invalid UTF-8": (b'[{"text": "\xff"}]', "utf-8", None, 11),
-    "UTF-8 cut": (b'[{"text": "\xc3', "utf-8", None, 11),
+    "invalid UTF-8": (b'[{"text": "\xff"}]', "utf-8", 1, 11),
+    "UTF-8 cut": (b'[{"text": "\xc3', "utf-8", 1, 11),
     "NaN": (b'[{"text": NaN}]', "nan", 1, 1),
     "nested": (b'[{"a": ' + b"[" * 100_000, "depth", 1, 1),
     "one object over lines": (b'{\n"text": "a"}\n', "pretty-printed", 1, 0),
@@ -213,7 +213,7 @@ def test_progress_counts_bytes_over_all_files(tmp_path: Path) -> None:
 MEMORY = """
 import resource, sys
 from droidft.config import parse_config
-from droidft.engine.data import check_structure
+from droidft.engine.data import check, check_structure
 import numpy
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 def check(path):
@@ -241,3 +241,11 @@ def test_memory_stays_flat_on_a_large_file(suffix: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEMORY, str(small), str(large)]
     grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert grown < 10_000_000
+
+
+def test_beyond_the_limit_rows_are_checked_but_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "COMPARED_ROWS", 3)
+    path = write_jsonl(tmp_path / "data.jsonl", [{"text": text} for text in "aabbb"])
+    report = check_structure(settings(path))
+    assert (report.train.rows, report.train.duplicates.first) == (5, ["data.jsonl:2"])
+    assert report.notes == ["data.jsonl: repeated rows were looked for among the first 3"]

@@ -33,7 +33,8 @@ class _Text:
             self.text += self.decode(raw, final=self.ended)
         except UnicodeDecodeError as error:
             at = self.file.tell() - len(error.object) + error.start
-            raise FileRefused("utf-8", "is not UTF-8", "save the file as UTF-8", at=at) from None
+            line = self.line + self.text.count("\n") + error.object[: error.start].count(b"\n")
+            raise FileRefused("utf-8", "is not UTF-8", "save the file as UTF-8", line=line, at=at) from None
 
     def drop(self, count: int) -> None:
         gone, self.text = self.text[:count], self.text[count:]
@@ -90,11 +91,12 @@ def read_array(
         if progress:
             progress(offset)
         after = window.peek()
+        at = window.offset
         window.drop(1)
         if after == "]":
             break
         if after != "," or window.peek() == "]":
-            raise _between(after, line, window)
+            raise _between(after, line, at)
     if window.peek():
         raise FileRefused(
             "extra", "goes on after the array", "remove what follows", line=window.line, at=window.offset
@@ -105,6 +107,8 @@ def _element(path: Path, window: _Text, log: FaultLog) -> Iterator[tuple[dict[st
     line, offset = window.line, window.offset
     try:
         value = window.value()
+    except FileRefused:
+        raise
     except Refused as why:
         # After a syntax fault there is no telling where the next element starts.
         at = offset + (why.at or 0)
@@ -116,11 +120,11 @@ def _element(path: Path, window: _Text, log: FaultLog) -> Iterator[tuple[dict[st
         log.add(path, line, offset, Refused("not-object", f"holds {name}, not an object", "write { } rows"))
 
 
-def _between(after: str, line: int, window: _Text) -> FileRefused:
+def _between(after: str, line: int, at: int) -> FileRefused:
     if not after:
         kind, reason, fix = "cut-off", "is cut off: the array is not closed", "copy or write the file again"
     elif after == ",":
         kind, reason, fix = "trailing-comma", "has a comma after the last element", "remove the comma"
     else:
         kind, reason, fix = "json", "lacks a comma after this element", "put a comma between the elements"
-    return FileRefused(kind, reason, fix, line=line, at=window.offset)
+    return FileRefused(kind, reason, fix, line=line, at=at)

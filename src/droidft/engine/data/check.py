@@ -19,6 +19,9 @@ from droidft.engine.data.rows import Columns, Row
 from droidft.engine.data.sources import Fetch
 from droidft.engine.data.statistics import Places
 
+COMPARED_ROWS = 2_000_000
+"""Rows compared with each other: 16 bytes each, so that the memory for a huge file has a limit."""
+
 
 @dataclass
 class FileCheck:
@@ -52,7 +55,7 @@ def check_structure(
 ) -> StructureReport:
     """Read the data of `config` and hold every row to its rules; faults are listed, not raised.
 
-    Equal rows are found by a 64-bit hash each; nothing else is kept, so memory stays flat.
+    Equal rows are found by a 64-bit hash each, up to `COMPARED_ROWS`; nothing else is kept, so memory stays flat.
 
     Raises:
         DataError, ConfigError, DownloadError: as `prepare` does, but for faults in files and rows.
@@ -75,9 +78,13 @@ class _Hashes:
     values: array[int] = field(default_factory=lambda: array("q"))
     lines: array[int] = field(default_factory=lambda: array("q"))
     starts: list[int] = field(default_factory=list)
+    rows: int = 0
     _path: Path | None = None
 
     def add(self, located: Located) -> None:
+        self.rows += 1
+        if len(self.values) >= COMPARED_ROWS:
+            return
         if located.path is not self._path:
             self._path = located.path
             self.starts.append(len(self.values))
@@ -107,10 +114,12 @@ def _check(
     found = FileCheck(
         files=[str(path) for path in paths],
         format=str(reader.schema.format) if reader.schema else "",
-        rows=len(keys),
+        rows=hashes.rows,
         bytes=reading.bytes_read - before,
         duplicates=_places(repeated, hashes),
     )
+    if hashes.rows > len(keys):
+        reading.notes.append(f"{paths[0].name}: repeated rows were looked for among the first {len(keys):,}")
     if reader.unused:
         names = ", ".join(sorted(reader.unused)[:8])
         reading.notes.append(f"{paths[0].name}: columns not used: {names}")

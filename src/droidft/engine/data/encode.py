@@ -25,10 +25,8 @@ class Encoded:
 
     @property
     def digest(self) -> int:
-        """64-bit hash of tokens and mask."""
-        content = hashlib.blake2b(self.tokens.tobytes(), digest_size=8)
-        content.update(np.packbits(self.supervised).tobytes())
-        return int.from_bytes(content.digest(), "little")
+        """64-bit hash of the tokens."""
+        return int.from_bytes(hashlib.blake2b(self.tokens.tobytes(), digest_size=8).digest(), "little")
 
 
 @dataclass

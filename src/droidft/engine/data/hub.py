@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,17 +57,36 @@ _RETRY = "check the name and the connection; private data sets need `hf auth log
 
 def _snapshot(api: HfApi, repo: str, inside: str, reference: str, *, offline: bool, cache: Path | None) -> Path:
     if offline:
-        return Path(api.snapshot_download(repo, repo_type="dataset", cache_dir=cache, local_files_only=True))
-    names = [
-        name
-        for name in api.list_repo_files(repo, repo_type="dataset")
-        if not inside or name == inside or name.startswith(inside + "/")
-    ]
+        return _from_cache(api, repo, inside, reference, cache)
+    # One request; listing the tree instead would retry for half a minute where there is no network.
+    listed = [sibling.rfilename for sibling in api.dataset_info(repo).siblings or []]
+    names = [name for name in listed if _is_inside(name, inside)]
     if inside and not names:
         raise DownloadError(f"{reference}: the data set has no {inside!r}", hint="check the path on the hub's page")
     splits = pick_splits(names, reference)
     wanted = [*splits.train, *splits.validation]
     return Path(api.snapshot_download(repo, repo_type="dataset", cache_dir=cache, allow_patterns=wanted))
+
+
+def _from_cache(api: HfApi, repo: str, inside: str, reference: str, cache: Path | None) -> Path:
+    """The snapshot in the cache, if it holds every shard of the wanted splits."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    local = partial(api.snapshot_download, repo, repo_type="dataset", cache_dir=cache, local_files_only=True)
+    try:
+        folder = Path(local())
+    except LocalEntryNotFoundError as error:
+        # Files that were never wanted are missing, of course; the shards of the wanted ones are looked at below.
+        if (partly := getattr(error, "snapshot_path", None)) is None:
+            raise
+        folder = Path(partly)
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    splits = pick_splits([name for name in names if _is_inside(name, inside)], reference)
+    return Path(local(allow_patterns=[re.sub(r"\d+", "*", name) for name in (*splits.train, *splits.validation)]))
+
+
+def _is_inside(name: str, folder: str) -> bool:
+    return not folder or name == folder or name.startswith(folder + "/")
 
 
 def _first_line(error: Exception) -> str:

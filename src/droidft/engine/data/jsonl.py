@@ -176,7 +176,7 @@ def _decode(text: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
-_SCAN = make_scanner(_DECODER)
+_SCAN = make_scanner(_DECODER)  # type: ignore[arg-type]  # typeshed names the wrong argument type
 _TRAILING_COMMA = re.compile(r",\s*[}\]]")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _MAGIC = [

@@ -174,8 +174,6 @@ class _Blanks:
 
     def flush(self) -> None:
         """A row follows: the blank lines before it are faults."""
-        if not self.count:
-            return
         for number, offset in self.waiting:
             self.log.add(self.path, number, offset, Refused("blank-line", "is blank", "remove the line"))
         self.log.count += self.count - len(self.waiting)
@@ -192,7 +190,8 @@ def _jsonl(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]:
         if raw.isspace() and b"\r" not in raw.rstrip(b"\r\n"):
             blanks.add(number, offset)
             continue
-        blanks.flush()
+        if blanks.count:
+            blanks.flush()
         rows += 1
         try:
             if len(raw) > MAX_ROW_BYTES:

@@ -255,7 +255,7 @@ def _missing(value: dict[str, Any], column: str, form: DataFormat) -> Refused:
     close = difflib.get_close_matches(column, value, n=1)
     did = f"; did you mean {close[0]!r}?" if close else ""
     return Refused(
-        "missing-field", f"lacks {column!r}: it {_fields(value)}{did}", f"name the column with {_option(form)}"
+        "missing-field", f"lacks {column!r}: it {_fields(value)}{did}", f"name the column: {_option(form)}"
     )
 
 
@@ -266,10 +266,10 @@ def _same_family(one: DataFormat, other: DataFormat) -> bool:
 
 def _option(form: DataFormat) -> str:
     if form is DataFormat.TEXT:
-        return "--text_column"
+        return "text_column"
     if form in (DataFormat.CHAT, DataFormat.SHAREGPT):
-        return "--messages_column"
-    return "--prompt_column and --completion_column"
+        return "messages_column"
+    return "prompt_column, completion_column"
 
 
 def _fields(value: dict[str, Any]) -> str:

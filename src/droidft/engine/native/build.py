@@ -22,7 +22,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 MODULE = "droidft_native"
-KERNELS = ("pool", "attention", "rows", "lora")
+KERNELS = ("pool", "product", "attention", "rows", "lora")
 COMMON = ("-std=c++20", "-fPIC", "-fvisibility=hidden", "-DNDEBUG")
 TIMEOUT = 600.0  # seconds for one compiler call
 

@@ -64,8 +64,18 @@ void cross_entropy(
 // out[i] = factor[i] in[i], row by row; `out` may be `in`, and rows with factor 1 are then not touched.
 void scale_rows(int64_t rows, int64_t classes, const float* factor, const float* in, float* out);
 
-// The product lora() uses: the address of a `cblas_sgemm`. Without this call, the one the linker finds.
-void use_sgemm(void* entry);
+using Sgemm = void (*)(
+    int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float* a, int lda, const float* b,
+    int ldb, float beta, float* c, int ldc);
+
+// cblas_sgemm, on our threads.
+void sgemm(
+    int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float* a, int lda, const float* b,
+    int ldb, float beta, float* c, int ldc);
+
+// What sgemm() calls, and whether that stays on the calling thread; if not, the work is left to it whole. Without
+// this call it is the library that the linker finds.
+void use_sgemm(Sgemm entry, bool single_threaded);
 
 // y = x w^T + scale (x a) b, keeping z = x a. x[rows, in], w[out, in], a[in, rank], b[rank, out].
 struct LoraShape {

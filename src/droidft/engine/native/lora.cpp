@@ -9,13 +9,8 @@
 #include "pool.h"
 #include "scratch.h"
 
-extern "C" void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float* a,
-                            int lda, const float* b, int ldb, float beta, float* c, int ldc);
-
 namespace kernels {
 namespace {
-
-decltype(&cblas_sgemm) sgemm = cblas_sgemm;
 
 constexpr int kRowMajor = 101, kNo = 111, kYes = 112;
 constexpr int64_t kBlock = 48;  // rows of a narrow product per task
@@ -45,8 +40,6 @@ void narrow(int64_t m, int64_t n, int64_t k, float factor, gemm::Matrix a, gemm:
 }
 
 }  // namespace
-
-void use_sgemm(void* entry) { sgemm = reinterpret_cast<decltype(sgemm)>(entry); }
 
 void lora(const LoraShape& s, const float* x, const float* w, const float* a, const float* b, float* y, float* z) {
   narrow(s.rows, s.rank, s.in, 1.0f, {x, s.in, 1}, {a, s.rank, 1}, z);

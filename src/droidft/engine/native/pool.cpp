@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <mutex>
 #include <thread>
-#include <vector>
 
 namespace pool {
 namespace {
@@ -47,11 +46,9 @@ class Pool {
 
   int size() const { return size_; }
 
-  // Runs f(0..n-1). `together`: the calls wait for one another, so each needs a thread of its own.
-  void run(int64_t n, const std::function<void(int64_t)>& f, bool together) {
+  void run(int64_t n, const std::function<void(int64_t)>& f) {
     std::unique_lock<std::mutex> turn(turn_, std::defer_lock);
-    if (together) turn.lock();
-    if (size_ == 1 || n == 1 || (!together && !turn.try_lock())) {  // taken: another stream is at work
+    if (size_ == 1 || n == 1 || !turn.try_lock()) {  // taken: another stream is at work
       for (int64_t i = 0; i < n; i++) f(i);
       return;
     }
@@ -111,37 +108,16 @@ class Pool {
   const std::function<void(int64_t)>* job_ = nullptr;
 };
 
-using Job = void (*)(int thread, void* data, int extra);
-using Callback = void (*)(int sync, Job job, int count, size_t size, void* data, int extra);
-
-// OpenBLAS's jobs of one product hand blocks to one another: they must run at the same time.
-void run_openblas(int, Job job, int count, size_t size, void* data, int extra) {
-  auto one = [&](int64_t i) { job(int(i), static_cast<char*>(data) + size * i, extra); };
-  if (count <= threads()) return Pool::get().run(count, one, true);
-  std::vector<std::thread> extra_threads;  // somebody raised OpenBLAS's number of threads above ours
-  for (int i = 1; i < count; i++) extra_threads.emplace_back(one, i);
-  one(0);
-  for (auto& t : extra_threads) t.join();
-}
-
 }  // namespace
 
 int threads() { return Pool::get().size(); }
 
-void each(int64_t n, const std::function<void(int64_t)>& f) { Pool::get().run(n, f, false); }
+void each(int64_t n, const std::function<void(int64_t)>& f) { Pool::get().run(n, f); }
 
 void ranges(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& f) {
   each((n + grain - 1) / grain, [&](int64_t i) { f(i * grain, std::min(n, (i + 1) * grain)); });
 }
 
 void use(int count) { wanted = count; }
-
-bool adopt(void* set_callback, void* count_threads) {
-  auto set = reinterpret_cast<void (*)(Callback)>(set_callback);
-  auto count = reinterpret_cast<int (*)()>(count_threads);
-  if (!set || !count || count() > threads()) return false;
-  set(run_openblas);
-  return true;
-}
 
 }  // namespace pool

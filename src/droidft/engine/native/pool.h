@@ -1,4 +1,4 @@
-// One thread pool for our kernels and for OpenBLAS.
+// One thread pool for the kernels and the matrix products.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +18,5 @@ void each(int64_t n, const std::function<void(int64_t)>& f);
 
 // each(), over ranges of `grain` items: f(begin, end).
 void ranges(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& f);
-
-// Lets OpenBLAS (0.3.27 and later) run its work on this pool, given the addresses of its entries
-// openblas_set_threads_callback_function and openblas_get_num_threads. Its own threads spin for a while after each
-// product and would take the cores from ours. False if they are null or it wants more threads than there are here.
-bool adopt(void* set_callback, void* count_threads);
 
 }  // namespace pool

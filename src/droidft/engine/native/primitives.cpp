@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 
 #include "kernels.h"
 #include "mlx/allocator.h"
@@ -355,6 +356,15 @@ kernels::LoraShape lora_shape(const Arrays& in, float scale) {
   return {int64_t(in[0].size()) / dim, dim, in[1].shape(0), in[2].shape(1), scale};
 }
 
+// `a` for use in the backward pass: computed again from its inputs once `after` is there, instead of being kept since
+// the forward pass, where that is cheap: for the widest activation of a block, act(gate) * x.
+mx::array again(const mx::array& a, const mx::array& after) {
+  if (!a.has_primitive() || a.inputs().empty()) return a;
+  if (std::string_view(a.primitive().name()) == "Contiguous") return again(a.inputs()[0], after);
+  if (!dynamic_cast<Gated*>(&a.primitive())) return a;
+  return make({a.shape()}, a.primitive_ptr(), mx::depends(a.inputs(), {after}))[0];
+}
+
 class LoraGrad : public Node {  // x, w, a, b, z, dy -> those of dx, da, db that are wanted
  public:
   LoraGrad(float scale, bool dx, bool da, bool db) : scale_(scale), dx_(dx), da_(da), db_(db) {}
@@ -411,7 +421,8 @@ class Lora : public Node {  // x, w, a, b -> y, z
     Arrays grads(in.size(), in[0]);
     if (wanted[0] || wanted[1] || wanted[2]) {
       auto node = std::make_shared<LoraGrad>(scale_, wanted[0], wanted[1], wanted[2]);
-      auto made = make(node->output_shapes(in), node, {in[0], in[1], in[2], in[3], out[1], packed(ct[0])});
+      auto dy = packed(ct[0]);
+      auto made = make(node->output_shapes(in), node, {again(in[0], dy), in[1], in[2], in[3], out[1], dy});
       for (int i = 0, next = 0; i < 3; i++)
         if (wanted[i]) grads[at[i]] = made[next++];
     }
@@ -470,19 +481,21 @@ std::tuple<mx::array, mx::array, mx::array> adamw(const mx::array& parameter, co
 // ---- threads and BLAS
 
 // Sets the number of threads (0: as many as processors) and takes products from the BLAS loaded from `path` (empty:
-// whichever the process has). True if that is an OpenBLAS that now runs on our threads.
-bool connect(int threads, const std::string& path) {
+// whichever the process has). Returns the address of a cblas_sgemm that spreads the work over our threads; 0 if that
+// library cannot be told to keep to one thread.
+uintptr_t connect(int threads, const std::string& path) {
   pool::use(threads);
   void* library = path.empty() ? RTLD_DEFAULT : dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
-  if (!path.empty() && !library) return false;
+  if (!path.empty() && !library) return 0;
   for (const std::string prefix : {"", "scipy_"}) {
     auto find = [&](const char* name) { return dlsym(library, (prefix + name).c_str()); };
-    if (void* entry = find("cblas_sgemm")) {
-      kernels::use_sgemm(entry);
-      return pool::adopt(find("openblas_set_threads_callback_function"), find("openblas_get_num_threads"));
-    }
+    auto entry = reinterpret_cast<kernels::Sgemm>(find("cblas_sgemm"));
+    if (!entry) continue;
+    auto set_threads = reinterpret_cast<void (*)(int)>(find("openblas_set_num_threads"));
+    kernels::use_sgemm(entry, set_threads);
+    if (set_threads) return set_threads(1), reinterpret_cast<uintptr_t>(&kernels::sgemm);
   }
-  return false;
+  return 0;
 }
 
 }  // namespace

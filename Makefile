@@ -1,0 +1,48 @@
+# Everything sets itself up: `make demo` and `make test` need Python >= 3.11 and make, nothing else.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+INPUTS := pyproject.toml constraints.txt scripts/bootstrap.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check dev docs bench wheel clean
+
+help:   ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## */\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
+
+demo: $(VENV)/.installed  ## fetch a small model, train it, show what it learned
+	@$(BIN)/droidft demo $(ARGS)
+
+test: $(VENV)/.installed-dev  ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev  ## style, types, import rules, generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_docs.py --check
+
+dev: $(VENV)/.installed-dev  ## set up for working on the code
+	@echo "Ready: . $(BIN)/activate"
+
+docs: $(VENV)/.installed-dev  ## write the generated documents anew
+	$(BIN)/python scripts/generate_docs.py
+
+bench: $(VENV)/.installed-dev  ## measure speed and memory against others (ARGS="..." is passed on)
+	$(BIN)/python bench/train.py $(ARGS)
+
+wheel: $(VENV)/.installed  ## build a wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove what can be made again
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.installed: $(INPUTS)
+	@$(PYTHON) scripts/bootstrap.py $(VENV)
+	@touch $@
+
+$(VENV)/.installed-dev: $(INPUTS)
+	@$(PYTHON) scripts/bootstrap.py $(VENV) --dev
+	@touch $(VENV)/.installed $@

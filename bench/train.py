@@ -1,0 +1,311 @@
+"""Training speed and memory: ours, stock mlx-lm, mlx-lm with our BLAS, torch + PEFT; one table, in ratios.
+
+    python -m bench.train --model MODEL --data gsm8k_train.jsonl --torch-python OTHER_VENV/bin/python
+    python -m bench.train --shapes qwen2.5-0.5b --dtype bfloat16          # on a GPU, random weights
+    python -m bench.train --sides ours,mlx-lm                             # some of them only
+
+Every side trains the same weights with the same LoRA (rank 32, all seven projections, scale 1, AdamW) on the same
+rows, batch 4, prompts masked, each with its own batching, in a process of its own. Speed is counted in real tokens
+(no padding) over the steps after the warm-up; memory is the process's largest resident set (on a GPU: what the
+framework says it held).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SIDES = ("ours", "mlx-lm", "mlx-lm stock", "torch + PEFT")
+SHAPES: dict[str, dict[str, Any]] = {
+    "qwen2.5-0.5b": {"hidden_size": 896, "num_hidden_layers": 24, "intermediate_size": 4864, "num_attention_heads": 14,
+                     "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True},
+    "qwen2.5-7b": {"hidden_size": 3584, "num_hidden_layers": 28, "intermediate_size": 18944, "num_attention_heads": 28,
+                   "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False},
+}  # fmt: skip
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+BATCH, RANK, RATE = 4, 32, 1e-4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="model folder; without it, --shapes at random weights")
+    parser.add_argument("--shapes", choices=sorted(SHAPES), default="qwen2.5-0.5b")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--data", type=Path, help="rows with question and answer; without it, random rows")
+    parser.add_argument("--rows", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--stock-steps", type=int, default=2, help="steps of stock mlx-lm, which is slow on a CPU")
+    parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has torch and peft")
+    parser.add_argument("--sides", default=",".join(SIDES))
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, default=Path(".cache/bench"))
+    args = parser.parse_args()
+    if args.side:
+        print("RESULT " + json.dumps(_side(args)))
+        return
+    args.work.mkdir(parents=True, exist_ok=True)
+    _write_rows(args)
+    chosen = [side for side in SIDES if side in args.sides.split(",")]
+    results = {side: _run_side(side, args) for side in chosen}
+    _print_table(results)
+    (args.work / "train.json").write_text(json.dumps(results, indent=1))
+
+
+def _side(args: argparse.Namespace) -> dict[str, float]:
+    rows = [json.loads(line) for line in (args.work / "rows.jsonl").read_text().splitlines()]
+    match args.side:
+        case "ours":
+            return _ours(args, rows)
+        case "torch + PEFT":
+            return _torch(args, rows)
+    return _mlx_lm(args, rows, fast=args.side == "mlx-lm")
+
+
+def _run_side(side: str, args: argparse.Namespace) -> dict[str, float]:
+    python = args.torch_python if side.startswith("torch") else sys.executable
+    command = [python, "-m", "bench.train", *sys.argv[1:], "--side", side]
+    print(f"{side} …", flush=True)
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    for line in result.stdout.splitlines():
+        if line.startswith("RESULT "):
+            return dict(json.loads(line.removeprefix("RESULT ")))
+    sys.exit(f"{side} failed:\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}")
+
+
+def _print_table(results: dict[str, dict[str, float]]) -> None:
+    ours = results.get("ours")
+    print(f"{'':16}{'tokens/s':>10}{'trained/s':>11}{'peak GB':>9}{'ours is':>12}{'memory':>9}{'steps':>7}")
+    for side, found in results.items():
+        ratio = f"{ours['tokens_per_second'] / found['tokens_per_second']:.2f} x" if ours else "-"
+        memory = f"{ours['peak_bytes'] / found['peak_bytes']:.2f} x" if ours else "-"
+        print(
+            f"{side:16}{found['tokens_per_second']:10.1f}{found['supervised_per_second']:11.1f}"
+            f"{found['peak_bytes'] / 1e9:9.2f}{ratio:>12}{memory:>9}{found['steps']:7.0f}"
+        )
+
+
+def _write_rows(args: argparse.Namespace) -> None:
+    """Token rows and the length of each prompt, the same for every side."""
+    import numpy as np
+
+    rows: list[dict[str, Any]] = []
+    if args.data:
+        from mlx_lm.utils import load_tokenizer
+
+        tokenizer = load_tokenizer(args.model)
+        for line in args.data.read_text().splitlines()[: args.rows]:
+            row = json.loads(line)
+            user = [{"role": "user", "content": row["question"]}]
+            whole = [*user, {"role": "assistant", "content": row["answer"]}]
+            prompt = tokenizer.apply_chat_template(user, add_generation_prompt=True, return_dict=False)
+            rows.append({"tokens": tokenizer.apply_chat_template(whole, return_dict=False), "prompt": len(prompt)})
+    else:
+        generator = np.random.default_rng(0)
+        for length in generator.integers(128, 512, args.rows).tolist():
+            rows.append({"tokens": generator.integers(0, 30000, length).tolist(), "prompt": length // 2})
+    (args.work / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _mlx_model(args: argparse.Namespace) -> Any:
+    import mlx.core as mx
+
+    from droidft.engine.architectures import build_lazily
+
+    if args.model:
+        from mlx_lm.utils import load_model
+
+        model, _ = load_model(args.model)
+    else:
+        common = {"model_type": "qwen2", "rms_norm_eps": 1e-6, "max_position_embeddings": 32768}
+        model = build_lazily(common | SHAPES[args.shapes])
+        model.set_dtype(getattr(mx, args.dtype))
+    mx.eval(model.parameters())
+    return model
+
+
+def _ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, float]:
+    from droidft.engine.session import computing
+
+    with computing(args.work.absolute()):
+        return _train_ours(args, rows)
+
+
+def _train_ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, float]:
+    import numpy as np
+
+    from droidft.config import TrainingConfig
+    from droidft.engine import lora
+    from droidft.engine.data.tokens import TokenizedRow
+    from droidft.engine.loop import Job, train
+    from droidft.engine.sft import Supervised
+    from droidft.events import TrainReport
+
+    class Rows(list[TokenizedRow]):
+        lengths = np.array([len(row["tokens"]) for row in rows], np.int64)
+
+    source = Rows()
+    for line, row in enumerate(rows, 1):
+        tokens = np.array(row["tokens"], np.int32)
+        source.append(TokenizedRow(tokens, np.arange(len(tokens)) >= row["prompt"], line, "rows.jsonl"))
+    config = TrainingConfig(
+        model_path="bench", train_data_path="bench", batch_size=BATCH, iterations=args.steps, steps_per_report=1,
+        steps_per_eval=10**6, save_every=10**6, lora_rank=RANK, lora_alpha=RANK, learning_rate=RATE, early_stop=False,
+    )  # fmt: skip
+    model = _mlx_model(args)
+    lora.attach(model, lora.targets_of(model, config), config)
+
+    class Timed(Supervised):
+        def evaluate(self, *_: Any, **__: Any) -> tuple[float, int]:
+            return 0.0, 1
+
+    job = Job(config, model, Timed(config, source, source), args.work / "checkpoints", data_hash="")
+    measured = []
+    for event in train(job):
+        if isinstance(event, TrainReport):
+            seconds = 1 / event.tokens_per_second
+            measured.append((event.tokens, event.supervised_tokens, event.tokens_per_second, seconds))
+    steps = []
+    before = (0, 0)
+    for tokens, supervised, speed, _ in measured:
+        steps.append((tokens - before[0], supervised - before[1], (tokens - before[0]) / speed))
+        before = (tokens, supervised)
+    return _result(steps)
+
+
+def _mlx_lm(args: argparse.Namespace, rows: list[dict[str, Any]], *, fast: bool) -> dict[str, float]:
+    if fast:
+        from droidft.engine.device import prepare
+
+        prepare(args.work.absolute())
+    import mlx.optimizers as optimizers
+    from mlx_lm.tuner import trainer
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    model = _mlx_model(args)
+    model.freeze()
+    keys = [f"{'mlp' if name in PROJECTIONS[4:] else 'self_attn'}.{name}" for name in PROJECTIONS]
+    linear_to_lora_layers(model, -1, {"rank": RANK, "scale": 1.0, "dropout": 0.0, "keys": keys})
+    seen: list[tuple[int, int]] = []
+    times = [time.perf_counter()]
+
+    def batches(*positional: Any, **options: Any) -> Any:
+        for batch, spans in trainer.iterate_batches(*positional, **options):
+            spans_list = spans.tolist()
+            seen.append((sum(end for _, end in spans_list), sum(end - start for start, end in spans_list)))
+            yield batch, spans
+
+    class Clock:
+        def on_train_loss_report(self, _: dict[str, Any]) -> None:
+            times.append(time.perf_counter())
+
+        def on_val_loss_report(self, _: dict[str, Any]) -> None: ...
+
+    steps = args.steps if fast or _on_gpu() else args.stock_steps
+    data = trainer.CacheDataset(_Processed([(row["tokens"], row["prompt"]) for row in rows]))
+    times[0] = time.perf_counter()
+    trainer.train(
+        model,
+        optimizers.AdamW(RATE),
+        data,
+        args=trainer.TrainingArgs(
+            batch_size=BATCH, iters=steps, steps_per_report=1, steps_per_eval=10**6, steps_per_save=10**6,
+            max_seq_length=2048, adapter_file=str(args.work / "mlx_lm.safetensors"),
+        ),
+        iterate_batches=batches,
+        training_callback=Clock(),
+    )  # fmt: skip
+    durations = [after - before for before, after in zip(times, times[1:], strict=False)]
+    return _result([(*count, seconds) for count, seconds in zip(seen, durations, strict=False)])
+
+
+class _Processed(list[Any]):
+    """Rows that mlx-lm's cache has nothing left to do for."""
+
+    def process(self, row: Any) -> Any:
+        return row
+
+    def itemlen(self, index: int) -> int:
+        # What mlx-lm's chat data sets answer: the keys of the unprocessed row, the same for all.
+        del index
+        return 1
+
+
+def _torch(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, float]:
+    import random
+
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
+
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if args.model:
+        settings = AutoConfig.from_pretrained(args.model)
+    else:
+        settings = Qwen2Config(**SHAPES[args.shapes])
+    model = AutoModelForCausalLM.from_config(settings, dtype=getattr(torch, args.dtype)).to(device)
+    adapted = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(PROJECTIONS)))
+    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=RATE)
+    order = random.Random(0).sample(rows, len(rows))
+    steps = []
+    for number in range(args.steps):
+        chosen = [order[(number * BATCH + index) % len(order)] for index in range(BATCH)]
+        begin = time.perf_counter()
+        width = max(len(row["tokens"]) for row in chosen)
+        tokens = torch.zeros((BATCH, width), dtype=torch.long)
+        labels = torch.full((BATCH, width), -100)
+        mask = torch.zeros((BATCH, width), dtype=torch.long)
+        for index, row in enumerate(chosen):
+            length = len(row["tokens"])
+            tokens[index, :length] = labels[index, :length] = torch.tensor(row["tokens"])
+            labels[index, : row["prompt"]] = -100
+            mask[index, :length] = 1
+        loss = adapted(
+            input_ids=tokens.to(device), attention_mask=mask.to(device), labels=labels.to(device), use_cache=False
+        ).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        supervised = sum(len(row["tokens"]) - row["prompt"] for row in chosen)
+        steps.append((sum(len(row["tokens"]) for row in chosen), supervised, time.perf_counter() - begin))
+    found = _result(steps, gpu=False)
+    if device == "cuda":
+        found["peak_bytes"] = torch.cuda.max_memory_allocated()
+    return found
+
+
+def _result(steps: list[tuple[int, int, float]], *, gpu: bool | None = None) -> dict[str, float]:
+    """Speeds over the steps after the warm-up (a third of them, at most 4)."""
+    import resource
+
+    warm = steps[min(4, len(steps) // 3) :]
+    seconds = sum(step[2] for step in warm)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if gpu is None and _on_gpu():
+        import mlx.core as mx
+
+        peak = mx.get_peak_memory()
+    return {
+        "tokens_per_second": sum(step[0] for step in warm) / seconds,
+        "supervised_per_second": sum(step[1] for step in warm) / seconds,
+        "peak_bytes": peak,
+        "steps": len(warm),
+    }
+
+
+def _on_gpu() -> bool:
+    import mlx.core as mx
+
+    return bool(mx.default_device() == mx.Device(mx.gpu))
+
+
+if __name__ == "__main__":
+    main()

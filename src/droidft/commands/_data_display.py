@@ -1,0 +1,147 @@
+"""Data reports in the terminal: faults, counts, histograms, and rows token by token."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from droidft.commands._format import size, thousands
+from droidft.engine.data import DataReport, Fault, FileCheck, RowView, SetStatistics, State, StructureReport
+from droidft.engine.data.statistics import Bin
+
+BAR = 40
+_STYLES = {State.TRAINED: "bold green", State.MASKED: "dim", State.CUT: "red strike"}
+_MARKS = {State.TRAINED: "[+]", State.MASKED: "[ ]", State.CUT: "[x]"}
+
+
+def show_faults(console: Console, faults: list[Fault], count: int) -> None:
+    """Each fault with its place, reason and fix; then how many there are."""
+    for fault in faults:
+        place = f"{fault.file}:{fault.line}" if fault.line is not None else fault.file
+        byte = f" (byte {fault.offset:,})" if fault.offset is not None else ""
+        console.print(Text.assemble((place, "bold"), byte), soft_wrap=True)
+        console.print(Text.assemble("  ", (fault.reason, "red")), soft_wrap=True)
+        console.print(Text(f"  {fault.fix}"), soft_wrap=True)
+    if count > len(faults):
+        console.print(f"… and {count - len(faults):,} more")
+    if count:
+        console.print(f"{count:,} fault{'s' if count != 1 else ''}: this data cannot be trained on", style="red")
+
+
+def show_check(console: Console, report: StructureReport | DataReport) -> None:
+    """What was found in data without faults."""
+    if isinstance(report, DataReport):
+        show_statistics(console, report)
+        return
+    for name, part in (("training", report.train), ("validation", report.validation)):
+        if part is not None:
+            console.print(Text(f"{name}: {_structure(part)}"), soft_wrap=True)
+            _repeats(console, part)
+    if report.overlap.count:
+        text = f"! {report.overlap.count:,} validation rows are in the training data too ({report.overlap})"
+        console.print(Text(text, style="yellow"), soft_wrap=True)
+    _notes(console, report.notes)
+    console.print("no faults; with --model M the tokens are checked too", style="green")
+
+
+def _structure(part: FileCheck) -> str:
+    files = part.files[0] if len(part.files) == 1 else f"{len(part.files)} files"
+    return f"{thousands(part.rows)} rows of the format {part.format}, {size(part.bytes)} ({files})"
+
+
+def _repeats(console: Console, part: FileCheck) -> None:
+    if part.duplicates.count:
+        text = f"! {part.duplicates.count:,} rows repeat earlier ones ({part.duplicates})"
+        console.print(Text(text, style="yellow"), soft_wrap=True)
+
+
+def show_statistics(console: Console, report: DataReport) -> None:
+    """Counts of both sets, lengths, the histogram of the training set, warnings and notes."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("")
+    sets = (report.train, report.validation)
+    for name in ("training", "validation"):
+        table.add_column(name, justify="right")
+    for name, values in _lines(sets):
+        table.add_row(name, *values)
+    console.print(table)
+    console.print(f"\nformat {report.format}; max_seq_length {report.max_seq_length:,}; {report.split}")
+    console.print("\ntokens a row, training set", style="bold")
+    limit = report.max_seq_length if report.train.truncated.count else None
+    for line in histogram(report.train.histogram, limit):
+        console.print(line)
+    if report.warnings:
+        console.print()
+    for warning in report.warnings:
+        console.print(Text(f"! {warning}", style="yellow"))
+    _notes(console, report.notes)
+    console.print("no faults", style="green")
+
+
+def _lines(sets: tuple[SetStatistics, SetStatistics]) -> list[tuple[str, list[str]]]:
+    def each(value: str) -> list[str]:
+        return [thousands(getattr(part, value)) for part in sets]
+
+    shares = [f"{100 * part.supervised_tokens / max(part.tokens, 1):.1f} %" for part in sets]
+    return [
+        ("rows", each("rows")),
+        ("tokens", each("tokens")),
+        ("trained tokens", each("supervised_tokens")),
+        ("  share", shares),
+        *[
+            (label, [thousands(part.lengths.get(name, 0)) for part in sets])
+            for label, name in (("shortest row", "min"), ("median", "p50"), ("95 %", "p95"), ("longest row", "max"))
+        ],
+        ("cut rows", [thousands(part.truncated.count) for part in sets]),
+        ("repeated rows", [thousands(part.duplicates.count) for part in sets]),
+        ("end in EOS", [f"{100 * part.ends_in_eos / max(part.rows, 1):.0f} %" for part in sets]),
+    ]
+
+
+def histogram(bins: list[Bin], limit: int | None) -> list[Text]:
+    """A bar for each bin; the rows beyond `limit` are marked."""
+    most = max((part.rows for part in bins), default=0)
+    width = len(thousands(bins[-1].high)) if bins else 0
+    lines = []
+    for part in bins:
+        bar = "█" * max(round(BAR * part.rows / most), part.rows > 0)
+        cut = limit is not None and part.high - 1 > limit
+        mark = "" if limit is None or not cut or not part.rows else " cut" if part.low > limit else " partly cut"
+        label = f"{thousands(part.low):>{width}} – {thousands(part.high - 1):<{width}} "
+        lines.append(Text.assemble(label, (bar, "red" if cut else "cyan"), f" {thousands(part.rows)}{mark}"))
+    return lines
+
+
+def show_rows(console: Console, views: list[RowView]) -> None:
+    """Rows token by token: coloured in a terminal, marked where there is no colour."""
+    names = [state.value if console.is_terminal else f"{_MARKS[state]} {state.value}" for state in State]
+    legend = Text("  ").join(Text(name, _STYLES[state]) for name, state in zip(names, State, strict=True))
+    console.print(Text("tokens: ").append(legend))
+    for view in views:
+        counts = ", ".join(f"{view.count(state):,} {state}" for state in State)
+        console.print(Text(f"\nrow {view.row}, {view.file}:{view.line}: {counts}", style="bold"), soft_wrap=True)
+        if view.warnings:
+            console.print(Text(f"! {', '.join(view.warnings)}", style="yellow"))
+        console.print(_row(view, marked=not console.is_terminal), soft_wrap=not console.is_terminal)
+
+
+def _row(view: RowView, *, marked: bool) -> Text:
+    """Tokens parted by thin bars. Line breaks are shown and kept."""
+    text = Text()
+    before: State | None = None
+    for piece in view.pieces:
+        if marked and piece.state is not before:
+            text.append(("\n" if before else "") + _MARKS[piece.state] + " ")
+        elif before is not None and not text.plain.endswith("\n"):
+            text.append("│", "bright_black")
+        before = piece.state
+        shown = piece.text.replace("\r", "␍").replace("\t", "⇥").replace("\n", "↵" if marked else "↵\n")
+        text.append("".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in shown))
+        text.stylize(_STYLES[piece.state], len(text) - len(shown))
+    return text
+
+
+def _notes(console: Console, notes: list[str]) -> None:
+    for note in notes:
+        console.print(Text(f"  {note}", style="dim"), soft_wrap=True)

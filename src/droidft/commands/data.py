@@ -1,0 +1,186 @@
+"""`droidft data check | stats | show`: what training would make of a file, before anything is trained."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from droidft.config import TrainingConfig
+    from droidft.engine.data import DataReport, Fault, RowView, StructureReport
+    from droidft.engine.data.prepare import Progress
+
+DATA_SETTINGS = (
+    "validation_fraction",
+    "data_format",
+    "text_column",
+    "prompt_column",
+    "completion_column",
+    "messages_column",
+    "system_prompt",
+    "mask_prompt",
+    "max_seq_length",
+    "seed",
+    "offline",
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `droidft data`."""
+    from droidft.commands._settings import add_setting_flags
+
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    for name, what in (
+        ("check", "find every faulty row; with --model also what its tokenizer makes of them"),
+        ("stats", "count tokens: lengths, histogram, cut rows, duplicates"),
+        ("show", "print rows token by token: trained, masked, cut"),
+    ):
+        action = actions.add_parser(name, help=what)
+        action.add_argument("file", metavar="FILE", help="JSONL, JSON, CSV or Parquet file, folder, or hub:org/name")
+        action.add_argument("--model", required=name != "check", help="model whose tokenizer and template are used")
+        action.add_argument("--val", metavar="FILE", help="validation data; without it a part of FILE is held out")
+        action.add_argument("--json", action="store_true", help="print JSON")
+        if name == "show":
+            action.add_argument("--rows", metavar="N,N", help="row numbers, from 0 [0]")
+            action.add_argument("--line", metavar="N,N", help="line numbers, from 1")
+        add_setting_flags(action, DATA_SETTINGS)
+        model = "[--model MODEL]" if name == "check" else "--model MODEL"
+        action.usage = f"%(prog)s FILE {model} [--SETTING VALUE ...]"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the chosen action; 1 when the data has faults."""
+    from rich.console import Console
+
+    from droidft.commands._settings import config_from
+
+    config = config_from(args, model_path=args.model or "-", train_data_path=args.file, val_data_path=args.val)
+    console = Console(highlight=False)
+    match args.action:
+        case "check":
+            return _check(config, console, with_model=args.model is not None, as_json=args.json)
+        case "stats":
+            return _stats(config, console, as_json=args.json)
+        case _:
+            return _show(config, console, rows=args.rows, lines=args.line, as_json=args.json)
+
+
+def _check(config: TrainingConfig, console: Console, *, with_model: bool, as_json: bool) -> int:
+    from droidft.commands import _data_display as display
+    from droidft.engine.data import InvalidData, check_structure
+
+    with _progress() as progress:
+        structure = check_structure(config, progress=progress)
+    faults, count = structure.faults, structure.fault_count
+    report: StructureReport | DataReport | None = None if count else structure
+    if with_model and not count:
+        try:
+            report = _prepared(config)
+        except InvalidData as error:
+            report, faults, count = None, error.faults, error.count
+    if as_json:
+        _print_json({"ok": not count, "fault_count": count, "faults": faults, "report": report})
+    else:
+        display.show_faults(console, faults, count)
+        if report is not None:
+            display.show_check(console, report)
+    return 1 if count else 0
+
+
+def _stats(config: TrainingConfig, console: Console, *, as_json: bool) -> int:
+    from droidft.commands import _data_display as display
+    from droidft.engine.data import InvalidData
+
+    try:
+        report = _prepared(config)
+    except InvalidData as error:
+        return _refused(error.faults, error.count, console, as_json=as_json)
+    if as_json:
+        _print_json(report)
+    else:
+        display.show_statistics(console, report)
+    return 0
+
+
+def _show(config: TrainingConfig, console: Console, *, rows: str | None, lines: str | None, as_json: bool) -> int:
+    from droidft.commands import _data_display as display
+    from droidft.engine.data import InvalidData, view_rows
+
+    numbers = _numbers("--rows", rows, first=0)
+    places = _numbers("--line", lines, first=1)
+    if rows is None and lines is None:
+        numbers = [0]
+    tokenizer, context_length = _tokenizer(config)
+    try:
+        views: list[RowView] = view_rows(config, tokenizer, rows=numbers, lines=places, context_length=context_length)
+    except InvalidData as error:
+        return _refused(error.faults, error.count, console, as_json=as_json)
+    if as_json:
+        _print_json(views)
+    else:
+        display.show_rows(console, views)
+    return 0
+
+
+def _prepared(config: TrainingConfig) -> DataReport:
+    from droidft.engine.data import prepare
+
+    tokenizer, context_length = _tokenizer(config)
+    with _progress() as progress:
+        return prepare(config, tokenizer, context_length=context_length, progress=progress).report
+
+
+def _tokenizer(config: TrainingConfig) -> tuple[Any, int | None]:
+    """The model's tokenizer and context length; no weights are read."""
+    from droidft.engine import models
+    from droidft.home import Home
+
+    folder = models.find_model(config.model_path, models_dir=Home.find().models, offline=config.offline)
+    return models.load_tokenizer(folder), models.context_length(models.load_config(folder))
+
+
+def _refused(faults: list[Fault], count: int, console: Console, *, as_json: bool) -> int:
+    from droidft.commands import _data_display as display
+
+    if as_json:
+        _print_json({"ok": False, "fault_count": count, "faults": faults})
+    else:
+        display.show_faults(console, faults, count)
+    return 1
+
+
+def _numbers(option: str, given: str | None, *, first: int) -> list[int]:
+    """`0,5,7` as numbers.
+
+    Raises:
+        ConfigError: something in it is no number, or too small.
+    """
+    from droidft.errors import ConfigError
+
+    words = given.split(",") if given else []
+    if not all(word.strip().isdecimal() and int(word) >= first for word in words):
+        raise ConfigError(f"{option}: {given!r} is not a list of numbers from {first}", hint=f"write {option} 3,7")
+    return [int(word) for word in words]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, default=lambda part: part.as_dict(), ensure_ascii=False, allow_nan=False))
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on the terminal while a large file is read; nothing where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = ("reading", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+from droidft.cli import main
+from tests.engine.gguf_files import write_llama
+from tests.engine.hub_server import serve
+from tests.tiny import write_model
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    assert main([*words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_list(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    assert "no models yet" in capsys.readouterr().out
+    write_model(home / "models" / "tiny")
+    (home / "models" / "broken").mkdir()
+    assert main(["models", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "tiny" in out
+    assert "no config.json" in " ".join(out.split())
+    broken, tiny = run_json(capsys, "models", "list")
+    assert (tiny["name"], tiny["model_type"], tiny["source"]) == ("tiny", "llama", "home")
+    assert broken["problem"]
+
+
+def test_import_a_gguf_file(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_llama(tmp_path / "Tiny model.Q4_1.gguf", quant="Q4_1").path
+    result = run_json(capsys, "models", "import", str(file))
+    assert result["model"] == "Tiny-model.Q4_1"
+    assert result["quants"] == ["Q4_1", "F32"]
+    assert (home / "models" / "Tiny-model.Q4_1" / "model.safetensors").is_file()
+    assert main(["models", "import", str(file), "--name", "again", "--dtype", "float32"]) == 0
+    assert "again is imported" in capsys.readouterr().out
+    assert main(["models", "import", str(file), "--name", "again"]) == 1
+    assert "already" in capsys.readouterr().err
+
+
+def test_import_a_folder(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_model(tmp_path / "source")
+    assert main(["models", "import", str(source), "--name", "linked"]) == 0
+    assert main(["models", "import", str(source), "--name", "copied", "--copy"]) == 0
+    assert (home / "models" / "linked").is_symlink()
+    assert not (home / "models" / "copied").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["import", "/nowhere"], "there is no /nowhere"),
+        (["import", ".", "--name", "../x"], "cannot be the name of a model"),
+        (["pull", "acme/tiny"], "HF_HUB_OFFLINE=1"),
+        (["inspect", "nothing"], "there is no model 'nothing'"),
+        (["inspect", "acme/tiny", "--offline"], "offline is set"),
+        (["inspect", ".", "--rank", "0"], "rank is 0"),
+    ],
+)
+def test_errors(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", *words]) in (1, 2)
+    assert message in capsys.readouterr().err
+    assert main(["models", *words, "--json"]) in (1, 2)
+    assert message in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_pull(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_model(tmp_path / "source")
+    with serve(acme__tiny={path.name: path.read_bytes() for path in source.iterdir()}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        # Read from the environment once, when the library is first imported.
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        assert main(["models", "pull", "acme/tiny"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("acme/tiny is in ")
+    (listed,) = run_json(capsys, "models", "list")
+    assert listed["source"] == "hub cache"
+
+
+def test_inspect(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_model(home / "models" / "tiny")
+    (folder / "modeling_tiny.py").write_text("")
+    assert main(["models", "inspect", "tiny", "--rank", "4"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80 + len(str(folder))
+    assert "modeling_tiny.py (is not run)" in out
+    for expected in ("llama, 2 blocks", "self_attn.q_proj", "2 x 32 -> 16", "full-layer", "about"):
+        assert expected in out
+    found = run_json(capsys, "models", "inspect", "tiny", "--rank", "4")
+    full = next(preset for preset in found["presets"] if preset["preset"] == "full-layer")
+    assert full["trainable"] == 2 * 4 * (64 + 48 + 48 + 64 + 96 * 3)
+    assert sum(key["trainable"] for key in full["keys"]) == full["trainable"]
+    assert full["memory"]["total"] > 0
+    assert found["context_length"] == 512
+    assert f"{full['trainable']:,}" in out
+
+
+def test_inspect_needs_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / "model.safetensors").unlink()
+    assert run_json(capsys, "models", "inspect", str(folder))["blocks"] == 2

@@ -1,0 +1,138 @@
+"""A stand-in for the Hugging Face Hub on this machine: the few endpoints that downloading a model needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class HubServer:
+    """Repositories by id, each a mapping of file name to content; what was asked for is kept."""
+
+    repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    gated: set[str] = field(default_factory=set)
+    cut_after: int | None = None
+    """Break off the next file that is longer, once, after so many bytes."""
+    broken: bool = False
+    requests: list[str] = field(default_factory=list)
+    url: str = ""
+
+    @property
+    def fetched(self) -> set[str]:
+        """Names of the files whose bytes were sent."""
+        return {line.rpartition("/")[2] for line in self.requests if line.startswith("GET") and "/resolve/" in line}
+
+
+@contextmanager
+def serve(**repositories: dict[str, bytes]) -> Iterator[HubServer]:
+    """A server on a free port of the loopback interface; `org__name` stands for `org/name`."""
+    state = HubServer({name.replace("__", "/"): files for name, files in repositories.items()})
+
+    handler = type("Handler", (_Handler,), {"state": state})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    state: HubServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        """Stay silent."""
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        path = self.path.partition("?")[0]
+        self.state.requests.append(f"{self.command} {path}")
+        if self.state.broken:
+            self._send(500, b"{}", body=body)
+        elif path.startswith("/api/models/"):
+            self._api(path.removeprefix("/api/models/"), body=body)
+        else:
+            self._file(path, body=body)
+
+    def _api(self, path: str, *, body: bool) -> None:
+        repository = "/".join(path.split("/")[:2])
+        if repository not in self.state.repositories:
+            # The real hub does not say whether a repository is private or missing.
+            self._send(401, b'{"error":"not found"}', body=body, headers={"X-Error-Code": "RepoNotFound"})
+            return
+        files = self.state.repositories[repository]
+        if "/tree/" in path:
+            entries = [
+                {"type": "file", "path": name, "size": len(content), "oid": _etag(content)}
+                for name, content in files.items()
+            ]
+            self._send(200, json.dumps(entries).encode(), body=body)
+            return
+        info = {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files], "tags": []}
+        self._send(200, json.dumps(info).encode(), body=body)
+
+    def _file(self, path: str, *, body: bool) -> None:
+        repository, _, rest = path.removeprefix("/").partition("/resolve/")
+        name = rest.partition("/")[2]
+        content = self.state.repositories.get(repository, {}).get(name)
+        if content is None:
+            self._send(404, b"", body=body, headers={"X-Error-Code": "EntryNotFound"})
+        elif repository in self.state.gated:
+            self._send(403, b"{}", body=body, headers={"X-Error-Code": "GatedRepo"})
+        else:
+            self._content(content, body=body)
+
+    def _content(self, content: bytes, *, body: bool) -> None:
+        start = 0
+        if given := self.headers.get("Range"):
+            start = int(given.removeprefix("bytes=").partition("-")[0])
+        part = content[start:]
+        headers = {"ETag": f'"{_etag(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        if body and self.state.cut_after is not None and len(part) > self.state.cut_after:
+            cut, self.state.cut_after = self.state.cut_after, None
+            self._send(206 if start else 200, part, body=True, headers=headers, only=cut)
+            self.close_connection = True
+            return
+        self._send(206 if start else 200, part, body=body, headers=headers)
+
+    def _send(
+        self,
+        status: int,
+        content: bytes,
+        *,
+        body: bool,
+        headers: dict[str, str] | None = None,
+        only: int | None = None,
+    ) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content[:only])
+
+
+def _etag(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()

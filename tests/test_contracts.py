@@ -1,0 +1,98 @@
+"""Promises about the repository itself: layers, commands, documents, links, sizes."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import droidft.commands
+from droidft import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("src", "tests", "scripts", "bench", "docs", "examples", ".ci")
+CODE = sorted(path for folder in ("src", "tests", "scripts", "bench") for path in (ROOT / folder).rglob("*.py"))
+TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".json", ".jsonl", ".cpp", ".h", ".sh", ""}
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 500, 60
+
+# In pieces, so that this file does not hold what it looks for.
+MACHINE_PATHS = ["/" + "work/", "/tmp" + "/lab", "/" + "root/", ".pyenv" + "/", "/ho" + "me/"]
+REGISTRY_HOSTS = ["pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs" + ".org", "deb.debian" + ".org"]
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Every text file of the repository."""
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")] + list(ROOT.glob("*"))
+    for path in sorted(files):
+        if path.is_file() and path.suffix in TEXT_SUFFIXES and "__pycache__" not in path.parts:
+            yield path, path.read_text(encoding="utf-8")
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_layers() -> None:
+    done = run(Path(sys.executable).with_name("lint-imports"), "--no-cache")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_generated_documents_are_fresh() -> None:
+    done = run(sys.executable, "scripts/generate_docs.py", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_module_is_a_command() -> None:
+    modules = {name for _, name, _ in pkgutil.iter_modules(droidft.commands.__path__) if not name.startswith("_")}
+    assert modules == {module for module, _ in cli.COMMANDS.values()}
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_can_be_configured_and_is_documented(name: str) -> None:
+    module = importlib.import_module(f"droidft.commands.{cli.COMMANDS[name][0]}")
+    assert callable(module.configure)
+    assert callable(module.run)
+    assert f"\n## `droidft {name}`\n" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def test_no_machine_and_no_registry_is_named() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path, text in texts()
+        for number, line in enumerate(text.splitlines(), 1)
+        for word in [*MACHINE_PATHS, *REGISTRY_HOSTS]
+        if word in line
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_links_in_documents_lead_somewhere() -> None:
+    dead = []
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+            file = target.split("#")[0]
+            if file and "://" not in file and not (path.parent / file).exists():
+                dead.append(f"{path.relative_to(ROOT)}: {target}")
+    assert not dead, "\n".join(dead)
+
+
+def test_files_and_functions_are_short() -> None:
+    long = []
+    for path in CODE:
+        text = path.read_text(encoding="utf-8")
+        name = path.relative_to(ROOT)
+        if (lines := len(text.splitlines())) > MAX_FILE_LINES:
+            long.append(f"{name}: {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > MAX_FUNCTION_LINES:
+                    long.append(f"{name}: {node.name} has {lines} lines")
+    assert not long, "\n".join(long)
