@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
-
 from tests import parity
 from tests.tiny import LLAMA
+from transformers import LlamaConfig, LlamaForCausalLM
 
 TARGET = Path(__file__).parent.parent / "tests/golden/peft_losses.txt"
 

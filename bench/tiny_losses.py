@@ -13,9 +13,10 @@ TARGET = Path(__file__).parent.parent / "tests/golden/tiny_losses.txt"
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
+        from tests.engine import jobs
+
         from droidft.engine.loop import train
         from droidft.events import TrainReport
-        from tests.engine import jobs
 
         settings = jobs.config(iterations=60, lora_dropout=0.05, grad_accumulation_steps=2, steps_per_eval=20)
         job = jobs.job(Path(folder) / "run", settings)

@@ -13,6 +13,7 @@ framework says it held).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -23,11 +24,25 @@ from typing import Any
 
 SIDES = ("ours", "mlx-lm", "mlx-lm stock", "torch + PEFT")
 SHAPES: dict[str, dict[str, Any]] = {
-    "qwen2.5-0.5b": {"hidden_size": 896, "num_hidden_layers": 24, "intermediate_size": 4864, "num_attention_heads": 14,
-                     "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True},
-    "qwen2.5-7b": {"hidden_size": 3584, "num_hidden_layers": 28, "intermediate_size": 18944, "num_attention_heads": 28,
-                   "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False},
-}  # fmt: skip
+    "qwen2.5-0.5b": {
+        "hidden_size": 896,
+        "num_hidden_layers": 24,
+        "intermediate_size": 4864,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "tie_word_embeddings": True,
+    },
+    "qwen2.5-7b": {
+        "hidden_size": 3584,
+        "num_hidden_layers": 28,
+        "intermediate_size": 18944,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+        "tie_word_embeddings": False,
+    },
+}
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 BATCH, RANK, RATE = 4, 32, 1e-4
 
@@ -71,7 +86,9 @@ def _run_side(side: str, args: argparse.Namespace) -> dict[str, float]:
     python = args.torch_python if side.startswith("torch") else sys.executable
     command = [python, "-m", "bench.train", *sys.argv[1:], "--side", side]
     print(f"{side} …", flush=True)
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    # A BLAS tuned down by the shell would tune down some sides and not others.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    result = subprocess.run(command, capture_output=True, text=True, env=clean)
     for line in result.stdout.splitlines():
         if line.startswith("RESULT "):
             return dict(json.loads(line.removeprefix("RESULT ")))
@@ -220,7 +237,7 @@ def _mlx_lm(args: argparse.Namespace, rows: list[dict[str, Any]], *, fast: bool)
         iterate_batches=batches,
         training_callback=Clock(),
     )  # fmt: skip
-    durations = [after - before for before, after in zip(times, times[1:], strict=False)]
+    durations = [after - before for before, after in itertools.pairwise(times)]
     return _result([(*count, seconds) for count, seconds in zip(seen, durations, strict=False)])
 
 
@@ -245,10 +262,7 @@ def _torch(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, fl
 
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if args.model:
-        settings = AutoConfig.from_pretrained(args.model)
-    else:
-        settings = Qwen2Config(**SHAPES[args.shapes])
+    settings = AutoConfig.from_pretrained(args.model) if args.model else Qwen2Config(**SHAPES[args.shapes])
     model = AutoModelForCausalLM.from_config(settings, dtype=getattr(torch, args.dtype)).to(device)
     adapted = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(PROJECTIONS)))
     optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=RATE)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-CACHE = Path(os.environ.get("DROIDFT_TEST_CACHE") or Path(__file__).parent.parent / ".cache")
+CACHE = Path(os.environ.get("DROIDFT_TEST_CACHE") or Path(__file__).parent.parent / ".cache").absolute()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,9 +20,11 @@ def device() -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty home folder."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, but for the compiled kernels, which all tests share."""
     folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "cache").symlink_to(CACHE, target_is_directory=True)
     monkeypatch.setenv("DROIDFT_HOME", str(folder))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    yield folder
+    return folder

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from droidft.adapters import AdapterInfo, find_adapter, list_adapters, read_adapter
+from droidft.adapters import AdapterInfo, Origin, find_adapter, list_adapters, read_adapter
 from droidft.diagnostics import BaseModel, diagnose
 from droidft.errors import AdapterError, NotFound
 from tests.adapter_files import ATTENTION_QV, FULL_LAYER, edit_config, edit_weights, write_adapter
@@ -110,7 +110,8 @@ class TestReading:
         )
         known = {"config_sha256": base.config_sha256, "weights_sha256": base.weights_sha256}
         folder = tmp_path / "published"
-        publish.prepare_folder(folder, config, attached, base.path, known, "run-1", {"mlx": "0"})
+        origin = Origin(base.path, known, "chat", base.chat_template_sha256, versions={"mlx": "0"})
+        publish.prepare_folder(folder, config, attached, origin, run_id="run-1")
         publish.publish(folder, weights, step=25, best=True, keep=2)
         publish.publish(folder, weights, step=50, best=False, keep=2)
         info = read_adapter(folder)

@@ -35,7 +35,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def create(material: dict[str, str], **changes: Any) -> Run:
     settings = {
         "batch_size": 4,
-        "iterations": 60,
+        "iterations": 120,
         "steps_per_report": 1,
         "steps_per_eval": 7,
         "save_every": 3,
@@ -67,31 +67,36 @@ def adapter_hash(run: Run) -> str:
     return sha256(Home.find().adapter(run.adapter_name()) / "adapters.safetensors")
 
 
-def kill_until_finished(run: Run, *, kills: int, longest: float, seed: int) -> int:
-    """Kill the run's worker up to `kills` times at random moments, then let it finish; how often it was killed."""
-    generator, killed = random.Random(seed), 0
-    while killed < kills and run.status() is not RunStatus.FINISHED:
+def kill_repeatedly(run: Run, *, kills: int, seed: int) -> None:
+    """Start and kill the run's worker `kills` times: while it starts and loads, and within its first steps."""
+    generator = random.Random(seed)
+    for number in range(kills):
         worker = run.start()
-        begun = len(events(run))
-        while worker.poll() is None and len(events(run)) <= begun:
-            time.sleep(0.01)
-        time.sleep(generator.uniform(0, longest))
-        if worker.poll() is None:
-            os.kill(worker.pid, signal.SIGKILL)
-            killed += 1
+        before = len(reports(run))
+        if number % 3 == 0:
+            time.sleep(generator.uniform(0, 1.5))
+        else:
+            wanted = before + generator.randint(1, 5)
+            while worker.poll() is None and len(reports(run)) < wanted:
+                time.sleep(0.002)
+            time.sleep(generator.uniform(0, 0.03))
+        assert worker.poll() is None, run.log_file.read_text()
+        os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
-    if run.status() is not RunStatus.FINISHED:
-        finish(run)
-    return killed
+        assert run.status() is RunStatus.CRASHED
+
+
+def reports(run: Run) -> list[Any]:
+    return [event for event in events(run) if isinstance(event, TrainReport)]
 
 
 def test_a_run_killed_ten_times_equals_one_never_killed(home: Path, material: dict[str, str]) -> None:
     undisturbed = create(material)
     expected = finish(undisturbed)
     assert isinstance(expected[-1], Finished), undisturbed.log_file.read_text()
-    run = create(material, iterations=60)
-    killed = kill_until_finished(run, kills=KILLS, longest=2.5, seed=1)
-    assert killed >= 3
+    run = create(material)
+    kill_repeatedly(run, kills=KILLS, seed=1)
+    assert isinstance(finish(run)[-1], Finished)
     assert losses(events(run)) == losses(expected)
     assert adapter_hash(run) == adapter_hash(undisturbed)
     assert not [event for event in events(run) if isinstance(event, Warned) and event.code == "damaged_checkpoint"]
@@ -127,7 +132,7 @@ def test_a_killed_worker_leaves_a_crashed_run(home: Path, material: dict[str, st
         ({"train_data_path": "/nowhere.jsonl"}, "data", "/nowhere.jsonl"),
         ({"lora_num_layers": 3}, "config", "lora_num_layers"),
         ({"lora_targets": "custom", "lora_keys": ["self_attn.q_prj"]}, "target", "self_attn.q_proj"),
-        ({"init_adapter": "nobody"}, "adapter", "nobody"),
+        ({"init_adapter": "nobody"}, "not_found", "nobody"),
     ],
 )
 def test_what_is_wrong_is_said_before_training(
@@ -141,7 +146,7 @@ def test_what_is_wrong_is_said_before_training(
     assert not any(isinstance(event, TrainReport) for event in found)
 
 
-def test_a_run_starts_from_an_adapter_and_its_first_loss_is_that_adapters(home: Path, material: dict[str, str]) -> None:
+def test_a_run_started_from_an_adapter_begins_at_its_loss(home: Path, material: dict[str, str]) -> None:
     first = create(material, adapter_name="first")
     best = finish(first)[-1]
     assert isinstance(best, Finished)

@@ -91,6 +91,18 @@ class AdapterInfo:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a new adapter remembers of where it came from, so that it is later put on nothing else unnoticed."""
+
+    model_path: Path
+    fingerprint: Mapping[str, Any]
+    """Hashes of the base model's configuration and weights."""
+    data_format: str
+    chat_template_sha256: str | None
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class AdapterSummary:
     """An adapter folder in a list; `info` is None where `problem` says why it cannot be used."""
 

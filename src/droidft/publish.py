@@ -15,10 +15,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from droidft.adapters import Origin
 from droidft.config import FineTuneType, TrainingConfig
 from droidft.durable import point, storage_errors, sync_folder, write_atomically
 from droidft.events import LoraAttached
@@ -32,23 +32,17 @@ def numbered(step: int) -> str:
 
 
 def prepare_folder(
-    folder: Path,
-    config: TrainingConfig,
-    attached: LoraAttached,
-    model_path: Path,
-    base: Mapping[str, Any],
-    run_id: str,
-    versions: Mapping[str, str],
+    folder: Path, config: TrainingConfig, attached: LoraAttached, origin: Origin, *, run_id: str
 ) -> None:
     """Make the adapter folder and write its `adapter_config.json`.
 
-    `base` is the fingerprint of the base model, so that a moved folder is still recognised and another model
-    in the same place is not.
+    It holds the fingerprint of the base model, so that a moved folder is still recognised and another model in
+    the same place is not.
     """
     with storage_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     values: dict[str, Any] = {
-        "model": str(model_path),
+        "model": str(origin.model_path),
         "fine_tune_type": config.fine_tune_type.value,
         # mlx-lm adapts `layers[-num_layers:]`; its own "all" is -1 too.
         "num_layers": config.lora_num_layers,
@@ -59,8 +53,10 @@ def prepare_folder(
             "scaling": config.lora_scaling.value,
             "targets": config.lora_targets.value,
             "trainable": attached.trainable,
-            "base": {**base, "path": str(model_path)},
-            "versions": dict(versions),
+            "base": {**origin.fingerprint, "path": str(origin.model_path)},
+            "versions": dict(origin.versions),
+            "data_format": origin.data_format,
+            "chat_template_sha256": origin.chat_template_sha256,
             "mask_prompt": config.mask_prompt,
             "system_prompt": config.system_prompt,
         },

@@ -90,15 +90,11 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
         yield event
     assembled = preparation.result
     assert attached is not None
-    publish.prepare_folder(
-        adapter, config, attached, assembled.model_path, assembled.fingerprint, run.id, assembled.job.versions
-    )
+    publish.prepare_folder(adapter, config, attached, assembled.origin, run_id=run.id)
     for event in train(assembled.job, should_stop=stop):
         if isinstance(event, CheckpointSaved):
             weights = run.checkpoints / folder_name(event.step) / ADAPTER
-            publish.publish(
-                adapter, weights, step=event.step, best=event.best, keep=config.keep_checkpoints
-            )
+            publish.publish(adapter, weights, step=event.step, best=event.best, keep=config.keep_checkpoints)
         yield event
 
 

@@ -156,19 +156,22 @@ def test_nan_stops_before_the_update(tmp_path: Path, where: str, at: int) -> Non
         return value * mx.array(float("nan")) if poison else value
 
     poisoned = [False]
-    method.loss = loss  # type: ignore[method-assign]
     before: dict[str, mx.array] = {}
-    with pytest.raises(NonFiniteError) as caught:
+
+    def until_it_stops() -> None:
         for event in train(job):
-            step = getattr(event, "step", 0)
-            if step == at - 1:
-                poisoned[0] = True
-                before = {name: mx.array(array) for name, array in lora.trainable(job.model).items()}
-                if where == "weight" and isinstance(event, EvalReport | TrainReport):
-                    name = "model.layers.0.mlp.up_proj.lora_b"
-                    array = mx.array(lora.trainable(job.model)[name])
-                    array[0, 0] = float("inf")
-                    job.model.load_weights([(name, array)], strict=False)
+            if getattr(event, "step", 0) != at - 1:
+                continue
+            poisoned[0] = True
+            before.update({name: mx.array(array) for name, array in lora.trainable(job.model).items()})
+            if where == "weight" and isinstance(event, EvalReport | TrainReport):
+                name = "model.layers.0.mlp.up_proj.lora_b"
+                array = mx.array(lora.trainable(job.model)[name])
+                array[0, 0] = float("inf")
+                job.model.load_weights([(name, array)], strict=False)
+
+    with pytest.raises(NonFiniteError) as caught:
+        until_it_stops()
     assert f"step {at}" in caught.value.message or where == "weight"
     if where == "row":
         row = method._train[bad_row]

@@ -39,7 +39,6 @@ class RunDisplay:
         self.last: Event | None = None
         self.train_losses: dict[int, float] = {}
         self.eval_losses: dict[int, float] = {}
-        self.attached: LoraAttached | None = None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -66,17 +65,6 @@ class RunDisplay:
         for record in records:
             self.last = record.event
             self._event(record.event)
-
-    def collect(self, records: Iterable[Record]) -> None:
-        """Take the figures of each record without showing anything."""
-        for record in records:
-            match record.event:
-                case LoraAttached():
-                    self.attached = record.event
-                case TrainReport():
-                    self.train_losses[record.event.step] = record.event.loss
-                case EvalReport():
-                    self.eval_losses[record.event.step] = record.event.loss
 
     def curve(self) -> list[str]:
         """The losses so far as lines of text."""
@@ -150,7 +138,6 @@ class RunDisplay:
         self._line(f"          {thousands(event.val_rows)} validation rows: {escape(event.split)}")
 
     def _attached(self, event: LoraAttached) -> None:
-        self.attached = event
         self._line(f"lora      {event.log_line}")
         self._line(
             f"trainable [bold]{event.trainable:,}[/] of {event.total:,} ({event.trainable / event.total:.3%}); "

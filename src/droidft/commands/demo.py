@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
+    from droidft.engine.score import Accuracy
     from droidft.home import Home
     from droidft.runs import Run
 
@@ -71,72 +75,94 @@ def _model(home: Home, console: Console) -> None:
     import_gguf(file, home.model(MODEL), dtype="float32")
 
 
+@dataclass(frozen=True)
+class Side:
+    """What one of the two models did on the test rows."""
+
+    name: str
+    loss: float
+    accuracy: Accuracy
+    answers: list[str]
+
+
 def _prove(run: Run, test: Path, questions: int, home: Home, console: Console) -> None:
     """Base against adapter on rows that nobody has seen: loss, accuracy, three answers."""
+    import json
+
+    rows = [json.loads(line) for line in test.read_text().splitlines()][:questions]
+    sides = _measure(run, test, rows, home, console)
+    _show_answers(rows, sides, console)
+    _show_figures(run, sides, console)
+    name = run.adapter_name()
+    console.print(f"\ntalk to it:     droidft chat --model {MODEL} --adapter {name}", highlight=False, soft_wrap=True)
+    console.print("your own data:  droidft data check FILE, then droidft train (README.md)", highlight=False)
+
+
+def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, console: Console) -> list[Side]:
     from droidft.engine.session import computing
 
-    with computing(home.cache):
-        import json
-
-        from rich.table import Table
-
+    sides = []
+    with computing(home.cache), console.status("loading the model") as spinner:
         from droidft.adapters import read_adapter
-        from droidft.commands._display import RunDisplay
         from droidft.demo import orders
         from droidft.engine import adapter_weights, models, score
 
-        rows = [json.loads(line) for line in test.read_text().splitlines()][:questions]
-        config = run.config()
         path = home.model(MODEL)
         model, _ = models.load_model(path)
         tokenizer = models.load_tokenizer(path)
-        model.eval()
-        sides: dict[str, tuple[float, score.Accuracy, list[str]]] = {}
-        for side in ("base", "adapter"):
-            if side == "adapter":
+        for name in ("base", "adapter"):
+            if name == "adapter":
                 adapter_weights.apply(model, read_adapter(home.adapter(run.adapter_name()), "best"))
-                model.eval()
-            with console.status(f"{side}: answering {len(rows)} test questions") as spinner:
+            model.eval()
+            spinner.update(f"{name}: loss on {test.name}")
+            loss = score.held_out_loss(model, tokenizer, run.config(), test)
+            accuracy, answers = score.accuracy(
+                model,
+                tokenizer,
+                [row["prompt"] for row in rows],
+                lambda index, answer: orders.is_right(answer, rows[index]["completion"]),
+                max_tokens=ANSWER_TOKENS,
+                progress=partial(_tick, spinner, name),
+            )
+            sides.append(Side(name, loss, accuracy, answers))
+    return sides
 
-                def tick(done: int, total: int, side: str = side) -> None:
-                    spinner.update(f"{side}: {done} of {total} test questions answered")
 
-                loss = score.held_out_loss(model, tokenizer, config, test)
-                result, answers = score.accuracy(
-                    model,
-                    tokenizer,
-                    [row["prompt"] for row in rows],
-                    lambda index, answer: orders.is_right(answer, rows[index]["completion"]),
-                    max_tokens=ANSWER_TOKENS,
-                    progress=tick,
-                )
-            sides[side] = loss, result, answers
+def _tick(spinner: Status, name: str, done: int, total: int) -> None:
+    spinner.update(f"{name}: {done} of {total} orders taken")
+
+
+def _show_answers(rows: list[dict[str, str]], sides: list[Side], console: Console) -> None:
+    from droidft.demo import orders
 
     console.print("\n[bold]Three orders that neither has seen[/] (no customer of the test set is in training)")
-    for index in range(min(SHOWN, len(rows))):
-        console.print(f"\n  [bold]{rows[index]['prompt']}[/]", highlight=False, soft_wrap=True)
-        for side, (_, _, answers) in sides.items():
-            mark = "[green]right[/]" if orders.is_right(answers[index], rows[index]["completion"]) else "[red]wrong[/]"
-            console.print(f"  {side:8} {mark}  ", end="", highlight=False)
-            console.print(_one_line(answers[index]), markup=False, highlight=False, soft_wrap=True)
+    for index, row in enumerate(rows[:SHOWN]):
+        console.print(f"\n  [bold]{row['prompt']}[/]", highlight=False, soft_wrap=True)
+        for side in sides:
+            right = orders.is_right(side.answers[index], row["completion"])
+            mark = "[green]right[/]" if right else "[red]wrong[/]"
+            console.print(f"  {side.name:8} {mark}  ", end="", highlight=False)
+            console.print(_one_line(side.answers[index]), markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_figures(run: Run, sides: list[Side], console: Console) -> None:
+    from rich.table import Table
+
+    from droidft.events import LoraAttached
 
     table = Table(title="Measured in this run", title_justify="left", box=None, pad_edge=False)
     for name in ("", "held-out loss", "exact answers", "95 % interval"):
         table.add_column(name, justify="right" if name else "left")
-    for side, (loss, result, _) in sides.items():
-        low, high = result.interval
-        table.add_row(side, f"{loss:.4f}", f"{result.right} of {result.total}", f"{low:.1%} to {high:.1%}")
+    for side in sides:
+        low, high = side.accuracy.interval
+        share = f"{side.accuracy.right} of {side.accuracy.total}"
+        table.add_row(side.name, f"{side.loss:.4f}", share, f"{low:.1%} to {high:.1%}")
     console.print()
     console.print(table)
-    display = RunDisplay(console)
-    display.collect(run.records()[0])
-    if display.attached is not None:
-        attached = display.attached
-        share = attached.trainable / attached.total
-        console.print(f"trainable  {attached.trainable:,} of {attached.total:,} parameters ({share:.2%})", highlight=False)
-    name = run.adapter_name()
-    console.print(f"\ntalk to it:       droidft chat --model {MODEL} --adapter {name}", highlight=False, soft_wrap=True)
-    console.print("your own data:    droidft data check FILE, then droidft train (README.md)", highlight=False)
+    for record in run.records()[0]:
+        if isinstance(attached := record.event, LoraAttached):
+            share = f"{attached.trainable:,} of {attached.total:,} parameters"
+            console.print(f"trained  {share} ({attached.trainable / attached.total:.2%})", highlight=False)
 
 
 def _one_line(text: str, *, limit: int = 150) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ MILKS = ("oat", "soy", "almond", "skimmed")
 WITH_MILK = frozenset(DRINKS) - {"espresso", "americano"}
 COUNTS = {1: ("a", "one"), 2: ("two",), 3: ("three",), 4: ("four",)}
 TRAIN_NAMES = (
-    "Maria Ben Aisha Tom Lena Omar Ruth Ivan Chloe Sam Nadia Felix Grace Hugo Priya Leo Marta Noah Yuki Carl "
-    "Elif Dan Sofia Max Jane Amir Olga Rosa Paul Tina"
-).split()
-TEST_NAMES = "Greta Louis Zara Bruno Keiko Adam Irene Jonas Mila Oscar".split()
+    *("Maria", "Ben", "Aisha", "Tom", "Lena", "Omar", "Ruth", "Ivan", "Chloe", "Sam"),
+    *("Nadia", "Felix", "Grace", "Hugo", "Priya", "Leo", "Marta", "Noah", "Yuki", "Carl"),
+    *("Elif", "Dan", "Sofia", "Max", "Jane", "Amir", "Olga", "Rosa", "Paul", "Tina"),
+)
+TEST_NAMES = ("Greta", "Louis", "Zara", "Bruno", "Keiko", "Adam", "Irene", "Jonas", "Mila", "Oscar")
 OPENINGS = (
     "Hi, {name} here - {items}, {where} please.",
     "{items} {where}, the name is {name}.",
@@ -79,7 +80,7 @@ def is_right(answer: str, line: str) -> bool:
     return answer.strip() == line
 
 
-def _order(generator: random.Random, names: list[str]) -> Order:
+def _order(generator: random.Random, names: Sequence[str]) -> Order:
     pick: Callable[[Any], Any] = generator.choice
     name, to_go = pick(names), generator.random() < 0.5
     wanted = generator.sample(DRINKS + FOODS, generator.choice((1, 2, 2, 3)))

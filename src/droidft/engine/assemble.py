@@ -10,16 +10,17 @@ import shutil
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
+from droidft.adapters import Origin, find_adapter, read_adapter
 from droidft.config import FineTuneType, TrainingConfig
 from droidft.engine import checkpoint, lora, machine, models
+from droidft.engine.adapter_weights import template_hash
 from droidft.engine.architectures import build_lazily
-from droidft.engine.device import Device
 from droidft.engine.data import prepare
+from droidft.engine.device import Device
 from droidft.engine.fingerprint import fingerprint
 from droidft.engine.loop import Job
 from droidft.engine.sft import Supervised
@@ -43,8 +44,7 @@ class Assembled:
     """A job, and what its adapter has to remember of its base."""
 
     job: Job
-    model_path: Path
-    fingerprint: Mapping[str, Any]
+    origin: Origin
 
 
 def assemble(config: TrainingConfig, places: Places, device: Device) -> Generator[Event, None, Assembled]:
@@ -86,7 +86,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     plan = lora.targets_of(model, config)
     lora.attach(model, plan, config)
     if config.init_adapter is not None and found is None:
-        _start_from(model, _adapter_file(config.init_adapter, places.adapters))
+        _start_from(model, config.init_adapter, places.adapters)
     yield from (Warned(code="targets", message=note) for note in plan.notes)
     yield attached_event(model, plan, config)
 
@@ -99,8 +99,14 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         versions=versions,
         resume_from=found[:2] if found else None,
     )
-    identity = fingerprint(model_path, cache=places.cache / "fingerprints.json")
-    return Assembled(job=job, model_path=model_path, fingerprint=identity)
+    origin = Origin(
+        model_path=model_path,
+        fingerprint=fingerprint(model_path, cache=places.cache / "fingerprints.json"),
+        data_format=data.report.format,
+        chat_template_sha256=template_hash(tokenizer.chat_template),
+        versions=versions,
+    )
+    return Assembled(job, origin)
 
 
 def attached_event(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> LoraAttached:
@@ -164,28 +170,21 @@ def _check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None
         )
 
 
-def _adapter_file(reference: str, adapters: Path) -> Path:
-    for folder in (Path(reference).expanduser(), adapters / reference):
-        file = folder if folder.suffix == ".safetensors" else folder / "adapters.safetensors"
-        if file.is_file():
-            return file
-    raise AdapterError(
-        f"init_adapter: there is no adapter {reference!r}",
-        hint=f"give a folder with adapters.safetensors, or the name of one in {adapters}",
-        field="init_adapter",
-    )
+def _start_from(model: nn.Module, reference: str, adapters: Path) -> None:
+    """Load the weights of another adapter into the freshly attached one.
 
-
-def _start_from(model: nn.Module, file: Path) -> None:
-    arrays = mx.load(str(file))
+    Raises:
+        AdapterError: it is missing, damaged, or of other shapes.
+    """
+    info = read_adapter(*find_adapter(reference, adapters_dir=adapters))
+    arrays = mx.load(str(info.file))
     assert isinstance(arrays, dict)
     present = lora.trainable(model)
-    wrong = [name for name in present.keys() | arrays.keys() if _shape(present, name) != _shape(arrays, name)]
+    wrong = sorted(name for name in present.keys() | arrays.keys() if _shape(present, name) != _shape(arrays, name))
     if wrong:
-        name = min(wrong)
         raise AdapterError(
-            f"init_adapter: {file} does not fit: {name} is {_shape(arrays, name)} there and "
-            f"{_shape(present, name)} here ({len(wrong)} tensors differ)",
+            f"init_adapter: {info.file} does not fit: {wrong[0]} is {_shape(arrays, wrong[0])} there and "
+            f"{_shape(present, wrong[0])} here ({len(wrong)} tensors differ)",
             hint="use the rank, targets and layers that it was trained with",
             field="init_adapter",
         )

@@ -26,6 +26,8 @@ import mlx.optimizers as optimizers
 from mlx_lm.models import activations
 from mlx_lm.tuner.lora import LoRALinear
 
+from droidft.engine.blas import redirect
+from droidft.engine.device import libmlx
 from droidft.engine.native.build import MODULE, BuildError, build
 
 SHORT = 16
@@ -53,13 +55,16 @@ def load(cache_dir: Path, *, blas: str = "", threads: int = 0) -> Kernels | Unav
         return Unavailable("the default device is not the CPU")
     try:
         native = _module(build(cache_dir))
-        shares = native.connect(threads, blas)
         mx.eval(native.gated(False, mx.ones(3), None))
     except (BuildError, ImportError, OSError) as error:
         return Unavailable(str(error))
     except TypeError:  # it does not know MLX's arrays
         return Unavailable("nanobind and MLX do not share their types; install the nanobind that MLX was built with")
-    return Kernels(native, shares_pool=shares)
+    sgemm = native.connect(threads, blas)
+    products = bool(sgemm) and redirect(libmlx(), {"cblas_sgemm": sgemm})
+    if products:
+        native.split_products()
+    return Kernels(native, products=products)
 
 
 @lru_cache(maxsize=1)
@@ -75,10 +80,10 @@ def _module(path: Path) -> Any:
 class Kernels:
     """The operations, each with the signature of the one it replaces."""
 
-    def __init__(self, native: Any, *, shares_pool: bool) -> None:
+    def __init__(self, native: Any, *, products: bool) -> None:
         self.native = native
-        self.shares_pool = shares_pool
-        """Whether OpenBLAS runs on the kernels' threads."""
+        self.products = products
+        """Whether MLX's matrix products run on the kernels' threads."""
 
     @property
     def threads(self) -> int:
@@ -171,6 +176,16 @@ class Kernels:
         losses, gradients = self.native.cross_entropy(logits, targets)
         return losses, gradients
 
+    def linear_cross_entropy(
+        self, hidden: mx.array, weight: mx.array, targets: mx.array, *, with_gradient: bool = True
+    ) -> mx.array:
+        """Losses [N] in nats of the logits hidden · weightᵀ, which never exist at once; differentiable in `hidden`.
+
+        hidden[N, H] and weight[V, H] float32, targets[N] of class numbers. The gradient is computed along with the
+        losses; without it (`with_gradient` False, for evaluation) that takes half the time.
+        """
+        losses: mx.array = self.native.linear_cross_entropy(hidden, weight, targets, with_gradient)
+        return losses
 
     def adamw(self, optimizer: Any, gradient: mx.array, parameter: mx.array, state: Any, *, decay: float) -> mx.array:
         """`apply_single` of MLX's Adam (decay 0) and AdamW: the new parameter; the moments go into `state`."""
@@ -312,5 +327,7 @@ def _swap(pairs: list[tuple[Any, Any]]) -> None:
 
 def _holders() -> list[Any]:
     """Modules and classes that hold an operation by name."""
-    modules = [m for name, m in sys.modules.items() if isinstance(m, ModuleType) and name.startswith(PATCHED_PACKAGES)]
+    modules = [
+        m for name, m in sys.modules.items() if isinstance(m, ModuleType) and name.startswith(PATCHED_PACKAGES)
+    ]
     return [mx.fast, LoRALinear, optimizers.Adam, optimizers.AdamW, *modules]

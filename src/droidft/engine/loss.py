@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -37,7 +37,10 @@ class SplitModel:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self._path = _backbone_path(model)
+        training = model.training
+        model.eval()  # dropout would make any two passes differ
         self.split = self._path is not None and self._composes()
+        model.train(training)
 
     def backbone(self, inputs: mx.array) -> mx.array:
         """Hidden states [B, T, H] of tokens [B, T]; logits [B, T, V] where the model cannot be split."""
@@ -140,7 +143,7 @@ def _summed_cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
         # The cotangent is 1: the only caller differentiates this very sum.
         return outputs[1], mx.zeros_like(primals[1])
 
-    total: mx.array = both(logits, targets)[0]
+    total, _ = cast("tuple[mx.array, mx.array]", both(logits, targets))
     return total
 
 

@@ -59,7 +59,7 @@ def accuracy(
     max_tokens: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Accuracy, list[str]]:
-    """Greedy answers to `questions`, judged by `is_right(index, answer)`; the share that is right, and the answers."""
+    """Greedy answers to `questions`, judged by `is_right(index, answer)`; the score and the answers."""
     answers = generate_batch(model, tokenizer, questions, max_tokens=max_tokens, progress=progress)
     right = sum(is_right(index, answer) for index, answer in enumerate(answers))
     return Accuracy(right, len(answers)), answers

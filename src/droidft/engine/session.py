@@ -25,7 +25,9 @@ def computing(cache_dir: Path) -> Iterator[Device]:
     from droidft.engine import kernels
 
     library = machine.blas
-    fused = kernels.load(cache_dir, blas=str(library.path) if library and library.path else "", threads=machine.threads)
+    fused = kernels.load(
+        cache_dir, blas=str(library.path) if library and library.path else "", threads=machine.threads
+    )
     if isinstance(fused, kernels.Unavailable):
         warning = f"fused CPU kernels are not in use, training is slower: {fused.reason}"
         machine = replace(machine, warnings=[*machine.warnings, warning])

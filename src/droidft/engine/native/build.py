@@ -23,6 +23,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 MODULE = "droidft_native"
 KERNELS = ("pool", "product", "attention", "rows", "lora")
+NODES = ("layers", "training", "bind")
 COMMON = ("-std=c++20", "-fPIC", "-fvisibility=hidden", "-DNDEBUG")
 TIMEOUT = 600.0  # seconds for one compiler call
 
@@ -128,7 +129,7 @@ def _compile(tools: Toolchain, work: Path) -> Path:
     bind = ["-O1", "-DNB_DOMAIN=mlx", f"-I{tools.python}", f"-I{tools.nanobind}/include"]
     jobs = {
         "nanobind": [*bind, f"-I{tools.nanobind}/ext/robin_map/include", f"{tools.nanobind}/src/nb_combined.cpp"],
-        "primitives": [*bind, f"-I{tools.mlx}/include", f"{FOLDER}/primitives.cpp"],
+        **{name: [*bind, f"-I{tools.mlx}/include", f"{FOLDER}/{name}.cpp"] for name in NODES},
         **{name: [*fast, f"{FOLDER}/{name}.cpp"] for name in KERNELS},
     }
     commands = [[tools.compiler, *COMMON, *args, "-c", "-o", f"{work}/{name}.o"] for name, args in jobs.items()]

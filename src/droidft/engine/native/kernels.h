@@ -1,9 +1,13 @@
-// The kernels' arithmetic, on plain pointers. Nothing here knows MLX; primitives.cpp ties it to MLX's graph.
+// The kernels' arithmetic, on plain pointers. Nothing here knows MLX; node.h and what includes it tie them to MLX's graph.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace kernels {
+
+// out = the 4-byte elements of `in`, which lie apart by `strides`, in row order.
+void gather(const std::vector<int64_t>& shape, const std::vector<int64_t>& strides, const float* in, float* out);
 
 // A [batch, heads, length, dim] tensor of any strides (in floats).
 struct Heads {
@@ -56,10 +60,16 @@ struct RopeShape {
 // Turns pairs of columns by the angles whose cosines and sines are cos, sin[length, half].
 void rope(const RopeShape& s, const float* cos, const float* sin, Heads x, Heads out);
 
-// loss[i] = logsumexp(logits[i]) - logits[i, target[i]], grad = softmax(logits) - onehot(target). grad may be logits.
+// loss[i] = logsumexp(logits[i]) - logits[i, target[i]], grad = softmax(logits) - onehot(target). grad may be logits, or null.
 // A target outside 0 .. classes-1 gives NaN.
 void cross_entropy(
     int64_t rows, int64_t classes, const float* logits, const int32_t* targets, float* loss, float* grad);
+
+// The loss of cross_entropy() for logits = hidden weight^T, made a few rows at a time; hidden[rows, dim],
+// weight[classes, dim]. dhidden (may be null) is the gradient of the losses' sum.
+void linear_cross_entropy(
+    int64_t rows, int64_t dim, int64_t classes, const float* hidden, const float* weight, const int32_t* targets,
+    float* loss, float* dhidden);
 
 // out[i] = factor[i] in[i], row by row; `out` may be `in`, and rows with factor 1 are then not touched.
 void scale_rows(int64_t rows, int64_t classes, const float* factor, const float* in, float* out);
@@ -68,14 +78,16 @@ using Sgemm = void (*)(
     int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float* a, int lda, const float* b,
     int ldb, float beta, float* c, int ldc);
 
-// cblas_sgemm, on our threads.
+// cblas_sgemm. Left whole to the library until split_sgemm() is called; then cut into blocks for our threads.
 void sgemm(
     int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float* a, int lda, const float* b,
     int ldb, float beta, float* c, int ldc);
 
-// What sgemm() calls, and whether that stays on the calling thread; if not, the work is left to it whole. Without
-// this call it is the library that the linker finds.
-void use_sgemm(Sgemm entry, bool single_threaded);
+// The cblas_sgemm to use. Without this call it is the one that the linker finds.
+void use_sgemm(Sgemm entry);
+
+// To be called once the library keeps each call on the thread it comes from.
+void split_sgemm();
 
 // y = x w^T + scale (x a) b, keeping z = x a. x[rows, in], w[out, in], a[in, rank], b[rank, out].
 struct LoraShape {

@@ -1,4 +1,5 @@
-// A frozen linear layer with its low-rank update (Hu et al., 2021), without intermediate copies of the output.
+// A frozen linear layer with its low-rank update (Hu et al., 2021), without intermediate copies of the output; and the
+// loss at the end of a model, without all its logits.
 //
 // The wide products go to the BLAS that MLX uses, adding into their output; the products with a side of `rank`,
 // which BLAS libraries are slow at, are done here.
@@ -65,6 +66,20 @@ void lora_grad(const LoraShape& s, const float* x, const float* w, const float* 
     for (int64_t r = begin; r < end; r++)
       for (int64_t j = 0; j < s.out; j++) db[r * s.out + j] = dbt[j * s.rank + r];
   });
+}
+
+void linear_cross_entropy(int64_t rows, int64_t dim, int64_t classes, const float* hidden, const float* weight,
+                          const int32_t* targets, float* loss, float* dhidden) {
+  constexpr int64_t kLogits = 6 << 20;  // at once: they stay in a shared cache of 32 MB
+  const int64_t chunk = std::clamp<int64_t>(kLogits / classes, 1, rows);
+  Scratch scratch(chunk * classes);
+  float* logits = scratch.take(chunk * classes);
+  for (int64_t i = 0; i < rows; i += chunk) {
+    const int64_t n = std::min(chunk, rows - i);
+    blas(true, n, classes, dim, 1.0f, hidden + i * dim, weight, 0.0f, logits);
+    cross_entropy(n, classes, logits, targets + i, loss + i, dhidden ? logits : nullptr);
+    if (dhidden) blas(false, n, dim, classes, 1.0f, logits, weight, 0.0f, dhidden + i * dim);
+  }
 }
 
 }  // namespace kernels

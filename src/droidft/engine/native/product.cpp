@@ -40,10 +40,9 @@ int64_t cut(int64_t n, int parts, int i) { return i == parts ? n : std::min(n, (
 
 }  // namespace
 
-void use_sgemm(Sgemm entry, bool single_threaded) {
-  one_thread = entry;
-  split = single_threaded;
-}
+void use_sgemm(Sgemm entry) { one_thread = entry; }
+
+void split_sgemm() { split = true; }
 
 void sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float* a, int lda,
            const float* b, int ldb, float beta, float* c, int ldc) {

@@ -9,6 +9,24 @@
 #include "simd.h"
 
 namespace kernels {
+
+void gather(const std::vector<int64_t>& shape, const std::vector<int64_t>& strides, const float* in, float* out) {
+  int64_t rows = 1;
+  const size_t last = shape.size() - 1;
+  for (size_t i = 0; i < last; i++) rows *= shape[i];
+  const int64_t cols = shape[last], step = strides[last];
+  pool::ranges(rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, cols)), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++) {
+      const float* src = in;
+      for (int64_t i = int64_t(last) - 1, rest = r; i >= 0; rest /= shape[i], i--) src += rest % shape[i] * strides[i];
+      if (step == 1)
+        std::copy_n(src, cols, out + r * cols);
+      else
+        for (int64_t j = 0; j < cols; j++) out[r * cols + j] = src[j * step];
+    }
+  });
+}
+
 namespace {
 
 constexpr int64_t kGrain = 16384;  // elements per task
@@ -166,7 +184,7 @@ void cross_entropy(int64_t rows, int64_t classes, const float* logits, const int
                    float* grad) {
   pool::each(rows, [=](int64_t i) {
     const float* x = logits + i * classes;
-    float* g = grad + i * classes;
+    float* g = grad ? grad + i * classes : nullptr;
     const bool known = targets[i] >= 0 && targets[i] < classes;
     const float chosen = known ? x[targets[i]] : std::numeric_limits<float>::quiet_NaN();
     vf m = splat(-std::numeric_limits<float>::infinity());
@@ -180,12 +198,14 @@ void cross_entropy(int64_t rows, int64_t classes, const float* logits, const int
     vf acc{};
     lanes(classes, [&](int64_t j, int w) {
       vf e = exp(load_n(x + j, w) - top);
-      store_n(g + j, e, w);
-      acc += w == kWidth ? e : load(g + j, w);
+      if (g) store_n(g + j, e, w);
+      for (int k = w; k < kWidth; k++) e[k] = 0.0f;
+      acc += e;
     });
     const float total = sum(acc), factor = 1.0f / total;
-    lanes(classes, [=](int64_t j, int w) { store_n(g + j, load_n(g + j, w) * factor, w); });
     loss[i] = top + std::log(total) - chosen;
+    if (!g) return;
+    lanes(classes, [=](int64_t j, int w) { store_n(g + j, load_n(g + j, w) * factor, w); });
     if (known) g[targets[i]] -= 1.0f;
   });
 }
