@@ -35,11 +35,11 @@ def duration(seconds: float) -> str:
 
 def lines_of_curve(train: dict[int, float], evaluation: dict[int, float], *, width: int) -> list[str]:
     """Training (·) and validation (●) losses over steps, as lines of text with a scale on the left."""
-    points = {**train, **evaluation}
-    if len(points) < 2:
+    steps, values = {*train, *evaluation}, [*train.values(), *evaluation.values()]
+    if len(steps) < 2:
         return []
-    low, high = min(points.values()), max(points.values())
-    first, last = min(points), max(points)
+    low, high = min(values), max(values)
+    first, last = min(steps), max(steps)
     span = (high - low) or 1.0
     grid = [[" "] * width for _ in range(CURVE_HEIGHT)]
     for losses, mark in ((train, "·"), (evaluation, "●")):

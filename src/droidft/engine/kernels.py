@@ -105,23 +105,17 @@ class Kernels:
 
         Covers no mask, "causal", and boolean masks.
         """
-        hidden = mask if isinstance(mask, mx.array) else None
-        if (
-            options
-            or sinks is not None
-            or not _float32(q, k, v)
-            or not q.ndim == k.ndim == v.ndim == 4
-            or q.shape[2] < SHORT
-            or (mask == "causal" and q.shape[2] > k.shape[2] if hidden is None else hidden.dtype != mx.bool_)
-        ):
+        if options or sinks is not None or not _attention_fits(q, k, v, mask):
             return ORIGINALS.attention(q, k, v, scale=scale, mask=mask, sinks=sinks, **options)
-        return self.native.attention(q, k, v, scale, mask == "causal" if hidden is None else False, hidden)
+        hidden = mask if isinstance(mask, mx.array) else None
+        return _array(self.native.attention(q, k, v, scale, hidden is None and mask == "causal", hidden))
 
     def rms_norm(self, x: mx.array, weight: mx.array | None, eps: float, **options: Any) -> mx.array:
         """x / sqrt(mean(x²) + eps) · weight over the last axis."""
-        if options or not _float32(x) or (weight is not None and not _float32(weight)):
+        fits = _float32(x) and (weight is None or (_float32(weight) and weight.shape == x.shape[-1:]))
+        if options or not fits:
             return ORIGINALS.rms_norm(x, weight, eps, **options)
-        return self.native.rms_norm(x, weight, eps)
+        return _array(self.native.rms_norm(x, weight, eps))
 
     def rope(
         self,
@@ -136,35 +130,36 @@ class Kernels:
         **options: Any,
     ) -> mx.array:
         """Rotary position embedding (Su et al., 2021) of a[B, H, L, D] on its first `dims` columns."""
-        if options or not isinstance(offset, int) or not _float32(a) or a.ndim != 4 or a.shape[2] < SHORT:
+        fits = _float32(a) and a.ndim == 4 and a.shape[2] >= SHORT and dims <= a.shape[3]
+        if options or not fits or not isinstance(offset, int):
             return ORIGINALS.rope(
                 a, dims, traditional=traditional, base=base, scale=scale, offset=offset, freqs=freqs, **options
             )
         rows = 1 << (a.shape[2] - 1).bit_length()  # few distinct tables for many lengths
         cos, sin = _rope_table(rows, dims, base, scale, offset, None if freqs is None else _Same(freqs))
-        return self.native.rope(a, cos, sin, traditional)
+        return _array(self.native.rope(a, cos, sin, traditional))
 
     def silu(self, x: mx.array) -> mx.array:
         """x · sigmoid(x)."""
-        return self.native.gated(False, x, None) if _float32(x) else ORIGINALS.silu(x)
+        return _array(self.native.gated(False, x, None)) if _float32(x) else ORIGINALS.silu(x)
 
     def gelu_approx(self, x: mx.array) -> mx.array:
         """GELU in its tanh form (Hendrycks and Gimpel, 2016)."""
-        return self.native.gated(True, x, None) if _float32(x) else ORIGINALS.gelu_approx(x)
+        return _array(self.native.gated(True, x, None)) if _float32(x) else ORIGINALS.gelu_approx(x)
 
     def swiglu(self, gate: mx.array, x: mx.array) -> mx.array:
         """silu(gate) · x (Shazeer, 2020)."""
         if not _float32(gate, x) or gate.shape != x.shape:
             return ORIGINALS.swiglu(gate, x)
-        return self.native.gated(False, gate, x)
+        return _array(self.native.gated(False, gate, x))
 
     def lora_call(self, layer: Any, x: mx.array) -> mx.array:
         """`LoRALinear.__call__`: x Wᵀ + scale (x A) B."""
-        base = layer.linear
-        dropout = layer.dropout.training and layer.dropout._p_1 < 1
-        if type(base) is not nn.Linear or dropout or not _float32(x, base.weight, layer.lora_a, layer.lora_b):
+        base, a, b = layer.linear, layer.lora_a, layer.lora_b
+        dropped = layer.dropout.training and layer.dropout._p_1 < 1
+        if type(base) is not nn.Linear or dropped or not _float32(x, base.weight, a, b) or x.shape[-1] != a.shape[0]:
             return ORIGINALS.lora_call(layer, x)
-        y = self.native.lora(x, base.weight, layer.lora_a, layer.lora_b, layer.scale)
+        y = _array(self.native.lora(x, base.weight, a, b, layer.scale))
         return y + base.bias if "bias" in base else y
 
     def cross_entropy(self, logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
@@ -173,6 +168,7 @@ class Kernels:
         logits[N, V] float32, targets[N] of class numbers; a class outside 0 … V-1 gives NaN. The gradient takes the
         memory of `logits` if nothing else holds on to them.
         """
+        _check_targets(logits, targets)
         losses, gradients = self.native.cross_entropy(logits, targets)
         return losses, gradients
 
@@ -184,31 +180,52 @@ class Kernels:
         hidden[N, H] and weight[V, H] float32, targets[N] of class numbers. The gradient is computed along with the
         losses; without it (`with_gradient` False, for evaluation) that takes half the time.
         """
-        losses: mx.array = self.native.linear_cross_entropy(hidden, weight, targets, with_gradient)
-        return losses
+        _check_targets(hidden, targets)
+        if weight.ndim != 2 or weight.shape[1] != hidden.shape[1] or not _float32(weight):
+            raise ValueError(f"weight {weight.shape} {weight.dtype} does not fit hidden {hidden.shape} float32")
+        return _array(self.native.linear_cross_entropy(hidden, weight, targets, with_gradient))
 
     def adamw(self, optimizer: Any, gradient: mx.array, parameter: mx.array, state: Any, *, decay: float) -> mx.array:
         """`apply_single` of MLX's Adam (decay 0) and AdamW: the new parameter; the moments go into `state`."""
         beta1, beta2 = optimizer.betas
         updated, state["m"], state["v"] = self.native.adamw(
-            parameter,
-            gradient,
-            state["m"],
-            state["v"],
-            optimizer.learning_rate,
-            optimizer.step,
-            beta1,
-            beta2,
-            optimizer.eps,
-            decay,
-            optimizer.bias_correction,
+            *(parameter, gradient, state["m"], state["v"], optimizer.learning_rate, optimizer.step),
+            *(beta1, beta2, optimizer.eps, decay, optimizer.bias_correction),
         )
-        new: mx.array = updated
-        return new
+        return _array(updated)
+
+
+def _array(result: Any) -> mx.array:
+    """Types end at the extension's border."""
+    array: mx.array = result
+    return array
 
 
 def _float32(*arrays: mx.array) -> bool:
     return all(a.dtype == mx.float32 for a in arrays)
+
+
+def _attention_fits(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | str | None) -> bool:
+    """Whether the kernel covers this; what is wrong altogether is left to the original to complain about."""
+    if not _float32(q, k, v) or not q.ndim == k.ndim == v.ndim == 4 or q.shape[2] < SHORT:
+        return False
+    if not q.shape[0] == k.shape[0] == v.shape[0] or q.shape[3] != k.shape[3]:
+        return False
+    if k.shape[1:3] != v.shape[1:3] or q.shape[1] % k.shape[1]:
+        return False
+    if isinstance(mask, mx.array):
+        return bool(mask.dtype == mx.bool_)
+    return mask is None or (mask == "causal" and q.shape[2] <= k.shape[2])
+
+
+def _adam_fits(gradient: mx.array, parameter: mx.array, state: Any) -> bool:
+    arrays = (parameter, gradient, state["m"], state["v"])
+    return _float32(*arrays) and all(a.shape == parameter.shape for a in arrays)
+
+
+def _check_targets(rows: mx.array, targets: mx.array) -> None:
+    if rows.ndim != 2 or not _float32(rows) or targets.shape != rows.shape[:1]:
+        raise ValueError(f"want float32 [N, …] and targets [N]; got {rows.dtype} {rows.shape}, {targets.shape}")
 
 
 class _Same:
@@ -294,12 +311,12 @@ def _replacements(kernels: Kernels) -> list[tuple[Any, Any]]:
         return kernels.lora_call(layer, x)
 
     def adam(optimizer: Any, gradient: mx.array, parameter: mx.array, state: Any) -> mx.array:
-        if not _float32(gradient, parameter):
+        if not _adam_fits(gradient, parameter, state):
             return ORIGINALS.adam(optimizer, gradient, parameter, state)
         return kernels.adamw(optimizer, gradient, parameter, state, decay=0.0)
 
     def adamw(optimizer: Any, gradient: mx.array, parameter: mx.array, state: Any) -> mx.array:
-        if not _float32(gradient, parameter):
+        if not _adam_fits(gradient, parameter, state):
             return ORIGINALS.adamw(optimizer, gradient, parameter, state)
         return kernels.adamw(optimizer, gradient, parameter, state, decay=optimizer.weight_decay)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import mlx.core as mx
@@ -101,7 +102,9 @@ def summed_loss(model: SplitModel, batch: Batch) -> mx.array:
         return _summed_cross_entropy(model.head(h), t)
 
     if model.head_is_trained():
-        return mx.stack([recomputed(model.model, chunk_loss)(h, t) for h, t in pieces]).sum()
+        # Targets are bound, not passed: the checkpoint differentiates whatever it is given.
+        parts = [recomputed(model.model, partial(chunk_loss, t=t))(h) for h, t in pieces]
+        return mx.stack(parts).sum()
     return _carried(hidden, pieces, chunk_loss)
 
 
