@@ -34,8 +34,6 @@ from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Event, Failed, Finished, Record, Stopped
 from droidft.home import Home
 
-POLL_SECONDS = 0.1
-
 
 class RunStatus(StrEnum):
     """What became of a run."""
@@ -88,18 +86,6 @@ class Run:
         lines = list(self._lines(offset))
         records = [record for line, _ in lines if (record := _parse(line)) is not None]
         return records, lines[-1][1] if lines else offset
-
-    def follow(self, offset: int = 0) -> Iterator[tuple[Record, int]]:
-        """Records as they come, from byte `offset` on, each with the offset after it, until the worker is gone."""
-        while True:
-            alive = self.worker_pid() is not None
-            for line, after in self._lines(offset):
-                offset = after
-                if (record := _parse(line)) is not None:
-                    yield record, offset
-            if not alive:
-                return
-            time.sleep(POLL_SECONDS)
 
     def status(self) -> RunStatus:
         """Derived from the last event and from whether the worker lives."""

@@ -143,9 +143,7 @@ def test_every_row_counts_once_per_epoch_and_so_does_the_last_small_batch(tmp_pa
 
 @pytest.mark.parametrize("where", ["row", "weight"])
 @pytest.mark.parametrize("at", [1, 4, 5, 12])
-def test_nan_stops_before_the_update(
-    tmp_path: Path, where: str, at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nan_stops_before_the_update(tmp_path: Path, where: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step `at` is the first, an evaluation step, a saving step and the last."""
     settings = jobs.config()
     job = jobs.job(tmp_path, settings)

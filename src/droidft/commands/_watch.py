@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from types import FrameType
+from typing import Self
 
 from rich.console import Console
 
 from droidft.commands._display import RunDisplay
+from droidft.errors import RunError
 from droidft.events import Failed, Finished, Record, Stopped
 from droidft.home import Home
 from droidft.runs import Run
+
+POLL_SECONDS = 0.1
 
 
 def start_and_watch(run: Run, *, detach: bool) -> int:
@@ -52,20 +60,48 @@ def watch(run: Run, console: Console, *, offset: int = 0) -> int:
 
 
 def _follow_or_stop(run: Run, console: Console, offset: int) -> Iterator[Record]:
-    asked = False
-    while True:
-        try:
-            for record, after in run.follow(offset):
-                offset = after
-                yield record
-            return
-        except KeyboardInterrupt:
-            if run.worker_pid() is None:
-                continue
-            if asked:
-                console.print("killing the worker; the last checkpoint stays")
-                run.kill()
-            else:
-                console.print("stopping: saving a checkpoint (Ctrl-C again kills the worker)")
-                run.stop()
-            asked = True
+    """Records as they come until the worker is gone; Ctrl-C asks it to stop, a second one kills it."""
+    with _Presses() as presses:
+        while True:
+            alive = run.worker_pid() is not None
+            records, offset = run.records(offset)
+            yield from records
+            if presses.new() and alive:
+                _interrupt(run, console, presses.count)
+            if not records and not alive:
+                return
+            if not records:
+                time.sleep(POLL_SECONDS)
+
+
+def _interrupt(run: Run, console: Console, count: int) -> None:
+    if count > 1:
+        console.print("killing the worker; the last checkpoint stays")
+        run.kill()
+    else:
+        console.print("stopping: saving a checkpoint (Ctrl-C again kills the worker)")
+        with suppress(RunError):  # it ended by itself in this very moment
+            run.stop()
+
+
+class _Presses:
+    """Counts Ctrl-C while it is open, instead of letting it interrupt whatever is being drawn."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._seen = 0
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def new(self) -> bool:
+        """Whether it was pressed since this was last asked."""
+        fresh, self._seen = self.count > self._seen, self.count
+        return fresh
+
+    def _press(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1

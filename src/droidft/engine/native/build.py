@@ -1,7 +1,7 @@
 """Compile the C++ kernels of this folder into one extension module, once per machine.
 
-The file's name holds a hash of everything that decides its contents (sources, MLX, nanobind, compiler, processor), so a
-stale one is never loaded. It is written under another name and moved into place: builds may run side by side.
+The file's name holds a hash of everything that decides its contents (sources, MLX, nanobind, compiler, processor), so
+a stale one is never loaded. It is written under another name and moved into place: builds may run side by side.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ class BuildError(Exception):
 class Toolchain:
     """What the build takes from this machine."""
 
-    compiler: str
+    compiler: list[str]
     compiler_version: str
     mlx: Path
     nanobind: Path
@@ -87,20 +88,30 @@ def find_tools() -> Toolchain:
     """
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
         raise BuildError(f"the kernels are for Linux on x86-64 and aarch64, not {sys.platform} {platform.machine()}")
-    compiler = next((c for c in (os.environ.get("CXX"), "g++", "clang++") if c and shutil.which(c)), None)
-    if compiler is None:
-        raise BuildError("no C++ compiler; install g++")
+    compiler = _compiler()
     python = Path(sysconfig.get_paths()["include"])
     if not (python / "Python.h").exists():
         raise BuildError(f"no Python.h in {python}; install Python's development headers")
     return Toolchain(
         compiler=compiler,
-        compiler_version=_call([compiler, "--version"]),
+        compiler_version=_call([*compiler, "--version"]),
         mlx=_package("mlx.core").parent,
         nanobind=_package("nanobind"),
         python=python,
         processor=_processor(),
     )
+
+
+def _compiler() -> list[str]:
+    """A C++ compiler with the standard library that MLX's wheels are built with."""
+    named = shlex.split(os.environ.get("CXX", ""))
+    found = next((c for c in (named, ["g++"], ["clang++"]) if c and shutil.which(c[0])), None)
+    if found is None:
+        raise BuildError("no C++ compiler; install g++")
+    macros = _call([*found, "-std=c++20", "-x", "c++", "-include", "version", "-E", "-dM", "/dev/null"])
+    if "__GLIBCXX__" not in macros:
+        raise BuildError(f"{shlex.join(found)} brings another C++ library than MLX's; install g++")
+    return found
 
 
 def _package(name: str) -> Path:
@@ -132,14 +143,14 @@ def _compile(tools: Toolchain, work: Path) -> Path:
         **{name: [*bind, f"-I{tools.mlx}/include", f"{FOLDER}/{name}.cpp"] for name in NODES},
         **{name: [*fast, f"{FOLDER}/{name}.cpp"] for name in KERNELS},
     }
-    commands = [[tools.compiler, *COMMON, *args, "-c", "-o", f"{work}/{name}.o"] for name, args in jobs.items()]
+    commands = [[*tools.compiler, *COMMON, *args, "-c", "-o", f"{work}/{name}.o"] for name, args in jobs.items()]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as executor:
         for _ in executor.map(_call, commands):
             pass
     library = tools.mlx / "lib"
     made = work / f"{MODULE}.so"
     objects = [f"{work}/{name}.o" for name in jobs]
-    _call([tools.compiler, "-shared", "-o", str(made), *objects, f"-L{library}", "-lmlx", f"-Wl,-rpath,{library}"])
+    _call([*tools.compiler, "-shared", "-o", str(made), *objects, f"-L{library}", "-lmlx", f"-Wl,-rpath,{library}"])
     return made
 
 

@@ -80,12 +80,13 @@ int64_t rows_per_task(int64_t dim) { return std::max<int64_t>(1, kGrain / dim); 
 }  // namespace
 
 void gated(Gate act, int64_t n, const float* gate, const float* x, float* out) {
-  act == Gate::kSilu ? gated_with(silu, n, gate, x, out) : gated_with(gelu_tanh, n, gate, x, out);
+  act == Gate::kSilu ? gated_with([](vf v) { return silu(v); }, n, gate, x, out)
+                     : gated_with([](vf v) { return gelu_tanh(v); }, n, gate, x, out);
 }
 
 void gated_grad(Gate act, int64_t n, const float* gate, const float* x, const float* dout, float* dgate, float* dx) {
-  act == Gate::kSilu ? gated_grad_with(silu, n, gate, x, dout, dgate, dx)
-                     : gated_grad_with(gelu_tanh, n, gate, x, dout, dgate, dx);
+  act == Gate::kSilu ? gated_grad_with([](vf v) { return silu(v); }, n, gate, x, dout, dgate, dx)
+                     : gated_grad_with([](vf v) { return gelu_tanh(v); }, n, gate, x, dout, dgate, dx);
 }
 
 namespace {

@@ -1,0 +1,59 @@
+"""Every shipped example is valid and says what the demo does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from droidft.commands.demo import settings
+from droidft.config import load_config_file, parse_config
+from droidft.demo import orders
+from droidft.engine.score import Accuracy
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_valid_and_its_data_is_there(path: Path) -> None:
+    config = parse_config(load_config_file(path), source=path.name)
+    assert config.warnings() == []
+    for file in (config.train_data_path, config.val_data_path):
+        assert file is None or (ROOT / file).is_file()
+
+
+def test_the_full_layer_example_is_the_demo() -> None:
+    assert load_config_file(ROOT / "examples/full_layer.yaml") == settings()
+
+
+def test_the_examples_data_is_what_the_demo_makes(tmp_path: Path) -> None:
+    for which, path in orders.write(tmp_path).items():
+        assert path.read_text() == (ROOT / f"examples/orders/{which}.jsonl").read_text()
+
+
+def test_no_test_customer_is_in_training_and_no_order_repeats() -> None:
+    sets = {which: orders.orders(which) for which in orders.SIZES_OF_SETS}
+    for which, rows in sets.items():
+        assert len({row.spoken for row in rows}) == len(rows) == orders.SIZES_OF_SETS[which]
+    names = {which: {json.loads(row.line)["name"] for row in rows} for which, rows in sets.items()}
+    assert not names["test"] & (names["train"] | names["valid"])
+
+
+def test_an_answer_is_right_only_to_the_letter() -> None:
+    order = orders.orders("test")[0]
+    assert orders.is_right(f" {order.line}\n", order.line)
+    assert not orders.is_right(order.line.replace(":", ": ", 1), order.line)
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "low", "high"), [(0, 100, 0.0, 0.0370), (50, 100, 0.4038, 0.5962), (100, 100, 0.9630, 1.0)]
+)
+def test_the_interval_is_wilsons(right: int, total: int, low: float, high: float) -> None:
+    from scipy.stats import binomtest
+
+    found = Accuracy(right, total).interval
+    assert found == pytest.approx((low, high), abs=1e-4)
+    scipy = binomtest(right, total).proportion_ci(0.95, method="wilson")
+    assert found == pytest.approx((scipy.low, scipy.high), abs=1e-9)
