@@ -28,3 +28,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DROIDFT_HOME", str(folder))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as a model folder, imported once and kept in the cache."""
+    from droidft.engine.gguf_import import import_gguf
+    from droidft.engine.smollm2 import smollm2_gguf
+    from droidft.errors import DownloadError
+
+    folder = CACHE / "smollm2-135m-instruct"
+    if not folder.is_dir():
+        try:
+            source = smollm2_gguf(CACHE)
+        except DownloadError as error:
+            pytest.skip(f"the real model cannot be fetched: {error.message}")
+        import_gguf(source, folder, dtype="float32")
+    return folder

@@ -169,3 +169,68 @@ def test_mlx_lm_loads_the_adapter(home: Path, material: dict[str, str]) -> None:
     base, _ = load(material["model_path"])
     tokens = mx.array([[1, 2, 3, 4]])
     assert not mx.allclose(adapted(tokens), base(tokens), atol=1e-3).item()
+
+
+def test_a_run_resumes_from_any_folder(
+    home: Path, material: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Path(material["train_data_path"]).parent
+    monkeypatch.chdir(here)
+    run = create(material | {"train_data_path": "chat.jsonl"}, iterations=3)
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(finish(run)[-1], Finished)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_never_starts_over(home: Path, material: dict[str, str]) -> None:
+    run = create(material, iterations=6)
+    finish(run)
+    for folder in run.checkpoints.iterdir():
+        (folder / "state.json").write_text("{}")
+    for _ in range(2):
+        failed = finish(run)[-1]
+        assert isinstance(failed, Failed)
+        assert failed.code == "checkpoint"
+
+
+def test_another_scale_or_base_is_said_when_starting_from_an_adapter(
+    home: Path, material: dict[str, str], tmp_path: Path
+) -> None:
+    finish(create(material, iterations=3, adapter_name="first"))
+    other = str(tiny.write_model(tmp_path / "other", seed=1))
+    found = finish(create(material | {"model_path": other}, init_adapter="first", lora_alpha=8, iterations=1))
+    messages = " ".join(event.message for event in found if isinstance(event, Warned))
+    assert "scale 1, this run has 2" in messages
+    assert "another base model" in messages
+
+
+def test_other_blas_kernels_are_said_on_resume(
+    home: Path, material: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create(material, iterations=6)
+    monkeypatch.setenv("DROIDFT_BLAS", "none")
+    finish(run)
+    monkeypatch.delenv("DROIDFT_BLAS")
+    (run.checkpoints / "0000006").rename(run.checkpoints / ".0000006.tmp")
+    warned = [event for event in finish(run) if isinstance(event, Warned) and event.code == "not_bit_exact"]
+    assert "blas" in warned[0].message
+
+
+def test_quantised_weights_are_not_fully_fine_tuned(home: Path, material: dict[str, str], tmp_path: Path) -> None:
+    from mlx_lm.convert import convert
+
+    convert(material["model_path"], mlx_path=str(tmp_path / "q4"), quantize=True, q_group_size=32, q_bits=4)
+    failed = finish(create(material | {"model_path": str(tmp_path / "q4")}, fine_tune_type="full"))[-1]
+    assert isinstance(failed, Failed)
+    assert "quantised" in failed.message
+
+
+def test_a_quantised_base_learns(home: Path, material: dict[str, str], tmp_path: Path) -> None:
+    from mlx_lm.convert import convert
+
+    convert(material["model_path"], mlx_path=str(tmp_path / "q4"), quantize=True, q_group_size=32, q_bits=4)
+    found = finish(create(material | {"model_path": str(tmp_path / "q4")}, iterations=40))
+    finished = found[-1]
+    assert isinstance(finished, Finished), found[-1]
+    first = next(event for event in found if isinstance(event, EvalReport))
+    assert finished.best_loss is not None
+    assert finished.best_loss < first.loss - 0.1

@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from droidft.errors import ConfigError
 
 LARGE_RANK = 256
+HIGH_SCALE = 4.0
 
 
 class FineTuneType(StrEnum):
@@ -276,10 +277,10 @@ class TrainingConfig(BaseModel):
                     f"lora_alpha {self.lora_alpha:g} is below lora_rank {self.lora_rank}: "
                     f"the update is scaled by {self.lora_scale:g}; alpha equal to the rank gives 1.0"
                 )
-            if self.lora_scaling is LoraScaling.RAW and self.lora_alpha > 4:
+            if self.lora_scale > HIGH_SCALE:
                 found.append(
-                    f"lora_scaling 'raw' multiplies the update by {self.lora_alpha:g}: "
-                    f"the same as alpha {self.lora_alpha * self.lora_rank:g} elsewhere"
+                    f"lora_alpha {self.lora_alpha:g} at lora_rank {self.lora_rank} ({self.lora_scaling}) multiplies "
+                    f"the update by {self.lora_scale:g}: as alpha {self.lora_scale * self.lora_rank:g} does elsewhere"
                 )
         elif self.learning_rate > 5e-5:
             found.append(f"learning_rate {self.learning_rate:g} is high for full fine-tuning; 1e-5 is usual")

@@ -91,6 +91,7 @@ class LoraAttached(_Event):
     rank: int
     alpha: float
     scale: float
+    scaling: str = "standard"
     dropout: float
     num_layers: int
     log_line: str

@@ -81,9 +81,9 @@ class Run:
         """Name of its adapter folder."""
         return self.config().adapter_name or self.id
 
-    def records(self, offset: int = 0) -> tuple[list[Record], int]:
-        """Complete lines from byte `offset` on, and the offset after them. Never half a line."""
-        lines = list(self._lines(offset))
+    def records(self, offset: int = 0, *, until: int | None = None) -> tuple[list[Record], int]:
+        """Complete lines from byte `offset` on (up to `until`), and the offset after them. Never half a line."""
+        lines = [(line, end) for line, end in self._lines(offset) if until is None or end <= until]
         records = [record for line, _ in lines if (record := _parse(line)) is not None]
         return records, lines[-1][1] if lines else offset
 
@@ -233,6 +233,7 @@ def create(home: Home, config: TrainingConfig) -> Run:
             hint="choose another name, or delete the run it belongs to with `droidft runs delete RUN --files`",
             field="adapter_name",
         )
+    config = _with_absolute_paths(config)
     run = Run(home.run(_new_id(home, config)))
     with storage_errors(run.path):
         run.path.mkdir(mode=0o700)
@@ -263,8 +264,16 @@ def all_runs(home: Home) -> list[Run]:
     return [Run(path) for path in sorted(folders, key=lambda path: path.name, reverse=True)]
 
 
+def _with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
+    """What names a file or folder here does so from anywhere, so that a run can be resumed from anywhere."""
+    names = ("model_path", "train_data_path", "val_data_path", "init_adapter")
+    given = {name: value for name in names if (value := getattr(config, name)) is not None}
+    paths = {name: Path(value).expanduser() for name, value in given.items()}
+    return config.model_copy(update={name: str(path.absolute()) for name, path in paths.items() if path.exists()})
+
+
 def _new_id(home: Home, config: TrainingConfig) -> str:
-    model = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.model_path).name).strip("-").lower()[:24] or "model"
+    model = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.model_path).name).lower()[:12].strip("-") or "model"
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     run_id, number = f"{stamp}-{model}", 2
     while home.run(run_id).exists():

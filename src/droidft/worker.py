@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+NO_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "[metal::malloc]", "unable to allocate")
+
 
 class StopRequest:
     """Set by a signal, asked by the loop."""
@@ -112,7 +114,7 @@ class Kept(Generic[Result]):
 
 def _unexpected(error: Exception, run: Run, step: int | None) -> Failed:
     text = str(error)
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "[metal::malloc]" in text:
+    if isinstance(error, MemoryError) or any(sign in text.lower() for sign in NO_MEMORY):
         return Failed(
             code="out_of_memory",
             message=f"the device ran out of memory: {text}",

@@ -324,16 +324,6 @@ def test_doubts_are_said(tmp_path: Path) -> None:
     assert any("chat template" in warning for warning in warnings)
 
 
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2-135M, imported, from the file that DROIDFT_SMOLLM2_GGUF names or the cache of `droidft demo`."""
-    cache = Path(os.environ.get("DROIDFT_HOME") or "~/.droidft").expanduser() / "cache"
-    source = Path(os.environ.get("DROIDFT_SMOLLM2_GGUF", cache / "SmolLM2-135M-Instruct.Q4_1.gguf"))
-    if not source.is_file():
-        pytest.skip("set DROIDFT_SMOLLM2_GGUF to the SmolLM2-135M-Instruct GGUF file")
-    return import_gguf(source, tmp_path_factory.mktemp("models") / "smollm2").path
-
-
 @pytest.mark.real
 def test_smollm2_tokenizer_on_tricky_text(smollm2: Path) -> None:
     content = json.loads((smollm2 / "tokenizer.json").read_text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -66,6 +66,15 @@ class RunDisplay:
             self.last = record.event
             self._event(record.event)
 
+    def collect(self, records: Iterable[Record]) -> None:
+        """Take the losses of records that were shown before."""
+        for record in records:
+            match record.event:
+                case TrainReport(step=step, loss=loss):
+                    self.train_losses[step] = loss
+                case EvalReport(step=step, loss=loss):
+                    self.eval_losses[step] = loss
+
     def curve(self) -> list[str]:
         """The losses so far as lines of text."""
         return lines_of_curve(self.train_losses, self.eval_losses, width=min(self.console.width, 100) - 12)
@@ -117,8 +126,7 @@ class RunDisplay:
             for losses in (self.train_losses, self.eval_losses):
                 for step in [step for step in losses if step > event.resumed_from_step]:
                     del losses[step]
-        device = event.device
-        self._line(f"device    {escape(str(device.get('summary', device.get('name', device.get('kind', '?')))))}")
+        self._line(f"device    {escape(_device(event.device))}")
 
     def _phase(self, event: Phase) -> None:
         if event.name is PhaseName.TRAINING and self._task is None and self._steps:
@@ -139,10 +147,8 @@ class RunDisplay:
 
     def _attached(self, event: LoraAttached) -> None:
         self._line(f"lora      {event.log_line}")
-        self._line(
-            f"trainable [bold]{event.trainable:,}[/] of {event.total:,} ({event.trainable / event.total:.3%}); "
-            f"alpha {event.alpha:g} / rank {event.rank} -> scale {event.scale:g}"
-        )
+        share = f"trainable [bold]{event.trainable:,}[/] of {event.total:,} ({event.trainable / event.total:.3%})"
+        self._line(share + (f"; {_factor(event)}" if event.targets else ""))
 
     def _report(self, event: TrainReport) -> None:
         self.train_losses[event.step] = event.loss
@@ -161,3 +167,19 @@ class RunDisplay:
 
     def _line(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _factor(event: LoraAttached) -> str:
+    """How alpha and rank became the scale, as a sum that can be checked."""
+    how = {"rslora": f"sqrt(rank {event.rank})", "raw": "1 (raw)"}.get(event.scaling, f"rank {event.rank}")
+    return f"alpha {event.alpha:g} / {how} -> scale {event.scale:g}"
+
+
+def _device(device: dict[str, Any]) -> str:
+    """`cpu, AMD EPYC, 2 threads, OpenBLAS SkylakeX, fused kernels`."""
+    blas = device.get("blas") or {}
+    parts = [device.get("kind"), device.get("name")]
+    if blas:
+        parts += [f"{device.get('threads')} threads", f"{blas.get('name')} {blas.get('core')}".strip()]
+        parts.append("fused kernels" if device.get("fused_kernels") else "plain kernels")
+    return ", ".join(str(part) for part in parts if part)

@@ -37,6 +37,7 @@ def start_and_watch(run: Run, *, detach: bool) -> int:
 def watch(run: Run, console: Console, *, offset: int = 0) -> int:
     """Show `run` from byte `offset` of its events on: 0 when it finished or was stopped, 1 otherwise."""
     with RunDisplay(console) as display:
+        display.collect(run.records(until=offset)[0])
         display.show(_follow_or_stop(run, console, offset))
     match display.last:
         case Finished():

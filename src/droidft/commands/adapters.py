@@ -86,10 +86,16 @@ def _show(args: argparse.Namespace, home: Home, console: Console) -> None:
         print(json.dumps({**_facts(info), "warnings": [vars(warning) for warning in warnings]}, indent=1))
         return
     for name, value in _facts(info).items():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
+        text = _text(value)
         console.print(f"{name:<15}{text}", highlight=False, markup=False, soft_wrap=True)
     for warning in warnings:
         console.print(f"warning: {warning.message}", style="yellow", highlight=False, markup=False)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _judge(info: AdapterInfo, model: str | None, home: Home) -> list[Diagnostic]:
@@ -146,5 +152,5 @@ def _facts(info: AdapterInfo) -> dict[str, Any]:
         "base": info.base,
         "method": info.record.get("method"),
         "run": info.record.get("run"),
-        "has_best": info.has_best,
+        "saved": sorted(path.name for path in info.path.glob("*adapters.safetensors")),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from droidft.commands._settings import add_setting_flags, config_from
+from droidft.commands._settings import add_setting_flags, config_from, settings_from
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +19,20 @@ def run(args: argparse.Namespace) -> int:
     """Create the run, start its worker and show it until it ends."""
     from droidft import runs
     from droidft.commands._watch import start_and_watch
+    from droidft.errors import ConfigError
     from droidft.home import Home
 
-    config = config_from(args, file=args.file)
     home = Home.find()
+    given = settings_from(args)
+    if "resume" in given:
+        if args.file is not None or len(given) > 1:
+            raise ConfigError(
+                "resume continues a run unchanged and takes no other settings",
+                hint="leave them out, or start a new run with init_adapter",
+                field="resume",
+            )
+        return start_and_watch(runs.find(home, given["resume"]), detach=args.detach)
+    config = config_from(args, file=args.file)
     if config.resume is not None:
         return start_and_watch(runs.find(home, config.resume), detach=args.detach)
     return start_and_watch(runs.create(home, config), detach=args.detach)

@@ -6,6 +6,7 @@ the data, the length against the model's context.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -14,14 +15,15 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 
-from droidft.adapters import Origin, find_adapter, read_adapter
+from droidft.adapters import AdapterInfo, Origin, find_adapter, read_adapter
 from droidft.config import FineTuneType, TrainingConfig
 from droidft.engine import checkpoint, lora, machine, models
 from droidft.engine.adapter_weights import template_hash
 from droidft.engine.architectures import build_lazily
-from droidft.engine.data import prepare
-from droidft.engine.device import Device
-from droidft.engine.fingerprint import fingerprint
+from droidft.engine.data import Prepared, prepare
+from droidft.engine.device import Device, DeviceKind
+from droidft.engine.estimate import peak_memory
+from droidft.engine.fingerprint import Fingerprint, fingerprint
 from droidft.engine.loop import Job
 from droidft.engine.sft import Supervised
 from droidft.engine.targets import TargetPlan
@@ -56,7 +58,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         DroidError: of the kind that fits, naming value, limit and fix.
     """
     found = _checkpoint(places.checkpoints)
-    versions = machine.versions()
+    versions = {**machine.versions(), **device.identity()}
     yield RunStarted(
         config=config.model_dump(mode="json"),
         versions=versions,
@@ -72,7 +74,8 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         message = f"the model folder holds code that will not be run: {', '.join(code)}"
         yield Warned(code="model_code", message=message)
     model_config = models.load_config(model_path)
-    plan = lora.targets_of(build_lazily(model_config), config)
+    empty = build_lazily(model_config, stored=models.stored_names(model_path))
+    plan = lora.targets_of(empty, config)
     _check_space(plan, config, places.checkpoints)
 
     yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
@@ -80,15 +83,9 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     data = prepare(config, tokenizer, context_length=models.context_length(model_config))
     yield data.report.event()
     yield from (Warned(code="data", message=message) for message in data.report.warnings)
+    yield from _memory_warning(empty, plan, config, data, device)
 
-    yield Phase(name=PhaseName.LOADING, detail=str(model_path))
-    model, _ = models.load_model(model_path)
-    plan = lora.targets_of(model, config)
-    lora.attach(model, plan, config)
-    if config.init_adapter is not None and found is None:
-        _start_from(model, config.init_adapter, places.adapters)
-    yield from (Warned(code="targets", message=note) for note in plan.notes)
-    yield attached_event(model, plan, config)
+    model, identity = yield from _load(config, places, model_path, fresh=found is None)
 
     job = Job(
         config=config,
@@ -101,7 +98,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     )
     origin = Origin(
         model_path=model_path,
-        fingerprint=fingerprint(model_path, cache=places.cache / "fingerprints.json"),
+        fingerprint=identity,
         data_format=data.report.format,
         chat_template_sha256=template_hash(tokenizer.chat_template),
         versions=versions,
@@ -109,33 +106,55 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     return Assembled(job, origin)
 
 
+def _load(
+    config: TrainingConfig, places: Places, model_path: Path, *, fresh: bool
+) -> Generator[Event, None, tuple[nn.Module, Fingerprint]]:
+    """The model with its adapters attached, those of `init_adapter` in a fresh run, and what identifies it."""
+    yield Phase(name=PhaseName.LOADING, detail=str(model_path))
+    model, _ = models.load_model(model_path)
+    identity = fingerprint(model_path, cache=places.cache / "fingerprints.json")
+    plan = lora.targets_of(model, config)
+    lora.attach(model, plan, config)
+    if config.init_adapter is not None and fresh:
+        info = read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters))
+        _start_from(model, info)
+        yield from _origin_warnings(info, config, identity)
+    yield from (Warned(code="targets", message=note) for note in plan.notes)
+    yield attached_event(model, plan, config)
+    return model, identity
+
+
 def attached_event(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> LoraAttached:
     """Exact counts, taken from the arrays that will be trained."""
-    keys: dict[str, list[int]] = {key: [] for key in plan.keys}
-    arrays = lora.trainable(model)
-    for target in plan.targets:
-        own = [array.size for name, array in arrays.items() if name.startswith(f"{target.path}.")]
-        keys[target.key].append(sum(own))
     full = config.fine_tune_type is FineTuneType.FULL
+    settings = (
+        f"rank={config.lora_rank}, alpha={config.lora_alpha}, scale={config.lora_scale}, "
+        f"dropout={config.lora_dropout}, layers={config.lora_num_layers}, keys={len(plan.keys)}"
+    )
     return LoraAttached(
-        targets=[]
-        if full
-        else [TargetCount(key=key, modules=len(sizes), trainable=sum(sizes)) for key, sizes in keys.items()],
+        targets=[] if full else _target_counts(model, plan),
         trainable=lora.trainable_count(model),
         total=plan.total,
         rank=config.lora_rank,
         alpha=config.lora_alpha,
         scale=config.lora_scale,
+        scaling=config.lora_scaling.value,
         dropout=config.lora_dropout,
         num_layers=config.lora_num_layers,
-        log_line=f"LoRA Configuration: rank={config.lora_rank}, alpha={config.lora_alpha}, "
-        f"scale={config.lora_scale}, dropout={config.lora_dropout}, layers={config.lora_num_layers}, "
-        f"keys={len(keys)}",
+        log_line=f"Full fine-tuning: layers={config.lora_num_layers}" if full else f"LoRA Configuration: {settings}",
     )
 
 
+def _target_counts(model: nn.Module, plan: TargetPlan) -> list[TargetCount]:
+    sizes: dict[str, list[int]] = {key: [] for key in plan.keys}
+    arrays = lora.trainable(model)
+    for target in plan.targets:
+        sizes[target.key].append(sum(a.size for name, a in arrays.items() if name.startswith(f"{target.path}.")))
+    return [TargetCount(key=key, modules=len(found), trainable=sum(found)) for key, found in sizes.items()]
+
+
 def _checkpoint(root: Path) -> tuple[Path, checkpoint.RunState, list[str]] | None:
-    if not checkpoint.steps(root):
+    if not checkpoint.any_saved(root):
         return None
     return checkpoint.newest_good(root)
 
@@ -170,13 +189,12 @@ def _check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None
         )
 
 
-def _start_from(model: nn.Module, reference: str, adapters: Path) -> None:
+def _start_from(model: nn.Module, info: AdapterInfo) -> None:
     """Load the weights of another adapter into the freshly attached one.
 
     Raises:
-        AdapterError: it is missing, damaged, or of other shapes.
+        AdapterError: it is of other shapes.
     """
-    info = read_adapter(*find_adapter(reference, adapters_dir=adapters))
     arrays = mx.load(str(info.file))
     assert isinstance(arrays, dict)
     present = lora.trainable(model)
@@ -189,6 +207,44 @@ def _start_from(model: nn.Module, reference: str, adapters: Path) -> None:
             field="init_adapter",
         )
     model.load_weights(list(arrays.items()), strict=False)
+
+
+def _origin_warnings(info: AdapterInfo, config: TrainingConfig, identity: Fingerprint) -> list[Event]:
+    """Why a run that starts from this adapter may not begin at the adapter's loss."""
+    found = []
+    if info.scale is not None and not math.isclose(info.scale, config.lora_scale):
+        found.append(f"it was trained at scale {info.scale:g}, this run has {config.lora_scale:g}")
+    base = info.record.get("base") or {}
+    if base.get("weights_sha256") not in (None, identity["weights_sha256"]):
+        found.append("it was trained on another base model")
+    return [Warned(code="init_adapter", message=f"init_adapter {info.name}: {fault}") for fault in found]
+
+
+def _memory_warning(
+    model: nn.Module, plan: TargetPlan, config: TrainingConfig, data: Prepared, device: Device
+) -> list[Event]:
+    """A warning if the longest batch is likely not to fit."""
+    supervised = data.report.train.supervised_tokens / max(data.report.train.tokens, 1)
+    estimate = peak_memory(
+        model,
+        plan,
+        batch_size=config.batch_size,
+        seq_length=data.report.max_seq_length,
+        rank=config.lora_rank,
+        grad_checkpoint=config.grad_checkpoint,
+        optimizer=config.optimizer,
+        bytes_per_value=4 if device.kind is DeviceKind.CPU else 2,
+        fine_tune_type=config.fine_tune_type,
+        supervised_fraction=supervised,
+    )
+    if estimate.total <= device.memory_bytes:
+        return []
+    message = (
+        f"the longest batch may need about {estimate.total / 1e9:.0f} GB and the device has "
+        f"{device.memory_bytes / 1e9:.0f} GB: lower batch_size (raise grad_accumulation_steps to match), "
+        "max_seq_length or lora_rank, or set grad_checkpoint"
+    )
+    return [Warned(code="memory", message=message)]
 
 
 def _shape(arrays: Mapping[str, mx.array], name: str) -> str:

@@ -57,6 +57,8 @@ class RunState(BaseModel):
     evaluations_without_improvement: int = 0
     last_evaluated: int = -1
     """Step of the last finished evaluation, -1 before the first."""
+    evaluation_seconds: float = 0.0
+    """How long the last evaluation took."""
     window: WindowState = WindowState()
     """The report in the making, so that a resumed run reports the same means."""
     train_seconds: float = 0.0
@@ -111,9 +113,11 @@ def verify(folder: Path) -> RunState:
     for name, entry in manifest["files"].items():
         path = folder / name
         if not path.is_file():
-            raise CheckpointError(f"{path} is missing", hint="resume from another checkpoint")
+            raise CheckpointError(f"{path} is missing", hint="an older checkpoint is used if there is one")
         if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
-            raise CheckpointError(f"{path} is damaged: its SHA-256 differs", hint="resume from another checkpoint")
+            raise CheckpointError(
+                f"{path} is damaged: its SHA-256 differs", hint="an older checkpoint is used if there is one"
+            )
     try:
         return RunState.model_validate_json((folder / STATE).read_bytes())
     except ValidationError as error:
@@ -130,6 +134,11 @@ def steps(root: Path) -> list[int]:
     if not root.is_dir():
         return []
     return sorted(int(path.name) for path in root.iterdir() if path.name.isdigit() and path.is_dir())
+
+
+def any_saved(root: Path) -> bool:
+    """Whether a checkpoint was ever completed there, good or since damaged."""
+    return bool(steps(root)) or any(root.glob("damaged-*"))
 
 
 def newest_good(root: Path) -> tuple[Path, RunState, list[str]]:
@@ -150,6 +159,7 @@ def newest_good(root: Path) -> tuple[Path, RunState, list[str]]:
             shutil.rmtree(aside, ignore_errors=True)
             os.rename(folder, aside)
             complaints.append(f"{error.message}; kept as {aside.name}")
+    complaints += [f"{path.name} was put aside" for path in root.glob("damaged-*") if not complaints]
     if complaints:
         raise CheckpointError("no undamaged checkpoint is left: " + "; ".join(complaints), hint="start a new run")
     raise CheckpointError(f"there is no checkpoint in {root}", hint="the run ended before its first save; start anew")
@@ -188,12 +198,12 @@ def _manifest(values: dict[str, Any]) -> bytes:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    damaged = CheckpointError(f"{path} is damaged", hint="resume from another checkpoint")
+    damaged = CheckpointError(f"{path} is damaged", hint="an older checkpoint is used if there is one")
     try:
         content = path.read_bytes()
         values = json.loads(content)
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing", hint="resume from another checkpoint") from None
+        raise CheckpointError(f"{path} is missing", hint="an older checkpoint is used if there is one") from None
     except ValueError:
         raise damaged from None
     if not isinstance(values, dict):

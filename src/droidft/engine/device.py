@@ -55,8 +55,19 @@ class Device:
     """Only on a CPU under Linux; elsewhere MLX brings its own products."""
     compiler: str | None = None
     """The command behind MLX's `g++`; only on a CPU under Linux."""
+    fused_kernels: bool = False
+    """Whether `kernels.py` is in place; only on a CPU."""
     warnings: list[str] = field(default_factory=list)
     """What is slower than it need be, each with its cure."""
+
+    def identity(self) -> dict[str, str]:
+        """What decides the last bits of a result on this machine, for comparison when a run is resumed."""
+        blas = f"{self.blas.name} {self.blas.version} {self.blas.core}".strip() if self.blas else "built in"
+        return {
+            "device": f"{self.kind} {self.name}",
+            "blas": f"{blas}, {self.threads} threads",
+            "kernels": "fused" if self.fused_kernels else "plain",
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """As recorded with a run."""
@@ -118,7 +129,7 @@ def _prepare(cache_dir: Path) -> Device:
         library.threads,
         library,
         compiler,
-        [warning for warning in found if warning],
+        warnings=[warning for warning in found if warning],
     )
 
 

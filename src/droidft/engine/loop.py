@@ -284,6 +284,7 @@ class _Run:
                 "tokens": self.meter.tokens,
                 "supervised_tokens": self.meter.supervised_tokens,
                 "train_seconds": self.meter.seconds,
+                "evaluation_seconds": self.meter.evaluation_seconds,
                 "window": self.meter.window,
             }
         )
@@ -296,7 +297,7 @@ class _Run:
             if saved != present:
                 raise CheckpointError(
                     f"the {what} is not the one that {folder} was saved with",
-                    hint="a run can only be continued unchanged; start a new run with init_adapter instead",
+                    hint="put it back as it was, or start a new run with init_adapter",
                 )
         weights, optimizer_state = checkpoint.load_arrays(folder)
         self.job.model.load_weights(list(weights.items()), strict=False)
@@ -307,6 +308,7 @@ class _Run:
         self.meter.supervised_tokens = state.supervised_tokens
         self.meter.seconds = state.train_seconds
         self.meter.window = state.window
+        self.meter.evaluation_seconds = state.evaluation_seconds
 
     def _non_finite(self, step: int, batches: list[Batch], loss_sum: float) -> NonFiniteError:
         """The error for a step whose loss or gradient is not finite, naming the rows that cause it."""

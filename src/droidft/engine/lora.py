@@ -17,6 +17,7 @@ from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
 from droidft.config import FineTuneType, TrainingConfig
 from droidft.engine.projections import Kind
 from droidft.engine.targets import Target, TargetPlan, resolve
+from droidft.errors import ConfigError
 
 
 def targets_of(model: nn.Module, config: TrainingConfig) -> TargetPlan:
@@ -35,6 +36,7 @@ def attach(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> None:
 
     After this `model.trainable_parameters()` holds exactly what is trained. Changes `model` in place.
     """
+    _refuse_quantized(model, plan, config)
     model.freeze()
     if config.fine_tune_type is FineTuneType.FULL:
         _unfreeze_blocks(model, config.lora_num_layers)
@@ -59,6 +61,25 @@ def module_key(seed: int, name: str) -> mx.array:
     """Random key for the module `name`: the same in every run with this seed, whatever else is drawn."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return mx.random.key(int.from_bytes(digest[:8], "little"))
+
+
+def _refuse_quantized(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> None:
+    """Quantised weights take LoRA; they cannot be trained themselves, and DoRA reads only some widths."""
+    quantized = [module for _, module in model.named_modules() if getattr(module, "bits", None) is not None]
+    if config.fine_tune_type is FineTuneType.FULL and quantized:
+        raise ConfigError(
+            "fine_tune_type 'full' cannot train quantised weights",
+            hint="use fine_tune_type 'lora' (QLoRA), or a base model that is not quantised",
+            field="fine_tune_type",
+        )
+    # mlx-lm's DoRALinear takes 32 // bits values for a word, which holds for 2, 4 and 8 bits.
+    odd = {module.bits for module in quantized if module.bits not in (2, 4, 8)}
+    if config.fine_tune_type is FineTuneType.DORA and odd and any(target.quantized for target in plan.targets):
+        raise ConfigError(
+            f"fine_tune_type 'dora' cannot adapt weights of {min(odd)} bits",
+            hint="use fine_tune_type 'lora'",
+            field="fine_tune_type",
+        )
 
 
 def _adapted(module: nn.Module, target: Target, config: TrainingConfig) -> nn.Module:

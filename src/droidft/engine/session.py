@@ -31,5 +31,7 @@ def computing(cache_dir: Path) -> Iterator[Device]:
     if isinstance(fused, kernels.Unavailable):
         warning = f"fused CPU kernels are not in use, training is slower: {fused.reason}"
         machine = replace(machine, warnings=[*machine.warnings, warning])
+    else:
+        machine = replace(machine, fused_kernels=True)
     with kernels.fast_cpu_ops(fused):
         yield machine

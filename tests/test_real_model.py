@@ -1,0 +1,72 @@
+"""End to end on a real model: SmolLM2-135M learns, stops, is answered with, and is read by mlx-lm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from droidft import runs
+from droidft.config import parse_config
+from droidft.demo import orders
+from droidft.events import DataPrepared, EvalReport, Finished, LoraAttached
+from droidft.home import Home
+from droidft.runs import Run
+
+GSM8K = Path(__file__).parent.parent.parent / "shared/data"
+
+pytestmark = pytest.mark.real
+
+
+def train(model: Path, **changes: Any) -> Run:
+    settings = {"model_path": str(model), "mask_prompt": True, "early_stop": False, "learning_rate": 1e-3}
+    run = runs.create(Home.find(), parse_config(settings | changes))
+    assert run.start().wait(timeout=300) == 0, run.log_file.read_text() + str(run.records()[0][-1])
+    return run
+
+
+def event(run: Run, kind: type[Any]) -> Any:
+    return [record.event for record in run.records()[0] if isinstance(record.event, kind)][-1]
+
+
+def test_it_learns_orders_and_mlx_lm_reads_the_adapter(home: Path, smollm2: Path, tmp_path: Path) -> None:
+    paths = orders.write(tmp_path)
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(paths["valid"].read_text().splitlines(keepends=True)[:8]))
+    run = train(
+        smollm2, train_data_path=str(paths["train"]), val_data_path=str(few), batch_size=4, iterations=8,
+        steps_per_eval=8, warmup_steps=1, adapter_name="orders",
+    )  # fmt: skip
+    attached = event(run, LoraAttached)
+    assert (attached.trainable, attached.total) == (9_768_960, 134_515_008)
+    first = next(r.event for r in run.records()[0] if isinstance(r.event, EvalReport))
+    assert event(run, Finished).final_loss < 0.6 * first.loss
+
+    import mlx.core as mx
+    from mlx_lm.utils import load
+
+    folder = Home.find().adapter("orders")
+    assert json.loads((folder / "adapter_config.json").read_text())["num_layers"] == -1
+    theirs, _ = load(str(smollm2), adapter_path=str(folder))
+    from droidft.adapters import read_adapter
+    from droidft.engine import adapter_weights, models
+
+    ours, _ = models.load_model(smollm2)
+    adapter_weights.apply(ours, read_adapter(folder))
+    ours.eval()
+    tokens = mx.array([[1, 4093, 198, 2]])
+    assert mx.allclose(theirs(tokens), ours(tokens), atol=1e-3).item()
+
+
+@pytest.mark.skipif(not GSM8K.is_dir(), reason="the GSM8K files are not here")
+def test_gsm8k_trains_as_it_is(home: Path, smollm2: Path, tmp_path: Path) -> None:
+    rows = (GSM8K / "gsm8k_train.jsonl").read_text().splitlines(keepends=True)
+    held_out = tmp_path / "valid.jsonl"
+    held_out.write_text("".join(rows[:4]))
+    whole = GSM8K / "gsm8k_train.jsonl"
+    run = train(smollm2, train_data_path=str(whole), val_data_path=str(held_out), batch_size=2, iterations=2)
+    data = event(run, DataPrepared)
+    assert (data.train_rows, data.truncated_rows, data.format) == (7473, 0, "completion")
+    assert event(run, Finished).step == 2
