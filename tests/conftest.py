@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,20 @@ def device() -> None:
 
     CACHE.mkdir(exist_ok=True)
     prepare(CACHE)
+
+
+@pytest.fixture(params=["plain MLX", "fused kernels"])
+def arithmetic(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The test runs twice: with MLX's own operations and with the fused kernels in their place."""
+    if request.param == "plain MLX":
+        yield
+        return
+    from droidft.engine.session import computing
+
+    with computing(CACHE) as device:
+        if not device.fused_kernels:
+            pytest.skip(f"no fused kernels here: {device.warnings}")
+        yield
 
 
 @pytest.fixture

@@ -52,12 +52,15 @@ def make_model(kind: str, **changes: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["tied", "untied", "gemma2"])
 @pytest.mark.parametrize("chunk", [1 << 24, tiny.VOCABULARY * 7])
-def test_loss_and_gradients_equal_the_plain_ones(kind: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_and_gradients_equal_the_plain_ones(
+    kind: str, chunk: int, arithmetic: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loss, "CHUNK_LOGITS", chunk)
     model = make_model(kind)
     split = loss.SplitModel(model)
     assert split.split
     assert not split.head_is_trained()
+    assert (split.projection is None) == (kind == "gemma2")
     batch = batches.make_batch(tiny.Rows(5), range(5))
     expected, wanted = nn.value_and_grad(model, lambda: plain(model, batch))()
     value, gradients = nn.value_and_grad(model, lambda: loss.summed_loss(split, batch))()

@@ -62,13 +62,13 @@ def our_losses(folder: Path, config: TrainingConfig) -> list[float]:
     return [event.loss for event in train(job) if isinstance(event, TrainReport)]
 
 
-def test_losses_equal_torch_and_peft(tmp_path: Path) -> None:
+def test_losses_equal_torch_and_peft(tmp_path: Path, arithmetic: None) -> None:
     recorded = [float(line.split()[1]) for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
     assert our_losses(tmp_path, settings()) == pytest.approx(recorded, abs=1e-4)
 
 
 @pytest.mark.parametrize(("bias_correction", "rate"), [(True, parity.RATE), (False, parity.RATE / 5)])
-def test_losses_equal_mlx_lm_own_step(tmp_path: Path, bias_correction: bool, rate: float) -> None:
+def test_losses_equal_mlx_lm_own_step(tmp_path: Path, bias_correction: bool, rate: float, arithmetic: None) -> None:
     """Without bias correction the first updates are three times as large, so the rate is lower there."""
     from mlx_lm.tuner.trainer import default_loss
 

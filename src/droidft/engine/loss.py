@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -41,6 +41,7 @@ class SplitModel:
         training = model.training
         model.eval()  # dropout would make any two passes differ
         self.split = self._path is not None and self._composes()
+        self._projection = self._plain_projection() if self.split else None
         model.train(training)
 
     def backbone(self, inputs: mx.array) -> mx.array:
@@ -53,6 +54,11 @@ class SplitModel:
         if not self.split:
             return hidden
         return self._head(hidden)
+
+    @property
+    def projection(self) -> mx.array | None:
+        """The matrix [V, H] if the head is nothing but a product with it, frozen and float32; else None."""
+        return None if self._projection is None else self._projection.weight
 
     def head_is_trained(self) -> bool:
         """Whether any parameter outside the backbone's blocks is trained (then its gradient is needed)."""
@@ -71,8 +77,24 @@ class SplitModel:
         logits: mx.array = _with_backbone(self.model, self._path or (), backbone)(placeholder)
         return logits[0]
 
+    def _plain_projection(self) -> Any:
+        """The frozen layer whose product with the hidden states equals the logits, if there is one."""
+        hidden = self._module()(self._sample())[0]
+        logits = self._head(hidden)
+        for _, module in self.model.named_modules():
+            if type(module) not in (nn.Linear, nn.Embedding) or "bias" in module:
+                continue
+            weight = module.weight
+            fits = weight.shape == (logits.shape[-1], hidden.shape[-1]) and weight.dtype == mx.float32
+            if fits and mx.allclose(hidden @ weight.T, logits, rtol=1e-4, atol=1e-4).item():
+                return None if module.trainable_parameters() else module
+        return None
+
+    def _sample(self) -> mx.array:
+        return mx.arange(1, 9)[None] % _vocabulary(self.model)
+
     def _composes(self) -> bool:
-        tokens = mx.arange(1, 9)[None] % _vocabulary(self.model)
+        tokens = self._sample()
         try:
             whole = self.model(tokens)
             parts = self._head(self._module()(tokens)[0])[None]
@@ -95,11 +117,13 @@ def summed_loss(model: SplitModel, batch: Batch) -> mx.array:
     targets = mx.array(batch.targets)
     if not model.split:
         return cross_entropy(hidden, targets).sum()
+    if (fused := kernels.active()) is not None and model.projection is not None:
+        return fused.linear_cross_entropy(hidden, model.projection, targets).sum()
     chunk = max(1, CHUNK_LOGITS // _vocabulary(model.model))
     pieces = [(hidden[at : at + chunk], targets[at : at + chunk]) for at in range(0, len(batch.targets), chunk)]
 
     def chunk_loss(h: mx.array, t: mx.array) -> mx.array:
-        return _summed_cross_entropy(model.head(h), t)
+        return cross_entropy(model.head(h), t).sum()
 
     if model.head_is_trained():
         # Targets are bound, not passed: the checkpoint differentiates whatever it is given.
@@ -113,6 +137,8 @@ def losses(model: SplitModel, batch: Batch) -> mx.array:
     hidden = model.backbone(mx.array(batch.inputs))
     hidden = hidden.reshape(-1, hidden.shape[-1])[mx.array(batch.positions)]
     targets = mx.array(batch.targets)
+    if (fused := kernels.active()) is not None and model.projection is not None:
+        return fused.linear_cross_entropy(hidden, model.projection, targets, with_gradient=False)
     chunk = max(1, CHUNK_LOGITS // _vocabulary(model.model))
     parts = []
     for at in range(0, len(batch.targets), chunk):
@@ -126,28 +152,6 @@ def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
     logits = logits.astype(mx.float32)
     score = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
     return mx.logsumexp(logits, axis=-1) - score
-
-
-def _summed_cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
-    """Their sum; where the fused kernel is in place, its gradient is made in the same pass over the logits."""
-    fused = kernels.active()
-    if fused is None or logits.dtype != mx.float32:
-        return cross_entropy(logits, targets).sum()
-
-    @mx.custom_function
-    def both(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
-        values, gradient = fused.cross_entropy(logits, targets)
-        return values.sum(), gradient
-
-    @both.vjp
-    def both_vjp(
-        primals: tuple[mx.array, mx.array], cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]
-    ) -> tuple[mx.array, mx.array]:
-        # The cotangent is 1: the only caller differentiates this very sum.
-        return outputs[1], mx.zeros_like(primals[1])
-
-    total, _ = cast("tuple[mx.array, mx.array]", both(logits, targets))
-    return total
 
 
 def _carried(hidden: mx.array, pieces: list[tuple[mx.array, mx.array]], chunk_loss: Any) -> mx.array:
