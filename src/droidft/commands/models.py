@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,12 +139,14 @@ def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
             raise ConfigError(f"{name} is {getattr(args, name)}", hint="use 1 or more", field=name)
     path = models.find_config(args.model, models_dir=home.models, offline=args.offline)
     config = models.load_config(path)
+    on_cpu = models.device_dtype() == "float32"
     described = describe_model(
         config,
         rank=args.rank,
         batch_size=args.batch_size,
         seq_length=args.seq_length,
-        bytes_per_value=4 if models.device_dtype() == "float32" else None,
+        bytes_per_value=4 if on_cpu else None,
+        fused_kernels=on_cpu and sys.platform == "linux",
         stored=models.stored_names(path),
     )
     facts = {

@@ -236,6 +236,7 @@ def _memory_warning(
         bytes_per_value=4 if device.kind is DeviceKind.CPU else 2,
         fine_tune_type=config.fine_tune_type,
         supervised_fraction=supervised,
+        fused_kernels=device.fused_kernels,
     )
     if estimate.total <= device.memory_bytes:
         return []

@@ -62,6 +62,7 @@ def describe_model(
     dora: bool = False,
     bytes_per_value: int | None = None,
     stored: Collection[str] | None = None,
+    fused_kernels: bool = False,
 ) -> ModelDescription:
     """Describe the model of a parsed `config.json`; `stored` as in `build_lazily`.
 
@@ -92,6 +93,7 @@ def describe_model(
             optimizer=optimizer,
             bytes_per_value=size,
             fine_tune_type=kind,
+            fused_kernels=fused_kernels,
         )
         trainable = plan.trainable(rank, dora=dora)
         return PresetDescription(preset, keys, trainable, trainable / plan.total, plan.notes, memory)
