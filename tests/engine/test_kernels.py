@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -15,61 +12,14 @@ import mlx.optimizers as optimizers
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from mlx_lm.models import activations, gemma4_text, llama, switch_layers
 from mlx_lm.models.rope_utils import initialize_rope
 from mlx_lm.tuner.lora import LoRALinear
 
-from droidft.engine import kernels
-from droidft.engine.device import prepare
-from droidft.engine.kernels import Kernels, Unavailable, fast_cpu_ops
-from droidft.engine.native import build as native_build
-from droidft.engine.native.build import BuildError, build, find_tools
-from tests.conftest import CACHE
-
-RTOL = 1e-5
-Function = Callable[..., mx.array]
-
-
-@pytest.fixture(scope="module")
-def fast() -> Kernels:
-    device = prepare(CACHE)
-    blas = device.blas.path if device.blas else ""
-    loaded = kernels.load(CACHE, blas=blas, threads=device.threads)
-    if isinstance(loaded, Unavailable):
-        pytest.skip(f"no fused kernels here: {loaded.reason}")
-    return loaded
-
-
-@pytest.fixture
-def random() -> Function:
-    """Normal numbers of a shape, the same in every run."""
-    keys = iter(mx.random.split(mx.random.key(0), 64))
-    return lambda *shape: mx.random.normal(shape, key=next(keys))
-
-
-def close(got: Any, want: Any) -> None:
-    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
-    assert got.shape == want.shape
-    assert np.abs(got - want).max() <= RTOL * np.abs(want).max()
-
-
-def same(got: Function, want: Function, *args: mx.array) -> None:
-    """Both functions agree in value and in the gradient to every argument."""
-    value = want(*args)
-    pull = mx.random.normal(value.shape, key=mx.random.key(1))
-    close(got(*args), value)
-    every = tuple(range(len(args)))
-    gradients = [mx.grad(lambda *a, f=f: (f(*a) * pull).sum(), every)(*args) for f in (got, want)]
-    for mine, theirs in zip(*gradients, strict=True):
-        close(mine, theirs)
-
+from droidft.engine.kernels import Kernels, fast_cpu_ops
+from tests.engine.closeness import Function, close, heads, same
+from tests.engine.kernel_models import lora_layer
 
 # Attention
-
-
-def heads(random: Function, batch: int, heads: int, length: int, dim: int) -> mx.array:
-    """[batch, heads, length, dim] as models make it: a transposed view."""
-    return random(batch, length, heads, dim).transpose(0, 2, 1, 3)
 
 
 @pytest.mark.parametrize(
@@ -273,17 +223,6 @@ def test_lora_layers_agree_with_mlx_lm(fast: Kernels, random: Function, rank: in
         close(found[name], wanted[name])
 
 
-def lora_layer(random: Function, *, rank: int = 8, bias: bool = False, dropout: float = 0.0) -> LoRALinear:
-    base = nn.Linear(77, 91, bias=bias)
-    base.weight = random(91, 77)
-    layer = LoRALinear.from_base(base, r=rank, scale=0.7, dropout=dropout)
-    layer.lora_b = random(rank, 91)
-    layer.freeze()
-    layer.unfreeze(keys=["lora_a", "lora_b"], recurse=False)
-    layer.train()
-    return layer
-
-
 def test_the_base_weight_of_a_lora_layer_can_be_trained_too(fast: Kernels, random: Function) -> None:
     x, a, b = random(2, 20, 33), random(33, 4), random(4, 17)
     same(
@@ -340,19 +279,6 @@ def test_what_is_not_finite_comes_through(fast: Kernels, random: Function, bad: 
         assert not swallowed
 
 
-def test_results_are_the_same_bits_every_time(fast: Kernels, random: Function) -> None:
-    model = tiny_llama()
-    tokens = mx.random.randint(0, 199, (2, 47), key=mx.random.key(3))
-    first: dict[str, bytes] | None = None
-    with fast_cpu_ops(fast):
-        for _ in range(20):
-            value, gradients = nn.value_and_grad(model, language_loss)(model, tokens)
-            found = {name: np.asarray(a).tobytes() for name, a in tree_flatten(gradients)}
-            found["loss"] = np.asarray(value).tobytes()
-            first = first or found
-            assert found == first
-
-
 def test_large_products_agree_however_they_are_cut(fast: Kernels, random: Function) -> None:
     if not fast.products:
         pytest.skip("products are left to the BLAS here")
@@ -373,207 +299,3 @@ def test_two_streams_at_once(fast: Kernels, random: Function) -> None:
 
     with ThreadPoolExecutor(max_workers=3) as executor:
         assert all(executor.map(work, range(3)))
-
-
-# Where they do not apply
-
-
-def test_other_types_and_forms_go_to_the_original(fast: Kernels, random: Function) -> None:
-    half = random(1, 2, 20, 64).astype(mx.bfloat16)
-    x = random(1, 2, 20, 64)
-    additive = random(20, 20)
-    options = {"traditional": False, "base": 1e4, "scale": 1.0}
-    pairs = [
-        (fast.silu(half), nn.silu(half)),
-        (fast.gelu_approx(half), nn.gelu_approx(half)),
-        (fast.rms_norm(half, None, 1e-5), mx.fast.rms_norm(half, None, 1e-5)),
-        (fast.swiglu(x, x[:, :1]), nn.silu(x) * x[:, :1]),
-        (
-            fast.scaled_dot_product_attention(x, x, x, scale=1.0, mask=additive),
-            mx.fast.scaled_dot_product_attention(x, x, x, scale=1.0, mask=additive),
-        ),
-        (
-            fast.scaled_dot_product_attention(x[:, :, :1], x, x, scale=1.0),
-            mx.fast.scaled_dot_product_attention(x[:, :, :1], x, x, scale=1.0),
-        ),
-        (
-            fast.rope(x, 64, **options, offset=mx.array(3)),
-            mx.fast.rope(x, 64, **options, offset=mx.array(3)),
-        ),
-    ]
-    for got, want in pairs:
-        assert got.dtype == want.dtype
-        assert mx.array_equal(got, want)
-
-
-def test_dropout_and_quantised_bases_go_to_the_original(fast: Kernels, random: Function) -> None:
-    x = random(2, 5, 77)
-    dropping = lora_layer(random, dropout=0.5)
-    mx.random.seed(1)
-    want = dropping(x)
-    mx.random.seed(1)
-    assert mx.array_equal(fast.lora_call(dropping, x), want)
-    dropping.eval()
-    close(fast.lora_call(dropping, x), dropping(x))
-    quantised = LoRALinear.from_base(nn.QuantizedLinear(64, 32), r=4)
-    y = random(2, 5, 64)
-    assert mx.array_equal(fast.lora_call(quantised, y), quantised(y))
-
-
-# Installing
-
-
-def test_the_block_puts_everything_back(fast: Kernels) -> None:
-    def names() -> dict[tuple[str, str], int]:
-        holders = {name: m for name, m in sys.modules.items() if name.startswith(("mlx.nn", "mlx_lm.models"))}
-        holders |= {"fast": mx.fast, "lora": LoRALinear, "adam": optimizers.Adam, "adamw": optimizers.AdamW}
-        return {(h, name): id(value) for h, holder in holders.items() for name, value in vars(holder).items()}
-
-    before = names()
-    with fast_cpu_ops(fast):
-        assert kernels.active() is fast
-        for replaced in (llama.swiglu, switch_layers.swiglu, activations.swiglu):
-            assert replaced == fast.swiglu
-        assert nn.silu == fast.silu
-        assert mx.fast.rope == fast.rope
-        with fast_cpu_ops(fast):
-            pass
-        assert mx.fast.rope == fast.rope
-        sys.modules.pop("mlx_lm.models.qwen3", None)
-        from mlx_lm.models import qwen3  # first imported inside the block
-    assert kernels.active() is None
-    assert qwen3.swiglu is activations.swiglu
-    after = names()
-    assert {key: after[key] for key in before if key[0] != "mlx_lm.models.qwen3"} == {
-        key: value for key, value in before.items() if key[0] != "mlx_lm.models.qwen3"
-    }
-
-
-def test_the_block_puts_everything_back_after_an_error(fast: Kernels) -> None:
-    original = mx.fast.rms_norm
-    with pytest.raises(KeyError), fast_cpu_ops(fast):
-        raise KeyError
-    assert mx.fast.rms_norm is original
-
-
-def test_unavailable_kernels_change_nothing() -> None:
-    original = mx.fast.rms_norm
-    with fast_cpu_ops(Unavailable("no compiler")):
-        assert mx.fast.rms_norm is original
-        assert kernels.active() is None
-
-
-def tiny_llama() -> nn.Module:
-    mx.random.seed(0)
-    arguments = llama.ModelArgs(
-        model_type="llama",
-        hidden_size=48,
-        num_hidden_layers=2,
-        intermediate_size=80,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        rms_norm_eps=1e-5,
-        vocab_size=199,
-    )
-    model = llama.Model(arguments)
-    for block in model.layers:
-        block.mlp.down_proj = LoRALinear.from_base(block.mlp.down_proj, r=4, scale=2.0)
-        block.self_attn.q_proj = LoRALinear.from_base(block.self_attn.q_proj, r=4, scale=2.0)
-    model.update({"lora_b": []}, strict=False)
-    model.apply(lambda a: a if a.ndim != 2 else 0.1 * mx.random.normal(a.shape))
-    mx.eval(model.parameters())
-    return model
-
-
-def language_loss(model: nn.Module, tokens: mx.array) -> mx.array:
-    logits = model(tokens[:, :-1]).reshape(-1, 199)
-    targets = tokens[:, 1:].reshape(-1)
-    fused = kernels.active()
-    losses = fused.cross_entropy(logits, targets)[0] if fused else nn.losses.cross_entropy(logits, targets)
-    return losses.mean()
-
-
-@pytest.mark.parametrize("how", ["eager", "compiled", "checkpointed"])
-def test_a_llama_has_the_same_loss_and_gradients(fast: Kernels, how: str) -> None:
-    model = tiny_llama()
-    tokens = mx.random.randint(0, 199, (2, 47), key=mx.random.key(3))
-    want_value, want = nn.value_and_grad(model, language_loss)(model, tokens)
-    mx.eval(want_value, want)
-
-    with fast_cpu_ops(fast):
-        if how == "checkpointed":
-            checkpoint_blocks(model)
-        run = nn.value_and_grad(model, language_loss)
-        if how == "compiled":
-            run = mx.compile(partial(run, model), inputs=model.state)
-            value, gradients = run(tokens)
-        else:
-            value, gradients = run(model, tokens)
-        mx.eval(value, gradients)
-    close(value, want_value)
-    wanted = dict(tree_flatten(want))
-    got = dict(tree_flatten(gradients))
-    assert got.keys() == wanted.keys()
-    largest = max(float(mx.abs(a).max()) for a in wanted.values())
-    for name in wanted:
-        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-4, atol=RTOL * largest)
-
-
-def checkpoint_blocks(model: nn.Module) -> None:
-    """Let each block compute its activations again in the backward pass."""
-    for block in model.layers:
-        original = type(block).__call__
-
-        def call(self: Any, *args: Any, _original: Function = original, **options: Any) -> mx.array:
-            def inner(parameters: Any, *args: Any) -> mx.array:
-                self.update(parameters)
-                return _original(self, *args, **options)
-
-            return mx.checkpoint(inner)(self.trainable_parameters(), *args)
-
-        block.__class__ = type("Recomputed", (type(block),), {"__call__": call})
-
-
-def test_compiled_functions_without_fixed_shapes(fast: Kernels, random: Function) -> None:
-    """mlx-lm compiles some of its activations so; shapes are then derived by the nodes themselves."""
-    with fast_cpu_ops(fast):
-        compiled = mx.compile(lambda gate, x: nn.gelu_approx(gate) * x, shapeless=True)
-        for rows in (3, 5):
-            gate, x = random(rows, 7), random(rows, 7)
-            close(compiled(gate, x), gemma4_text.nn.gelu_approx(gate) * x)
-
-
-# Building
-
-
-def test_a_second_build_is_the_first(fast: Kernels) -> None:
-    assert build(CACHE) == build(CACHE)
-    assert not list(CACHE.glob("build-*"))
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [({"CXX": "no-such-compiler", "PATH": "/nonexistent"}, "install g\\+\\+"), ({"CXX": "false"}, "false failed")],
-)
-def test_without_a_compiler_the_reason_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(BuildError, match=message):
-        build(tmp_path)
-    loaded = kernels.load(tmp_path)
-    assert isinstance(loaded, Unavailable)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_on_another_system_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_build.sys, "platform", "darwin")
-    with pytest.raises(BuildError, match="Linux"):
-        find_tools()
-
-
-def test_the_key_changes_with_the_processor(fast: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = find_tools().key()
-    monkeypatch.setattr(native_build, "_processor", lambda: "another")
-    assert find_tools().key() != here

@@ -1,4 +1,4 @@
-// The kernels' arithmetic, on plain pointers. Nothing here knows MLX; node.h and what includes it tie them to MLX's graph.
+// The kernels' arithmetic, on plain pointers. Nothing here knows MLX; node.h and its users tie them to MLX's graph.
 #pragma once
 
 #include <cstdint>
@@ -60,7 +60,8 @@ struct RopeShape {
 // Turns pairs of columns by the angles whose cosines and sines are cos, sin[length, half].
 void rope(const RopeShape& s, const float* cos, const float* sin, Heads x, Heads out);
 
-// loss[i] = logsumexp(logits[i]) - logits[i, target[i]], grad = softmax(logits) - onehot(target). grad may be logits, or null.
+// loss[i] = logsumexp(logits[i]) - logits[i, target[i]], grad = softmax(logits) - onehot(target). grad may be logits,
+// or null.
 // A target outside 0 .. classes-1 gives NaN.
 void cross_entropy(
     int64_t rows, int64_t classes, const float* logits, const int32_t* targets, float* loss, float* grad);
