@@ -284,7 +284,8 @@ def test_a_config_that_cannot_be_built_is_refused(
     config: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Other tests give mlx-lm the package that this one misses.
-    monkeypatch.delitem(sys.modules, "mlx_lm.models.olmo", raising=False)
+    for name in ("mlx_lm.models.olmo", "hf_olmo"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ModelError, match=message):
         build_lazily(config)
 
