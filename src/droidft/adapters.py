@@ -40,6 +40,10 @@ _EXPONENTS = {
 }
 
 
+OWNER = ".run"
+"""File in an adapter folder that holds the id of the run it belongs to."""
+
+
 @dataclass(frozen=True)
 class AdapterInfo:
     """An adapter as its files describe it; the weights themselves stay on disk.
@@ -135,7 +139,8 @@ def find_adapter(ref: str, *, adapters_dir: Path) -> tuple[Path, Which]:
 def list_adapters(adapters_dir: Path) -> list[AdapterSummary]:
     """Every folder below `adapters_dir`, by name; weights are not read, only their headers."""
     folders = sorted(entry for entry in adapters_dir.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return [_summary(folder) for folder in folders]
+    # A folder that holds nothing but its owner's name belongs to a run that has not saved anything yet.
+    return [_summary(folder) for folder in folders if [path.name for path in folder.iterdir()] != [OWNER]]
 
 
 def read_adapter(path: Path, which: Which = "latest", *, check_values: bool = True) -> AdapterInfo:

@@ -18,9 +18,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from droidft.adapters import Origin
+from droidft.adapters import OWNER, Origin
 from droidft.config import FineTuneType, TrainingConfig
-from droidft.durable import point, storage_errors, sync_folder, write_atomically
+from droidft.durable import point, storage_errors, sync_file, sync_folder, write_atomically
+from droidft.errors import AdapterError
 from droidft.events import LoraAttached
 
 LATEST, BEST, CONFIG = "adapters.safetensors", "best_adapters.safetensors", "adapter_config.json"
@@ -39,6 +40,10 @@ def prepare_folder(
     It holds the fingerprint of the base model, so that a moved folder is still recognised and another model in
     the same place is not.
     """
+    if (folder / OWNER).is_file() and (owner := (folder / OWNER).read_text()) != run_id:
+        raise AdapterError(
+            f"the adapter folder {folder} belongs to run {owner}", hint="start a run with another name"
+        )
     with storage_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     values: dict[str, Any] = {
@@ -81,6 +86,7 @@ def publish(folder: Path, weights: Path, *, step: int, best: bool, keep: int) ->
             os.link(weights, temporary)
         except OSError:  # another file system, or one without hard links
             shutil.copyfile(weights, temporary)
+            sync_file(temporary)
         os.replace(temporary, folder / name)
         sync_folder(folder)
     point(folder / LATEST, name)

@@ -28,6 +28,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
+from droidft.adapters import OWNER
 from droidft.config import TrainingConfig, nearest, parse_config
 from droidft.durable import storage_errors, write_atomically
 from droidft.errors import ConfigError, NotFound, RunError
@@ -152,10 +153,11 @@ class Run:
         """
         if self.worker_pid() is not None:
             raise RunError(f"run {self.id} is running", hint=f"stop it first: `droidft runs stop {self.id}`")
-        adapter = home.adapter(self.adapter_name())
+        adapters = [path for path in home.adapters.iterdir() if _owner(path) == self.id]
         shutil.rmtree(self.path)
-        if files:
-            shutil.rmtree(adapter, ignore_errors=True)
+        for adapter in adapters:
+            if files or not (adapter / "adapter_config.json").exists():
+                shutil.rmtree(adapter, ignore_errors=True)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a worker, in its own process group, and return once it holds the run's lock (or has died)."""
@@ -227,15 +229,19 @@ def create(home: Home, config: TrainingConfig) -> Run:
     Raises:
         ConfigError: an adapter of that name exists.
     """
-    if config.adapter_name is not None and home.adapter(config.adapter_name).exists():
-        raise ConfigError(
-            f"adapter_name: an adapter '{config.adapter_name}' exists in {home.adapters}",
-            hint="choose another name, or delete the run it belongs to with `droidft runs delete RUN --files`",
-            field="adapter_name",
-        )
     config = _with_absolute_paths(config)
     run = Run(home.run(_new_id(home, config)))
+    adapter = home.adapter(config.adapter_name or run.id)
+    try:
+        adapter.mkdir(mode=0o700)
+    except FileExistsError:
+        raise ConfigError(
+            f"adapter_name: an adapter '{adapter.name}' exists in {home.adapters}",
+            hint="choose another name, or delete it with `droidft adapters delete`",
+            field="adapter_name",
+        ) from None
     with storage_errors(run.path):
+        (adapter / OWNER).write_text(run.id)
         run.path.mkdir(mode=0o700)
         write_atomically(run.path / "config.json", config.model_dump_json(indent=1).encode())
     return run
@@ -262,6 +268,14 @@ def all_runs(home: Home) -> list[Run]:
     """Every run, newest first."""
     folders = [path for path in home.runs.iterdir() if (path / "config.json").is_file()]
     return [Run(path) for path in sorted(folders, key=lambda path: path.name, reverse=True)]
+
+
+def _owner(adapter: Path) -> str | None:
+    """Id of the run that an adapter folder was made for."""
+    try:
+        return (adapter / OWNER).read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _with_absolute_paths(config: TrainingConfig) -> TrainingConfig:

@@ -93,6 +93,11 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
     assembled = preparation.result
     assert attached is not None
     publish.prepare_folder(adapter, config, attached, assembled.origin, run_id=run.id)
+    if (found := assembled.job.resume_from) is not None:
+        # The worker may have died between saving this checkpoint and publishing it.
+        folder, state = found
+        best = state.best_step == state.step
+        publish.publish(adapter, folder / ADAPTER, step=state.step, best=best, keep=config.keep_checkpoints)
     for event in train(assembled.job, should_stop=stop):
         if isinstance(event, CheckpointSaved):
             weights = run.checkpoints / folder_name(event.step) / ADAPTER

@@ -8,10 +8,10 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
-from mlx_lm.tuner.utils import linear_to_lora_layers
 from scripts import architectures_page
 
-from droidft.config import LoraRouters, LoraTargets
+from droidft.config import LoraRouters, LoraTargets, TrainingConfig
+from droidft.engine import lora
 from droidft.engine.architectures import blocks, build_lazily, model_types
 from droidft.engine.projections import projections, stored_bytes
 from droidft.engine.targets import TargetPlan, resolve
@@ -115,10 +115,9 @@ def test_the_page_of_architectures_is_up_to_date() -> None:
 
 
 def attach(model: nn.Module, plan: TargetPlan) -> list[tuple[str, mx.array]]:
-    """Lay mlx-lm's own adapters over the keys of the plan; the trained arrays by name."""
-    model.freeze()
-    settings = {"rank": RANK, "scale": 1.0, "dropout": 0.0, "keys": set(plan.keys)}
-    linear_to_lora_layers(model, -1, settings)
+    """Lay our adapters over the targets of the plan; the trained arrays by name."""
+    settings = TrainingConfig(model_path="model", train_data_path="data", lora_rank=RANK, lora_alpha=RANK)
+    lora.attach(model, plan, settings)
     return tree_flatten(model.trainable_parameters())
 
 

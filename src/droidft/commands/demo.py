@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MODEL = "smollm2-135m-instruct"
 SHOWN = 3
-ANSWER_TOKENS = 128
+ANSWER_TOKENS = 96
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

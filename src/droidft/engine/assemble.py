@@ -27,7 +27,7 @@ from droidft.engine.fingerprint import Fingerprint, fingerprint
 from droidft.engine.loop import Job
 from droidft.engine.sft import Supervised
 from droidft.engine.targets import TargetPlan
-from droidft.errors import AdapterError, StorageError
+from droidft.errors import AdapterError, StorageError, TargetError
 from droidft.events import Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
 
 
@@ -93,6 +93,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         method=Supervised(config, data.train, data.validation),
         checkpoints=places.checkpoints,
         data_hash=data.report.data_hash,
+        base_hash=identity["weights_sha256"],
         versions=versions,
         resume_from=found[:2] if found else None,
     )
@@ -127,12 +128,17 @@ def _load(
 def attached_event(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> LoraAttached:
     """Exact counts, taken from the arrays that will be trained."""
     full = config.fine_tune_type is FineTuneType.FULL
+    counts = [] if full else _target_counts(model, plan)
+    if dead := [count.key for count in counts if count.trainable == 0]:
+        raise TargetError(
+            f"{', '.join(dead)} would not train", hint="leave these keys out with lora_targets 'custom'"
+        )
     settings = (
         f"rank={config.lora_rank}, alpha={config.lora_alpha}, scale={config.lora_scale}, "
         f"dropout={config.lora_dropout}, layers={config.lora_num_layers}, keys={len(plan.keys)}"
     )
     return LoraAttached(
-        targets=[] if full else _target_counts(model, plan),
+        targets=counts,
         trainable=lora.trainable_count(model),
         total=plan.total,
         rank=config.lora_rank,

@@ -29,6 +29,10 @@ FORMAT = 1
 ADAPTER, OPTIMIZER, STATE, MANIFEST = "adapter.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 
 
+class DamagedCheckpoint(CheckpointError):
+    """A file of it is missing or is not what was written."""
+
+
 class WindowState(BaseModel):
     """Sums since the last training report."""
 
@@ -54,6 +58,9 @@ class RunState(BaseModel):
     supervised_tokens: int = 0
     best_step: int | None = None
     best_loss: float | None = None
+    reference_loss: float | None = None
+    """Loss that the next evaluation has to undercut by `min_delta`."""
+    last_loss: float | None = None
     evaluations_without_improvement: int = 0
     last_evaluated: int = -1
     """Step of the last finished evaluation, -1 before the first."""
@@ -62,8 +69,12 @@ class RunState(BaseModel):
     window: WindowState = WindowState()
     """The report in the making, so that a resumed run reports the same means."""
     train_seconds: float = 0.0
+    """In optimizer steps."""
+    seconds: float = 0.0
+    """In all, over every worker of the run."""
     config_hash: str
     data_hash: str
+    base_hash: str = ""
     versions: dict[str, str]
 
 
@@ -102,7 +113,8 @@ def verify(folder: Path) -> RunState:
     """The state of a checkpoint whose every byte is as it was written.
 
     Raises:
-        CheckpointError: a file is missing or differs from its hash; the message names it.
+        DamagedCheckpoint: a file is missing or differs from its hash; the message names it.
+        CheckpointError: another version wrote it.
     """
     manifest = _read_manifest(folder / MANIFEST)
     if manifest["format"] != FORMAT:
@@ -113,15 +125,17 @@ def verify(folder: Path) -> RunState:
     for name, entry in manifest["files"].items():
         path = folder / name
         if not path.is_file():
-            raise CheckpointError(f"{path} is missing", hint="an older checkpoint is used if there is one")
+            raise DamagedCheckpoint(f"{path} is missing", hint="an older checkpoint is used if there is one")
         if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
-            raise CheckpointError(
+            raise DamagedCheckpoint(
                 f"{path} is damaged: its SHA-256 differs", hint="an older checkpoint is used if there is one"
             )
     try:
         return RunState.model_validate_json((folder / STATE).read_bytes())
     except ValidationError as error:
-        raise CheckpointError(f"{folder / STATE} cannot be read: {error}") from error
+        raise CheckpointError(
+            f"{folder / STATE} was written by another version: {error}", hint="resume with the version that wrote it"
+        ) from error
 
 
 def load_arrays(folder: Path) -> tuple[dict[str, mx.array], dict[str, mx.array]]:
@@ -138,6 +152,7 @@ def steps(root: Path) -> list[int]:
 
 def any_saved(root: Path) -> bool:
     """Whether a checkpoint was ever completed there, good or since damaged."""
+    _put_back(root)
     return bool(steps(root)) or any(root.glob("damaged-*"))
 
 
@@ -149,12 +164,13 @@ def newest_good(root: Path) -> tuple[Path, RunState, list[str]]:
     Raises:
         CheckpointError: there is no checkpoint, or none that verifies.
     """
+    _put_back(root)
     complaints: list[str] = []
     for step in reversed(steps(root)):
         folder = root / folder_name(step)
         try:
             return folder, verify(folder), complaints
-        except CheckpointError as error:
+        except DamagedCheckpoint as error:
             aside = root / f"damaged-{folder.name}"
             shutil.rmtree(aside, ignore_errors=True)
             os.rename(folder, aside)
@@ -163,6 +179,14 @@ def newest_good(root: Path) -> tuple[Path, RunState, list[str]]:
     if complaints:
         raise CheckpointError("no undamaged checkpoint is left: " + "; ".join(complaints), hint="start a new run")
     raise CheckpointError(f"there is no checkpoint in {root}", hint="the run ended before its first save; start anew")
+
+
+def _put_back(root: Path) -> None:
+    """Undo a replacement that was cut short: the old checkpoint of that step takes its name again."""
+    for aside in root.glob(".*.old.tmp") if root.is_dir() else ():
+        final = root / aside.name.removeprefix(".").removesuffix(".old.tmp")
+        if not final.exists():
+            os.rename(aside, final)
 
 
 def prune(root: Path, *, keep: int) -> None:
@@ -198,12 +222,12 @@ def _manifest(values: dict[str, Any]) -> bytes:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    damaged = CheckpointError(f"{path} is damaged", hint="an older checkpoint is used if there is one")
+    damaged = DamagedCheckpoint(f"{path} is damaged", hint="an older checkpoint is used if there is one")
     try:
         content = path.read_bytes()
         values = json.loads(content)
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing", hint="an older checkpoint is used if there is one") from None
+        raise DamagedCheckpoint(f"{path} is missing", hint="an older checkpoint is used if there is one") from None
     except ValueError:
         raise damaged from None
     if not isinstance(values, dict):

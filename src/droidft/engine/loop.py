@@ -30,7 +30,7 @@ from droidft.engine.checkpoint import RunState
 from droidft.engine.lora import trainable
 from droidft.engine.loss import SplitModel
 from droidft.engine.meter import Meter
-from droidft.engine.recompute import recomputed_blocks
+from droidft.engine.recompute import recomputed_blocks, seed_dropout
 from droidft.errors import CheckpointError, NonFiniteError
 from droidft.events import (
     CheckpointSaved,
@@ -79,6 +79,8 @@ class Job:
     method: Method
     checkpoints: Path
     data_hash: str
+    base_hash: str = ""
+    """Hash of the base model's weights."""
     versions: dict[str, str] = field(default_factory=dict)
     resume_from: tuple[Path, RunState] | None = None
 
@@ -120,19 +122,26 @@ class _Run:
         config = job.config
         self.job, self.config, self.method = job, config, job.method
         self.should_stop = should_stop
+        self.began = time.perf_counter()
+        self.earlier_seconds = 0.0
         self.model = SplitModel(job.model)
         self.optimizer = optimizer.build(config)
         self.optimizer.init(job.model.trainable_parameters())
         self.total = total_steps(config, job.method.steps_per_epoch)
         self.value_and_gradients = nn.value_and_grad(job.model, self._share_of_loss)
         self.meter = Meter(self.total, job.method.steps_per_epoch, config.steps_per_eval)
-        self.state = RunState(step=0, config_hash=config_hash(config), data_hash=job.data_hash, versions=job.versions)
-        self.last_loss: float | None = None
+        self.state = RunState(
+            step=0,
+            config_hash=config_hash(config),
+            data_hash=job.data_hash,
+            base_hash=job.base_hash,
+            versions=job.versions,
+        )
+        self.saved: RunState | None = None
         if job.resume_from is not None:
             self._restore(*job.resume_from)
 
     def events(self) -> Iterator[Event]:
-        began = time.perf_counter()
         yield TrainingPlan(
             steps=self.total,
             steps_per_epoch=self.method.steps_per_epoch,
@@ -142,15 +151,16 @@ class _Run:
         try:
             yield from self._train()
         except _Interrupted:
-            yield from self._save(best=False)
+            if self.saved != self.state:
+                yield from self._save(best=False)
             yield Stopped(step=self.state.step)
             return
         yield Finished(
             step=self.state.step,
             best_step=self.state.best_step,
             best_loss=self.state.best_loss,
-            final_loss=self.last_loss,
-            seconds=time.perf_counter() - began,
+            final_loss=self.state.last_loss,
+            seconds=self.earlier_seconds + time.perf_counter() - self.began,
         )
 
     def _train(self) -> Iterator[Event]:
@@ -162,10 +172,12 @@ class _Run:
                 yield self._report()
             yield from self._settle()
         if self._patience_is_over():
+            assert self.state.best_step is not None
+            assert self.state.best_loss is not None
             yield EarlyStopped(
                 step=self.state.step,
-                best_step=self.state.best_step or 0,
-                best_loss=self.state.best_loss or math.nan,
+                best_step=self.state.best_step,
+                best_loss=self.state.best_loss,
                 evaluations_without_improvement=self.state.evaluations_without_improvement,
             )
 
@@ -194,7 +206,7 @@ class _Run:
             if self.should_stop():
                 raise _Interrupted
             # Dropout is a function of (seed, step, batch): a resumed run needs no generator's state.
-            mx.random.seed(_step_seed(self.config.seed, step, number))
+            seed_dropout(_step_seed(self.config.seed, step, number))
             value, gradient = self.value_and_gradients(batch, supervised)
             if gradients is not None:
                 gradient = tree_map(lambda a, b: a + b, gradients, gradient)
@@ -243,24 +255,25 @@ class _Run:
                 hint="lower learning_rate; the last checkpoint is from before this step",
             )
         best = state.best_loss is None or loss < state.best_loss
-        enough = state.best_loss is None or loss < state.best_loss - self.config.min_delta
+        enough = state.reference_loss is None or loss < state.reference_loss - self.config.min_delta
         self.state = state.model_copy(
             update={
                 "last_evaluated": step,
                 "best_step": step if best else state.best_step,
                 "best_loss": loss if best else state.best_loss,
+                "reference_loss": loss if enough else state.reference_loss,
+                "last_loss": loss,
                 "evaluations_without_improvement": 0 if enough else state.evaluations_without_improvement + 1,
             }
         )
-        self.last_loss = loss
         self.meter.evaluation_seconds = time.perf_counter() - began
         return EvalReport(
             step=step,
             loss=loss,
             tokens=tokens,
             best=best,
-            best_loss=self.state.best_loss or loss,
-            best_step=self.state.best_step or 0,
+            best_loss=loss if best or state.best_loss is None else state.best_loss,
+            best_step=step if best or state.best_step is None else state.best_step,
             seconds=self.meter.evaluation_seconds,
         )
 
@@ -272,6 +285,7 @@ class _Run:
         folder = checkpoint.save(
             self.job.checkpoints, self.state, trainable(self.job.model), optimizer.state_arrays(self.optimizer)
         )
+        self.saved = self.state
         size = sum(path.stat().st_size for path in folder.iterdir())
         yield CheckpointSaved(step=self.state.step, best=best, bytes=size)
         # Only after the event has been consumed (and the adapter published) may older ones go.
@@ -284,6 +298,7 @@ class _Run:
                 "tokens": self.meter.tokens,
                 "supervised_tokens": self.meter.supervised_tokens,
                 "train_seconds": self.meter.seconds,
+                "seconds": self.earlier_seconds + time.perf_counter() - self.began,
                 "evaluation_seconds": self.meter.evaluation_seconds,
                 "window": self.meter.window,
             }
@@ -293,6 +308,7 @@ class _Run:
         for what, saved, present in (
             ("configuration", state.config_hash, self.state.config_hash),
             ("data", state.data_hash, self.state.data_hash),
+            ("base model", state.base_hash, self.state.base_hash),
         ):
             if saved != present:
                 raise CheckpointError(
@@ -303,7 +319,8 @@ class _Run:
         self.job.model.load_weights(list(weights.items()), strict=False)
         optimizer.restore(self.optimizer, optimizer_state)
         mx.eval(self.job.model.trainable_parameters(), self.optimizer.state)
-        self.state = state
+        self.state = self.saved = state
+        self.earlier_seconds = state.seconds
         self.meter.tokens = state.tokens
         self.meter.supervised_tokens = state.supervised_tokens
         self.meter.seconds = state.train_seconds

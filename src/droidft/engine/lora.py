@@ -92,9 +92,10 @@ def _adapted(module: nn.Module, target: Target, config: TrainingConfig) -> nn.Mo
         return mx.random.uniform(-bound, bound, array.shape, key=key)
 
     layer.lora_a = tree_map_with_path(draw, layer.lora_a)
-    # The constructor leaves the base layer trainable; only A, B (and DoRA's m) are.
-    layer.freeze()
-    layer.unfreeze(keys=["lora_a", "lora_b", "m"], recurse=False)
+    # What is left to train is the layer's own: A, B and DoRA's m.
+    for child in layer.children().values():
+        if isinstance(child, nn.Module):
+            child.freeze()
     adapted: nn.Module = layer
     return adapted
 

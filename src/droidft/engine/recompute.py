@@ -1,4 +1,4 @@
-"""Activations computed again in the backward pass instead of being kept."""
+"""Activations computed again in the backward pass instead of being kept; and the seed of dropout, which both need."""
 
 from __future__ import annotations
 
@@ -9,18 +9,31 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+_seed = 0
+
+
+def seed_dropout(seed: int) -> None:
+    """Make all dropout until the next call a function of `seed`."""
+    global _seed
+    _seed = seed
+    mx.random.seed(seed)
+
 
 def recomputed(module: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
     """`function(*args)`, recomputed in the backward pass; gradients reach `module`'s trained parameters too."""
 
-    def with_parameters(parameters: Any, *args: Any, **options: Any) -> Any:
-        module.update(parameters)
-        return function(*args, **options)
-
-    checkpointed = mx.checkpoint(with_parameters)
-
     def call(*args: Any, **options: Any) -> Any:
-        return checkpointed(module.trainable_parameters(), *args, **options)
+        global _seed
+        _seed = (_seed * 6364136223846793005 + 1442695040888963407) % 2**64
+        own = _seed
+
+        def with_parameters(parameters: Any, *inner: Any, **also: Any) -> Any:
+            # Run twice, it must drop the same values both times.
+            mx.random.seed(own)
+            module.update(parameters)
+            return function(*inner, **also)
+
+        return mx.checkpoint(with_parameters)(module.trainable_parameters(), *args, **options)
 
     return call
 
