@@ -47,7 +47,8 @@ def _kill(kills: int, per_run: int, folder: Path) -> None:
         assert isinstance(events[-1], Finished), events[-1]
         found = test_worker.losses(events)
         differing += sum(found[key] != loss for key, loss in expected.items())
-        differing += test_worker.adapter_hash(run) != test_worker.adapter_hash(reference)
+        for which in ("adapters", "best_adapters"):
+            differing += test_worker.adapter_hash(run, which) != test_worker.adapter_hash(reference, which)
         damaged += sum(getattr(event, "code", "") == "damaged_checkpoint" for event in events)
         print(f"{done} kills, {damaged} damaged checkpoints, {differing} differing losses or adapters", flush=True)
     print(f"{time.perf_counter() - began:.0f} s")

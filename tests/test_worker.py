@@ -63,8 +63,8 @@ def losses(found: list[Any]) -> dict[tuple[str, int], float]:
     return {(event.type, event.step): event.loss for event in found if isinstance(event, TrainReport | EvalReport)}
 
 
-def adapter_hash(run: Run) -> str:
-    return sha256(Home.find().adapter(run.adapter_name()) / "adapters.safetensors")
+def adapter_hash(run: Run, which: str = "adapters") -> str:
+    return sha256(Home.find().adapter(run.adapter_name()) / f"{which}.safetensors")
 
 
 def kill_repeatedly(run: Run, *, kills: int, seed: int) -> None:
@@ -99,6 +99,7 @@ def test_a_run_killed_ten_times_equals_one_never_killed(home: Path, material: di
     assert isinstance(finish(run)[-1], Finished)
     assert losses(events(run)) == losses(expected)
     assert adapter_hash(run) == adapter_hash(undisturbed)
+    assert adapter_hash(run, "best_adapters") == adapter_hash(undisturbed, "best_adapters")
     assert not [event for event in events(run) if isinstance(event, Warned) and event.code == "damaged_checkpoint"]
 
 
@@ -114,6 +115,14 @@ def test_stop_saves_a_checkpoint_and_resume_continues_from_it(home: Path, materi
     saved = [event for event in events(run) if isinstance(event, CheckpointSaved)]
     assert saved[-1].step == stopped.step > 0
     assert run.status() is RunStatus.STOPPED
+    before = len(events(run))
+    worker = run.start()
+    while not any(isinstance(event, TrainReport) for event in events(run)[before:]):
+        time.sleep(0.02)
+    run.stop()
+    assert worker.wait(timeout=10) == 0
+    first = next(event for event in events(run)[before:] if isinstance(event, TrainReport))
+    assert first.step == stopped.step + 1
 
 
 def test_a_killed_worker_leaves_a_crashed_run(home: Path, material: dict[str, str]) -> None:
@@ -234,3 +243,28 @@ def test_a_quantised_base_learns(home: Path, material: dict[str, str], tmp_path:
     first = next(event for event in found if isinstance(event, EvalReport))
     assert finished.best_loss is not None
     assert finished.best_loss < first.loss - 0.1
+
+
+def test_a_changed_base_model_is_refused_on_resume(home: Path, material: dict[str, str], tmp_path: Path) -> None:
+    model = tiny.write_model(tmp_path / "model")
+    run = create(material | {"model_path": str(model)}, iterations=6, save_every=3)
+    finish(run)
+    tiny.write_model(model, seed=1)
+    failed = finish(run)[-1]
+    assert isinstance(failed, Failed)
+    assert "base model" in failed.message
+
+
+def test_a_failed_run_neither_deletes_nor_overwrites_another_runs_adapter(
+    home: Path, material: dict[str, str]
+) -> None:
+    from droidft.errors import ConfigError
+
+    failed = create(material | {"train_data_path": "/nowhere.jsonl"}, adapter_name="mine")
+    finish(failed)
+    with pytest.raises(ConfigError, match="adapter_name"):
+        create(material, adapter_name="mine")
+    failed.delete(Home.find(), files=False)
+    trained = create(material, adapter_name="mine", iterations=3)
+    finish(trained)
+    assert (Home.find().adapter("mine") / "adapters.safetensors").exists()

@@ -76,7 +76,11 @@ class Run:
 
     def config(self) -> TrainingConfig:
         """The configuration it was created with."""
-        return parse_config(json.loads((self.path / "config.json").read_bytes()), source=str(self.path))
+        try:
+            values = json.loads((self.path / "config.json").read_bytes())
+        except ValueError as error:
+            raise RunError(f"run {self.id} cannot be read: its config.json is damaged ({error})") from None
+        return parse_config(values, source=f"run {self.id}")
 
     def adapter_name(self) -> str:
         """Name of its adapter folder."""

@@ -109,6 +109,36 @@ SAVE_AND_DIE = """
 """
 
 
+@pytest.mark.parametrize("die", [False, True])
+def test_a_checkpoint_replaced_by_one_of_the_same_step_is_never_lost(tmp_path: Path, die: bool) -> None:
+    """Stopping after an evaluation saves its step again: whatever call the crash hits, one of the two is there."""
+    if not die:
+        save(tmp_path, 10)
+        save(tmp_path, 10)
+        assert [path.name for path in tmp_path.iterdir()] == ["0000010"]
+        return
+    save(tmp_path / "count", 10)
+    calls = int(die_at(tmp_path / "count", 0).stdout)
+    for call in range(1, calls + 1):
+        root = tmp_path / str(call)
+        save(root, 10)
+        assert die_at(root, call).returncode == 137
+        assert checkpoint.any_saved(root)
+        _, found, complaints = checkpoint.newest_good(root)
+        assert (found.step, complaints) == (10, [])
+
+
+def test_a_checkpoint_of_another_version_is_refused_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr(checkpoint, "FORMAT", 99)
+        save(tmp_path, 5)
+    with pytest.raises(CheckpointError, match="format 99"):
+        checkpoint.newest_good(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["0000005"]
+
+
 def die_at(root: Path, call: int) -> subprocess.CompletedProcess[str]:
     script = textwrap.dedent(SAVE_AND_DIE)
     return subprocess.run([sys.executable, "-c", script, str(root), str(call)], capture_output=True, text=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
@@ -203,6 +204,34 @@ def test_each_type_trains_and_grad_checkpoint_changes_no_loss(tmp_path: Path, ki
         curves.append(losses(events))
     assert curves[0] == pytest.approx(curves[1], rel=1e-6)
     assert evaluations(events)[8] < evaluations(events)[0]
+
+
+def test_recomputed_blocks_drop_the_same_values_twice(tmp_path: Path) -> None:
+    """With dropout, the gradient under gradient checkpointing is the gradient of the loss that was reported."""
+    from mlx.utils import tree_flatten
+
+    from droidft.engine.loss import SplitModel
+    from droidft.engine.recompute import recomputed_blocks, seed_dropout
+
+    settings = jobs.config(lora_dropout=0.5, grad_checkpoint=True)
+    job = jobs.job(tmp_path, settings)
+    noise = [(n, a + 0.3 * mx.random.normal(a.shape)) for n, a in lora.trainable(job.model).items()]
+    job.model.load_weights(noise, strict=False)
+    split, batch = SplitModel(job.model), job.method.batches(1)[0]
+
+    def loss_at(shift: float, name: str) -> float:
+        array = dict(noise)[name]
+        job.model.load_weights([(name, array.at[0, 0].add(shift))], strict=False)
+        seed_dropout(5)
+        return float(job.method.loss(split, batch).item())
+
+    with recomputed_blocks(job.model):
+        seed_dropout(5)
+        gradients = dict(tree_flatten(nn.value_and_grad(job.model, lambda: job.method.loss(split, batch))()[1]))
+        for name in ("model.layers.0.self_attn.v_proj.lora_b", "model.layers.1.mlp.down_proj.lora_b"):
+            slope = (loss_at(1e-2, name) - loss_at(-1e-2, name)) / 2e-2
+            loss_at(0, name)
+            assert float(gradients[name][0, 0].item()) == pytest.approx(slope, rel=0.02, abs=0.01)
 
 
 def test_schedules_are_counted_in_optimizer_steps() -> None:

@@ -38,7 +38,8 @@ def watch(run: Run, console: Console, *, offset: int = 0) -> int:
     """Show `run` from byte `offset` of its events on: 0 when it finished or was stopped, 1 otherwise."""
     with RunDisplay(console) as display:
         display.collect(run.records(until=offset)[0])
-        display.show(_follow_or_stop(run, console, offset))
+        presses = _Presses()
+        display.show(_follow_or_stop(run, console, offset, presses))
     match display.last:
         case Finished():
             for line in display.curve():
@@ -51,18 +52,18 @@ def watch(run: Run, console: Console, *, offset: int = 0) -> int:
             return 0
         case Failed():
             return 1
+    why = "killed" if presses.count > 1 else "the worker died without a word (killed, or out of memory)"
     console.print(
-        f"[red]crashed[/]   the worker died without a word (killed, or out of memory); its log is {run.log_file}\n"
-        f"continue with: droidft resume {run.id}",
+        f"[red]ended[/]     {why}; its log is {run.log_file}\ncontinue with: droidft resume {run.id}",
         highlight=False,
         soft_wrap=True,
     )
     return 1
 
 
-def _follow_or_stop(run: Run, console: Console, offset: int) -> Iterator[Record]:
+def _follow_or_stop(run: Run, console: Console, offset: int, presses: _Presses) -> Iterator[Record]:
     """Records as they come until the worker is gone; Ctrl-C asks it to stop, a second one kills it."""
-    with _Presses() as presses:
+    with presses:
         while True:
             alive = run.worker_pid() is not None
             records, offset = run.records(offset)

@@ -35,8 +35,11 @@ def run(args: argparse.Namespace) -> int:
     from droidft.commands._watch import start_and_watch
     from droidft.config import parse_config
     from droidft.demo import orders
+    from droidft.errors import ConfigError
     from droidft.home import Home
 
+    if args.questions < 1:
+        raise ConfigError(f"--questions {args.questions}: must be 1 or more", hint="100 is the default")
     home, console = Home.find(), Console()
     console.print("[bold]Droid FineTuning demo[/]: spoken orders to the till's JSON, SmolLM2-135M-Instruct")
     _model(home, console)
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     values = {**settings(), "train_data_path": str(paths["train"]), "val_data_path": str(paths["valid"])}
     if args.iterations is not None:
         values.pop("epochs")
-        values["iterations"] = args.iterations
+        values |= {"iterations": args.iterations, "warmup_steps": min(values["warmup_steps"], args.iterations - 1)}
     created = runs.create(home, parse_config(values, source="demo"))
     status = start_and_watch(created, detach=False)
     if status != 0 or created.status() is not runs.RunStatus.FINISHED:

@@ -13,12 +13,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Start a worker on the old run folder."""
+    return resume(args.run_id, detach=args.detach)
+
+
+def resume(run_id: str, *, detach: bool) -> int:
+    """Continue the run `run_id`; refused where it is running or has finished."""
     from droidft import runs
     from droidft.commands._watch import start_and_watch
     from droidft.errors import RunError
     from droidft.home import Home
 
-    found = runs.find(Home.find(), args.run_id)
+    found = runs.find(Home.find(), run_id)
     status = found.status()
     if status is runs.RunStatus.RUNNING:
         raise RunError(f"run {found.id} is running", hint=f"`droidft runs watch {found.id}` shows it")
@@ -26,4 +31,4 @@ def run(args: argparse.Namespace) -> int:
         raise RunError(
             f"run {found.id} is finished", hint="to train further, start a run with --init-adapter and its adapter"
         )
-    return start_and_watch(found, detach=args.detach)
+    return start_and_watch(found, detach=detach)

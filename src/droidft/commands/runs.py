@@ -92,10 +92,21 @@ def summary(run: Run) -> dict[str, Any]:
     return row
 
 
+def _summary_or_fault(run: Run) -> dict[str, Any]:
+    """The summary, or, for a run that a newer version made or a crash tore, why there is none."""
+    from droidft.errors import DroidError
+
+    try:
+        return summary(run)
+    except DroidError as error:
+        unknown = dict.fromkeys(("model", "targets", "step", "steps", "loss", "best_loss", "trainable", "adapter"))
+        return {"id": run.id, "status": "unreadable", **unknown, "error": error.message}
+
+
 def _list(found: list[Run], console: Any, *, as_json: bool) -> None:
     from rich.table import Table
 
-    rows = [summary(run) for run in found]
+    rows = [_summary_or_fault(run) for run in found]
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -107,7 +118,9 @@ def _list(found: list[Run], console: Any, *, as_json: bool) -> None:
         table.add_column(name, justify="right" if name in ("step", "loss", "best val") else "left", overflow="fold")
     for row in rows:
         step = f"{row['step']}/{row['steps']}" if row["steps"] else "-"
-        table.add_row(row["id"], row["status"], row["targets"], step, _loss(row["loss"]), _loss(row["best_loss"]))
+        table.add_row(
+            row["id"], row["status"], row["targets"] or "-", step, _loss(row["loss"]), _loss(row["best_loss"])
+        )
     console.print(table)
 
 

@@ -19,20 +19,19 @@ def run(args: argparse.Namespace) -> int:
     """Create the run, start its worker and show it until it ends."""
     from droidft import runs
     from droidft.commands._watch import start_and_watch
+    from droidft.commands.resume import resume
+    from droidft.config import load_config_file
     from droidft.errors import ConfigError
     from droidft.home import Home
 
-    home = Home.find()
-    given = settings_from(args)
-    if "resume" in given:
-        if args.file is not None or len(given) > 1:
+    given = (load_config_file(args.file) if args.file else {}) | settings_from(args)
+    if given.get("resume") is not None:
+        if len(given) > 1:
             raise ConfigError(
                 "resume continues a run unchanged and takes no other settings",
                 hint="leave them out, or start a new run with init_adapter",
                 field="resume",
             )
-        return start_and_watch(runs.find(home, given["resume"]), detach=args.detach)
-    config = config_from(args, file=args.file)
-    if config.resume is not None:
-        return start_and_watch(runs.find(home, config.resume), detach=args.detach)
-    return start_and_watch(runs.create(home, config), detach=args.detach)
+        return resume(str(given["resume"]), detach=args.detach)
+    created = runs.create(Home.find(), config_from(args, file=args.file))
+    return start_and_watch(created, detach=args.detach)

@@ -45,6 +45,13 @@ from droidft.events import (
 )
 
 
+WITHOUT_TRACE = frozenset(
+    {"model_path", "train_data_path", "val_data_path", "init_adapter", "adapter_name", "resume", "offline"}
+    | {"keep_checkpoints", "save_every", "steps_per_report"}
+)
+"""Settings that leave no trace in the weights."""
+
+
 class Method(Protocol):
     """What differs between supervised training and the reinforcement methods."""
 
@@ -108,8 +115,11 @@ def total_steps(config: TrainingConfig, steps_per_epoch: int) -> int:
 
 
 def config_hash(config: TrainingConfig) -> str:
-    """SHA-256 over every setting that can change a trained bit."""
-    values = config.model_dump(mode="json", exclude={"adapter_name", "resume", "offline", "keep_checkpoints"})
+    """SHA-256 over every setting that can change a trained bit and is not at its default.
+
+    Paths are left out: what lies there is compared by its contents.
+    """
+    values = {name: value for name, value in config.changed().items() if name not in WITHOUT_TRACE}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
