@@ -44,7 +44,6 @@ from droidft.events import (
     TrainingPlan,
 )
 
-
 WITHOUT_TRACE = frozenset(
     {"model_path", "train_data_path", "val_data_path", "init_adapter", "adapter_name", "resume", "offline"}
     | {"keep_checkpoints", "save_every", "steps_per_report"}
