@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check dev docs bench wheel clean
+.PHONY: help demo test check dev docs bench reliability wheel clean
 
 help:   ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
@@ -31,7 +31,10 @@ docs: $(VENV)/.installed-dev  ## write the generated documents anew
 	$(BIN)/python scripts/generate_docs.py
 
 bench: $(VENV)/.installed-dev  ## measure speed and memory against others (ARGS="..." is passed on)
-	$(BIN)/python bench/train.py $(ARGS)
+	$(BIN)/python -m bench.train $(ARGS)
+
+reliability: $(VENV)/.installed-dev  ## kill a training run 200 times and compare (ARGS="--kills 20")
+	$(BIN)/python -m bench.reliability $(ARGS)
 
 wheel: $(VENV)/.installed  ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

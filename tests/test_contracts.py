@@ -73,6 +73,15 @@ def test_no_machine_and_no_registry_is_named() -> None:
     assert not found, "\n".join(found)
 
 
+def test_no_document_has_a_gap_left_to_fill() -> None:
+    gaps = [
+        path.name
+        for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+        if re.search(r"<!-- (?!Written by)|TODO|FIXME", path.read_text(encoding="utf-8"))
+    ]
+    assert not gaps
+
+
 def test_links_in_documents_lead_somewhere() -> None:
     dead = []
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:

@@ -9,20 +9,21 @@ from typing import Any
 import pytest
 
 from droidft import runs
-from droidft.config import parse_config
+from droidft.config import load_config_file, parse_config
 from droidft.demo import orders
 from droidft.events import DataPrepared, EvalReport, Finished, LoraAttached
 from droidft.home import Home
 from droidft.runs import Run
 
-GSM8K = Path(__file__).parent.parent.parent / "shared/data"
+ROOT = Path(__file__).parent.parent
+GSM8K = ROOT.parent / "shared/data"
 
 pytestmark = pytest.mark.real
 
 
 def train(model: Path, **changes: Any) -> Run:
-    settings = {"model_path": str(model), "mask_prompt": True, "early_stop": False, "learning_rate": 1e-3}
-    run = runs.create(Home.find(), parse_config(settings | changes))
+    settings = {"mask_prompt": True, "early_stop": False, "learning_rate": 1e-3} | changes
+    run = runs.create(Home.find(), parse_config(settings | {"model_path": str(model)}))
     assert run.start().wait(timeout=300) == 0, run.log_file.read_text() + str(run.records()[0][-1])
     return run
 
@@ -69,4 +70,16 @@ def test_gsm8k_trains_as_it_is(home: Path, smollm2: Path, tmp_path: Path) -> Non
     run = train(smollm2, train_data_path=str(whole), val_data_path=str(held_out), batch_size=2, iterations=2)
     data = event(run, DataPrepared)
     assert (data.train_rows, data.truncated_rows, data.format) == (7473, 0, "completion")
+    assert event(run, Finished).step == 2
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "examples").glob("*.yaml"))])
+def test_an_example_trains(name: str, home: Path, smollm2: Path, tmp_path: Path) -> None:
+    settings = load_config_file(ROOT / "examples" / name)
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join((ROOT / settings["val_data_path"]).read_text().splitlines(keepends=True)[:4]))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join((ROOT / settings["train_data_path"]).read_text().splitlines(keepends=True)[:16]))
+    short = {"epochs": None, "iterations": 2, "warmup_steps": 0, "batch_size": 2}
+    run = train(smollm2, **settings | short | {"train_data_path": str(rows), "val_data_path": str(few)})
     assert event(run, Finished).step == 2

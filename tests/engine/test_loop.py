@@ -251,8 +251,6 @@ def test_speed_and_tokens_are_right_in_the_last_short_window(tmp_path: Path) -> 
     events = list(train(jobs.job(tmp_path, jobs.config(iterations=7, steps_per_report=5))))
     first, last = [event for event in events if isinstance(event, TrainReport)]
     assert (first.step, last.step) == (5, 7)
-    seconds = [report.tokens / report.tokens_per_second for report in (first,)]
-    assert seconds[0] > 0
     window = last.tokens - first.tokens
     expected = sum(
         batch.tokens for step in (6, 7) for batch in jobs.job(tmp_path, jobs.config()).method.batches(step)

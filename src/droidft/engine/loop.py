@@ -42,6 +42,7 @@ from droidft.events import (
     PhaseName,
     Stopped,
     TrainingPlan,
+    Warned,
 )
 
 WITHOUT_TRACE = frozenset(
@@ -157,6 +158,11 @@ class _Run:
             epochs=self.total / self.method.steps_per_epoch,
             effective_batch=self.config.batch_size * self.config.grad_accumulation_steps,
         )
+        if not self.model.split:
+            message = (
+                "the head of this architecture cannot be split off: the loss holds all logits of a batch at once"
+            )
+            yield Warned(code="whole_logits", message=message)
         try:
             yield from self._train()
         except _Interrupted:

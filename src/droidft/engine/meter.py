@@ -76,7 +76,7 @@ class Meter:
         if not self._recent:
             return None
         evaluations = self.total_steps // self.steps_per_eval - step // self.steps_per_eval
-        evaluations += self.total_steps % self.steps_per_eval != 0
+        evaluations += step < self.total_steps and self.total_steps % self.steps_per_eval != 0
         return (self.total_steps - step) * median(self._recent) + evaluations * self.evaluation_seconds
 
 
