@@ -75,8 +75,9 @@ class Meter:
         """Time for the remaining steps at their recent pace, and for the evaluations among them."""
         if not self._recent:
             return None
-        evaluations = self.total_steps // self.steps_per_eval - step // self.steps_per_eval
-        evaluations += step < self.total_steps and self.total_steps % self.steps_per_eval != 0
+        # A report comes before the evaluation of its own step.
+        evaluations = self.total_steps // self.steps_per_eval - (step - 1) // self.steps_per_eval
+        evaluations += self.total_steps % self.steps_per_eval != 0
         return (self.total_steps - step) * median(self._recent) + evaluations * self.evaluation_seconds
 
 
