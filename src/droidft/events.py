@@ -22,11 +22,9 @@ class PhaseName(StrEnum):
     """What the worker is busy with."""
 
     PREPARING_DATA = "preparing data"
-    DOWNLOADING = "downloading"
     LOADING = "loading model"
     EVALUATING = "evaluating"
     TRAINING = "training"
-    SAVING = "saving"
 
 
 class RunStarted(_Event):
