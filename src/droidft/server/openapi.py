@@ -1,0 +1,35 @@
+"""The OpenAPI document, with what the sockets and streams say added to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+from pydantic.json_schema import models_json_schema
+
+from droidft.server.schemas.inference import StreamEvent
+from droidft.server.schemas.sockets import RecordsFrame, ResetFrame, UpdateFrame
+
+REFERENCE = "#/components/schemas/{model}"
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The document of `app`; the browser's types are made from it."""
+    made = get_openapi(
+        title=app.title,
+        version="1",
+        description=app.description,
+        routes=app.routes,
+        separate_input_output_schemas=app.separate_input_output_schemas,
+    )
+    schemas = made["components"]["schemas"]
+    _, frames = models_json_schema(
+        [(frame, "serialization") for frame in (RecordsFrame, ResetFrame, UpdateFrame)], ref_template=REFERENCE
+    )
+    stream = TypeAdapter(StreamEvent).json_schema(ref_template=REFERENCE, mode="serialization")
+    for name, schema in {**frames["$defs"], **stream.pop("$defs")}.items():
+        schemas.setdefault(name, schema)
+    schemas["StreamEvent"] = stream
+    return made

@@ -1,0 +1,1 @@
+"""One module per concept; each route is a few lines over what the concept's module does."""

@@ -1,0 +1,30 @@
+"""What every schema is made of, and the one shape of errors."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Wire(BaseModel):
+    """Base of all: closed, finite, immutable; the docstring under a field is its description."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class ErrorBody(Wire):
+    """An error for the person who can mend it."""
+
+    code: str
+    message: str
+    hint: str
+    """What to do about it; may be empty."""
+    field: str | None
+    """The setting or parameter at fault."""
+
+
+class ErrorAnswer(Wire):
+    """The one shape of every error."""
+
+    error: ErrorBody

@@ -1,0 +1,26 @@
+"""Work that takes a while."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from droidft.server.schemas.base import ErrorBody, Wire
+from droidft.server.schemas.data import DataCheck
+
+
+class Job(Wire):
+    """Work that takes a while: a data check, a download, an import."""
+
+    id: str
+    kind: Literal["check", "pull", "import"]
+    title: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    done: int
+    """Bytes so far."""
+    total: int | None
+    started: float
+    error: ErrorBody | None
+    check: DataCheck | None
+    """Result of a data check."""
+    model: str | None
+    """Result of a pull or import: what to give as `model_path`."""

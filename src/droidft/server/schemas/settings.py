@@ -1,0 +1,72 @@
+"""Training settings, as the form needs them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from droidft.server.schemas.base import Wire
+
+
+class SettingView(Wire):
+    """One field of the configuration, as the form shows it."""
+
+    name: str
+    group: str
+    kind: Literal["text", "integer", "number", "boolean", "list"]
+    required: bool
+    optional: bool
+    """Whether null is a value, the default."""
+    default: Any
+    choices: list[str]
+    limits: str
+    help: str
+
+
+class Settings(Wire):
+    """Every setting, in order."""
+
+    settings: list[SettingView]
+
+
+class Draft(Wire):
+    """Settings as they stand in the form, possibly incomplete or wrong."""
+
+    values: dict[str, Any]
+    steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    """Optimizer steps of the whole run, where the data check has found them."""
+
+
+class FieldProblem(Wire):
+    """What is wrong with one setting; `field` is None for a rule between several."""
+
+    field: str | None
+    message: str
+
+
+class DraftReport(Wire):
+    """What the server thinks of a draft."""
+
+    ok: bool
+    problems: list[FieldProblem]
+    warnings: list[str]
+    changed: list[str]
+    scale: float | None
+    """Factor on the update B·A."""
+    command: str
+    yaml: str
+    schedule: list[tuple[int, float]]
+    """Learning rate over optimizer steps, as (step, rate); empty where the number of steps is unknown."""
+
+
+class YamlText(Wire):
+    """A settings file."""
+
+    text: Annotated[str, Field(max_length=1_000_000)]
+
+
+class ParsedSettings(Wire):
+    """The settings that a file names, unchecked."""
+
+    values: dict[str, Any]

@@ -1,0 +1,114 @@
+"""The inner half of a child process that answers requests: one JSON object a line, over pipes of its own.
+
+    parent -> child   {"id": 1, "call": "describe", "with": {…}}   or   {"cancel": 1}
+    child -> parent   {"id": 1, "event": …} …, then {"id": 1, "result": …} or {"id": 1, "error": {…}}
+
+Requests are done one after another. What libraries print goes to standard error, so nothing that a model or a file
+says can be mistaken for an answer. When the parent is gone, so is the child. Standard library only; `server/child.py`
+is the outer half.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from droidft.errors import DroidError, InternalError
+
+
+class Cancelled(Exception):
+    """The parent no longer wants the answer."""
+
+
+@dataclass(eq=False)
+class Call:
+    """One request, as a handler sees it."""
+
+    id: int
+    name: str
+    params: dict[str, Any]
+    _answers: IO[str]
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def emit(self, event: Any) -> None:
+        """Tell the parent something before the result.
+
+        Raises:
+            Cancelled: it no longer wants to know.
+        """
+        self.check()
+        self._send({"id": self.id, "event": event})
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the parent has called this request off."""
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def cancel(self) -> None:
+        """Make the next `emit` or `check` raise."""
+        self._cancelled.set()
+
+    def _send(self, line: dict[str, Any]) -> None:
+        self._answers.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
+        self._answers.flush()
+
+    def answer(self, handler: Callable[[Call], Any]) -> None:
+        """Run the handler and send its result or its error."""
+        try:
+            self.check()
+            self._send({"id": self.id, "result": handler(self)})
+        except Cancelled:
+            self._send(
+                {"id": self.id, "error": {"code": "cancelled", "message": "cancelled", "hint": "", "field": None}}
+            )
+        except DroidError as error:
+            self._send({"id": self.id, "error": error.as_dict()})
+        except MemoryError:
+            text = "there is not enough memory for this"
+            hint = "close other programs, or use a smaller model or shorter texts"
+            self._send(
+                {"id": self.id, "error": {"code": "out_of_memory", "message": text, "hint": hint, "field": None}}
+            )
+        except Exception as error:  # noqa: BLE001 - the parent must get an answer, whatever it is
+            traceback.print_exc()
+            defect = InternalError(
+                f"{type(error).__name__}: {error}", hint="a defect of droidft; the server's log has the traceback"
+            )
+            self._send({"id": self.id, "error": defect.as_dict()})
+
+
+Handler = Callable[[Call], Any]
+"""Does one request: may `emit` events, returns the result as JSON values, raises `DroidError`."""
+
+
+def serve(handlers: Mapping[str, Handler]) -> None:
+    """Answer requests from standard input until it ends."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    waiting: queue.Queue[Call] = queue.Queue()
+    threading.Thread(target=_read, args=(waiting, answers), daemon=True).start()
+    while True:
+        call = waiting.get()
+        call.answer(handlers[call.name])
+
+
+def _read(waiting: queue.Queue[Call], answers: IO[str]) -> None:
+    calls: dict[int, Call] = {}
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "cancel" in message:
+            if (call := calls.get(message["cancel"])) is not None:
+                call.cancel()
+            continue
+        call = Call(message["id"], message["call"], message["with"], answers)
+        # Only the newest can still be cancelled with effect: the parent sends one after another.
+        calls = {call.id: call}
+        waiting.put(call)
+    os._exit(0)  # the parent is gone, and a computation may hold the main thread
