@@ -32,4 +32,12 @@ def document(app: FastAPI) -> dict[str, Any]:
     for name, schema in {**frames["$defs"], **stream.pop("$defs")}.items():
         schemas.setdefault(name, schema)
     schemas["StreamEvent"] = stream
+    for schema in schemas.values():
+        _require_tag(schema)
     return made
+
+
+def _require_tag(schema: dict[str, Any]) -> None:
+    """A tagged object always says its tag; the default that fills it in on our side is nothing to a reader."""
+    if "const" in schema.get("properties", {}).get("type", {}):
+        schema["required"] = sorted({"type", *schema.get("required", [])})
