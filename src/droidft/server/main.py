@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
 
 from droidft import __version__
+from droidft.server.app_state import AppState, Options
 from droidft.server.openapi import document
 from droidft.server.routes import adapters, data, inference, jobs, models, queue, runs, settings, system
 from droidft.server.schemas.base import ErrorAnswer
@@ -14,18 +17,30 @@ from droidft.server.schemas.base import ErrorAnswer
 ROUTERS = (system, runs, queue, settings, inference, models, adapters, data, jobs)
 
 
-def create_app() -> FastAPI:
-    """The application."""
+def create_app(options: Options | None = None) -> FastAPI:
+    """The application. Nothing is opened or started before its lifespan begins."""
     app = FastAPI(
         title="Droid FineTuning",
         version=__version__,
+        lifespan=_lifespan,
         separate_input_output_schemas=False,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
         responses={
             "4XX": {"model": ErrorAnswer, "description": "The request cannot be done; the error says why."},
             "5XX": {"model": ErrorAnswer, "description": "The server or a worker failed; the error says how."},
         },
     )
+    app.state.droidft = AppState(options or Options())
     for module in ROUTERS:
         app.include_router(module.router)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    state: AppState = app.state.droidft
+    async with state.running():
+        yield
