@@ -64,6 +64,12 @@ class NotFound(DroidError):
     code = "not_found"
 
 
+class ForbiddenPath(DroidError):
+    """A path from a client that lies outside the folders which the server may read."""
+
+    code = "forbidden_path"
+
+
 class RunError(DroidError):
     """A run that cannot do what was asked in its present state."""
 

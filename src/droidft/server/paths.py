@@ -1,0 +1,218 @@
+"""Paths that clients send: data files and model folders, resolved and confined to the folders that the user allows.
+
+Allowed is what lies below the home folder (but for the server's own secrets) and below `Options.roots`, links
+followed. Names and hub ids are no paths and pass by their pattern. A name below the home folder's `models/` is
+allowed wherever it leads: whoever imported that model could read it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from droidft.config import TrainingConfig
+from droidft.errors import AdapterError, ConfigError, ForbiddenPath, NotFound
+from droidft.home import NAME
+
+if TYPE_CHECKING:
+    from droidft.server.app_state import Options
+
+LONGEST = 4096
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+HUB_DATA = re.compile(r"hub:[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(?:/[\w.=-]{1,128}){0,8}", re.ASCII)
+ADAPTER = re.compile(rf"({NAME.pattern})(?:@(?:latest|best|[0-9]{{1,9}}))?", re.ASCII)
+DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+"""As `droidft.engine.data.readers.SUFFIXES`, which the server does not import; a test holds them together."""
+SECRETS = ("server",)
+"""Folders of the home folder that hold no data and no models."""
+
+
+def model_ref(options: Options, text: str) -> str:
+    """`text` as the engine may take it: a model's name, a hub id, or the resolved path of an allowed folder.
+
+    Raises:
+        NotFound: a path where nothing is.
+        ConfigError: no name, hub id or absolute path; or no folder.
+        ForbiddenPath: it leads out of the allowed folders.
+    """
+    _refuse_odd(text, "model_path")
+    home = options.home
+    if NAME.fullmatch(text) or Path(text).parent == home.models:
+        name = Path(text).name
+        # The engine looks for a folder of that name where it was started, too: the home folder's has to win.
+        return text if not _is_shadowed(text) else str(home.models / name)
+    if HUB_ID.fullmatch(text) and ".." not in text and not _is_shadowed(text):
+        return text
+    if not _is_absolute(text):
+        raise ConfigError(
+            f"model_path {text!r} is no name, hub id or full path",
+            hint="choose a model from the list, write a hub id such as org/name, or give the path from / on",
+            field="model_path",
+        )
+    folder = confined(options, text, field="model_path")
+    with _readable(text, "model_path"):
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise ConfigError(f"{text} is no model folder", hint="import a GGUF file first", field="model_path")
+        _refuse_links_out(options, folder, text, "model_path", lambda name: True)
+    return str(folder)
+
+
+def data_ref(options: Options, text: str, *, field: str = "train_data_path") -> str:
+    """`text` as the engine may take it: `hub:org/name…`, or the resolved path of an allowed file or folder.
+
+    A bare name is one of the home folder's `data/`.
+
+    Raises:
+        NotFound: nothing is there.
+        ConfigError: neither a reference nor a path, or it is a pipe or a device.
+        ForbiddenPath: it, or a data file in the folder, leads out of the allowed folders.
+    """
+    _refuse_odd(text, field)
+    if text.startswith("hub:"):
+        if not HUB_DATA.fullmatch(text) or ".." in text:
+            hint = "write hub:org/name or hub:org/name/file.jsonl"
+            raise ConfigError(f"{text!r} is not a hub data set", hint=hint, field=field)
+        return text
+    if not _is_absolute(text):
+        if os.path.basename(text) != text or text.startswith("."):
+            hint = "upload the file, or give its path from / on"
+            raise ConfigError(f"{text!r} is no full path", hint=hint, field=field)
+        text = str(options.home.data / text)
+    found = confined(options, text, field=field)
+    with _readable(text, field):
+        mode = found.stat().st_mode
+        if stat.S_ISDIR(mode):
+            _refuse_links_out(options, found, text, field, is_data_name)
+        elif not stat.S_ISREG(mode):
+            hint = "write its content to a file first"
+            raise ConfigError(f"{text} is a pipe or a device, not a file", hint=hint, field=field)
+    return str(found)
+
+
+def import_ref(options: Options, text: str) -> Path:
+    """The model folder or GGUF file that is to be imported, resolved. Raises as `model_ref`."""
+    _refuse_odd(text, "path")
+    if not _is_absolute(text):
+        raise ConfigError(f"{text!r} is no full path", hint="give the path from / on", field="path")
+    if text.endswith(".gguf"):
+        found = confined(options, text, field="path")
+        with _readable(text, "path"):
+            if not stat.S_ISREG(found.stat().st_mode):
+                raise ConfigError(f"{text} is not a file", hint="give a GGUF file or a model folder", field="path")
+        return found
+    return Path(model_ref(options, text))
+
+
+def adapter_ref(options: Options, text: str) -> str:
+    """`text`, if it is the name of an adapter of the home folder, possibly with `@best`, `@latest` or `@200`.
+
+    Raises:
+        AdapterError: it has another form.
+        NotFound: there is no adapter of that name.
+    """
+    named = ADAPTER.fullmatch(text)
+    if named is None:
+        raise AdapterError(
+            f"{text[:80]!r} is no adapter",
+            hint="write its name, or name@best, name@latest, name@200",
+            field="adapter",
+        )
+    if not (options.home.adapters / named[1]).is_dir():
+        raise NotFound(f"there is no adapter {named[1]!r}", hint="choose one from the list", field="adapter")
+    return text
+
+
+def confine(options: Options, config: TrainingConfig) -> TrainingConfig:
+    """`config` with every reference in it checked, and paths resolved.
+
+    Raises:
+        DroidError: as the functions for single references; `field` names the setting.
+    """
+    changes = {
+        "model_path": model_ref(options, config.model_path),
+        "train_data_path": data_ref(options, config.train_data_path),
+    }
+    if config.val_data_path is not None:
+        changes["val_data_path"] = data_ref(options, config.val_data_path, field="val_data_path")
+    if config.init_adapter is not None:
+        changes["init_adapter"] = adapter_ref(options, config.init_adapter)
+    return config.model_copy(update=changes)
+
+
+def confined(options: Options, text: str, *, field: str | None = None) -> Path:
+    """The place that the absolute path `text` leads to, links followed; it need not exist.
+
+    Raises:
+        ForbiddenPath: it lies outside of the allowed folders.
+    """
+    _refuse_odd(text, field)
+    found = Path(os.path.realpath(os.path.expanduser(text)))
+    if not is_allowed(options, found):
+        raise _outside(text, field)
+    return found
+
+
+def is_allowed(options: Options, resolved: Path) -> bool:
+    """Whether a path without links in it lies below an allowed folder."""
+    home = Path(os.path.realpath(options.home.root))
+    if any(resolved.is_relative_to(home / name) for name in SECRETS):
+        return False
+    return any(resolved.is_relative_to(os.path.realpath(root)) for root in (home, *options.roots))
+
+
+def is_data_name(name: str) -> bool:
+    """Whether the reader of data takes a file of this name."""
+    return os.path.splitext(name)[1].lower() in DATA_SUFFIXES
+
+
+def _refuse_odd(text: str, field: str | None) -> None:
+    """Refuse what no path is or should be: empty, overlong, control characters, half characters, another's home."""
+    if not text or len(text) > LONGEST:
+        raise ConfigError(f"a path has 1 to {LONGEST} characters, not {len(text)}", field=field)
+    if any(ord(letter) < 32 or ord(letter) == 127 or 0xD800 <= ord(letter) < 0xE000 for letter in text):
+        raise ConfigError("the path holds a control character or half of one", hint="rename the file", field=field)
+    if text.startswith("~") and not text.startswith("~/"):
+        raise _outside(text, field)
+
+
+def _is_absolute(text: str) -> bool:
+    return text.startswith(("/", "~/")) or os.path.isabs(text)
+
+
+def _is_shadowed(text: str) -> bool:
+    return os.path.lexists(text)
+
+
+def _refuse_links_out(options: Options, folder: Path, text: str, field: str, matters: Callable[[str], bool]) -> None:
+    """Refuse a folder with a file in it that is a link to somewhere outside."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink() and matters(entry.name):
+                where = Path(os.path.realpath(entry.path))
+                if not is_allowed(options, where):
+                    raise _outside(f"{text}/{entry.name}", field)
+
+
+@contextmanager
+def _readable(text: str, field: str) -> Iterator[None]:
+    """Turn the operating system's refusals into errors for the user."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"there is no {text}", hint="check the path", field=field) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{text} cannot be read: {reason}", hint="check the path", field=field) from None
+
+
+def _outside(text: str, field: str | None) -> ForbiddenPath:
+    return ForbiddenPath(
+        f"{text!r} lies outside the folders that this server may read",
+        hint="upload the file, or start the server with `droidft serve --allow FOLDER`",
+        field=field,
+    )
