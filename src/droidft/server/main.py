@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from droidft import __version__
 from droidft.server.app_state import AppState, Options
+from droidft.server.errors import Boundary, add_handlers
 from droidft.server.openapi import document
 from droidft.server.routes import adapters, data, inference, jobs, models, queue, runs, settings, system
 from droidft.server.schemas.base import ErrorAnswer
@@ -33,6 +34,8 @@ def create_app(options: Options | None = None) -> FastAPI:
         },
     )
     app.state.droidft = AppState(options or Options())
+    add_handlers(app)
+    app.add_middleware(Boundary)
     for module in ROUTERS:
         app.include_router(module.router)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
