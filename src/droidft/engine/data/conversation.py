@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from droidft.engine.data.faults import Refused
-from droidft.engine.data.jsonl import json_type
+from droidft.strict_json import json_type
 
 Message = dict[str, Any]
 

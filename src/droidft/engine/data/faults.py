@@ -11,22 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from droidft.errors import DataError
+from droidft.strict_json import Refused as Refused
 
 KEPT_FAULTS = 100
 """Faults listed one by one; the rest are counted."""
 
 _IN_MESSAGE = 10
-
-
-class Refused(Exception):
-    """A row that cannot be used. `at` is the fault's byte position inside the row, where it is known."""
-
-    def __init__(self, kind: str, reason: str, fix: str, *, at: int | None = None) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
-        self.fix = fix
-        self.at = at
 
 
 class FileRefused(Refused):

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 from droidft.config import DataFormat, TrainingConfig
 from droidft.engine.data.conversation import Message, conversation, sharegpt
 from droidft.engine.data.faults import Refused
-from droidft.engine.data.jsonl import json_type
 from droidft.errors import ConfigError
+from droidft.strict_json import json_type
 
 PROMPTS = ("prompt", "instruction", "question")
 COMPLETIONS = ("completion", "answer", "output", "response")
