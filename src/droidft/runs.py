@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -34,6 +35,10 @@ from droidft.durable import storage_errors, write_atomically
 from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Event, Failed, Finished, Record, Stopped
 from droidft.home import Home
+
+
+HEARTBEAT_SECONDS = 2.0
+_TAIL_BYTES = 16384
 
 
 class RunStatus(StrEnum):
@@ -70,6 +75,11 @@ class Run:
         return self.path / "events.jsonl"
 
     @property
+    def worker_file(self) -> Path:
+        """The worker's pid and lock. A living worker touches it every `HEARTBEAT_SECONDS`."""
+        return self.path / "worker.json"
+
+    @property
     def log_file(self) -> Path:
         """What the worker printed."""
         return self.path / "log.txt"
@@ -96,10 +106,10 @@ class Run:
         """Derived from the last event and from whether the worker lives."""
         if self.worker_pid() is not None:
             return RunStatus.RUNNING
-        records, _ = self.records()
-        if not records:
-            return RunStatus.CRASHED if (self.path / "worker.json").exists() else RunStatus.CREATED
-        match records[-1].event:
+        last = self.last_record()
+        if last is None:
+            return RunStatus.CRASHED if self.worker_file.exists() else RunStatus.CREATED
+        match last.event:
             case Finished():
                 return RunStatus.FINISHED
             case Stopped():
@@ -108,10 +118,28 @@ class Run:
                 return RunStatus.FAILED
         return RunStatus.CRASHED
 
+    def last_record(self) -> Record | None:
+        """The newest record, found from the end of the log; None if there is none."""
+        try:
+            with self.events_file.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                size = _TAIL_BYTES
+                while True:
+                    start = file.seek(max(0, end - size))
+                    lines = file.read(end - start).split(b"\n")[:-1]
+                    for line in reversed(lines if start == 0 else lines[1:]):
+                        if (record := _parse(line)) is not None:
+                            return record
+                    if start == 0:
+                        return None
+                    size *= 4
+        except FileNotFoundError:
+            return None
+
     def worker_pid(self) -> int | None:
         """Pid of its living worker. The lock, not the pid, proves life, so a reused pid deceives nobody."""
         try:
-            with (self.path / "worker.json").open("r+") as file:
+            with self.worker_file.open("r+") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -119,6 +147,13 @@ class Run:
         except (FileNotFoundError, ValueError):
             return None
         return None
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps of its complete checkpoints, ascending."""
+        try:
+            return sorted(int(path.name) for path in self.checkpoints.iterdir() if path.name.isdecimal())
+        except FileNotFoundError:
+            return []
 
     def _lines(self, offset: int) -> Iterator[tuple[bytes, int]]:
         """Complete lines from byte `offset` on, each with the offset after it."""
@@ -133,7 +168,7 @@ class Run:
             yield line, offset
 
     def stop(self) -> None:
-        """Ask the worker to save a checkpoint and end.
+        """Ask the worker to save a checkpoint and end. One that is suspended is woken, or it could not hear.
 
         Raises:
             RunError: it is not running.
@@ -142,6 +177,7 @@ class Run:
         if pid is None:
             raise RunError(f"run {self.id} is {self.status()}: there is nothing to stop")
         os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """End the worker and its children at once; the last checkpoint is what is left."""
@@ -199,6 +235,11 @@ class EventLog:
             self._file.flush()
         return record
 
+    def beat(self) -> None:
+        """Show that the worker lives."""
+        with suppress(OSError):  # a full or failing disk is for the next event to report
+            os.utime(self._run.worker_file)
+
     def sync(self) -> None:
         """Force the events to the disk, as is done with every checkpoint."""
         with storage_errors(self._run.events_file):
@@ -210,7 +251,7 @@ class EventLog:
         self._lock.close()
 
     def _take_lock(self) -> IO[str]:
-        file = (self._run.path / "worker.json").open("a+")
+        file = self._run.worker_file.open("a+")
         # Somebody asking for the status holds a shared lock for an instant; a worker holds its own for life.
         for _ in range(100):
             try:

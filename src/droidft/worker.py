@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from droidft import publish
 from droidft.errors import DroidError
-from droidft.events import CheckpointSaved, Event, Failed, LoraAttached
+from droidft.events import CheckpointSaved, Event, Failed, LoraAttached, Stopped
 from droidft.home import Home
-from droidft.runs import EventLog, Run
+from droidft.runs import HEARTBEAT_SECONDS, EventLog, Run
 
 if TYPE_CHECKING:
     from droidft.engine.device import Device
@@ -28,11 +31,17 @@ Result = TypeVar("Result")
 NO_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "[metal::malloc]", "unable to allocate")
 
 
+class StoppedEarly(BaseException):
+    """A stop was asked for before there was anything to save."""
+
+
 class StopRequest:
-    """Set by a signal, asked by the loop."""
+    """Set by a signal, asked by the loop. Preparation, which asks nothing and saves nothing, is broken off."""
 
     def __init__(self) -> None:
         self._asked = False
+        self._preparing = True
+        self._breakable = False
         signal.signal(signal.SIGTERM, self._ask)
         signal.signal(signal.SIGINT, self._ask)
 
@@ -40,8 +49,25 @@ class StopRequest:
         """Whether a signal has come."""
         return self._asked
 
+    def training_begins(self) -> None:
+        """From now on the loop asks, and ends with a checkpoint."""
+        self._preparing = False
+
+    @contextmanager
+    def breakable(self) -> Iterator[None]:
+        """While the block lasts, and as long as training has not begun, a signal raises `StoppedEarly`."""
+        if self._asked and self._preparing:
+            raise StoppedEarly
+        self._breakable = True
+        try:
+            yield
+        finally:
+            self._breakable = False
+
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         self._asked = True
+        if self._preparing and self._breakable:
+            raise StoppedEarly
 
 
 def main(folder: Path) -> int:
@@ -49,13 +75,16 @@ def main(folder: Path) -> int:
     stop = StopRequest()
     run, home = Run(folder), Home.find()
     log = EventLog(run)
+    _beat(log)
     step: int | None = None
     try:
-        for event in events(run, home, stop):
+        for event in _broken_off(events(run, home, stop), stop):
             step = getattr(event, "step", step)
             log.append(event)
             if isinstance(event, CheckpointSaved):
                 log.sync()
+    except StoppedEarly:
+        log.append(Stopped(step=max(run.checkpoint_steps(), default=0)))
     except DroidError as error:
         log.append(Failed(code=error.code, message=error.message, hint=error.hint, step=step))
         return 1
@@ -66,6 +95,27 @@ def main(folder: Path) -> int:
     finally:
         log.close()
     return 0
+
+
+def _broken_off(source: Iterator[Event], stop: StopRequest) -> Iterator[Event]:
+    """The events of `source`; a signal during the preparation breaks in, but never into the writing of an event."""
+    while True:
+        with stop.breakable():
+            event = next(source, None)
+        if event is None:
+            return
+        yield event
+
+
+def _beat(log: EventLog) -> None:
+    """Give a sign of life every few seconds, as long as the process lives."""
+
+    def beat() -> None:
+        while True:
+            time.sleep(HEARTBEAT_SECONDS)
+            log.beat()
+
+    threading.Thread(target=beat, daemon=True).start()
 
 
 def events(run: Run, home: Home, stop: StopRequest) -> Iterator[Event]:
@@ -98,6 +148,7 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
         folder, state = found
         best = state.best_step == state.step
         publish.publish(adapter, folder / ADAPTER, step=state.step, best=best, keep=config.keep_checkpoints)
+    stop.training_begins()
     for event in train(assembled.job, should_stop=stop):
         if isinstance(event, CheckpointSaved):
             weights = run.checkpoints / folder_name(event.step) / ADAPTER

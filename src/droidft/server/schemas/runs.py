@@ -39,7 +39,7 @@ class Problem(Wire):
     hint: str
     signal: str | None = None
     """Such as `SIGKILL`, when a signal ended the worker."""
-    log_tail: Annotated[list[str], Field(default_factory=list)]
+    log_tail: list[str] = Field(default_factory=list)
     """Last lines of the worker's log."""
 
 
@@ -130,7 +130,7 @@ class RunDetail(Wire):
 class RunClone(Wire):
     """What to change in the copy of a run."""
 
-    changes: Annotated[dict[str, Any], Field(default_factory=dict)]
+    changes: dict[str, Any] = Field(default_factory=dict)
     """Settings by name; null takes one back to its default."""
 
 

@@ -1,0 +1,76 @@
+"""How a worker ended that had no last word: killed, out of memory, or by an error before its log was open."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+from droidft.server.schemas.runs import Problem
+
+VMSTAT = Path("/proc/vmstat")
+LOG_LINES, LOG_BYTES = 20, 16_384
+
+_NO_MEMORY = re.compile(
+    r"out of ?memory|insufficient memory|metal::malloc|unable to allocate|bad_alloc", re.IGNORECASE
+)
+_RESUME = "resume it: it continues from its last checkpoint"
+_LESS = (
+    "lower batch_size (raise grad_accumulation_steps to match), max_seq_length or lora_rank, or set grad_checkpoint; "
+    "then resume, or clone it with the smaller settings"
+)
+
+
+def kills_for_memory() -> int:
+    """How often this system's kernel has killed a process for want of memory since it started; 0 where unknown."""
+    try:
+        found = re.search(r"^oom_kill (\d+)$", VMSTAT.read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
+def log_tail(path: Path) -> list[str]:
+    """The last lines of a worker's log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - LOG_BYTES))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return []
+    return text.splitlines()[-LOG_LINES:]
+
+
+def explain(status: int | None, *, log: Path, memory_kills: int, asked: bool) -> Problem:
+    """What is known of a worker that is gone.
+
+    Args:
+        status: its exit status, negative for a signal; None if it was not this server's child.
+        log: what it printed.
+        memory_kills: processes the kernel has killed for memory while it lived.
+        asked: whether the user had it killed.
+    """
+    tail = log_tail(log)
+    name = signal.Signals(-status).name if status is not None and status < 0 else None
+    if asked:
+        message = "it was killed on request; what came after its last checkpoint is lost"
+        return Problem(code="killed", message=message, hint=_RESUME, signal=name, log_tail=tail)
+    killed_for_memory = memory_kills > 0 and name in (None, "SIGKILL")
+    if killed_for_memory or (status != 0 and _NO_MEMORY.search("\n".join(tail))):
+        message = "the machine ran out of memory" + (
+            ", and the system killed the worker" if killed_for_memory else ""
+        )
+        return Problem(code="out_of_memory", message=message, hint=_LESS, signal=name, log_tail=tail)
+    if name is not None:
+        return Problem(
+            code="killed",
+            message=f"its worker was ended by the signal {name}",
+            hint=f"see its log; {_RESUME}",
+            signal=name,
+            log_tail=tail,
+        )
+    if status is None:
+        message = "its worker is gone and left no reason (killed, or the machine went down)"
+        return Problem(code="worker_gone", message=message, hint=_RESUME, log_tail=tail)
+    message = f"its worker ended with exit status {status} and gave no reason"
+    return Problem(code="worker_exit", message=message, hint=f"see its log; {_RESUME}", log_tail=tail)

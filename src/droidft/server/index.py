@@ -1,0 +1,226 @@
+"""Every run folder as the list shows it, kept up to date by reading only what was added to each log."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from droidft.config import TrainingConfig
+from droidft.errors import DroidError
+from droidft.events import EvalReport, Failed, Finished, Stopped
+from droidft.home import Home
+from droidft.runs import HEARTBEAT_SECONDS, Run
+from droidft.server.endings import explain
+from droidft.server.schemas.runs import Checkpoint, Problem, RunState, RunSummary
+from droidft.summary import Summary
+
+STALLED_SECONDS = 4 * HEARTBEAT_SECONDS
+RESUMABLE = {RunState.CREATED, RunState.STOPPED, RunState.FAILED, RunState.CRASHED}
+LIVING = {RunState.RUNNING, RunState.STOPPING, RunState.STALLED}
+
+
+@dataclass(eq=False)
+class Entry:
+    """One run folder: its configuration, and what its log adds up to so far."""
+
+    run: Run
+    created: float
+    config: TrainingConfig | None = None
+    fault: str = ""
+    """Why the folder cannot be read."""
+    summary: Summary = field(default_factory=Summary)
+    pid: int | None = None
+    """Of the living worker."""
+    heartbeat: float | None = None
+    checkpoint_steps: list[int] = field(default_factory=list)
+    revision: int = 0
+    """Goes up whenever a look found something new."""
+    _offset: int = 0
+    _stamps: tuple[int, int] = (-1, -1)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a worker holds the run."""
+        return self.pid is not None
+
+    def refresh(self) -> bool:
+        """Read what is new; whether anything may have changed."""
+        stamps = (_size(self.run.events_file), _mtime(self.run.worker_file))
+        if stamps == self._stamps and self.pid is None:
+            return False
+        self._stamps = stamps
+        self.revision += 1
+        self.heartbeat = stamps[1] / 1e9 or None
+        self.pid = self.run.worker_pid()
+        # The log is read after the worker was seen: its last word is there if it is gone.
+        if _size(self.run.events_file) != self._offset:
+            records, self._offset = self.run.records(self._offset)
+            for record in records:
+                self.summary.add(record)
+            self.checkpoint_steps = self.run.checkpoint_steps()
+        return True
+
+    def stalled(self, now: float) -> bool:
+        """Whether the living worker has given no sign of life for a while."""
+        return self.alive and self.heartbeat is not None and now - self.heartbeat > STALLED_SECONDS
+
+
+def open_entry(path: Path) -> Entry:
+    """The run in the folder `path`, read for the first time."""
+    run = Run(path)
+    entry = Entry(run, created=_mtime(path / "config.json") / 1e9)
+    try:
+        entry.config = run.config()
+    except DroidError as error:
+        entry.fault = error.message
+    entry.refresh()
+    return entry
+
+
+def folders(home: Home) -> list[str]:
+    """Ids of all runs."""
+    return [path.name for path in home.runs.iterdir() if (path / "config.json").is_file()]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What only the server knows of a run."""
+
+    position: int | None = None
+    """In the queue."""
+    stopping: bool = False
+    starting: bool = False
+    ending: Problem | None = None
+
+
+def summarise(entry: Entry, known: Known) -> RunSummary:
+    """The run as the list shows it."""
+    config, summary = entry.config, entry.summary
+    state = state_of(entry, known)
+    report, best = summary.report, summary.best
+    first = next((event.loss for event in summary.evaluations if event.step == 0), None)
+    living = state in LIVING
+    return RunSummary(
+        id=entry.run.id,
+        state=state,
+        model=config.model_path if config else "",
+        model_name=_model_name(config.model_path) if config else "",
+        method="sft",
+        fine_tune_type=config.fine_tune_type.value if config else "",
+        targets=config.lora_targets.value if config else "",
+        rank=config.lora_rank if config else 0,
+        learning_rate=config.learning_rate if config else 0.0,
+        train_data=config.train_data_path if config else "",
+        adapter=(config.adapter_name or entry.run.id) if config else "",
+        created=entry.created,
+        started=summary.first_time,
+        ended=None if living else summary.last_time,
+        heard=max(summary.last_time or 0.0, entry.heartbeat or 0.0) or None,
+        phase=(summary.phase or "starting") if living else None,
+        step=summary.step,
+        steps=summary.plan.steps if summary.plan else None,
+        epoch=report.epoch if report else 0.0,
+        loss=report.loss if report else None,
+        first_loss=first,
+        last_eval_loss=best.loss if best else None,
+        best_loss=best.best_loss if best else None,
+        best_step=best.best_step if best else None,
+        tokens_per_second=report.tokens_per_second if report else None,
+        peak_memory=max(report.rss_bytes, report.peak_memory_bytes) if report else None,
+        seconds=summary.seconds,
+        seconds_left=report.seconds_left if report and living else None,
+        trainable=summary.lora.trainable if summary.lora else None,
+        total=summary.lora.total if summary.lora else None,
+        checkpoint_step=entry.checkpoint_steps[-1] if entry.checkpoint_steps else None,
+        can_resume=state in RESUMABLE and config is not None,
+        can_stop=living or state is RunState.QUEUED,
+        queue_position=known.position,
+        problem=_problem(entry, state, known),
+        sparkline=summary.losses.values,
+    )
+
+
+def state_of(entry: Entry, known: Known) -> RunState:
+    """Derived from the last event, the worker's lock and heartbeat, and the queue."""
+    if entry.config is None:
+        return RunState.UNREADABLE
+    if entry.alive:
+        if known.stopping:
+            return RunState.STOPPING
+        return RunState.STALLED if entry.stalled(time.time()) else RunState.RUNNING
+    if known.starting:
+        return RunState.RUNNING
+    if known.position is not None:
+        return RunState.QUEUED
+    match entry.summary.last:
+        case Finished():
+            return RunState.FINISHED
+        case Stopped():
+            return RunState.STOPPED
+        case Failed():
+            return RunState.FAILED
+    began = entry.summary.last is not None or entry.run.worker_file.exists()
+    return RunState.CRASHED if began or known.ending else RunState.CREATED
+
+
+def checkpoints(entry: Entry, adapter: Path) -> list[Checkpoint]:
+    """Weights that can be had, newest first: those of the adapter folder and those of resumable checkpoints."""
+    best = entry.summary.best
+    losses = {event.step: event.loss for event in entry.summary.evaluations if isinstance(event, EvalReport)}
+    numbered = {int(path.name.split("_")[0]): path for path in adapter.glob("[0-9]*_adapters.safetensors")}
+    steps = sorted({*entry.checkpoint_steps, *numbered}, reverse=True)
+    return [
+        Checkpoint(
+            step=step,
+            loss=losses.get(step),
+            best=best is not None and best.best_step == step,
+            latest=step == steps[0],
+            resumable=step in entry.checkpoint_steps,
+            adapter=f"{adapter.name}@{step}" if step in numbered else None,
+            bytes=_size(numbered[step]) if step in numbered else _folder_size(entry.run.checkpoints / f"{step:07d}"),
+        )
+        for step in steps
+    ]
+
+
+def _problem(entry: Entry, state: RunState, known: Known) -> Problem | None:
+    last = entry.summary.last
+    if state is RunState.UNREADABLE:
+        return Problem(code="unreadable", message=entry.fault, hint="delete it, or put its config.json back")
+    if state is RunState.FAILED and isinstance(last, Failed):
+        return Problem(code=last.code, message=last.message, hint=last.hint)
+    if state is RunState.CRASHED:
+        return known.ending or explain(None, log=entry.run.log_file, memory_kills=0, asked=False)
+    if state is RunState.STALLED:
+        return Problem(
+            code="stalled",
+            message=f"its worker has given no sign of life for {STALLED_SECONDS:.0f} seconds and more",
+            hint="it may be suspended, or the machine may be swapping; stop it, and resume it from its checkpoint",
+        )
+    return None
+
+
+def _model_name(ref: str) -> str:
+    return Path(ref).name if ref.startswith(("/", "~", ".")) else ref
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _mtime(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _folder_size(path: Path) -> int:
+    try:
+        return sum(_size(file) for file in path.iterdir())
+    except OSError:
+        return 0

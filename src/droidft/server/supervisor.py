@@ -1,0 +1,390 @@
+"""Runs under supervision: the queue, one worker process per run, and what becomes of each.
+
+A worker is recognised by the lock it holds on its run folder, so one that was started by an earlier server, or from
+a terminal, is found like any other, and a pid that was given to somebody else deceives nobody. Workers outlive the
+server. How they ended is told apart by exit status, by the kernel's count of processes killed for memory, and by
+their log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from droidft import runs
+from droidft.config import TrainingConfig
+from droidft.errors import DroidError, NotFound, RunError
+from droidft.home import Home
+from droidft.server import endings
+from droidft.server.index import LIVING, RESUMABLE, Entry, Known, folders, open_entry, state_of, summarise
+from droidft.server.schemas.runs import Problem, QueueEntry, QueueView, RunState, RunSummary
+from droidft.server.store import Store
+
+TICK_SECONDS = 0.25
+SCAN_SECONDS = 2.0
+STOP_SECONDS = 300.0
+"""How long a worker that lives may take for its last checkpoint; a step on a slow machine takes minutes."""
+STALLED_STOP_SECONDS = 5.0
+"""How long a worker that gives no sign of life may take."""
+
+logger = logging.getLogger(__name__)
+
+
+class Conflict(DroidError):
+    """A client key that was used for another request."""
+
+    code = "conflict"
+
+
+@dataclass(eq=False)
+class Worker:
+    """A living worker: `process` if it is this server's child."""
+
+    process: subprocess.Popen[bytes] | None
+    memory_kills: int
+    """The kernel's count when it was first seen."""
+
+
+class Supervisor:
+    """Owns the queue and watches the run folders. `views` is what the list shows, by id."""
+
+    def __init__(self, home: Home, store: Store, *, parallel: int) -> None:
+        self.views: dict[str, RunSummary] = {}
+        self.version = 0
+        self._home, self._store, self._parallel = home, store, parallel
+        self._entries: dict[str, Entry] = {}
+        self._endings: dict[str, Problem] = {}
+        self._workers: dict[str, Worker] = {}
+        self._stopping: dict[str, float] = {}
+        self._killed: set[str] = set()
+        self._starting: set[str] = set()
+        self._versions: dict[str, int] = {}
+        self._basis: dict[str, tuple[int, Known]] = {}
+        self._gone: dict[str, int] = {}
+        self._queue = QueueView(running=[], waiting=[], limit=parallel)
+        self._readers: set[asyncio.Event] = set()
+        self._lock = asyncio.Lock()
+        self._scanned = 0.0
+
+    async def watch(self) -> None:
+        """Look after everything, for ever."""
+        while True:
+            try:
+                await self.tick()
+                await self._start_next()
+            except (DroidError, OSError):
+                logger.exception("the supervisor met an error and goes on")
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def tick(self) -> None:
+        """Notice what has changed in the run folders and among the workers."""
+        async with self._lock:
+            await asyncio.to_thread(self._look)
+            self._publish()
+
+    # What clients ask for
+
+    async def create(self, config: TrainingConfig, key: str | None = None) -> RunSummary:
+        """A new run at the end of the queue. The same `key` and configuration give the same run.
+
+        Raises:
+            ConfigError: the adapter's name is taken.
+            Conflict: the key was used for another configuration.
+        """
+        body = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+        async with self._lock:
+            if key is not None and (found := self._store.run_of_key(key)) is not None:
+                if found[0] != body:
+                    hint = "send a new key with a new request"
+                    raise Conflict("this Idempotency-Key was used for another request", hint=hint)
+                if found[1] in self._entries:
+                    return self.views[found[1]]
+                raise Conflict(f"run {found[1]}, which this Idempotency-Key made, is deleted", hint="send a new key")
+            run = await asyncio.to_thread(runs.create, self._home, config)
+            self._store.enqueue(run.id, "start")
+            if key is not None:
+                self._store.keep_key(key, body, run.id)
+            self._entries[run.id] = await asyncio.to_thread(open_entry, run.path)
+            self._publish()
+            return self.views[run.id]
+
+    async def resume(self, run_id: str) -> RunSummary:
+        """Queue a run that has ended early or never begun; one that waits or runs already stays as it is.
+
+        Raises:
+            NotFound: there is no such run.
+            RunError: it has finished, or cannot be read.
+        """
+        async with self._lock:
+            entry = await self._fresh(run_id)
+            state = state_of(entry, self._known(run_id))
+            if state in RESUMABLE:
+                began = entry.summary.last is not None
+                self._store.enqueue(run_id, "resume" if began else "start")
+            elif state is not RunState.QUEUED and state not in LIVING:
+                hint = "clone it, or start a run from its adapter" if state is RunState.FINISHED else ""
+                raise RunError(f"run {run_id} is {state}: there is nothing to resume", hint=hint)
+            self._publish()
+            return self.views[run_id]
+
+    async def stop(self, run_id: str, *, force: bool) -> RunSummary:
+        """Ask a run to save and end, or with `force` kill it; a waiting one leaves the queue. Harmless when it ended.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        await self._until_started(run_id)
+        async with self._lock:
+            entry = await self._fresh(run_id)
+            self._store.dequeue(run_id)
+            if entry.alive:
+                self._stopping.setdefault(run_id, time.monotonic())
+                if force:
+                    self._kill(entry)
+                else:
+                    with suppress(RunError, ProcessLookupError):  # it ended in this very moment
+                        entry.run.stop()
+            self._publish()
+            return self.views[run_id]
+
+    async def delete(self, run_id: str, *, files: bool) -> None:
+        """Remove a run, and with `files` its adapter.
+
+        Raises:
+            NotFound: there is no such run.
+            RunError: it is running.
+        """
+        await self._until_started(run_id)
+        async with self._lock:
+            entry = await self._fresh(run_id)
+            await asyncio.to_thread(entry.run.delete, self._home, files=files)
+            self._store.forget(run_id)
+            self._forget(run_id)
+            self._publish()
+
+    async def move(self, run_id: str, position: int) -> QueueView:
+        """Put a waiting run at another position.
+
+        Raises:
+            RunError: it does not wait.
+        """
+        async with self._lock:
+            if not self._store.move(run_id, position):
+                raise RunError(f"run {run_id} is not in the queue", hint="it may have begun already")
+            self._publish()
+            return self._queue
+
+    async def cancel(self, run_id: str) -> QueueView:
+        """Take a run out of the queue, if it is there."""
+        async with self._lock:
+            self.entry(run_id)
+            self._store.dequeue(run_id)
+            self._publish()
+            return self._queue
+
+    def entry(self, run_id: str) -> Entry:
+        """The run `run_id` as it was last seen.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        if run_id not in self._entries:
+            raise NotFound(f"there is no run {run_id!r}", hint="it may have been deleted")
+        return self._entries[run_id]
+
+    @property
+    def queue(self) -> QueueView:
+        """The queue in order."""
+        return self._queue
+
+    async def changes(self) -> AsyncIterator[tuple[list[RunSummary], list[str]]]:
+        """All runs, then those that changed and the ids of those that are gone, whenever something did."""
+        changed = asyncio.Event()
+        self._readers.add(changed)
+        try:
+            seen = -1
+            while True:
+                changed.clear()
+                new = [self.views[run_id] for run_id, version in self._versions.items() if version > seen]
+                gone = [run_id for run_id, version in self._gone.items() if version > seen >= 0]
+                seen = self.version
+                yield new, gone
+                await changed.wait()
+        finally:
+            self._readers.discard(changed)
+
+    def wake(self) -> None:
+        """Let every reader of `changes` look again."""
+        for reader in self._readers:
+            reader.set()
+
+    # Looking
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        self._reap()
+        if now - self._scanned >= SCAN_SECONDS:
+            self._scan()
+            self._scanned = now
+        for run_id, entry in self._entries.items():
+            if entry.alive or run_id in self._workers:
+                entry.refresh()
+                self._note_worker(run_id, entry)
+        self._enforce_stops(now)
+
+    def _scan(self) -> None:
+        present = set(folders(self._home))
+        for run_id in self._entries.keys() - present:
+            self._forget(run_id)
+        for run_id in present - self._entries.keys():
+            self._entries[run_id] = open_entry(self._home.run(run_id))
+        for run_id, entry in self._entries.items():
+            if not entry.alive and entry.refresh():
+                self._note_worker(run_id, entry)
+
+    def _note_worker(self, run_id: str, entry: Entry) -> None:
+        """Begin or end the account of a run's worker."""
+        if entry.alive:
+            self._workers.setdefault(run_id, Worker(None, endings.kills_for_memory()))
+        elif (worker := self._workers.get(run_id)) is not None and worker.process is None:
+            self._ended(run_id, entry, worker, None)
+
+    def _reap(self) -> None:
+        """Notice children that have ended, with whatever they left running."""
+        for run_id, worker in list(self._workers.items()):
+            process = worker.process
+            if process is None or os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                continue
+            with suppress(ProcessLookupError, PermissionError):  # its group, while its pid is still taken
+                os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait()
+            if (entry := self._entries.get(run_id)) is not None:
+                entry.refresh()
+                self._ended(run_id, entry, worker, status)
+
+    def _ended(self, run_id: str, entry: Entry, worker: Worker, status: int | None) -> None:
+        del self._workers[run_id]
+        self._stopping.pop(run_id, None)
+        asked = run_id in self._killed
+        self._killed.discard(run_id)
+        if state_of(entry, Known()) not in (RunState.CRASHED, RunState.CREATED):
+            return  # its last word says it all
+        kills = endings.kills_for_memory() - worker.memory_kills
+        problem = endings.explain(status, log=entry.run.log_file, memory_kills=kills, asked=asked)
+        self._endings[run_id] = problem
+        self._store.keep_ending(run_id, problem.model_dump_json())
+        logger.warning("run %s: %s", run_id, problem.message)
+
+    def _enforce_stops(self, now: float) -> None:
+        for run_id, asked in list(self._stopping.items()):
+            entry = self._entries.get(run_id)
+            if entry is None or not entry.alive:
+                self._stopping.pop(run_id, None)
+                continue
+            patience = STALLED_STOP_SECONDS if entry.stalled(time.time()) else STOP_SECONDS
+            if now - asked > patience:
+                self._kill(entry)
+
+    def _kill(self, entry: Entry) -> None:
+        self._killed.add(entry.run.id)
+        with suppress(ProcessLookupError):
+            entry.run.kill()
+
+    async def _fresh(self, run_id: str) -> Entry:
+        """The run as it is now; one that was made a moment ago by another program is found too."""
+        if run_id not in self._entries:
+            await asyncio.to_thread(self._scan)
+        entry = self.entry(run_id)
+        await asyncio.to_thread(entry.refresh)
+        self._note_worker(run_id, entry)
+        return entry
+
+    def _forget(self, run_id: str) -> None:
+        self._entries.pop(run_id, None)
+        self._endings.pop(run_id, None)
+        self._stopping.pop(run_id, None)
+
+    # Starting
+
+    async def _start_next(self) -> None:
+        """Start waiting runs while there is room."""
+        while (run_id := self._next()) is not None:
+            self._starting.add(run_id)
+            try:
+                await self._start(run_id)
+            finally:
+                self._starting.discard(run_id)
+            await self.tick()
+
+    def _next(self) -> str | None:
+        if sum(entry.alive for entry in self._entries.values()) >= self._parallel:
+            return None
+        return next((waiting.run for waiting in self._store.waiting() if waiting.run in self._entries), None)
+
+    async def _start(self, run_id: str) -> None:
+        entry = self._entries[run_id]
+        self._store.dequeue(run_id)
+        self._store.drop_ending(run_id)
+        self._endings.pop(run_id, None)
+        kills = endings.kills_for_memory()
+        if entry.run.worker_pid() is None:
+            process = await asyncio.to_thread(entry.run.start)
+            self._workers[run_id] = Worker(process, kills)
+        await asyncio.to_thread(entry.refresh)
+
+    async def _until_started(self, run_id: str) -> None:
+        """A run that is being started this instant can be stopped in the next."""
+        while run_id in self._starting:
+            await asyncio.sleep(0.02)
+
+    # Telling
+
+    def _known(self, run_id: str) -> Known:
+        waiting = [entry.run for entry in self._store.waiting()]
+        return Known(
+            position=waiting.index(run_id) if run_id in waiting else None,
+            stopping=run_id in self._stopping,
+            starting=run_id in self._starting,
+            ending=self._endings.get(run_id),
+        )
+
+    def _publish(self) -> None:
+        """Work out what the list shows, and wake the readers if it is not what it was."""
+        waiting = {entry.run: place for place, entry in enumerate(self._store.waiting())}
+        self.version += 1
+        changed = False
+        for run_id, entry in self._entries.items():
+            known = Known(
+                waiting.get(run_id), run_id in self._stopping, run_id in self._starting, self._endings.get(run_id)
+            )
+            if self._basis.get(run_id) == (basis := (entry.revision, known)) and not entry.alive:
+                continue
+            self._basis[run_id] = basis
+            view = summarise(entry, known)
+            if self.views.get(run_id) != view:
+                self.views[run_id], self._versions[run_id] = view, self.version
+                changed = True
+        for run_id in self.views.keys() - self._entries.keys():
+            del self.views[run_id], self._versions[run_id], self._basis[run_id]
+            self._gone[run_id] = self.version
+            changed = True
+        queue = QueueView(
+            running=[run_id for run_id, view in self.views.items() if view.state in LIVING],
+            waiting=[QueueEntry(run=it.run, action=it.action, added=it.added) for it in self._store.waiting()],
+            limit=self._parallel,
+        )
+        if queue != self._queue or changed:
+            self._queue = queue
+            self.wake()
+
+    def load_endings(self) -> None:
+        """Recall how workers ended under an earlier server."""
+        self._endings = {run: Problem.model_validate_json(text) for run, text in self._store.endings().items()}
