@@ -1,6 +1,7 @@
 """The home folder: the only module that knows where things lie and which names are allowed.
 
-`DROIDFT_HOME` (default `~/.droidft`) holds `models/`, `adapters/<name>/`, `runs/<id>/`, `data/` and `cache/`.
+`DROIDFT_HOME` (default `~/.droidft`) holds `models/`, `adapters/<name>/`, `runs/<id>/`, `data/`, `cache/`,
+`server/`.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ class Home:
     def cache(self) -> Path:
         """What can be made again: compiled kernels, the BLAS shim."""
         return self._folder("cache")
+
+    @property
+    def server(self) -> Path:
+        """The server's token, lock and queue."""
+        return self._folder("server")
 
     def model(self, name: str) -> Path:
         """Folder of the model `name`, whether or not it exists."""

@@ -36,7 +36,6 @@ from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Event, Failed, Finished, Record, Stopped
 from droidft.home import Home
 
-
 HEARTBEAT_SECONDS = 2.0
 _TAIL_BYTES = 16384
 
@@ -99,7 +98,7 @@ class Run:
     def records(self, offset: int = 0, *, until: int | None = None) -> tuple[list[Record], int]:
         """Complete lines from byte `offset` on (up to `until`), and the offset after them. Never half a line."""
         lines = [(line, end) for line, end in self._lines(offset) if until is None or end <= until]
-        records = [record for line, _ in lines if (record := _parse(line)) is not None]
+        records = [record for line, _ in lines if (record := parse_record(line)) is not None]
         return records, lines[-1][1] if lines else offset
 
     def status(self) -> RunStatus:
@@ -128,7 +127,7 @@ class Run:
                     start = file.seek(max(0, end - size))
                     lines = file.read(end - start).split(b"\n")[:-1]
                     for line in reversed(lines if start == 0 else lines[1:]):
-                        if (record := _parse(line)) is not None:
+                        if (record := parse_record(line)) is not None:
                             return record
                     if start == 0:
                         return None
@@ -340,8 +339,9 @@ def _new_id(home: Home, config: TrainingConfig) -> str:
     return run_id
 
 
-def _parse(line: bytes) -> Record | None:
+def parse_record(line: bytes) -> Record | None:
+    """The record on a line of the log; None for one that a newer version wrote, or that is damaged."""
     try:
         return Record.model_validate_json(line)
     except ValidationError:
-        return None  # written by a newer version, or damaged: the rest still reads
+        return None

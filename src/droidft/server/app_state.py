@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, cast
@@ -12,6 +13,10 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from droidft.home import Home
+from droidft.server.access import Access
+from droidft.server.store import Store
+from droidft.server.supervisor import Supervisor
+from droidft.server.tail import Tails
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,33 @@ class AppState:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.home = options.home
+        self.access = Access(options.home.root / "server", options.port)
+        self.tails = Tails()
+        self.supervisor: Supervisor
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start the parts, and end them in reverse order."""
-        async with AsyncExitStack() as _stack:
+        async with AsyncExitStack() as stack:
+            store = stack.enter_context(closing(Store(self.home.server / "server.sqlite")))
+            self.supervisor = Supervisor(self.home, store, parallel=self.options.parallel)
+            self.supervisor.load_endings()
+            await self.supervisor.tick()
+            stack.push_async_callback(self.tails.close)
+            await stack.enter_async_context(_background(self.supervisor.watch()))
             yield
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do `work` while the block lasts."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _state(connection: HTTPConnection) -> AppState:

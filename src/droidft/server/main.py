@@ -12,10 +12,11 @@ from droidft import __version__
 from droidft.server.app_state import AppState, Options
 from droidft.server.errors import Boundary, add_handlers
 from droidft.server.openapi import document
-from droidft.server.routes import adapters, data, inference, jobs, models, queue, runs, settings, system
+from droidft.server.routes import adapters, data, inference, jobs, models, queue, runs, settings, sockets, system
 from droidft.server.schemas.base import ErrorAnswer
+from droidft.server.security import Guard
 
-ROUTERS = (system, runs, queue, settings, inference, models, adapters, data, jobs)
+ROUTERS = (system, runs, sockets, queue, settings, inference, models, adapters, data, jobs)
 
 
 def create_app(options: Options | None = None) -> FastAPI:
@@ -33,9 +34,12 @@ def create_app(options: Options | None = None) -> FastAPI:
             "5XX": {"model": ErrorAnswer, "description": "The server or a worker failed; the error says how."},
         },
     )
-    app.state.droidft = AppState(options or Options())
+    state = AppState(options or Options())
+    app.state.droidft = state
     add_handlers(app)
     app.add_middleware(Boundary)
+    app.add_middleware(Guard, access=state.access, options=state.options)
+    app.include_router(system.pages)
     for module in ROUTERS:
         app.include_router(module.router)
     app.openapi = partial(document, app)  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RunError
 from droidft.home import Home
 from droidft.server import endings
+from droidft.server.errors import Conflict
 from droidft.server.index import LIVING, RESUMABLE, Entry, Known, folders, open_entry, state_of, summarise
 from droidft.server.schemas.runs import Problem, QueueEntry, QueueView, RunState, RunSummary
 from droidft.server.store import Store
@@ -36,12 +37,6 @@ STALLED_STOP_SECONDS = 5.0
 """How long a worker that gives no sign of life may take."""
 
 logger = logging.getLogger(__name__)
-
-
-class Conflict(DroidError):
-    """A client key that was used for another request."""
-
-    code = "conflict"
 
 
 @dataclass(eq=False)
@@ -205,7 +200,7 @@ class Supervisor:
         """The queue in order."""
         return self._queue
 
-    async def changes(self) -> AsyncIterator[tuple[list[RunSummary], list[str]]]:
+    async def changes(self) -> AsyncGenerator[tuple[list[RunSummary], list[str]]]:
         """All runs, then those that changed and the ids of those that are gone, whenever something did."""
         changed = asyncio.Event()
         self._readers.add(changed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +110,7 @@ class Tails:
     def __init__(self) -> None:
         self._watchers: dict[Path, _Watcher] = {}
 
-    async def follow(self, run: Run, *, after: int) -> AsyncIterator[Lines]:
+    async def follow(self, run: Run, *, after: int) -> AsyncGenerator[Lines]:
         """Records after number `after`: those that are there at once (perhaps none), then new ones as they come."""
         path = run.events_file
         changed = asyncio.Event()

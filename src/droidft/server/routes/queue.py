@@ -14,16 +14,16 @@ router = APIRouter(prefix="/api/queue", tags=["queue"])
 @router.get("", operation_id="getQueue")
 async def get_queue(state: State) -> QueueView:
     """What trains and what waits."""
-    raise NotImplementedError
+    return state.supervisor.queue
 
 
 @router.post("/{run}/move", operation_id="moveInQueue")
 async def move(run: RunId, request: QueueMove, state: State) -> QueueView:
     """Put a waiting run at another position."""
-    raise NotImplementedError
+    return await state.supervisor.move(run, request.position)
 
 
 @router.delete("/{run}", operation_id="cancelQueued")
 async def cancel(run: RunId, state: State) -> QueueView:
     """Take a waiting run out of the queue; it can be started later."""
-    raise NotImplementedError
+    return await state.supervisor.cancel(run)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
-from fastapi.responses import FileResponse
 
-from droidft.config import TrainingConfig
-from droidft.server.app_state import State
+from droidft.config import TrainingConfig, parse_config
+from droidft.errors import ConfigError, RunError
+from droidft.events import Record
+from droidft.runs import Run, parse_record
+from droidft.server import history, tail
+from droidft.server.app_state import AppState, State
+from droidft.server.details import detail
+from droidft.server.paths import confine
 from droidft.server.schemas.runs import (
     ConfigDiff,
     Curves,
@@ -19,6 +25,7 @@ from droidft.server.schemas.runs import (
     RunSummary,
     StopRequest,
 )
+from droidft.settings import settings
 
 router = APIRouter(prefix="/api", tags=["runs"])
 
@@ -36,43 +43,51 @@ ClientKey = Annotated[
 @router.get("/runs", operation_id="listRuns")
 async def list_runs(state: State) -> list[RunSummary]:
     """All runs, newest first."""
-    raise NotImplementedError
+    return sorted(state.supervisor.views.values(), key=lambda run: run.id, reverse=True)
 
 
 @router.post("/runs", operation_id="createRun", status_code=201)
 async def create_run(config: TrainingConfig, state: State, key: ClientKey = None) -> RunSummary:
     """Create a run and put it into the queue."""
-    raise NotImplementedError
+    if config.resume is not None:
+        raise ConfigError(
+            "resume is for the command line", hint=f"POST /api/runs/{config.resume}/resume", field="resume"
+        )
+    confined = await asyncio.to_thread(confine, state.options, config)
+    return await state.supervisor.create(confined, key)
 
 
 @router.get("/runs/{run}", operation_id="getRun")
 async def get_run(run: RunId, state: State) -> RunDetail:
     """Everything about one run but its reports."""
-    raise NotImplementedError
+    return await asyncio.to_thread(detail, state.supervisor.entry(run), state.supervisor.views[run], state.home)
 
 
 @router.delete("/runs/{run}", operation_id="deleteRun", status_code=204)
 async def delete_run(run: RunId, state: State, *, files: bool = False) -> Response:
     """Remove a run; with `files` its adapter too. A running one has to be stopped first."""
-    raise NotImplementedError
+    await state.supervisor.delete(run, files=files)
+    return Response(status_code=204)
 
 
 @router.post("/runs/{run}/stop", operation_id="stopRun")
 async def stop_run(run: RunId, state: State, request: StopRequest) -> RunSummary:
     """Save a checkpoint and end; a waiting run leaves the queue. Stopping one that has ended changes nothing."""
-    raise NotImplementedError
+    return await state.supervisor.stop(run, force=request.force)
 
 
 @router.post("/runs/{run}/resume", operation_id="resumeRun")
 async def resume_run(run: RunId, state: State) -> RunSummary:
     """Put a run that has ended early, or never begun, into the queue."""
-    raise NotImplementedError
+    return await state.supervisor.resume(run)
 
 
 @router.post("/runs/{run}/clone", operation_id="cloneRun", status_code=201)
 async def clone_run(run: RunId, state: State, request: RunClone, key: ClientKey = None) -> RunSummary:
     """Queue a new run with the settings of an old one, some of them changed."""
-    raise NotImplementedError
+    values = _config(state, run).model_dump(mode="json") | {"adapter_name": None} | request.changes
+    config = parse_config(values, source="changes")
+    return await create_run(config, state, key)
 
 
 @router.get("/runs/{run}/events", operation_id="getEvents")
@@ -83,13 +98,14 @@ async def get_events(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> Events:
     """Records after a sequence number, in order."""
-    raise NotImplementedError
+    entry = state.supervisor.entry(run)
+    return await asyncio.to_thread(_events, entry.run, after, limit)
 
 
 @router.get("/runs/{run}/curves", operation_id="getCurves")
 async def get_curves(run: RunId, state: State, points: Annotated[int, Query(ge=10, le=1_000_000)] = 2000) -> Curves:
     """The history as columns, thinned to about `points` reports."""
-    raise NotImplementedError
+    return await asyncio.to_thread(history.curves, state.supervisor.entry(run).run, points=points)
 
 
 @router.get("/runs/{run}/log", operation_id="getLog")
@@ -97,7 +113,7 @@ async def get_log(
     run: RunId, state: State, most: Annotated[int, Query(alias="bytes", ge=1, le=10_000_000)] = 200_000
 ) -> LogText:
     """The end of what the worker printed."""
-    raise NotImplementedError
+    return await asyncio.to_thread(history.log_text, state.supervisor.entry(run).run.log_file, most=most)
 
 
 @router.get("/runs/{run}/report.html", operation_id="getReport", response_class=Response)
@@ -115,7 +131,24 @@ async def export_run(run: RunId, state: State) -> Response:
 @router.get("/diff", operation_id="diffRuns")
 async def diff_runs(state: State, run: Annotated[list[str], Query(min_length=2, max_length=8)]) -> ConfigDiff:
     """Only the settings that differ between runs."""
-    raise NotImplementedError
+    groups = {setting.name: setting.group for setting in settings()}
+    return history.diff({name: _config(state, name) for name in dict.fromkeys(run)}, groups)
 
 
-_ = FileResponse
+def _config(state: AppState, run: str) -> TrainingConfig:
+    entry = state.supervisor.entry(run)
+    if entry.config is None:
+        raise RunError(f"run {run} cannot be read: {entry.fault}")
+    return entry.config
+
+
+def _events(run: Run, after: int, limit: int) -> Events:
+    """Up to `limit` records after number `after`."""
+    records: list[Record] = []
+    offset, last, more = 0, after, True
+    while more and len(records) < limit:
+        found = tail.read(run.events_file, offset, after=last)
+        records += [record for line in found.records if (record := parse_record(line)) is not None]
+        offset, last, more = found.end, found.last, found.more
+    kept = records[:limit]
+    return Events(records=kept, last=kept[-1].seq if kept else after, more=more or len(records) > limit)

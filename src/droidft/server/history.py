@@ -1,0 +1,102 @@
+"""A run's reports as columns, and as many of them as a reader wants; its log's end; the settings runs differ in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from droidft.config import TrainingConfig
+from droidft.runs import Run
+from droidft.server import tail
+from droidft.server.schemas.runs import ConfigDiff, Curves, DiffRow, EvalCurve, LogText, TrainCurve
+
+COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "tokens_per_second", "peak_memory_bytes")
+
+
+@dataclass
+class _History:
+    """Reports and evaluations in order of steps; those that a resumed run does again replace the old ones."""
+
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, line: bytes) -> None:
+        record = from_json(line)
+        event = record["event"]
+        match event.get("type"):
+            case "train_report":
+                self.reports.append(event | {"time": record["time"]})
+            case "eval_report":
+                self.evaluations.append(event)
+            case "run_started":
+                self._rewind(event.get("resumed_from_step") or 0)
+
+    def _rewind(self, step: int) -> None:
+        while self.reports and self.reports[-1]["step"] > step:
+            self.reports.pop()
+        while self.evaluations and self.evaluations[-1]["step"] > step:
+            self.evaluations.pop()
+
+
+def curves(run: Run, *, points: int) -> Curves:
+    """The run's history with about `points` reports; of each stretch the lowest and the highest loss are kept."""
+    history = _History()
+    offset, last, more = 0, 0, True
+    while more:
+        found = tail.read(run.events_file, offset, after=last)
+        for line in found.records:
+            history.add(line)
+        offset, last, more = found.end, found.last, found.more
+    reports = [history.reports[index] for index in thinned([it["loss"] for it in history.reports], points)]
+    columns: dict[str, Any] = {name: [report[name] for report in reports] for name in COLUMNS}
+    evaluations = history.evaluations
+    return Curves(
+        run=run.id,
+        train=TrainCurve(
+            time=[report["time"] for report in reports], peak_memory=columns.pop("peak_memory_bytes"), **columns
+        ),
+        validation=EvalCurve(step=[it["step"] for it in evaluations], loss=[it["loss"] for it in evaluations]),
+        best_step=evaluations[-1]["best_step"] if evaluations else None,
+    )
+
+
+def thinned(values: list[float], points: int) -> list[int]:
+    """Indices of about `points` of the values, ascending: first, last, and each stretch's lowest and highest."""
+    count = len(values)
+    if count <= points:
+        return list(range(count))
+    stretch = math.ceil(count / max(1, (points - 2) // 2))
+    kept = {0, count - 1}
+    for start in range(0, count, stretch):
+        indices = range(start, min(start + stretch, count))
+        kept |= {min(indices, key=values.__getitem__), max(indices, key=values.__getitem__)}
+    return sorted(kept)
+
+
+def log_text(path: Path, *, most: int) -> LogText:
+    """The last `most` bytes of a log, from the beginning of a line on."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - most))
+            content = file.read()
+    except FileNotFoundError:
+        return LogText(text="", truncated=False)
+    if size > most:
+        content = content[content.find(b"\n") + 1 :]
+    return LogText(text=content.decode(errors="replace"), truncated=size > most)
+
+
+def diff(configs: dict[str, TrainingConfig], groups: dict[str, str]) -> ConfigDiff:
+    """Only the settings in which the runs differ, in the order of the configuration; `groups` names their groups."""
+    values = {run: config.model_dump(mode="json") for run, config in configs.items()}
+    rows = []
+    for name in TrainingConfig.model_fields:
+        row = [found[name] for found in values.values()]
+        if any(value != row[0] for value in row):
+            rows.append(DiffRow(name=name, group=groups.get(name, ""), values=row))
+    return ConfigDiff(runs=list(configs), rows=rows)
