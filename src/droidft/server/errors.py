@@ -94,6 +94,12 @@ class SlowBody(DroidError):
     code = "timeout"
 
 
+class BadRequest(DroidError):
+    """A request that is malformed as such."""
+
+    code = "bad_request"
+
+
 class BadJson(DroidError):
     """A body that is not strict JSON."""
 

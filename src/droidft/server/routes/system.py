@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+import asyncio
+from typing import Annotated
 
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from droidft import __version__
+from droidft.server.access import SESSION_SECONDS
 from droidft.server.app_state import State
+from droidft.server.errors import Unauthorized
 from droidft.server.schemas.system import Health, Launch, Login, SystemReport
+from droidft.server.security import cookies
 
 router = APIRouter(prefix="/api", tags=["system"])
+pages = APIRouter(include_in_schema=False)
 
 
 @router.get("/health", operation_id="getHealth")
 async def health(state: State) -> Health:
     """Answers at once, whatever else is going on."""
-    raise NotImplementedError
+    return Health(version=__version__)
 
 
 @router.get("/system", operation_id="getSystem")
@@ -23,18 +32,48 @@ async def system(state: State) -> SystemReport:
 
 
 @router.post("/login", operation_id="login", status_code=204)
-async def login(request: Login, state: State) -> Response:
+async def login(login: Login, request: Request, state: State) -> Response:
     """Sign this browser in with the token; answers with a cookie."""
-    raise NotImplementedError
+    cookie = await asyncio.to_thread(state.access.sign_in, login.token)
+    return _with_cookie(Response(status_code=204), request, state, cookie)
 
 
 @router.post("/logout", operation_id="logout", status_code=204)
-async def logout(state: State) -> Response:
+async def logout(request: Request, state: State) -> Response:
     """Forget this browser."""
-    raise NotImplementedError
+    for cookie in cookies(request.headers, state.access.cookie):
+        await asyncio.to_thread(state.access.sign_out, cookie)
+    gone = Response(status_code=204)
+    gone.delete_cookie(state.access.cookie, httponly=True, samesite="strict")
+    return gone
 
 
 @router.post("/launch", operation_id="launch")
-async def launch(state: State) -> Launch:
+async def launch(request: Request, state: State) -> Launch:
     """A link that signs a browser in, once, within ten minutes."""
-    raise NotImplementedError
+    return Launch(url=f"{request.url.scheme}://{request.url.netloc}/launch?code={state.access.launch_code()}")
+
+
+@pages.get("/launch")
+async def open_link(request: Request, state: State, code: Annotated[str, Query(max_length=200)] = "") -> Response:
+    """Where a launch link leads: to the front page, signed in. A link that was used says so there."""
+    try:
+        cookie = await asyncio.to_thread(state.access.sign_in, code)
+    except Unauthorized:
+        known = any(map(state.access.is_session, cookies(request.headers, state.access.cookie)))
+        return RedirectResponse("/" if known else "/?launch=expired", status_code=303)
+    return _with_cookie(RedirectResponse("/", status_code=303), request, state, cookie)
+
+
+def _with_cookie(response: Response, request: Request, state: State, cookie: str) -> Response:
+    """`response`, which gives the browser its cookie; scripts cannot read it and other sites cannot send it."""
+    response.set_cookie(
+        state.access.cookie,
+        cookie,
+        max_age=SESSION_SECONDS,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
