@@ -69,6 +69,11 @@ class Access:
         self._codes[_hash(code)] = now + CODE_SECONDS
         return code
 
+    def launch_url(self, server: str) -> str:
+        """A link with a launch code, for the server at `http://host:port`; from now on the token's file is there."""
+        assert self.token
+        return f"{server}/launch?code={self.launch_code()}"
+
     def redeem(self, code: str) -> bool:
         """Use a launch code up; whether it was good."""
         until = self._codes.pop(_hash(code), 0.0)

@@ -8,15 +8,17 @@ is refused even with a valid cookie; and everything but the pages themselves nee
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from droidft import strict_json
-from droidft.errors import DroidError
+from droidft.errors import ConfigError, DroidError
 from droidft.server.errors import (
     BadJson,
     BadRequest,
@@ -98,7 +100,7 @@ class Guard:
         given = headers.getlist("host")
         if len(given) != 1 or given[0].lower() not in self.hosts:
             named = " and ".join(ascii(name[:100]) for name in given) or "no name"
-            hint = f"open {min(self.origins)}, or start the server with `--allow-host` and the name you use"
+            hint = f"open {min(self.origins)}, or start the server with `--name` and the name you use"
             raise Forbidden(f"this server does not answer to {named}", hint=hint)
 
     def _check_site(self, scope: Scope, headers: Headers) -> None:
@@ -143,6 +145,27 @@ def allowed_hosts(options: Options) -> Iterable[str]:
         yield name.lower()
         if not re.search(r":[0-9]+$", name):
             yield f"{name}:{options.port}".lower()
+
+
+def check_bind(host: str, *, allow_remote: bool) -> str | None:
+    """What to warn of before listening at `host`, where other machines can reach it; None at loopback addresses.
+
+    Raises:
+        ConfigError: they can, and that was not allowed explicitly.
+    """
+    with suppress(ValueError):
+        if host == "localhost" or ipaddress.ip_address(host).is_loopback:
+            return None
+    if not allow_remote:
+        raise ConfigError(
+            f"--host {host} lets other machines reach this server",
+            hint="add --allow-remote if you mean it; safer: `ssh -L 8323:127.0.0.1:8323` from the other machine",
+            field="host",
+        )
+    return (
+        f"other machines can reach this server at {host}. Whoever has the token or a launch link can read its data and "
+        "start runs, and nothing on the way is encrypted. Name the address that browsers use with --name."
+    )
 
 
 def is_api(path: str) -> bool:

@@ -51,7 +51,7 @@ async def logout(request: Request, state: State) -> Response:
 @router.post("/launch", operation_id="launch")
 async def launch(request: Request, state: State) -> Launch:
     """A link that signs a browser in, once, within ten minutes."""
-    return Launch(url=f"{request.url.scheme}://{request.url.netloc}/launch?code={state.access.launch_code()}")
+    return Launch(url=state.access.launch_url(f"{request.url.scheme}://{request.url.netloc}"))
 
 
 @pages.get("/launch")
