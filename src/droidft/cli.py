@@ -20,6 +20,7 @@ from droidft.errors import ConfigError, DroidError
 
 COMMANDS = {
     "demo": ("demo", "fetch a small model, train it, and show what it learned"),
+    "serve": ("serve", "open the application in a browser"),
     "train": ("train", "train an adapter on your data"),
     "resume": ("resume", "continue a stopped or crashed run, bit for bit"),
     "runs": ("runs", "list, show and delete runs"),

@@ -1,0 +1,188 @@
+"""`droidft serve`: the application in the browser."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import logging
+import logging.handlers
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from droidft.home import Home
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from droidft.server.app_state import Options
+
+PORT = 8323
+PORTS_TRIED = 20
+SHUTDOWN_SECONDS = 2
+LOG_BYTES = 5_000_000
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `droidft serve`."""
+    parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one [{PORT}, or the next free]")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen at [127.0.0.1]")
+    parser.add_argument(
+        "--allow-remote", action="store_true", help="needed for a --host that other machines can reach"
+    )
+    parser.add_argument(
+        "--name", action="append", default=[], metavar="HOST", help="a further name the server is reached under"
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a folder from which data files and models may be taken, besides the home folder and this one",
+    )
+    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="runs that train at once [1]")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C; a run in training goes on without the server."""
+    from rich.console import Console
+
+    console, home = Console(highlight=False, soft_wrap=True), Home.find()
+    lock = _lock(home)
+    if lock is None:
+        return _already_running(home, console)
+    with lock:
+        listener = _listen(args.host, args.port)
+        options = _options(args, home, listener)
+        _log_to(home.server / "log.txt")
+        return _serve(options, listener, console, browser=not args.no_browser)
+
+
+def _options(args: argparse.Namespace, home: Home, listener: socket.socket) -> Options:
+    from droidft.errors import ConfigError
+    from droidft.server.app_state import Options
+    from droidft.server.security import check_bind
+
+    warning = check_bind(args.host, allow_remote=args.allow_remote)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
+    if args.parallel < 1:
+        raise ConfigError(f"--parallel {args.parallel}: must be 1 or more", hint="1 is the default")
+    roots = [Path(folder).expanduser().resolve() for folder in (*args.allow, ".")]
+    for folder in roots:
+        if not folder.is_dir():
+            raise ConfigError(f"--allow {folder}: there is no such folder", hint="check the path")
+    return Options(
+        home=home,
+        host=args.host,
+        port=listener.getsockname()[1],
+        hosts=tuple(args.name),
+        roots=tuple(dict.fromkeys(roots)),
+        parallel=args.parallel,
+    )
+
+
+def _serve(options: Options, listener: socket.socket, console: Console, *, browser: bool) -> int:
+    import uvicorn
+
+    from droidft import __version__
+    from droidft.server.main import create_app
+
+    app = create_app(options)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    url = f"http://{host}:{options.port}"
+    # The server's log is for defects; requests, with what is in them, are not logged.
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    link = f"{url}/launch?code={app.state.droidft.access.launch_code()}"
+    (options.home.server / "server.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    console.print(f"[bold]Droid FineTuning {__version__}[/] is at {url}")
+    console.print(f"open      {link}", markup=False)
+    console.print("          [dim]signs a browser in, once, within ten minutes; `droidft serve` prints another[/]")
+    console.print(f"home      {options.home.root}", markup=False)
+    console.print(f"API key   in {options.home.server / 'token'}", markup=False)
+    console.print("[dim]Ctrl-C ends the server; a run in training goes on[/]")
+    if browser:
+        _open(link)
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _lock(home: Home) -> IO[str] | None:
+    """The lock of the one server of a home folder; None where another one holds it."""
+    file = (home.server / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _already_running(home: Home, console: Console) -> int:
+    """Give a new link to the server that runs already."""
+    from droidft.errors import RunError
+
+    try:
+        url = json.loads((home.server / "server.json").read_text())["url"]
+        token = (home.server / "token").read_text().strip()
+        request = urllib.request.Request(
+            f"{url}/api/launch", method="POST", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            link = json.load(answer)["url"]
+    except (OSError, ValueError, KeyError) as error:
+        hint = "end it, then start it again"
+        raise RunError(f"a server holds {home.root} and does not answer: {error}", hint=hint) from error
+    console.print(f"a server is running already at {url}", markup=False)
+    console.print(f"open      {link}", markup=False)
+    return 0
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    """A listening socket at `port`, or where None is given at the first free one of a few."""
+    from droidft.errors import ConfigError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    wanted = [port] if port is not None else range(PORT, PORT + PORTS_TRIED)
+    for number in wanted:
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, number))
+        except (OSError, OverflowError) as error:
+            listener.close()
+            reason = error
+            continue
+        return listener
+    raise ConfigError(
+        f"cannot listen at {host}, port {' to '.join(map(str, sorted({wanted[0], wanted[-1]})))}: {reason}",
+        hint="choose another --port (0 takes any free one)",
+    )
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    errors = logging.StreamHandler()
+    errors.setLevel(logging.ERROR)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler, errors])
+
+
+def _open(link: str) -> None:
+    """Open a browser where there is one to be seen."""
+    import webbrowser
+
+    if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(link)
