@@ -124,7 +124,7 @@ def find_adapter(ref: str, *, adapters_dir: Path) -> tuple[Path, Which]:
         AdapterError: something else than `latest`, `best` or a step after the `@`.
     """
     name, _, chosen = ref.partition("@")
-    which = _which(chosen or "latest")
+    which = parse_which(chosen or "latest")
     for folder in (adapters_dir / name, Path(name).expanduser()):
         if name and folder.is_dir():
             return folder, which
@@ -134,6 +134,21 @@ def find_adapter(ref: str, *, adapters_dir: Path) -> tuple[Path, Which]:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}?" if near else "`droidft adapters list` shows those here"
     raise NotFound(f"there is no adapter {name!r}", hint=hint)
+
+
+def parse_which(text: str) -> Which:
+    """What stands after the `@`.
+
+    Raises:
+        AdapterError: neither `latest`, `best` nor a step.
+    """
+    if text == "latest":
+        return "latest"
+    if text == "best":
+        return "best"
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise AdapterError(f"{text!r} names no weights of an adapter", hint="write @latest, @best or a step such as @200")
 
 
 def list_adapters(adapters_dir: Path) -> list[AdapterSummary]:
@@ -163,16 +178,6 @@ def read_adapter(path: Path, which: Which = "latest", *, check_values: bool = Tr
     if check_values:
         _refuse_non_finite(file)
     return info
-
-
-def _which(text: str) -> Which:
-    if text == "latest":
-        return "latest"
-    if text == "best":
-        return "best"
-    if text.isdigit():
-        return int(text)
-    raise AdapterError(f"{text!r} names no weights of an adapter", hint="write @latest, @best or a step such as @200")
 
 
 def _summary(folder: Path) -> AdapterSummary:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -26,16 +27,24 @@ _LEAVES = ("lora_a", "lora_b", "m")
 _SLOT = "_applied_adapter"
 
 
-@dataclass
+@dataclass(frozen=True)
+class Slot:
+    """A place in a model that an adapter fills: `holder[key]` is a module or, for the type `full`, an array."""
+
+    holder: Any
+    key: str | int
+    base: Any
+    adapted: Any
+
+
+@dataclass(eq=False)
 class Applied:
-    """An adapter on a model: what it replaced, and by what, so that both can be had."""
+    """An adapter made for a model: what it replaces, and by what, so that both can be had."""
 
     info: AdapterInfo
-    base_modules: dict[str, nn.Module]
-    adapter_modules: dict[str, nn.Module]
-    base_weights: dict[str, mx.array]
-    adapter_weights: dict[str, mx.array]
-    """Whole weights, for an adapter of the type `full` only."""
+    slots: list[Slot]
+    bytes: int
+    """Memory that it takes besides the base."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,22 @@ def apply(model: nn.Module, info: AdapterInfo) -> Applied:
     return applied
 
 
+def put(model: nn.Module, applied: Applied | None) -> None:
+    """Put an adapter that `apply` made for `model` on it again, or nothing; in well under a millisecond."""
+    if current(model) is applied:
+        return
+    remove(model)
+    if applied is not None:
+        _fill(applied, adapted=True)
+        setattr(model, _SLOT, applied)
+
+
 def remove(model: nn.Module) -> None:
     """Take the adapter off, if one is on; the base's own modules and weights come back untouched."""
     applied = current(model)
     if applied is None:
         return
-    _put(model, applied.base_modules, applied.base_weights)
+    _fill(applied, adapted=False)
     delattr(model, _SLOT)
 
 
@@ -86,11 +105,11 @@ def without(model: nn.Module) -> Iterator[None]:
     if applied is None:
         yield
         return
-    _put(model, applied.base_modules, applied.base_weights)
+    _fill(applied, adapted=False)
     try:
         yield
     finally:
-        _put(model, applied.adapter_modules, applied.adapter_weights)
+        _fill(applied, adapted=True)
 
 
 def difference(model: nn.Module, tokens: Sequence[int]) -> Difference:
@@ -120,7 +139,7 @@ def expected_tensors(model: nn.Module, info: AdapterInfo) -> dict[str, Shape]:
     with without(model):
         replaced = _attach(model, info)
         shapes = _shapes(model, replaced)
-        _put(model, replaced, {})
+        _restore(model, replaced)
     return shapes
 
 
@@ -159,21 +178,25 @@ def _load_lora(model: nn.Module, info: AdapterInfo) -> Applied:
     replaced = _attach(model, info)
     try:
         check_fits(info, _shapes(model, replaced))
-        model.load_weights(list(_read(info).items()), strict=False)
+        weights = _read(info)
+        model.load_weights(list(weights.items()), strict=False)
     except AdapterError:
-        _put(model, replaced, {})
+        _restore(model, replaced)
         raise
     modules = dict(model.named_modules())
-    return Applied(info, replaced, {name: modules[name] for name in replaced}, {}, {})
+    slots = [Slot(*_place(model, name), base, modules[name]) for name, base in replaced.items()]
+    return Applied(info, slots, sum(array.nbytes for array in weights.values()))
 
 
 def _load_full(model: nn.Module, info: AdapterInfo) -> Applied:
     check_fits(info, expected_tensors(model, info))
     parameters = dict(tree_flatten(model.parameters()))
-    base = {name: parameters[name] for name in info.tensors}
-    weights = {name: array.astype(base[name].dtype) for name, array in _read(info).items()}
-    _put(model, {}, weights)
-    return Applied(info, {}, {}, base, weights)
+    weights = {name: array.astype(parameters[name].dtype) for name, array in _read(info).items()}
+    mx.eval(weights)
+    slots = [Slot(*_place(model, name), parameters[name], array) for name, array in weights.items()]
+    applied = Applied(info, slots, sum(array.nbytes for array in weights.values()))
+    _fill(applied, adapted=True)
+    return applied
 
 
 def _attach(model: nn.Module, info: AdapterInfo) -> dict[str, nn.Module]:
@@ -191,7 +214,7 @@ def _attach(model: nn.Module, info: AdapterInfo) -> dict[str, nn.Module]:
     try:
         linear_to_lora_layers(model, info.num_layers, settings, use_dora=info.fine_tune_type == "dora")
     except (ValueError, TypeError, AttributeError) as error:
-        _put(model, _changed(model, before), {})
+        _restore(model, _changed(model, before))
         raise AdapterError(
             f"adapter {info.name} cannot be put on this model: {error}", hint="it was made for another architecture"
         ) from error
@@ -212,15 +235,32 @@ def _shapes(model: nn.Module, replaced: Mapping[str, nn.Module]) -> dict[str, Sh
     return found
 
 
-def _put(model: nn.Module, modules: Mapping[str, nn.Module], weights: Mapping[str, mx.array]) -> None:
+def _restore(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
     if modules:
         model.update_modules(tree_unflatten(list(modules.items())))
-    if weights:
-        model.load_weights(list(weights.items()), strict=False)
+
+
+def _place(model: nn.Module, name: str) -> tuple[Any, str | int]:
+    """The module or list that holds what is called `name`, and under which key."""
+    *path, last = name.split(".")
+    holder: Any = model
+    for part in path:
+        holder = holder[int(part)] if isinstance(holder, list) else holder[part]
+    return holder, int(last) if isinstance(holder, list) else last
+
+
+def _fill(applied: Applied, *, adapted: bool) -> None:
+    for slot in applied.slots:
+        slot.holder[slot.key] = slot.adapted if adapted else slot.base
 
 
 def _read(info: AdapterInfo) -> dict[str, mx.array]:
-    loaded = mx.load(str(info.file))
+    """The tensors, read to the end: MLX reads a file when a value is asked for, and it may have changed by then."""
+    try:
+        loaded = mx.load(str(info.file))
+        mx.eval(loaded)
+    except RuntimeError as error:
+        raise AdapterError(f"{info.file.name} of adapter {info.name} cannot be read: {error}") from error
     assert isinstance(loaded, dict)
     return loaded
 

@@ -7,6 +7,7 @@ whatever else draws random numbers in the process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,12 @@ REPETITION_WINDOW = 64
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. At temperature 0 it is the likeliest one, and only the penalty has an effect.
+    """How the next token is chosen. At temperature 0 it is the likeliest one, and only the penalties have an effect.
 
     `top_p`, `min_p` and `top_k` cut unlikely tokens off before drawing; 1, 0 and 0 turn them off.
-    `repetition_penalty` above 1 makes the last 64 tokens less likely to come again. `seed` None draws anew.
+    `repetition_penalty` above 1 makes the last 64 tokens less likely to come again; `presence_penalty` is taken from
+    the logit of every token that the answer holds already, `frequency_penalty` as often as it holds it. `seed` None
+    draws anew.
     """
 
     max_tokens: int = 512
@@ -38,6 +41,8 @@ class Sampling:
     min_p: float = 0.05
     top_k: int = 40
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -47,6 +52,8 @@ class Sampling:
         self._within("min_p", 0, 1)
         self._within("top_k", 0, 2**31)
         self._within("repetition_penalty", 0, 10, above=True)
+        self._within("presence_penalty", -2, 2)
+        self._within("frequency_penalty", -2, 2)
         if self.seed is not None:
             self._within("seed", 0, 2**63)
 
@@ -122,19 +129,52 @@ def generate(
     Raises:
         ModelError: see `make_prompt`; or the prompt is empty or fills the context.
     """
+    prompt = make_prompt(tokenizer, messages_or_prompt, use_chat_template=use_chat_template)
+    yield from complete(model, tokenizer, prompt.tokens, sampling or Sampling(), context_length=context_length)
+
+
+def complete(
+    model: nn.Module,
+    tokenizer: TokenizerWrapper,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    *,
+    context_length: int | None = None,
+    reading: Callable[[int, int], None] | None = None,
+) -> Iterator[Token]:
+    """Continue the tokens of a prompt. What is on the model at each step makes that step's token.
+
+    `reading` is called with prompt tokens read and all, before the first and after each part of the prompt; what it
+    raises ends the generation. Several answers of one model can be taken in turns; wrap that in `in_turns`.
+
+    Raises:
+        ModelError: the prompt is empty or fills the context; raised here, before the first token is asked for.
+    """
     from mlx_lm import stream_generate
 
-    sampling = sampling or Sampling()
-    prompt = make_prompt(tokenizer, messages_or_prompt, use_chat_template=use_chat_template).tokens
-    room = _room(prompt, sampling.max_tokens, context_length)
     steps = stream_generate(
         model,
         tokenizer,
-        mx.array(prompt),
-        max_tokens=room,
+        mx.array(list(prompt)),
+        max_tokens=_room(prompt, sampling.max_tokens, context_length),
         sampler=_sampler(sampling),
-        logits_processors=_processors(sampling),
+        logits_processors=_processors(sampling, len(prompt)),
+        prefill_step_size=_part(),
+        prompt_progress_callback=reading,
     )
+    return _tokens(steps)
+
+
+@contextmanager
+def in_turns(model: nn.Module) -> Iterator[None]:
+    """For answers that overlap: at its end each puts back the wired limit (Metal) that it found, another's or this."""
+    from mlx_lm.generate import generation_stream, wired_limit
+
+    with wired_limit(model, [generation_stream]):
+        yield
+
+
+def _tokens(steps: Iterator[Any]) -> Iterator[Token]:
     for step in steps:
         yield Token(
             text=step.text,
@@ -189,6 +229,11 @@ def _render(tokenizer: TokenizerWrapper, messages: Sequence[Message]) -> list[in
         ) from error
 
 
+def _part() -> int:
+    """How many tokens of a prompt are read at once: the shorter, the sooner a reading can be called off."""
+    return 256 if mx.default_device() == mx.Device(mx.cpu) else 2048
+
+
 def _room(prompt: Sequence[int], max_tokens: int, context_length: int | None) -> int:
     if not prompt:
         raise ModelError("the prompt is empty", hint="write at least one word")
@@ -230,12 +275,26 @@ def _fresh_seed() -> int:
     return secrets.randbits(63)
 
 
-def _processors(sampling: Sampling) -> list[Callable[[mx.array, mx.array], mx.array]]:
+def _processors(sampling: Sampling, prompt_length: int) -> list[Callable[[mx.array, mx.array], mx.array]]:
+    """Functions of (all tokens so far, logits (1, vocabulary)) that change the logits, or none."""
     from mlx_lm import sample_utils
 
-    if sampling.repetition_penalty == 1:
-        return []
-    made = sample_utils.make_logits_processors(
-        repetition_penalty=sampling.repetition_penalty, repetition_context_size=REPETITION_WINDOW
-    )
-    return list(made)
+    made: list[Callable[[mx.array, mx.array], mx.array]] = []
+    if sampling.repetition_penalty != 1:
+        made += sample_utils.make_logits_processors(
+            repetition_penalty=sampling.repetition_penalty, repetition_context_size=REPETITION_WINDOW
+        )
+    if sampling.presence_penalty or sampling.frequency_penalty:
+        made.append(_penalty(sampling.presence_penalty, sampling.frequency_penalty, prompt_length))
+    return made
+
+
+def _penalty(presence: float, frequency: float, prompt_length: int) -> Callable[[mx.array, mx.array], mx.array]:
+    def lower(tokens: mx.array, logits: mx.array) -> mx.array:
+        said = tokens[prompt_length:]
+        if said.size == 0:
+            return logits
+        times = mx.zeros(logits.shape[-1], logits.dtype).at[said].add(1)
+        return logits - presence * (times > 0) - frequency * times
+
+    return lower

@@ -1,25 +1,35 @@
-"""One base model held in memory, with one adapter after another on it."""
+"""One base model held in memory, with one adapter after another on it.
+
+Adapters that were used are kept in memory too, for as long as their files stay as they were.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.nn as nn
 
-from droidft.adapters import AdapterInfo
+from droidft.adapters import CONFIG, AdapterInfo, Which, read_adapter
 from droidft.diagnostics import BaseModel, Diagnostic, diagnose
 from droidft.engine import adapter_weights, models
-from droidft.engine.adapter_weights import Difference
+from droidft.engine.adapter_weights import Applied, Difference
 from droidft.engine.generate import Message, Sampling, Token, generate
 from droidft.engine.progress import Progress
+from droidft.errors import AdapterError
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 PROBE_TEXT = "The quick brown fox jumps over the lazy dog. What is the capital of France?"
+KEPT_BYTES = 2 << 30
+"""Adapters beyond this many bytes are dropped again, the least recently used first."""
+FEWEST_KEPT = 4
+READINGS = 5
+"""How often a file that changes while it is read is read anew."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,16 @@ class AdapterDetails:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """An adapter that can be put on the base at once."""
+
+    details: AdapterDetails
+    applied: Applied
+    version: tuple[object, ...]
+    """What its files were when they were read."""
+
+
 @dataclass
 class LoadedModel:
     """A base model, its tokenizer, and what is known of it."""
@@ -62,6 +82,46 @@ class LoadedModel:
     context_length: int | None
     code: list[str]
     """What in its folder asks for code to be run; none of it is."""
+    _kept: OrderedDict[tuple[object, ...], Ready] = field(default_factory=OrderedDict)
+
+    def ready(self, folder: Path, which: Which) -> Ready:
+        """The adapter of a folder, from memory if its files are still those that were read; nothing stays on.
+
+        Raises:
+            NotFound, AdapterError: see `read_adapter`; it does not fit; or its files keep changing.
+        """
+        for _ in range(READINGS):
+            info = read_adapter(folder, which, check_values=False)
+            version = _version(info)
+            if (known := self._kept.get(version)) is not None:
+                self._kept.move_to_end(version)
+                return known
+            info = read_adapter(folder, which)
+            details = self.use(info)
+            applied = adapter_weights.current(self.model)
+            assert details is not None
+            assert applied is not None
+            self.switch(None)
+            if _version(info) == version:
+                made = Ready(details, applied, version)
+                self._keep(made)
+                return made
+        raise AdapterError(
+            f"the files of adapter {folder.name} change faster than they can be read", hint="try again later"
+        )
+
+    def put(self, ready: Ready | None) -> None:
+        """Make the base answer with `ready`, or alone; takes no time to speak of."""
+        adapter_weights.put(self.model, None if ready is None else ready.applied)
+
+    def _keep(self, ready: Ready) -> None:
+        info = ready.details.info
+        for version, other in list(self._kept.items()):
+            if (other.details.info.path, other.details.info.which) == (info.path, info.which):
+                del self._kept[version]
+        self._kept[ready.version] = ready
+        while len(self._kept) > FEWEST_KEPT and sum(it.applied.bytes for it in self._kept.values()) > KEPT_BYTES:
+            self._kept.popitem(last=False)
 
     def switch(self, info: AdapterInfo | None) -> None:
         """Put the adapter `info` on the base in place of the one before; None for the base alone.
@@ -119,3 +179,15 @@ def load(
         chat_template=tokenizer.chat_template,
     )
     return LoadedModel(model, tokenizer, base, models.context_length(config), models.code_files(path))
+
+
+def _version(info: AdapterInfo) -> tuple[object, ...]:
+    """What changes when an adapter's weights or settings are replaced, be it by a link to other weights."""
+    found: list[object] = [info.which]
+    for file in (info.file, info.path / CONFIG):
+        try:
+            state = file.stat()
+        except OSError:  # replaced just now
+            return (object(),)
+        found += [str(file.resolve()), state.st_ino, state.st_mtime_ns, state.st_size]
+    return tuple(found)

@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 
 from droidft.home import Home
 from droidft.server.access import Access
+from droidft.server.answers import Answers
 from droidft.server.store import Store
 from droidft.server.supervisor import Supervisor
 from droidft.server.tail import Tails
@@ -44,6 +45,7 @@ class AppState:
         self.home = options.home
         self.access = Access(options.home.root / "server", options.port)
         self.tails = Tails()
+        self.answers = Answers(options)
         self.supervisor: Supervisor
 
     @asynccontextmanager
@@ -56,6 +58,7 @@ class AppState:
             await self.supervisor.tick()
             stack.push_async_callback(self.tails.close)
             await stack.enter_async_context(_background(self.supervisor.watch()))
+            await stack.enter_async_context(self.answers.running())
             yield
 
 

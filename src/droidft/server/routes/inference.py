@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+import json
+from collections.abc import AsyncIterator, Sequence
 
+from fastapi import APIRouter, Request, Response
+
+from droidft.errors import DroidError
+from droidft.server.answers import Asked, Question, sampling_of
 from droidft.server.app_state import State
+from droidft.server.live import Live, unless_gone
 from droidft.server.schemas.inference import (
     CompareRequest,
     InferenceAnswer,
     InferenceRequest,
     InferenceState,
-    StreamEvent,
 )
 
 router = APIRouter(prefix="/api", tags=["inference"])
 
 
 @router.post("/models/inference", operation_id="infer")
-async def infer(request: InferenceRequest, state: State) -> InferenceAnswer:
+async def infer(body: InferenceRequest, state: State, request: Request) -> InferenceAnswer:
     """Answer a prompt with a model, with or without an adapter."""
-    raise NotImplementedError
+    asked = state.answers.ask(_question(body, [body.adapter_name]))
+    return InferenceAnswer.model_validate(await unless_gone(request, asked, asked.whole()))
 
 
 @router.post("/models/inference/stream", operation_id="compareStream", response_class=Response)
-async def stream(request: CompareRequest, state: State) -> Response:
+async def stream(body: CompareRequest, state: State, request: Request) -> Response:
     """Answers of several sides as they come: one `StreamEvent` a line. Closing the connection ends them."""
-    raise NotImplementedError
+    asked = state.answers.ask(_question(body, body.adapters))
+    await unless_gone(request, asked, asked.peek())
+    return Live(asked, _lines(asked), media_type="application/x-ndjson")
 
 
 @router.get("/inference", operation_id="getInference")
 async def inference_state(state: State) -> InferenceState:
     """What the inference worker holds."""
-    raise NotImplementedError
+    return await state.answers.state()
 
 
 @router.delete("/inference", operation_id="unloadModel")
 async def unload(state: State) -> InferenceState:
-    """Unload the model, so that its memory is free."""
-    raise NotImplementedError
+    """Unload the model, so that its memory is free; refused while it answers."""
+    return await state.answers.unload()
 
 
-_ = StreamEvent
+def _question(body: InferenceRequest | CompareRequest, adapters: Sequence[str | None]) -> Question:
+    return Question(
+        model=body.model_name,
+        adapters=adapters,
+        sampling=sampling_of(body),
+        prompt=body.prompt,
+        system=body.system_prompt,
+        use_chat_template=body.use_chat_template,
+    )
+
+
+async def _lines(asked: Asked) -> AsyncIterator[str]:
+    """Each event as a line of JSON; an error that ends all sides is the last."""
+    try:
+        async for event in asked:
+            yield json.dumps(event) + "\n"
+    except DroidError as error:
+        yield json.dumps({"type": "error", "side": None, "error": error.as_dict()}) + "\n"

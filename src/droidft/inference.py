@@ -1,0 +1,259 @@
+"""The worker that keeps a model loaded and answers prompts: `python -m droidft.inference`, asked over `service`.
+
+One request puts one prompt to several sides: the base alone, or with an adapter. The sides take turns, a token each,
+and every side's answer is the one that it would give alone. Adapters are only ever read.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from droidft.adapters import BEST, Which, parse_which
+from droidft.errors import ConfigError, DroidError, NotFound
+from droidft.home import Home, valid_name
+from droidft.service import Call, serve
+
+if TYPE_CHECKING:
+    from droidft.engine.generate import Prompt, Sampling, Token
+    from droidft.engine.loaded import LoadedModel, Ready
+
+NO_MEMORY = ("out of memory", "insufficient memory", "unable to allocate", "[metal::malloc]")
+LONG_PROMPT = 1024
+"""Reading a prompt of more tokens than this is reported as it goes on."""
+
+
+def main() -> None:
+    """Answer requests until the server is gone."""
+    # Models are fetched where a person asks for that, never in passing.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    with ExitStack() as stack:
+        serve({"answer": Worker(stack).answer})
+
+
+@dataclass
+class Side:
+    """The base alone (`ready` None) or an adapter on it, and its answer."""
+
+    number: int
+    ready: Ready | None
+    tokens: Iterator[Token]
+    stops: Any
+    last: Token | None = None
+    seconds: float = 0.0
+    """Spent on this side's tokens after the first."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of this side's own computing, without that of the others and the reading of the prompt."""
+        made = self.last.tokens - 1 if self.last else 0
+        return made / self.seconds if made and self.seconds else 0.0
+
+
+@dataclass
+class Worker:
+    """The model that is loaded now, and what made this process ready to compute."""
+
+    stack: ExitStack
+    loaded: LoadedModel | None = None
+    version: tuple[Any, ...] = ()
+    """Which files the loaded model was read from."""
+    prepared: bool = field(default=False)
+
+    def answer(self, call: Call) -> None:
+        """Put a prompt to the sides; what they say are the events.
+
+        Parameters: `home`, `model`, `sides` (each `side` and `adapter`, null for the base alone), `prompt` and
+        `system` or else `messages`, `use_chat_template`, `sampling` (fields of `Sampling`), `stop` (texts).
+        """
+        from droidft.engine import generate
+
+        home = Home(Path(call.params["home"]))
+        try:
+            model = self._model(call, home)
+            sampling = generate.Sampling(**call.params["sampling"])
+            prompt = _prompt(model, call.params)
+            sides = [
+                side
+                for wanted in call.params["sides"]
+                if (side := _side(call, model, home, prompt, sampling, **wanted)) is not None
+            ]
+            with generate.in_turns(model.model):
+                _take_turns(call, model, sides)
+        except RuntimeError as error:
+            if any(sign in str(error).lower() for sign in NO_MEMORY):
+                raise MemoryError from error
+            raise
+        finally:
+            if self.loaded is not None:
+                self.loaded.put(None)
+
+    def _model(self, call: Call, home: Home) -> LoadedModel:
+        """The model that is asked for, loaded if it is not there already; the one before is dropped first."""
+        from droidft.engine import hub, models
+
+        ref = call.params["model"]
+        # A wrong name is said before the loaded model is given up for it; inference never reaches for the network.
+        if hub.REPO_ID.fullmatch(ref) and hub.cached(ref) is None:
+            raise NotFound(
+                f"there is no model {ref!r} on this machine", hint="fetch it first (Setup, or `droidft models pull`)"
+            )
+        path = models.find_model(ref, models_dir=home.models, offline=True)
+        version = _version(path)
+        if self.loaded is not None and version == self.version and self.loaded.base.ref == ref:
+            return self.loaded
+        self._unload()
+        if not self.prepared:
+            call.emit({"type": "phase", "text": "making the device ready"})
+            self._prepare(home)
+        call.emit({"type": "phase", "text": f"loading model {ref}"})
+        from droidft.engine import loaded
+
+        self.loaded = loaded.load(ref, models_dir=home.models, cache_dir=home.cache, offline=True)
+        self.version = version
+        call.emit({"type": "loaded", "model": ref})
+        return self.loaded
+
+    def _prepare(self, home: Home) -> None:
+        from droidft.engine.session import computing
+
+        device = self.stack.enter_context(computing(home.cache))
+        for warning in device.warnings:
+            print(f"inference: {warning}")
+        self.prepared = True
+
+    def _unload(self) -> None:
+        if self.loaded is None:
+            return
+        import mlx.core as mx
+
+        self.loaded = None
+        gc.collect()
+        mx.clear_cache()
+
+
+def _version(path: Path) -> tuple[Any, ...]:
+    """What changes when the files of a model do."""
+    files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".jinja", ".model", ".safetensors"))
+    states = [(file.name, file.stat()) for file in files]
+    return (str(path.resolve()), *((name, state.st_mtime_ns, state.st_size) for name, state in states))
+
+
+def _prompt(model: LoadedModel, params: dict[str, Any]) -> Prompt:
+    from droidft.engine.generate import make_prompt
+
+    if params["messages"] is not None:
+        return make_prompt(model.tokenizer, params["messages"])
+    text, system = params["prompt"], params["system"]
+    templated = params["use_chat_template"] and model.tokenizer.has_chat_template
+    if not system or templated:
+        turns = [{"role": "system", "content": system}] if system else []
+        asked = [*turns, {"role": "user", "content": text}] if templated else text
+        return make_prompt(model.tokenizer, asked, use_chat_template=templated)
+    why = "this model has none" if params["use_chat_template"] else "it is turned off"
+    raise ConfigError(
+        f"a system prompt needs a chat template, and {why}",
+        hint="leave the system prompt out, or write it into the prompt",
+        field="system_prompt",
+    )
+
+
+def _side(
+    call: Call, model: LoadedModel, home: Home, prompt: Prompt, sampling: Sampling, *, side: int, adapter: str | None
+) -> Side | None:
+    """A side that is ready to answer, or None after saying why it cannot."""
+    from droidft.engine.generate import complete
+    from droidft.engine.stops import Stops
+
+    try:
+        ready = None if adapter is None else model.ready(*_find(home, adapter))
+    except DroidError as error:
+        call.emit({"type": "error", "side": side, "error": error.as_dict()})
+        return None
+
+    def reading(done: int, total: int) -> None:
+        call.check()
+        if total > LONG_PROMPT:
+            call.emit({"type": "phase", "text": f"reading the prompt: {done:,} of {total:,} tokens"})
+
+    tokens = complete(
+        model.model, model.tokenizer, prompt.tokens, sampling, context_length=model.context_length, reading=reading
+    )
+    details = _details(model, ready, prompt)
+    call.emit({"type": "start", "side": side, "adapter_details": details, "seed": sampling.seed})
+    return Side(side, ready, tokens, Stops(call.params["stop"]))
+
+
+def _find(home: Home, ref: str) -> tuple[Path, Which]:
+    """Folder and weights of a named adapter; without `@` the best weights, or the latest where none are best."""
+    name, at, chosen = ref.partition("@")
+    folder = home.adapters / valid_name(name, what="adapter")
+    if not folder.is_dir():
+        raise NotFound(f"there is no adapter {name!r}", hint="choose one from the list", field="adapter")
+    if at:
+        return folder, parse_which(chosen)
+    return folder, "best" if (folder / BEST).is_file() else "latest"
+
+
+def _details(model: LoadedModel, ready: Ready | None, prompt: Prompt) -> dict[str, Any]:
+    warnings = []
+    if model.code:
+        text = f"the model's folder holds code that is not run: {', '.join(model.code[:5])}"
+        warnings.append({"code": "model_code", "message": text})
+    common = {"chat_template_used": prompt.chat_template_used, "expected_layers": model.base.num_layers}
+    if ready is None:
+        names = ("name", "rank", "alpha", "scale", "dropout", "keys", "num_layers", "model_recorded")
+        alone = dict.fromkeys(names) | {"type": "none", "max_logit_change": None}
+        return {**alone, **common, "warnings": warnings}
+    found = ready.details.as_dict()
+    change = found.pop("difference")["max_logit"]
+    del found["fine_tune_type"]
+    return {**found, **common, "max_logit_change": change, "warnings": [*found["warnings"], *warnings]}
+
+
+def _take_turns(call: Call, model: LoadedModel, sides: list[Side]) -> None:
+    """A token of each side in turn, until all have ended."""
+    while sides:
+        for side in list(sides):
+            call.check()
+            model.put(side.ready)
+            begun = time.perf_counter()
+            token = next(side.tokens)
+            if side.last is not None:
+                side.seconds += time.perf_counter() - begun
+            side.last = token
+            if _say(call, side, token):
+                sides.remove(side)
+
+
+def _say(call: Call, side: Side, token: Token) -> bool:
+    """Tell what a token adds to the answer; whether the answer has ended."""
+    text = side.stops.feed(token.text)
+    reason = "stop" if side.stops.found else token.finish_reason
+    if reason is not None:
+        text += side.stops.rest()
+    if text:
+        call.emit({"type": "text", "side": side.number, "text": text})
+    if reason is None:
+        return False
+    call.emit(
+        {
+            "type": "end",
+            "side": side.number,
+            "finish_reason": reason,
+            "prompt_tokens": token.prompt_tokens,
+            "tokens": token.tokens,
+            "tokens_per_second": side.tokens_per_second,
+        }
+    )
+    return True
+
+
+if __name__ == "__main__":
+    main()

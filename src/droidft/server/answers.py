@@ -1,0 +1,255 @@
+"""Prompts and answers: one inference worker for the whole server, asked in turn.
+
+The worker keeps its model loaded until it is asked for another, told to unload, or idle for long. A question that
+nobody waits for any more is called off; one that comes when too many wait is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from droidft.errors import DroidError
+from droidft.server import paths
+from droidft.server.child import Child, ChildError
+from droidft.server.errors import Busy, Conflict
+from droidft.server.schemas.inference import InferenceState, SamplingFields
+
+if TYPE_CHECKING:
+    from droidft.server.app_state import Options
+
+IDLE_SECONDS = 600.0
+MOST_WAITING = 32
+MOST_UNREAD = 5_000
+"""Events that a client may lag behind before its question is called off."""
+SEED_BITS = 32
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prompt for several sides. `messages` stand in for `prompt` and `system`."""
+
+    model: str
+    adapters: Sequence[str | None]
+    """A side each: an adapter, possibly with `@best` or the like, or None for the base alone."""
+    sampling: dict[str, Any]
+    """Fields of `engine.generate.Sampling`; a seed has to be among them."""
+    prompt: str | None = None
+    system: str | None = None
+    messages: Sequence[dict[str, str]] | None = None
+    use_chat_template: bool = True
+    stop: tuple[str, ...] = ()
+
+
+def sampling_of(request: SamplingFields) -> dict[str, Any]:
+    """The sampling fields of a request, with a seed drawn where none was given."""
+    fields = {name: getattr(request, name) for name in SamplingFields.model_fields}
+    return {**fields, "seed": draw_seed() if request.seed is None else request.seed}
+
+
+def draw_seed() -> int:
+    """A seed for an answer whose request named none, short enough to be typed again."""
+    return secrets.randbits(SEED_BITS)
+
+
+class Asked:
+    """A question on its way to the worker: iterate over its events, `cancel` when nobody wants them.
+
+    Raises, where the iteration stands, the `DroidError` that ended the question.
+    """
+
+    def __init__(self, answers: Answers, params: dict[str, Any], first: Sequence[dict[str, Any]]) -> None:
+        self._answers = answers
+        self._params = params
+        self._queue: asyncio.Queue[dict[str, Any] | DroidError | None] = asyncio.Queue()
+        for event in first:
+            self._queue.put_nowait(event)
+        # A task of its own: whatever way a request is cancelled, the worker is called off in an orderly way.
+        self._task = asyncio.create_task(self._ask())
+        answers.keep(self._task)
+        self._peeked: list[dict[str, Any] | DroidError | None] = []
+
+    def cancel(self) -> None:
+        """Call the question off, if it is not answered."""
+        self._task.cancel()
+
+    async def peek(self) -> None:
+        """Wait for the first event; raises if there is none but an error."""
+        first = await self._queue.get()
+        self._peeked.append(first)
+        if isinstance(first, DroidError):
+            raise first
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        while (event := self._peeked.pop() if self._peeked else await self._queue.get()) is not None:
+            if isinstance(event, DroidError):
+                raise event
+            yield event
+
+    async def whole(self) -> dict[str, Any]:
+        """The only side's answer, as the fields of `InferenceAnswer`.
+
+        Raises:
+            DroidError: also that of the side.
+        """
+        found: dict[str, Any] = {}
+        texts: list[str] = []
+        async for event in self:
+            match event["type"]:
+                case "error":
+                    raise ChildError(**event["error"])
+                case "text":
+                    texts.append(event["text"])
+                case "start" | "end":
+                    found |= event
+        del found["type"], found["side"]
+        return {**found, "response": "".join(texts)}
+
+    async def _ask(self) -> None:
+        if not self._params["sides"]:
+            self._queue.put_nowait(None)
+            return
+        try:
+            async with aclosing(self._answers.child.stream("answer", self._params)) as steps:
+                async for kind, value in steps:
+                    if kind == "event" and value["type"] == "loaded":
+                        self._answers.model = value["model"]
+                    elif kind == "event":
+                        self._queue.put_nowait(value)
+                    if self._queue.qsize() > MOST_UNREAD:
+                        raise Conflict("the answer was not read, so it was ended", hint="ask again")
+            self._queue.put_nowait(None)
+        except DroidError as error:
+            self._queue.put_nowait(error)
+        finally:
+            self._answers.touch()
+
+
+class Answers:
+    """Owns the inference worker."""
+
+    def __init__(self, options: Options, *, idle_seconds: float = IDLE_SECONDS) -> None:
+        self.options = options
+        self.child = Child("droidft.inference")
+        self.model: str | None = None
+        """What the worker has loaded, while it lives."""
+        self._idle_seconds = idle_seconds
+        self._used = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watch over the worker; end it, and whatever it is doing, at the end."""
+        watch = asyncio.create_task(self._unload_when_idle())
+        try:
+            yield
+        finally:
+            watch.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await self.child.close()
+            await asyncio.gather(watch, *self._tasks, return_exceptions=True)
+
+    def ask(self, question: Question) -> Asked:
+        """Put a question in the line. A side whose adapter cannot be used has an `error` event of its own.
+
+        Raises:
+            Busy: too many wait already.
+            NotFound, ConfigError, ForbiddenPath: the model's name or path.
+        """
+        ahead = len(self._tasks)
+        if ahead > MOST_WAITING:
+            raise Busy(
+                f"{ahead - 1} questions wait for the model already, and {MOST_WAITING} may",
+                hint="try again when some of them are answered",
+            )
+        ref = paths.model_ref(self.options, question.model)
+        sides, refused = self._sides(question.adapters)
+        if ahead and sides:
+            waits = "waiting for another answer" if ahead == 1 else f"waiting for {ahead} other answers"
+            refused = [{"type": "phase", "text": waits}, *refused]
+        params = {
+            "home": str(self.options.home.root),
+            "model": ref,
+            "sides": sides,
+            "prompt": question.prompt,
+            "system": question.system,
+            "messages": None if question.messages is None else list(question.messages),
+            "use_chat_template": question.use_chat_template,
+            "sampling": question.sampling,
+            "stop": list(question.stop),
+        }
+        return Asked(self, params, refused)
+
+    async def state(self) -> InferenceState:
+        """What the worker holds and does."""
+        pid = self.child.pid
+        return InferenceState(
+            model=self.model if pid is not None else None,
+            busy=self.child.busy,
+            waiting=self.child.waiting,
+            memory=None if pid is None else await asyncio.to_thread(resident_bytes, pid),
+        )
+
+    async def unload(self) -> InferenceState:
+        """End the worker, so that its memory is free.
+
+        Raises:
+            Conflict: it is answering.
+        """
+        if self._tasks:
+            raise Conflict("the model is answering", hint="stop the answer first, or wait for its end")
+        await self.child.close()
+        self.model = None
+        return await self.state()
+
+    def touch(self) -> None:
+        """The worker was used just now."""
+        self._used = asyncio.get_running_loop().time()
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Hold on to a task until it has ended."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _sides(self, adapters: Sequence[str | None]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Sides for the worker, and error events of those it need not be asked about."""
+        sides: list[dict[str, Any]] = []
+        refused: list[dict[str, Any]] = []
+        for number, adapter in enumerate(adapters):
+            try:
+                named = None if adapter is None else paths.adapter_ref(self.options, adapter)
+                sides.append({"side": number, "adapter": named})
+            except DroidError as error:
+                refused.append({"type": "error", "side": number, "error": error.as_dict()})
+        return sides, refused
+
+    async def _unload_when_idle(self) -> None:
+        while True:
+            await asyncio.sleep(min(30.0, self._idle_seconds / 4))
+            idle = asyncio.get_running_loop().time() - self._used
+            if self.child.pid is not None and idle >= self._idle_seconds:
+                with suppress(Conflict):
+                    await self.unload()
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Memory that a process occupies; None if it is gone."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _page_size()
+    with suppress(OSError, ValueError, subprocess.SubprocessError):  # macOS
+        found = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, timeout=5, check=True)
+        return int(found.stdout) * 1024
+    return None
+
+
+def _page_size() -> int:
+    import resource
+
+    return resource.getpagesize()
