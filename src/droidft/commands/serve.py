@@ -106,6 +106,7 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     link = f"{url}/launch?code={app.state.droidft.access.launch_code()}"
+    _ = app.state.droidft.access.token  # made now, if there is none
     (options.home.server / "server.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
     console.print(f"[bold]Droid FineTuning {__version__}[/] is at {url}")
     console.print(f"open      {link}", markup=False)
