@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from droidft.cli import COMMANDS, load_command
-from droidft.commands._settings import PREFIX, settings
+from droidft.commands._settings import PREFIX
 from droidft.commands.config_cmd import schema
+from droidft.settings import settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 NOTE = "<!-- Written by `make docs` from the code; edit the code. -->"

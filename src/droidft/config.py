@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import reprlib
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -22,6 +24,8 @@ from droidft.errors import ConfigError
 
 LARGE_RANK = 256
 HIGH_SCALE = 4.0
+LARGEST = 2**53 - 1
+"""Largest whole number that JSON carries everywhere."""
 
 
 class FineTuneType(StrEnum):
@@ -87,6 +91,14 @@ class DataFormat(StrEnum):
     SHAREGPT = "sharegpt"
 
 
+class Contradiction(ValueError):
+    """Settings that are legal one by one and not together; `faults` says each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -130,7 +142,7 @@ class TrainingConfig(BaseModel):
     # Length of the run
     iterations: Annotated[int, Field(ge=1)] | None = None
     """Number of optimizer steps. Default: as many as `epochs` take."""
-    epochs: Annotated[float, Field(gt=0)] | None = None
+    epochs: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     """Passes over the training data, when `iterations` is not given. Default: 3."""
     batch_size: Annotated[int, Field(ge=1)] = 1
     """Rows processed at once."""
@@ -234,17 +246,32 @@ class TrainingConfig(BaseModel):
             raise ValueError("must be a number, not true or false")
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _portable(cls, value: Any) -> Any:
+        """Refuse what JSON does not carry everywhere."""
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ValueError(f"must be at most {LARGEST:,}")
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not text.isascii() and any("\ud800" <= letter < "\ue000" for letter in text):
+                raise ValueError("holds half of a character")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.iterations is not None and self.epochs is not None:
-            raise ValueError("give iterations or epochs, not both")
-        if self.lora_targets is LoraTargets.CUSTOM and self.lora_keys is None:
-            raise ValueError("lora_targets 'custom' needs lora_keys")
-        if self.lora_keys is not None and self.lora_targets is not LoraTargets.CUSTOM:
-            raise ValueError("lora_keys needs lora_targets 'custom'")
-        if self.iterations is not None and self.warmup_steps >= self.iterations:
-            raise ValueError(f"warmup_steps {self.warmup_steps} leaves nothing of {self.iterations} iterations")
+        if faults := list(self._contradictions()):
+            raise Contradiction(faults)
         return self
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.iterations is not None and self.epochs is not None:
+            yield "give iterations or epochs, not both"
+        if self.lora_targets is LoraTargets.CUSTOM and self.lora_keys is None:
+            yield "lora_targets 'custom' needs lora_keys"
+        if self.lora_keys is not None and self.lora_targets is not LoraTargets.CUSTOM:
+            yield "lora_keys needs lora_targets 'custom'"
+        if self.iterations is not None and self.warmup_steps >= self.iterations:
+            yield f"warmup_steps {self.warmup_steps} leaves nothing of {self.iterations} iterations"
 
     @property
     def lora_scale(self) -> float:
@@ -335,22 +362,59 @@ def parse_config(values: dict[str, Any], *, source: str = "configuration") -> Tr
         ) from None
 
 
+def problems(values: Mapping[str, Any]) -> list[tuple[str | None, str]]:
+    """Everything wrong with `values`, as (setting, sentence); the setting is None for a rule between several.
+
+    Rules between settings are also looked at where others are faulty or missing.
+    """
+    found: list[tuple[str | None, str]] = []
+    for detail in _details(dict(values)):
+        if detail["loc"]:
+            found.append((str(detail["loc"][0]), _fault(detail)))
+    faulty = {name for name, _ in found}
+    fields = TrainingConfig.model_fields
+    kept = {name: "-" for name, field in fields.items() if field.is_required()}
+    kept |= {name: value for name, value in values.items() if name in fields and name not in faulty}
+    for detail in _details(kept):
+        found += [(None, fault) for fault in detail["ctx"]["error"].faults]
+    return found
+
+
+def _details(values: dict[str, Any]) -> list[ErrorDetails]:
+    try:
+        TrainingConfig.model_validate(values)
+    except ValidationError as error:
+        return error.errors(include_url=False)
+    return []
+
+
 def load_config_file(path: Path) -> dict[str, Any]:
     """Read the settings of a YAML or JSON file, unvalidated, so that flags can be laid over them."""
-    import yaml
-
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", hint="check the path") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+    return parse_config_text(text, source=str(path))
+
+
+def parse_config_text(text: str, *, source: str) -> dict[str, Any]:
+    """The settings in a YAML or JSON text, unvalidated. `source` leads the message of an error.
+
+    Raises:
+        ConfigError: no YAML, or no table of settings.
+    """
+    import yaml
+
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {error}", hint="check indentation and colons") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{source}: is not valid YAML: {error}", hint="check indentation and colons") from error
+    except RecursionError:
+        raise ConfigError(f"{source}: is nested too deeply", hint="write `name: value` lines") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds {type(values).__name__}, not settings", hint="write `name: value` lines")
+        raise ConfigError(f"{source}: holds {type(values).__name__}, not settings", hint="write `name: value` lines")
     return {str(name): value for name, value in values.items()}
 
 
@@ -362,12 +426,24 @@ def nearest(name: str, known: list[str]) -> str:
 
 def _sentence(detail: ErrorDetails) -> str:
     where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] in ("extra_forbidden", "missing"):
+        return f"{where} {_fault(detail)}"
+    return f"{where}: {_fault(detail)}" if where else _fault(detail)
+
+
+def _fault(detail: ErrorDetails) -> str:
+    """What is wrong with one setting, without its name."""
     if detail["type"] == "extra_forbidden":
-        return f"{where} is not a setting{nearest(where, list(TrainingConfig.model_fields))}"
+        return f"is not a setting{nearest(str(detail['loc'][0]), list(TrainingConfig.model_fields))}"
     if detail["type"] == "missing":
-        return f"{where} is required"
+        return "is required"
+    if detail["input"] is None:
+        return "needs a value"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    if not where:
-        return message
-    return f"{where}: {message}, got {detail['input']!r}"
+    return f"{message}, got {_SHORT.repr(detail['input'])}" if detail["loc"] else message
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+"""A wrong value may be anything; the message has to stay readable."""

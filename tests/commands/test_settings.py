@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from droidft import settings
 from droidft.commands import _settings
 from droidft.config import LrSchedule, TrainingConfig
 from droidft.errors import ConfigError
@@ -22,23 +23,23 @@ def parsed(*words: str, file: Path | None = None) -> TrainingConfig:
 
 
 def test_every_field_is_a_setting_with_help_group_and_known_kind() -> None:
-    found = _settings.settings()
+    found = settings.settings()
     assert [setting.name for setting in found] == list(TrainingConfig.model_fields)
     assert all(setting.help and setting.group for setting in found)
     assert {setting.kind for setting in found} == {"text", "integer", "number", "boolean", "list"}
-    assert {setting.group for setting in found} == set(_settings.GROUPS.values())
+    assert {setting.group for setting in found} == set(settings.GROUPS.values())
     assert [setting.name for setting in found if setting.required] == ["model_path", "train_data_path"]
 
 
 WITH_DEFAULT = [
     setting
-    for setting in _settings.settings()
+    for setting in settings.settings()
     if not setting.required and (setting.default is not None or setting.kind in {"integer", "number"})
 ]
 
 
 @pytest.mark.parametrize("setting", WITH_DEFAULT, ids=lambda setting: setting.name)
-def test_the_default_given_as_a_flag_changes_nothing(setting: _settings.Setting) -> None:
+def test_the_default_given_as_a_flag_changes_nothing(setting: settings.Setting) -> None:
     words = [setting.flag, "none" if setting.default is None else str(setting.default)]
     if setting.kind == "boolean":
         words = [setting.flag if setting.default else setting.flag.replace("--", "--no-", 1)]

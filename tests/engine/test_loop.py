@@ -10,10 +10,11 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from droidft.engine import checkpoint, lora, optimizer
+from droidft.engine import checkpoint, lora
 from droidft.engine.loop import train
 from droidft.errors import CheckpointError, NonFiniteError
 from droidft.events import CheckpointSaved, EarlyStopped, EvalReport, Finished, Stopped, TrainReport
+from droidft.schedule import learning_rate
 from tests import tiny
 from tests.engine import jobs
 
@@ -236,13 +237,13 @@ def test_recomputed_blocks_drop_the_same_values_twice(tmp_path: Path) -> None:
 
 def test_schedules_are_counted_in_optimizer_steps() -> None:
     settings = jobs.config(lr_schedule="cosine", warmup_steps=4, lr_end_fraction=0.1, iterations=20)
-    rates = [optimizer.learning_rate(settings, step=step, total=20) for step in range(1, 21)]
+    rates = [learning_rate(settings, step=step, total=20) for step in range(1, 21)]
     assert rates[0] == pytest.approx(settings.learning_rate / 4)
     assert rates[3] == settings.learning_rate == max(rates)
     assert rates[-1] == pytest.approx(settings.learning_rate * 0.1)
     assert rates[3:] == sorted(rates[3:], reverse=True)
     linear = jobs.config(lr_schedule="linear", iterations=5)
-    assert [optimizer.learning_rate(linear, step=step, total=5) / 1e-2 for step in range(1, 6)] == pytest.approx(
+    assert [learning_rate(linear, step=step, total=5) / 1e-2 for step in range(1, 6)] == pytest.approx(
         [1, 0.75, 0.5, 0.25, 0]
     )
 

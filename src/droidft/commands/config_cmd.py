@@ -6,9 +6,10 @@ import argparse
 import itertools
 import json
 import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict
 
-from droidft.commands._settings import Setting, settings
+from droidft.settings import Setting, settings
 
 YAML_WIDTH = 110
 
@@ -41,7 +42,7 @@ def schema() -> str:
     return json.dumps(TrainingConfig.model_json_schema(), indent=2, ensure_ascii=False)
 
 
-def as_yaml(found: list[Setting]) -> str:
+def as_yaml(found: Sequence[Setting]) -> str:
     """A YAML file that sets nothing but what is required: every other setting stands there as a comment."""
     lines = ["# Settings of a training run: `droidft train THIS-FILE`. Remove the # before a name to set it.", ""]
     for group, members in itertools.groupby(found, key=lambda setting: setting.group):
@@ -55,7 +56,7 @@ def as_yaml(found: list[Setting]) -> str:
     return "\n".join(lines)
 
 
-def _show(found: list[Setting]) -> None:
+def _show(found: Sequence[Setting]) -> None:
     from rich.console import Console
     from rich.text import Text
 

@@ -44,6 +44,7 @@ from droidft.events import (
     TrainingPlan,
     Warned,
 )
+from droidft.schedule import learning_rate
 
 WITHOUT_TRACE = frozenset(
     {"model_path", "train_data_path", "val_data_path", "init_adapter", "adapter_name", "resume", "offline"}
@@ -246,7 +247,7 @@ class _Run:
         mx.eval(self.job.model.trainable_parameters(), self.optimizer.state)
 
     def _rate(self, step: int) -> float:
-        return optimizer.learning_rate(self.config, step=step, total=self.total)
+        return learning_rate(self.config, step=step, total=self.total)
 
     def _report(self) -> Event:
         return self.meter.report(step=self.state.step, learning_rate=self._rate(self.state.step))

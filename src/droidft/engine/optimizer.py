@@ -1,8 +1,7 @@
-"""Schedules, clipping and the update. Everything is counted in optimizer steps."""
+"""Clipping and the update; the rate of each step is told (`droidft.schedule`)."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import mlx.core as mx
@@ -10,28 +9,7 @@ import mlx.optimizers as optimizers
 import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from droidft.config import LrSchedule, Optimizer, TrainingConfig
-
-
-def learning_rate(config: TrainingConfig, *, step: int, total: int) -> float:
-    """Rate of optimizer step `step` (1-based) of `total`.
-
-    Warm-up rises linearly and reaches the peak at step `warmup_steps`; `linear` and `cosine` then fall and
-    reach `lr_end_fraction` of the peak at the last step.
-    """
-    peak = config.learning_rate
-    if step < config.warmup_steps:
-        return peak * step / config.warmup_steps
-    start = max(config.warmup_steps, 1)
-    progress = (step - start) / (total - start) if total > start else 0.0
-    floor = config.lr_end_fraction
-    match config.lr_schedule:
-        case LrSchedule.CONSTANT:
-            return peak
-        case LrSchedule.LINEAR:
-            return peak * (floor + (1 - floor) * (1 - progress))
-        case LrSchedule.COSINE:
-            return peak * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
+from droidft.config import Optimizer, TrainingConfig
 
 
 def build(config: TrainingConfig) -> optimizers.Optimizer:

@@ -63,7 +63,7 @@ class DraftReport(Wire):
 class YamlText(Wire):
     """A settings file."""
 
-    text: Annotated[str, Field(max_length=1_000_000)]
+    text: Annotated[str, Field(max_length=100_000)]
 
 
 class ParsedSettings(Wire):

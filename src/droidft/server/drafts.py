@@ -1,0 +1,93 @@
+"""Drafts of a configuration, as they stand in a form: what is wrong with them, and how they look elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from droidft import schedule
+from droidft.config import TrainingConfig, parse_config_text, problems
+from droidft.errors import ConfigError
+from droidft.server.schemas.settings import DraftReport, FieldProblem
+from droidft.settings import command_line, settings, to_yaml
+
+MOST_VALUES = 10_000
+SCALING = {"lora_rank", "lora_alpha", "lora_scaling"}
+
+
+def check(values: Mapping[str, Any], *, steps: int | None = None) -> DraftReport:
+    """Judge a draft. `steps` is the length of the run where the data has shown it; `iterations` goes before it.
+
+    What is faulty is left out of the command line and the file; the schedule needs a draft without faults.
+    """
+    required = [setting.name for setting in settings() if setting.required]
+    given = {name: value for name, value in values.items() if value not in (None, "") or name not in required}
+    found = problems(given)
+    faulty = {name for name, _ in found}
+    kept = {name: value for name, value in given.items() if name in TrainingConfig.model_fields.keys() - faulty}
+    config = _Draft.model_validate(dict.fromkeys(required, "-") | kept)
+    changed = {name: value for name, value in config.changed().items() if name in kept}
+    length = config.iterations or steps
+    return DraftReport(
+        ok=not found,
+        problems=[FieldProblem(field=_plain(name), message=_plain(text) or "") for name, text in found],
+        warnings=config.warnings() if not found else [],
+        changed=[name for name in changed if name not in required],
+        scale=None if faulty & SCALING else config.lora_scale,
+        command=command_line(changed),
+        yaml=to_yaml(changed),
+        schedule=schedule.curve(config, total=length) if not found and length is not None else [],
+    )
+
+
+class _Draft(TrainingConfig):
+    """Settings each of which is right; what they say together is not looked at."""
+
+    def _contradictions(self) -> Iterator[str]:
+        return iter(())
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The settings in a YAML file, as values that JSON can carry.
+
+    Raises:
+        ConfigError: it is no YAML, or holds something else than settings.
+    """
+    values = parse_config_text(text, source="the file")
+    try:
+        _refuse_strange(values, [MOST_VALUES])
+    except RecursionError:  # an alias to what it stands in
+        raise ConfigError("the file is nested without end", hint="write `name: value` lines") from None
+    return values
+
+
+def _refuse_strange(value: Any, left: list[int]) -> None:
+    """Refuse what JSON has not, and more values than a settings file holds (aliases may stand for many)."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise ConfigError(f"the file holds more than {MOST_VALUES:,} values", hint="write `name: value` lines")
+    match value:
+        case str():
+            if _plain(value) != value:
+                raise ConfigError(f"the file holds half a character: {_plain(value)}", hint="save it as UTF-8")
+        case bool() | int() | None:
+            pass
+        case float():
+            if not math.isfinite(value):
+                raise ConfigError(f"the file holds {value}, which is not a finite number")
+        case list():
+            for part in value:
+                _refuse_strange(part, left)
+        case dict():
+            for name, part in value.items():
+                _refuse_strange(str(name), left)
+                _refuse_strange(part, left)
+        case _:
+            hint = "put quotes around it if it is a text"
+            raise ConfigError(f"the file holds a {type(value).__name__}, which no setting is", hint=hint)
+
+
+def _plain(text: str | None) -> str | None:
+    """`text` with halves of characters written as escapes, so that it can be sent."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
