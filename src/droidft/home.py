@@ -70,8 +70,9 @@ class Home:
         return self.runs / valid_name(run_id, what="run")
 
     def _folder(self, name: str) -> Path:
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = self.root / name
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
 

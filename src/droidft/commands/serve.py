@@ -103,6 +103,9 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
         log_config=None,
         access_log=False,
         server_header=False,
+        http="h11",
+        proxy_headers=False,  # what a client says of itself in X-Forwarded-… is not believed
+        ws_max_size=1 << 16,  # clients have nothing to say on a socket
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     link = f"{url}/launch?code={app.state.droidft.access.launch_code()}"

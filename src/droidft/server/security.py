@@ -64,7 +64,10 @@ class Guard:
         self.app = app
         self.access = access
         self.hosts = frozenset(allowed_hosts(options))
-        self.origins = frozenset(f"{scheme}://{host}" for scheme in ("http", "https") for host in self.hosts)
+        # A name that the user gave may belong to a proxy that speaks TLS.
+        self.origins = {f"http://{host}" for host in self.hosts} | {
+            f"https://{host.lower()}" for host in options.hosts
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request and pass it on, or answer it."""
@@ -106,7 +109,7 @@ class Guard:
     def _check_site(self, scope: Scope, headers: Headers) -> None:
         """Refuse what a page of another site may have caused."""
         origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
-        if len(origins) > 1 or len(sites) > 1 or any(origin.lower() not in self.origins for origin in origins):
+        if len(origins) > 1 or len(sites) > 1 or any(origin not in self.origins for origin in origins):
             raise _foreign(origins)
         site = sites[0] if sites else None
         if is_mutation(scope):
@@ -163,8 +166,8 @@ def check_bind(host: str, *, allow_remote: bool) -> str | None:
             field="host",
         )
     return (
-        f"other machines can reach this server at {host}. Whoever has the token or a launch link can read its data and "
-        "start runs, and nothing on the way is encrypted. Name the address that browsers use with --name."
+        f"other machines can reach this server at {host}. Whoever has the token or a launch link can read its data "
+        "and start runs, and nothing on the way is encrypted. Name the address that browsers use with --name."
     )
 
 
