@@ -6,6 +6,7 @@ from droidft.errors import RunError
 from droidft.home import Home
 from droidft.server.index import Entry, checkpoints
 from droidft.server.schemas.runs import RunDetail, RunSummary
+from droidft.settings import command_line, to_yaml
 
 
 def detail(entry: Entry, view: RunSummary, home: Home) -> RunDetail:
@@ -21,8 +22,8 @@ def detail(entry: Entry, view: RunSummary, home: Home) -> RunDetail:
         summary=view,
         config=config,
         changed=config.changed(),
-        command="",
-        yaml="",
+        command=command_line(config.changed()),
+        yaml=to_yaml(config.changed()),
         start=summary.start,
         data=summary.data,
         lora=summary.lora,

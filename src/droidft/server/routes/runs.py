@@ -11,7 +11,7 @@ from droidft.config import TrainingConfig, parse_config
 from droidft.errors import ConfigError, RunError
 from droidft.events import Record
 from droidft.runs import Run, parse_record
-from droidft.server import history, tail
+from droidft.server import history, report, tail
 from droidft.server.app_state import AppState, State
 from droidft.server.details import detail
 from droidft.server.paths import confine
@@ -28,6 +28,9 @@ from droidft.server.schemas.runs import (
 from droidft.settings import settings
 
 router = APIRouter(prefix="/api", tags=["runs"])
+
+MOST_EXPORTED = 5_000_000
+"""Events that an export holds at most."""
 
 RunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Id of the run.")]
 ClientKey = Annotated[
@@ -119,13 +122,21 @@ async def get_log(
 @router.get("/runs/{run}/report.html", operation_id="getReport", response_class=Response)
 async def get_report(run: RunId, state: State) -> Response:
     """A page about the run that needs no server and no network."""
-    raise NotImplementedError
+    entry = state.supervisor.entry(run)
+    curves = await asyncio.to_thread(history.curves, entry.run, points=report.POINTS)
+    page = report.render(await get_run(run, state), curves)
+    headers = {"Content-Security-Policy": report.CSP, "Content-Disposition": f'inline; filename="{run}.html"'}
+    return Response(page, media_type="text/html", headers=headers)
 
 
 @router.get("/runs/{run}/export.json", operation_id="exportRun", response_class=Response)
 async def export_run(run: RunId, state: State) -> Response:
     """Configuration, events and summary as one JSON file."""
-    raise NotImplementedError
+    found = await get_run(run, state)
+    records = await asyncio.to_thread(_events, state.supervisor.entry(run).run, 0, MOST_EXPORTED)
+    text = f'{{"run":{found.model_dump_json()},"events":{records.model_dump_json()}}}'
+    headers = {"Content-Disposition": f'attachment; filename="{run}.json"'}
+    return Response(text, media_type="application/json", headers=headers)
 
 
 @router.get("/diff", operation_id="diffRuns")

@@ -1,0 +1,172 @@
+"""The life of a run over HTTP, and what its pages are made of."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from droidft import runs
+from droidft.config import parse_config
+from droidft.home import Home
+from droidft.runs import EventLog
+from droidft.server import history, report
+from tests.server.live import LiveServer
+from tests.server.test_sockets import report as train_report
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+def test_the_life_of_a_run(server: LiveServer, settings: dict[str, Any]) -> None:
+    made = server.post("/api/runs", settings | {"system_prompt": HOSTILE, "adapter_name": "till"})
+    run = made["id"]
+    assert made["state"] in ("queued", "running")
+    detail = server.until(f"/api/runs/{run}", lambda found: found["summary"]["state"] == "finished")
+    summary = detail["summary"]
+    assert (summary["step"], summary["steps"], summary["model_name"]) == (6, 6, "tiny")
+    assert summary["best_loss"] < summary["first_loss"]
+    assert summary["trainable"] == detail["lora"]["trainable"] > 0
+    assert detail["changed"]["adapter_name"] == "till"
+    assert detail["command"].startswith("droidft train --model-path tiny ")
+    assert "lora_rank: 4" in detail["yaml"]
+    assert [row["step"] for row in detail["evaluations"]] == [0, 6]
+    assert [(row["step"], row["latest"], row["adapter"]) for row in detail["checkpoints"]][0] == (6, True, "till@6")
+
+    curves = server.get(f"/api/runs/{run}/curves")
+    assert curves["train"]["step"] == [1, 2, 3, 4, 5, 6]
+    assert {len(column) for column in curves["train"].values()} == {6}
+    assert curves["validation"]["loss"] == [row["loss"] for row in detail["evaluations"]]
+
+    events = server.get(f"/api/runs/{run}/events?limit=3")
+    assert ([record["seq"] for record in events["records"]], events["more"]) == ([1, 2, 3], True)
+    rest = server.get(f"/api/runs/{run}/events?after=3")
+    assert rest["records"][-1]["event"]["type"] == "finished"
+    assert not rest["more"]
+    assert server.get(f"/api/runs/{run}/log")["truncated"] is False
+
+    status, page = server.request("GET", f"/api/runs/{run}/report.html")
+    text = page.decode()
+    assert status == 200
+    assert "<script" not in text
+    assert "onerror=alert" not in text.replace("&lt;img src=x onerror=alert(2)&gt;", "")
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
+    assert f"{summary['best_loss']:.4f}" in text
+    export = server.get(f"/api/runs/{run}/export.json")
+    assert export["run"]["summary"] == summary
+    assert export["events"]["records"] == server.get(f"/api/runs/{run}/events?limit=10000")["records"]
+
+    clone = server.post(f"/api/runs/{run}/clone", {"changes": {"lora_rank": 8, "system_prompt": None}})
+    server.until(f"/api/runs/{clone['id']}", lambda found: found["summary"]["state"] == "finished")
+    diff = server.get(f"/api/diff?run={run}&run={clone['id']}")
+    assert {row["name"]: row["values"] for row in diff["rows"]} == {
+        "lora_rank": [4, 8],
+        "system_prompt": [HOSTILE, None],
+        "adapter_name": ["till", None],
+    }
+    listed = [found["id"] for found in server.get("/api/runs")]
+    assert sorted(listed, reverse=True) == listed
+    assert {run, clone["id"]} == set(listed)
+
+    assert server.request("DELETE", f"/api/runs/{run}?files=true")[0] == 204
+    assert server.request("GET", f"/api/runs/{run}")[0] == 404
+    assert not (server.home / "adapters" / "till").exists()
+
+
+def test_the_same_key_makes_one_run(server: LiveServer, settings: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "abc"}
+    first = server.post("/api/runs", settings, headers=headers)
+    second = server.post("/api/runs", settings, headers=headers)
+    assert first["id"] == second["id"]
+    status, error = server.request("POST", "/api/runs", settings | {"seed": 5}, headers=headers)
+    assert (status, error["error"]["code"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "field"),
+    [
+        ({"lora_rank": 0}, 422, "lora_rank"),
+        ({"learning_rat": 1}, 422, "learning_rat"),
+        ({"model_path": "nothing-here"}, 201, None),  # the worker says it: a hub id or name may still appear
+        ({"train_data_path": "missing.jsonl"}, 404, "train_data_path"),
+        ({"train_data_path": "/etc/passwd"}, 403, "train_data_path"),
+        ({"model_path": "/etc"}, 403, "model_path"),
+        ({"init_adapter": "../../x"}, 400, "adapter"),
+        ({"resume": "some-run"}, 400, "resume"),
+    ],
+)
+def test_what_is_refused_names_the_field(
+    server: LiveServer, settings: dict[str, Any], changes: dict[str, Any], status: int, field: str | None
+) -> None:
+    found, body = server.request("POST", "/api/runs", settings | changes)
+    assert found == status, body
+    if status != 201:
+        assert body["error"]["field"] == field
+        assert body["error"]["message"]
+
+
+def test_a_taken_adapter_name_is_refused(server: LiveServer, settings: dict[str, Any]) -> None:
+    server.post("/api/runs", settings | {"adapter_name": "one"})
+    status, body = server.request("POST", "/api/runs", settings | {"adapter_name": "one"})
+    assert (status, body["error"]["field"]) == (400, "adapter_name")
+
+
+def test_a_run_whose_settings_are_damaged_is_listed_and_can_be_deleted(
+    server: LiveServer, settings: dict[str, Any]
+) -> None:
+    run = runs.create(Home(server.home), parse_config(settings))
+    (run.path / "config.json").write_text('{"lora_rank": "many"}')
+    found = server.until("/api/runs", lambda listed: listed)[0]
+    assert found["state"] == "unreadable"
+    assert "lora_rank" in found["problem"]["message"]
+    assert server.request("GET", f"/api/runs/{run.id}")[0] == 409
+    assert server.request("DELETE", f"/api/runs/{run.id}")[0] == 204
+
+
+def test_long_histories_are_thinned_to_their_extremes(home: Path) -> None:
+    values = [float(index % 97) for index in range(100_000)]
+    values[54_321], values[77_777] = -5.0, 1e6
+    kept = history.thinned(values, 2000)
+    assert len(kept) <= 2002
+    assert {0, 54_321, 77_777, 99_999} <= set(kept)
+    assert kept == sorted(kept)
+    assert history.thinned(values[:100], 2000) == list(range(100))
+
+
+def test_steps_that_a_resumed_run_does_again_appear_once(home: Path, settings: dict[str, Any]) -> None:
+    from droidft.events import RunStarted
+
+    run = runs.create(Home.find(), parse_config(settings))
+    log = EventLog(run)
+    for step in (1, 2, 3):
+        log.append(train_report(step))
+    log.append(RunStarted(config={}, versions={}, device={}, resumed_from_step=1))
+    for step in (2, 3, 4):
+        log.append(train_report(step))
+    log.close()
+    assert history.curves(run, points=100).train.step == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (0.013, 2.64, [0, 1, 2, 3]),
+        (3, 3, [3]),
+        (0, 80, [0, 20, 40, 60, 80]),
+        (1e-5, 1e-4, [0, 2e-5, 4e-5, 6e-5, 8e-5, 1e-4]),
+    ],
+)
+def test_ticks_are_round_and_cover_the_range(low: float, high: float, ticks: list[float]) -> None:
+    assert report.round_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_the_report_survives_a_run_that_said_nothing(server: LiveServer, settings: dict[str, Any]) -> None:
+    run = runs.create(Home(server.home), parse_config(settings))
+    server.until("/api/runs", lambda listed: listed)
+    status, page = server.request("GET", f"/api/runs/{run.id}/report.html")
+    assert status == 200
+    assert b"created" in page
+    assert json.loads(json.dumps(server.get(f"/api/runs/{run.id}/curves")["train"]["step"])) == []
