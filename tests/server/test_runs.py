@@ -33,7 +33,8 @@ def test_the_life_of_a_run(server: LiveServer, settings: dict[str, Any]) -> None
     assert detail["command"].startswith("droidft train --model-path tiny ")
     assert "lora_rank: 4" in detail["yaml"]
     assert [row["step"] for row in detail["evaluations"]] == [0, 6]
-    assert [(row["step"], row["latest"], row["adapter"]) for row in detail["checkpoints"]][0] == (6, True, "till@6")
+    newest = detail["checkpoints"][0]
+    assert (newest["step"], newest["latest"], newest["adapter"]) == (6, True, "till@6")
 
     curves = server.get(f"/api/runs/{run}/curves")
     assert curves["train"]["step"] == [1, 2, 3, 4, 5, 6]
