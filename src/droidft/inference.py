@@ -52,8 +52,8 @@ class Side:
     @property
     def tokens_per_second(self) -> float:
         """Of this side's own computing, without that of the others and the reading of the prompt."""
-        made = self.last.tokens - 1 if self.last else 0
-        return made / self.seconds if made and self.seconds else 0.0
+        assert self.last is not None
+        return (self.last.tokens - 1) / self.seconds if self.seconds else self.last.tokens_per_second
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Worker:
                 for wanted in call.params["sides"]
                 if (side := _side(call, model, home, prompt, sampling, **wanted)) is not None
             ]
-            with generate.in_turns(model.model):
+            with generate.wired(model.model):
                 _take_turns(call, model, sides)
         except RuntimeError as error:
             if any(sign in str(error).lower() for sign in NO_MEMORY):
@@ -183,7 +183,7 @@ def _side(
             call.emit({"type": "phase", "text": f"reading the prompt: {done:,} of {total:,} tokens"})
 
     tokens = complete(
-        model.model, model.tokenizer, prompt.tokens, sampling, context_length=model.context_length, reading=reading
+        model.model, model.tokenizer, prompt, sampling, context_length=model.context_length, reading=reading
     )
     details = _details(model, ready, prompt)
     call.emit({"type": "start", "side": side, "adapter_details": details, "seed": sampling.seed})

@@ -1,11 +1,12 @@
 """Generate text: streamed for a person, in batches for scoring.
 
-Around mlx-lm's `stream_generate`. Sampling draws from a key of its own, so a seed gives the same answer
+Around mlx-lm's `generate_step`. Sampling draws from a key of its own, so a seed gives the same answer
 whatever else draws random numbers in the process.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,61 +131,100 @@ def generate(
         ModelError: see `make_prompt`; or the prompt is empty or fills the context.
     """
     prompt = make_prompt(tokenizer, messages_or_prompt, use_chat_template=use_chat_template)
-    yield from complete(model, tokenizer, prompt.tokens, sampling or Sampling(), context_length=context_length)
+    with wired(model):
+        yield from complete(model, tokenizer, prompt, sampling or Sampling(), context_length=context_length)
 
 
 def complete(
     model: nn.Module,
     tokenizer: TokenizerWrapper,
-    prompt: Sequence[int],
+    prompt: Prompt,
     sampling: Sampling,
     *,
     context_length: int | None = None,
     reading: Callable[[int, int], None] | None = None,
 ) -> Iterator[Token]:
-    """Continue the tokens of a prompt. What is on the model at each step makes that step's token.
+    """Continue a prompt. What is on the model at each step makes that step's token.
 
-    `reading` is called with prompt tokens read and all, before the first and after each part of the prompt; what it
-    raises ends the generation. Several answers of one model can be taken in turns; wrap that in `in_turns`.
+    Several answers of one model may be made in turns; wrap them, or one, in `wired`. `reading` is called with prompt
+    tokens read and all, before the first and after each part of the prompt; what it raises ends the generation.
 
     Raises:
         ModelError: the prompt is empty or fills the context; raised here, before the first token is asked for.
     """
-    from mlx_lm import stream_generate
+    from mlx_lm.generate import generate_step
 
-    steps = stream_generate(
+    room = _room(prompt.tokens, sampling.max_tokens, context_length)
+    steps = generate_step(
+        mx.array(prompt.tokens),
         model,
-        tokenizer,
-        mx.array(list(prompt)),
-        max_tokens=_room(prompt, sampling.max_tokens, context_length),
+        max_tokens=room,
         sampler=_sampler(sampling),
-        logits_processors=_processors(sampling, len(prompt)),
+        logits_processors=_processors(sampling, len(prompt.tokens)),
         prefill_step_size=_part(),
         prompt_progress_callback=reading,
     )
-    return _tokens(steps)
+    return _tokens(steps, tokenizer, prompt, room)
 
 
 @contextmanager
-def in_turns(model: nn.Module) -> Iterator[None]:
-    """For answers that overlap: at its end each puts back the wired limit (Metal) that it found, another's or this."""
+def wired(model: nn.Module) -> Iterator[None]:
+    """On Metal, keep the model's memory from being moved while answers are made; elsewhere nothing."""
     from mlx_lm.generate import generation_stream, wired_limit
 
     with wired_limit(model, [generation_stream]):
         yield
 
 
-def _tokens(steps: Iterator[Any]) -> Iterator[Token]:
-    for step in steps:
+def _tokens(
+    steps: Iterator[tuple[int, mx.array]], tokenizer: TokenizerWrapper, prompt: Prompt, room: int
+) -> Iterator[Token]:
+    text = _Text(tokenizer, after=None if prompt.chat_template_used else prompt.tokens[-1])
+    begun = first = time.perf_counter()
+    for number, (token, _) in enumerate(steps, start=1):
+        now = time.perf_counter()
+        first = now if number == 1 else first
+        is_end = token in tokenizer.eos_token_ids
+        reason = "stop" if is_end else "length" if number == room else None
         yield Token(
-            text=step.text,
-            token_id=int(step.token),
-            finish_reason=step.finish_reason,
-            prompt_tokens=step.prompt_tokens,
-            prompt_tokens_per_second=step.prompt_tps,
-            tokens=step.generation_tokens,
-            tokens_per_second=step.generation_tps,
+            text=text.add(None if is_end else token, last=reason is not None),
+            token_id=token,
+            finish_reason=reason,
+            prompt_tokens=len(prompt.tokens),
+            prompt_tokens_per_second=len(prompt.tokens) / (first - begun),
+            tokens=number,
+            tokens_per_second=(number - 1) / (now - first) if number > 1 else 1 / (now - begun),
         )
+        if reason is not None:
+            return
+
+
+class _Text:
+    """An answer's text, piece by piece; characters come whole.
+
+    A detokenizer drops a space that its first token begins with. In an answer to a chat that is right. Where the
+    answer goes on in the middle of a text, the token before it, `after`, tells it that there was one.
+    """
+
+    def __init__(self, tokenizer: TokenizerWrapper, after: int | None) -> None:
+        self._pieces = tokenizer.detokenizer
+        self._shown = 0
+        if after is not None:
+            before = tokenizer.detokenizer
+            before.add_token(after)
+            before.finalize()
+            self._shown = len(before.text)
+            self._pieces.add_token(after)
+
+    def add(self, token: int | None, *, last: bool) -> str:
+        """What there is to show, now that `token` has come."""
+        if token is not None:
+            self._pieces.add_token(token)
+        if last:
+            self._pieces.finalize()
+        new: str = self._pieces.text[self._shown :]
+        self._shown += len(new)
+        return new
 
 
 def generate_batch(

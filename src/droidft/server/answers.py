@@ -92,6 +92,26 @@ class Asked:
                 raise event
             yield event
 
+    async def started(self) -> None:
+        """Wait until the only side begins to answer; raises what keeps it from that."""
+        while True:
+            event = await self._queue.get()
+            if isinstance(event, DroidError):
+                raise event
+            if event is not None and event["type"] == "error":
+                raise ChildError(**event["error"])
+            if event is None or event["type"] == "start":
+                self._peeked.append(event)
+                return
+
+    async def only(self) -> AsyncIterator[dict[str, Any]]:
+        """What the only side says, without phases; its error is raised."""
+        async for event in self:
+            if event["type"] == "error":
+                raise ChildError(**event["error"])
+            if event["type"] != "phase":
+                yield event
+
     async def whole(self) -> dict[str, Any]:
         """The only side's answer, as the fields of `InferenceAnswer`.
 
@@ -100,10 +120,8 @@ class Asked:
         """
         found: dict[str, Any] = {}
         texts: list[str] = []
-        async for event in self:
+        async for event in self.only():
             match event["type"]:
-                case "error":
-                    raise ChildError(**event["error"])
                 case "text":
                     texts.append(event["text"])
                 case "start" | "end":

@@ -12,11 +12,23 @@ from droidft import __version__
 from droidft.server.app_state import AppState, Options
 from droidft.server.errors import Boundary, add_handlers
 from droidft.server.openapi import document
-from droidft.server.routes import adapters, data, inference, jobs, models, queue, runs, settings, sockets, system
+from droidft.server.routes import (
+    adapters,
+    data,
+    inference,
+    jobs,
+    models,
+    openai,
+    queue,
+    runs,
+    settings,
+    sockets,
+    system,
+)
 from droidft.server.schemas.base import ErrorAnswer
 from droidft.server.security import Guard
 
-ROUTERS = (system, runs, sockets, queue, settings, inference, models, adapters, data, jobs)
+ROUTERS = (system, runs, sockets, queue, settings, inference, openai, models, adapters, data, jobs)
 
 
 def create_app(options: Options | None = None) -> FastAPI:
