@@ -1,0 +1,1528 @@
+import { baseApi as api } from "./base";
+export const addTagTypes = [
+  "system",
+  "runs",
+  "queue",
+  "settings",
+  "inference",
+  "models",
+  "adapters",
+  "data",
+  "jobs",
+] as const;
+const injectedRtkApi = api
+  .enhanceEndpoints({
+    addTagTypes,
+  })
+  .injectEndpoints({
+    endpoints: (build) => ({
+      getHealth: build.query<GetHealthApiResponse, GetHealthApiArg>({
+        query: () => ({ url: `/api/health` }),
+        providesTags: ["system"],
+      }),
+      getSystem: build.query<GetSystemApiResponse, GetSystemApiArg>({
+        query: () => ({ url: `/api/system` }),
+        providesTags: ["system"],
+      }),
+      login: build.mutation<LoginApiResponse, LoginApiArg>({
+        query: (queryArg) => ({
+          url: `/api/login`,
+          method: "POST",
+          body: queryArg.login,
+        }),
+        invalidatesTags: ["system"],
+      }),
+      logout: build.mutation<LogoutApiResponse, LogoutApiArg>({
+        query: () => ({ url: `/api/logout`, method: "POST" }),
+        invalidatesTags: ["system"],
+      }),
+      launch: build.mutation<LaunchApiResponse, LaunchApiArg>({
+        query: () => ({ url: `/api/launch`, method: "POST" }),
+        invalidatesTags: ["system"],
+      }),
+      listRuns: build.query<ListRunsApiResponse, ListRunsApiArg>({
+        query: () => ({ url: `/api/runs` }),
+        providesTags: ["runs"],
+      }),
+      createRun: build.mutation<CreateRunApiResponse, CreateRunApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs`,
+          method: "POST",
+          body: queryArg.trainingConfig,
+          headers: {
+            "Idempotency-Key": queryArg["Idempotency-Key"],
+          },
+        }),
+        invalidatesTags: ["runs"],
+      }),
+      getRun: build.query<GetRunApiResponse, GetRunApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}`,
+        }),
+        providesTags: ["runs"],
+      }),
+      deleteRun: build.mutation<DeleteRunApiResponse, DeleteRunApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}`,
+          method: "DELETE",
+          params: {
+            files: queryArg.files,
+          },
+        }),
+        invalidatesTags: ["runs"],
+      }),
+      stopRun: build.mutation<StopRunApiResponse, StopRunApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/stop`,
+          method: "POST",
+          body: queryArg.stopRequest,
+        }),
+        invalidatesTags: ["runs"],
+      }),
+      resumeRun: build.mutation<ResumeRunApiResponse, ResumeRunApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/resume`,
+          method: "POST",
+        }),
+        invalidatesTags: ["runs"],
+      }),
+      cloneRun: build.mutation<CloneRunApiResponse, CloneRunApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/clone`,
+          method: "POST",
+          body: queryArg.runClone,
+          headers: {
+            "Idempotency-Key": queryArg["Idempotency-Key"],
+          },
+        }),
+        invalidatesTags: ["runs"],
+      }),
+      getEvents: build.query<GetEventsApiResponse, GetEventsApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/events`,
+          params: {
+            after: queryArg.after,
+            limit: queryArg.limit,
+          },
+        }),
+        providesTags: ["runs"],
+      }),
+      getCurves: build.query<GetCurvesApiResponse, GetCurvesApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/curves`,
+          params: {
+            points: queryArg.points,
+          },
+        }),
+        providesTags: ["runs"],
+      }),
+      getLog: build.query<GetLogApiResponse, GetLogApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/log`,
+          params: {
+            bytes: queryArg.bytes,
+          },
+        }),
+        providesTags: ["runs"],
+      }),
+      getReport: build.query<GetReportApiResponse, GetReportApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/report.html`,
+        }),
+        providesTags: ["runs"],
+      }),
+      exportRun: build.query<ExportRunApiResponse, ExportRunApiArg>({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/export.json`,
+        }),
+        providesTags: ["runs"],
+      }),
+      diffRuns: build.query<DiffRunsApiResponse, DiffRunsApiArg>({
+        query: (queryArg) => ({
+          url: `/api/diff`,
+          params: {
+            run: queryArg.run,
+          },
+        }),
+        providesTags: ["runs"],
+      }),
+      getQueue: build.query<GetQueueApiResponse, GetQueueApiArg>({
+        query: () => ({ url: `/api/queue` }),
+        providesTags: ["queue"],
+      }),
+      moveInQueue: build.mutation<MoveInQueueApiResponse, MoveInQueueApiArg>({
+        query: (queryArg) => ({
+          url: `/api/queue/${encodeURIComponent(String(queryArg.run))}/move`,
+          method: "POST",
+          body: queryArg.queueMove,
+        }),
+        invalidatesTags: ["queue"],
+      }),
+      cancelQueued: build.mutation<CancelQueuedApiResponse, CancelQueuedApiArg>(
+        {
+          query: (queryArg) => ({
+            url: `/api/queue/${encodeURIComponent(String(queryArg.run))}`,
+            method: "DELETE",
+          }),
+          invalidatesTags: ["queue"],
+        },
+      ),
+      getSettings: build.query<GetSettingsApiResponse, GetSettingsApiArg>({
+        query: () => ({ url: `/api/settings` }),
+        providesTags: ["settings"],
+      }),
+      checkDraft: build.query<CheckDraftApiResponse, CheckDraftApiArg>({
+        query: (queryArg) => ({
+          url: `/api/settings/check`,
+          method: "POST",
+          body: queryArg.draft,
+        }),
+        providesTags: ["settings"],
+      }),
+      parseYaml: build.mutation<ParseYamlApiResponse, ParseYamlApiArg>({
+        query: (queryArg) => ({
+          url: `/api/settings/parse`,
+          method: "POST",
+          body: queryArg.yamlText,
+        }),
+        invalidatesTags: ["settings"],
+      }),
+      postApiModelsInference: build.mutation<
+        PostApiModelsInferenceApiResponse,
+        PostApiModelsInferenceApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/models/inference`,
+          method: "POST",
+          body: queryArg.inferenceRequest,
+        }),
+        invalidatesTags: ["inference"],
+      }),
+      compareStream: build.mutation<
+        CompareStreamApiResponse,
+        CompareStreamApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/models/inference/stream`,
+          method: "POST",
+          body: queryArg.compareRequest,
+        }),
+        invalidatesTags: ["inference"],
+      }),
+      getInference: build.query<GetInferenceApiResponse, GetInferenceApiArg>({
+        query: () => ({ url: `/api/inference` }),
+        providesTags: ["inference"],
+      }),
+      unloadModel: build.mutation<UnloadModelApiResponse, UnloadModelApiArg>({
+        query: () => ({ url: `/api/inference`, method: "DELETE" }),
+        invalidatesTags: ["inference"],
+      }),
+      listModels: build.query<ListModelsApiResponse, ListModelsApiArg>({
+        query: () => ({ url: `/api/models` }),
+        providesTags: ["models"],
+      }),
+      pullModel: build.mutation<PullModelApiResponse, PullModelApiArg>({
+        query: (queryArg) => ({
+          url: `/api/models/pull`,
+          method: "POST",
+          body: queryArg.modelPull,
+        }),
+        invalidatesTags: ["models"],
+      }),
+      importModel: build.mutation<ImportModelApiResponse, ImportModelApiArg>({
+        query: (queryArg) => ({
+          url: `/api/models/import`,
+          method: "POST",
+          body: queryArg.modelImport,
+        }),
+        invalidatesTags: ["models"],
+      }),
+      getTargets: build.query<GetTargetsApiResponse, GetTargetsApiArg>({
+        query: (queryArg) => ({
+          url: `/api/models/${encodeURIComponent(String(queryArg.model))}/targets`,
+          params: {
+            rank: queryArg.rank,
+            batch_size: queryArg.batchSize,
+            seq_length: queryArg.seqLength,
+            num_layers: queryArg.numLayers,
+            routers: queryArg.routers,
+            optimizer: queryArg.optimizer,
+            keys: queryArg.keys,
+            grad_checkpoint: queryArg.gradCheckpoint,
+            dora: queryArg.dora,
+          },
+        }),
+        providesTags: ["models"],
+      }),
+      listAdapters: build.query<ListAdaptersApiResponse, ListAdaptersApiArg>({
+        query: () => ({ url: `/api/adapters` }),
+        providesTags: ["adapters"],
+      }),
+      getAdapter: build.query<GetAdapterApiResponse, GetAdapterApiArg>({
+        query: (queryArg) => ({
+          url: `/api/adapters/${encodeURIComponent(String(queryArg.name))}`,
+          params: {
+            which: queryArg.which,
+            model: queryArg.model,
+          },
+        }),
+        providesTags: ["adapters"],
+      }),
+      deleteAdapter: build.mutation<
+        DeleteAdapterApiResponse,
+        DeleteAdapterApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/adapters/${encodeURIComponent(String(queryArg.name))}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["adapters"],
+      }),
+      downloadAdapter: build.query<
+        DownloadAdapterApiResponse,
+        DownloadAdapterApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/adapters/${encodeURIComponent(String(queryArg.name))}/download`,
+          params: {
+            which: queryArg.which,
+          },
+        }),
+        providesTags: ["adapters"],
+      }),
+      listData: build.query<ListDataApiResponse, ListDataApiArg>({
+        query: () => ({ url: `/api/data` }),
+        providesTags: ["data"],
+      }),
+      uploadData: build.mutation<UploadDataApiResponse, UploadDataApiArg>({
+        query: (queryArg) => ({
+          url: `/api/data/files/${encodeURIComponent(String(queryArg.name))}`,
+          method: "PUT",
+        }),
+        invalidatesTags: ["data"],
+      }),
+      deleteData: build.mutation<DeleteDataApiResponse, DeleteDataApiArg>({
+        query: (queryArg) => ({
+          url: `/api/data/files/${encodeURIComponent(String(queryArg.name))}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["data"],
+      }),
+      checkData: build.mutation<CheckDataApiResponse, CheckDataApiArg>({
+        query: (queryArg) => ({
+          url: `/api/data/check`,
+          method: "POST",
+          body: queryArg.dataSettings,
+        }),
+        invalidatesTags: ["data"],
+      }),
+      viewRows: build.query<ViewRowsApiResponse, ViewRowsApiArg>({
+        query: (queryArg) => ({
+          url: `/api/data/view`,
+          method: "POST",
+          body: queryArg.viewRequest,
+        }),
+        providesTags: ["data"],
+      }),
+      listJobs: build.query<ListJobsApiResponse, ListJobsApiArg>({
+        query: () => ({ url: `/api/jobs` }),
+        providesTags: ["jobs"],
+      }),
+      getJob: build.query<GetJobApiResponse, GetJobApiArg>({
+        query: (queryArg) => ({
+          url: `/api/jobs/${encodeURIComponent(String(queryArg.job))}`,
+        }),
+        providesTags: ["jobs"],
+      }),
+      cancelJob: build.mutation<CancelJobApiResponse, CancelJobApiArg>({
+        query: (queryArg) => ({
+          url: `/api/jobs/${encodeURIComponent(String(queryArg.job))}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["jobs"],
+      }),
+    }),
+    overrideExisting: false,
+  });
+export { injectedRtkApi as api };
+export type GetHealthApiResponse = /** status 200 Successful Response */ Health;
+export type GetHealthApiArg = void;
+export type GetSystemApiResponse =
+  /** status 200 Successful Response */ SystemReport;
+export type GetSystemApiArg = void;
+export type LoginApiResponse = unknown;
+export type LoginApiArg = {
+  login: Login;
+};
+export type LogoutApiResponse = unknown;
+export type LogoutApiArg = void;
+export type LaunchApiResponse = /** status 200 Successful Response */ Launch;
+export type LaunchApiArg = void;
+export type ListRunsApiResponse =
+  /** status 200 Successful Response */ RunSummary[];
+export type ListRunsApiArg = void;
+export type CreateRunApiResponse =
+  /** status 201 Successful Response */ RunSummary;
+export type CreateRunApiArg = {
+  /** Requests with the same key make one run. */
+  "Idempotency-Key"?: string;
+  trainingConfig: TrainingConfig;
+};
+export type GetRunApiResponse = /** status 200 Successful Response */ RunDetail;
+export type GetRunApiArg = {
+  /** Id of the run. */
+  run: string;
+};
+export type DeleteRunApiResponse = unknown;
+export type DeleteRunApiArg = {
+  /** Id of the run. */
+  run: string;
+  files?: boolean;
+};
+export type StopRunApiResponse =
+  /** status 200 Successful Response */ RunSummary;
+export type StopRunApiArg = {
+  /** Id of the run. */
+  run: string;
+  stopRequest: StopRequest;
+};
+export type ResumeRunApiResponse =
+  /** status 200 Successful Response */ RunSummary;
+export type ResumeRunApiArg = {
+  /** Id of the run. */
+  run: string;
+};
+export type CloneRunApiResponse =
+  /** status 201 Successful Response */ RunSummary;
+export type CloneRunApiArg = {
+  /** Id of the run. */
+  run: string;
+  /** Requests with the same key make one run. */
+  "Idempotency-Key"?: string;
+  runClone: RunClone;
+};
+export type GetEventsApiResponse = /** status 200 Successful Response */ Events;
+export type GetEventsApiArg = {
+  /** Id of the run. */
+  run: string;
+  after?: number;
+  limit?: number;
+};
+export type GetCurvesApiResponse = /** status 200 Successful Response */ Curves;
+export type GetCurvesApiArg = {
+  /** Id of the run. */
+  run: string;
+  points?: number;
+};
+export type GetLogApiResponse = /** status 200 Successful Response */ LogText;
+export type GetLogApiArg = {
+  /** Id of the run. */
+  run: string;
+  bytes?: number;
+};
+export type GetReportApiResponse = unknown;
+export type GetReportApiArg = {
+  /** Id of the run. */
+  run: string;
+};
+export type ExportRunApiResponse = unknown;
+export type ExportRunApiArg = {
+  /** Id of the run. */
+  run: string;
+};
+export type DiffRunsApiResponse =
+  /** status 200 Successful Response */ ConfigDiff;
+export type DiffRunsApiArg = {
+  run: string[];
+};
+export type GetQueueApiResponse =
+  /** status 200 Successful Response */ QueueView;
+export type GetQueueApiArg = void;
+export type MoveInQueueApiResponse =
+  /** status 200 Successful Response */ QueueView;
+export type MoveInQueueApiArg = {
+  /** Id of the run. */
+  run: string;
+  queueMove: QueueMove;
+};
+export type CancelQueuedApiResponse =
+  /** status 200 Successful Response */ QueueView;
+export type CancelQueuedApiArg = {
+  /** Id of the run. */
+  run: string;
+};
+export type GetSettingsApiResponse =
+  /** status 200 Successful Response */ Settings;
+export type GetSettingsApiArg = void;
+export type CheckDraftApiResponse =
+  /** status 200 Successful Response */ DraftReport;
+export type CheckDraftApiArg = {
+  draft: Draft;
+};
+export type ParseYamlApiResponse =
+  /** status 200 Successful Response */ ParsedSettings;
+export type ParseYamlApiArg = {
+  yamlText: YamlText;
+};
+export type PostApiModelsInferenceApiResponse =
+  /** status 200 Successful Response */ InferenceAnswer;
+export type PostApiModelsInferenceApiArg = {
+  inferenceRequest: InferenceRequest;
+};
+export type CompareStreamApiResponse = unknown;
+export type CompareStreamApiArg = {
+  compareRequest: CompareRequest;
+};
+export type GetInferenceApiResponse =
+  /** status 200 Successful Response */ InferenceState;
+export type GetInferenceApiArg = void;
+export type UnloadModelApiResponse =
+  /** status 200 Successful Response */ InferenceState;
+export type UnloadModelApiArg = void;
+export type ListModelsApiResponse =
+  /** status 200 Successful Response */ ModelEntry[];
+export type ListModelsApiArg = void;
+export type PullModelApiResponse = /** status 202 Successful Response */ Job;
+export type PullModelApiArg = {
+  modelPull: ModelPull;
+};
+export type ImportModelApiResponse = /** status 202 Successful Response */ Job;
+export type ImportModelApiArg = {
+  modelImport: ModelImport;
+};
+export type GetTargetsApiResponse =
+  /** status 200 Successful Response */ TargetsReport;
+export type GetTargetsApiArg = {
+  /** Name, hub id, or allowed folder. */
+  model: string;
+  rank?: number;
+  batchSize?: number;
+  seqLength?: number;
+  numLayers?: number;
+  routers?: LoraRouters;
+  optimizer?: Optimizer;
+  keys?: string[] | null;
+  gradCheckpoint?: boolean;
+  dora?: boolean;
+};
+export type ListAdaptersApiResponse =
+  /** status 200 Successful Response */ AdapterEntry[];
+export type ListAdaptersApiArg = void;
+export type GetAdapterApiResponse =
+  /** status 200 Successful Response */ AdapterReport;
+export type GetAdapterApiArg = {
+  /** Name of the adapter. */
+  name: string;
+  /** Which weights. */
+  which?: string;
+  model?: string | null;
+};
+export type DeleteAdapterApiResponse = unknown;
+export type DeleteAdapterApiArg = {
+  /** Name of the adapter. */
+  name: string;
+};
+export type DownloadAdapterApiResponse = unknown;
+export type DownloadAdapterApiArg = {
+  /** Name of the adapter. */
+  name: string;
+  /** Which weights. */
+  which?: string;
+};
+export type ListDataApiResponse =
+  /** status 200 Successful Response */ DataFile[];
+export type ListDataApiArg = void;
+export type UploadDataApiResponse =
+  /** status 201 Successful Response */ DataFile;
+export type UploadDataApiArg = {
+  /** Name of the file in the home folder. */
+  name: string;
+};
+export type DeleteDataApiResponse = unknown;
+export type DeleteDataApiArg = {
+  /** Name of the file in the home folder. */
+  name: string;
+};
+export type CheckDataApiResponse = /** status 202 Successful Response */ Job;
+export type CheckDataApiArg = {
+  dataSettings: DataSettings;
+};
+export type ViewRowsApiResponse =
+  /** status 200 Successful Response */ RowViews;
+export type ViewRowsApiArg = {
+  viewRequest: ViewRequest;
+};
+export type ListJobsApiResponse = /** status 200 Successful Response */ Job[];
+export type ListJobsApiArg = void;
+export type GetJobApiResponse = /** status 200 Successful Response */ Job;
+export type GetJobApiArg = {
+  /** Id of the job. */
+  job: string;
+};
+export type CancelJobApiResponse = /** status 200 Successful Response */ Job;
+export type CancelJobApiArg = {
+  /** Id of the job. */
+  job: string;
+};
+export type Health = {
+  status?: "ok";
+  version: string;
+};
+export type ErrorBody = {
+  code: string;
+  message: string;
+  /** What to do about it; may be empty. */
+  hint: string;
+  /** The setting or parameter at fault. */
+  field: string | null;
+};
+export type ErrorAnswer = {
+  error: ErrorBody;
+};
+export type Finding = {
+  name: string;
+  value: string;
+  /** How to mend it; empty when nothing is wrong. */
+  fix: string;
+};
+export type SystemReport = {
+  ok: boolean;
+  findings: Finding[];
+  versions: {
+    [key: string]: string;
+  };
+  device: {
+    [key: string]: unknown;
+  };
+  gflops: number;
+  home: string;
+  memory_total: number;
+  memory_available: number;
+  disk_free: number;
+  /** Folders from which data files and models may be taken. */
+  roots: string[];
+};
+export type Login = {
+  token: string;
+};
+export type Launch = {
+  url: string;
+};
+export type RunState =
+  | "created"
+  | "queued"
+  | "running"
+  | "stopping"
+  | "stalled"
+  | "stopped"
+  | "finished"
+  | "failed"
+  | "crashed"
+  | "unreadable";
+export type Problem = {
+  code: string;
+  message: string;
+  hint: string;
+  /** Such as `SIGKILL`, when a signal ended the worker. */
+  signal?: string | null;
+  /** Last lines of the worker's log. */
+  log_tail?: string[];
+};
+export type RunSummary = {
+  id: string;
+  state: RunState;
+  /** As the configuration gives it: a name, a hub id or a path. */
+  model: string;
+  model_name: string;
+  method: string;
+  fine_tune_type: string;
+  targets: string;
+  rank: number;
+  learning_rate: number;
+  train_data: string;
+  adapter: string;
+  created: number;
+  started: number | null;
+  ended: number | null;
+  /** When it last said something or gave a sign of life. */
+  heard: number | null;
+  phase: string | null;
+  step: number;
+  steps: number | null;
+  epoch: number;
+  loss: number | null;
+  /** Validation loss before the first step. */
+  first_loss: number | null;
+  last_eval_loss: number | null;
+  best_loss: number | null;
+  best_step: number | null;
+  tokens_per_second: number | null;
+  peak_memory: number | null;
+  /** How long it has trained, resumptions added up. */
+  seconds: number | null;
+  seconds_left: number | null;
+  trainable: number | null;
+  total: number | null;
+  /** Step of the newest checkpoint: where a resumed run continues. */
+  checkpoint_step: number | null;
+  can_resume: boolean;
+  can_stop: boolean;
+  /** From 0, when it waits. */
+  queue_position: number | null;
+  problem: Problem | null;
+  /** At most 40 training losses, evenly spread over the run. */
+  sparkline: number[];
+};
+export type DataFormat =
+  "auto" | "text" | "completion" | "instruction" | "chat" | "sharegpt";
+export type Optimizer = "adamw" | "adam" | "sgd" | "lion";
+export type LrSchedule = "constant" | "linear" | "cosine";
+export type FineTuneType = "lora" | "dora" | "full";
+export type LoraTargets =
+  "full-layer" | "attention-qv" | "attention" | "mlp" | "all-linear" | "custom";
+export type LoraRouters = "auto" | "on" | "off";
+export type LoraScaling = "standard" | "rslora" | "raw";
+export type TrainingConfig = {
+  /** Base model: a folder, a name from `droidft models list`, or a hub id such as `org/name`. */
+  model_path: string;
+  /** Training data: a JSONL, JSON, CSV or Parquet file, or a hub data set id (`hub:org/name`). */
+  train_data_path: string;
+  /** Validation data in the same forms. Without it, a seeded part of the training data is held out. */
+  val_data_path?: string | null;
+  /** Share of the training rows held out when `val_data_path` is not given. */
+  validation_fraction?: number;
+  /** Shape of a row; `auto` recognises it from the first row's fields and holds every row to it. */
+  data_format?: DataFormat;
+  /** Column holding plain text, when it is not named `text`. */
+  text_column?: string | null;
+  /** Column holding the prompt, when it is not named `prompt`, `instruction` or `question`. */
+  prompt_column?: string | null;
+  /** Column holding the answer, when it is not named `completion`, `answer`, `output` or `response`. */
+  completion_column?: string | null;
+  /** Column holding the conversation, when it is not named `messages` or `conversations`. */
+  messages_column?: string | null;
+  /** A system message put before every conversation that has none of its own. */
+  system_prompt?: string | null;
+  /** Train on the assistant's turns only (all of them); otherwise every token counts. */
+  mask_prompt?: boolean;
+  /** Rows longer than this many tokens are cut. Default: what the longest row needs, at most the model's limit. */
+  max_seq_length?: number | null;
+  /** Number of optimizer steps. Default: as many as `epochs` take. */
+  iterations?: number | null;
+  /** Passes over the training data, when `iterations` is not given. Default: 3. */
+  epochs?: number | null;
+  /** Rows processed at once. */
+  batch_size?: number;
+  /** Batches summed before one optimizer step; the effective batch is this times `batch_size`. */
+  grad_accumulation_steps?: number;
+  /** Peak learning rate. LoRA wants about ten times what full fine-tuning does. */
+  learning_rate?: number;
+  /** Update rule. `adamw` decays weights apart from the gradient. */
+  optimizer?: Optimizer;
+  /** Decoupled weight decay of the trained weights (`adamw` and `lion`; `sgd` adds it to the gradient). */
+  weight_decay?: number;
+  /** Decay of the first moment (`adamw`, `adam`; `lion` and `sgd` use it as momentum). */
+  adam_beta1?: number;
+  /** Decay of the second moment. */
+  adam_beta2?: number;
+  /** Added to the root of the second moment. */
+  adam_eps?: number;
+  /** Correct the moments' start at zero, as in the paper and in PyTorch; mlx-lm leaves it out. */
+  adam_bias_correction?: boolean;
+  /** Gradients are scaled down to this global norm; 0 turns clipping off. */
+  max_grad_norm?: number;
+  /** Course of the learning rate after warm-up, counted in optimizer steps. */
+  lr_schedule?: LrSchedule;
+  /** Optimizer steps over which the learning rate rises from zero to `learning_rate`. */
+  warmup_steps?: number;
+  /** Where `linear` and `cosine` end, as a share of `learning_rate`. */
+  lr_end_fraction?: number;
+  /** `lora`, `dora` (LoRA with a trained magnitude), or `full` (every weight of the chosen layers). */
+  fine_tune_type?: FineTuneType;
+  /** Rank of the update: more is more capacity, memory and time. */
+  lora_rank?: number;
+  /** Strength of the update; with `standard` scaling the factor is alpha / rank. */
+  lora_alpha?: number;
+  /** Share of the adapter's inputs dropped while training. */
+  lora_dropout?: number;
+  /** How many blocks are adapted, counted from the last; -1 is all. */
+  lora_num_layers?: number;
+  /** Which projections are adapted; `full-layer` is attention and MLP, experts included. */
+  lora_targets?: LoraTargets;
+  /** Module names inside a block, such as `self_attn.q_proj`; used with `lora_targets: custom`. */
+  lora_keys?: string[] | null;
+  /** Adapt expert routers: `auto` does so for mixtral, phimoe, qwen2_moe and qwen3_next. */
+  lora_routers?: LoraRouters;
+  /** Factor on the update: `standard` alpha/rank, `rslora` alpha/sqrt(rank), `raw` alpha itself. */
+  lora_scaling?: LoraScaling;
+  /** Optimizer steps between training reports. */
+  steps_per_report?: number;
+  /** Optimizer steps between evaluations on the whole validation set (also at step 0 and at the end). */
+  steps_per_eval?: number;
+  /** Optimizer steps between checkpoints. */
+  save_every?: number;
+  /** How many resumable checkpoints are kept; the best adapter is always kept. */
+  keep_checkpoints?: number;
+  /** Stop when the validation loss has not improved for `patience` evaluations. */
+  early_stop?: boolean;
+  /** Evaluations without improvement before an early stop. */
+  patience?: number;
+  /** Smallest fall of the validation loss that counts as an improvement, in nats per token. */
+  min_delta?: number;
+  /** Recompute activations in the backward pass: less memory, about a third more time. */
+  grad_checkpoint?: boolean;
+  /** Decides adapter initialisation, data order, the held-out split and dropout. */
+  seed?: number;
+  /** Name of the adapter folder. Default: the run's id. */
+  adapter_name?: string | null;
+  /** Adapter whose weights this run starts from (a new run; see `resume` to continue an old one). */
+  init_adapter?: string | null;
+  /** Id of a run to continue, bit for bit, from its last checkpoint. */
+  resume?: string | null;
+  /** Never reach for the network: models and data must be here already. */
+  offline?: boolean;
+};
+export type RunStarted = {
+  type: "run_started";
+  /** The `TrainingConfig` as JSON. */
+  config: {
+    [key: string]: unknown;
+  };
+  /** Versions of droidft, mlx, mlx-lm, python. */
+  versions: {
+    [key: string]: string;
+  };
+  /** Device, BLAS and memory as `droidft doctor` shows them. */
+  device: {
+    [key: string]: unknown;
+  };
+  /** Step of the checkpoint this run continues from. */
+  resumed_from_step?: number | null;
+};
+export type DataPrepared = {
+  type: "data_prepared";
+  train_rows: number;
+  val_rows: number;
+  train_tokens: number;
+  val_tokens: number;
+  train_supervised_tokens: number;
+  val_supervised_tokens: number;
+  truncated_rows: number;
+  dropped_rows: number;
+  max_seq_length: number;
+  format: string;
+  /** How validation rows were obtained, as a sentence. */
+  split: string;
+  /** SHA-256 over the tokens and masks of both sets. */
+  data_hash: string;
+};
+export type TargetCount = {
+  key: string;
+  modules: number;
+  trainable: number;
+};
+export type LoraAttached = {
+  type: "lora_attached";
+  targets: TargetCount[];
+  trainable: number;
+  total: number;
+  rank: number;
+  alpha: number;
+  scale: number;
+  scaling?: string;
+  dropout: number;
+  num_layers: number;
+  /** `LoRA Configuration: rank=32, alpha=32.0, scale=1.0, dropout=0.0, layers=-1, keys=7` */
+  log_line: string;
+};
+export type TrainingPlan = {
+  type: "plan";
+  steps: number;
+  steps_per_epoch: number;
+  epochs: number;
+  effective_batch: number;
+};
+export type EvalReport = {
+  type: "eval_report";
+  step: number;
+  loss: number;
+  tokens: number;
+  best: boolean;
+  best_loss: number;
+  best_step: number;
+  seconds: number;
+};
+export type Checkpoint = {
+  step: number;
+  /** Validation loss at that step, if it was evaluated. */
+  loss: number | null;
+  best: boolean;
+  latest: boolean;
+  /** Whether the optimizer's state is kept too. */
+  resumable: boolean;
+  /** How Compare and chat name these weights, such as `till@200`; None when they were dropped. */
+  adapter: string | null;
+  bytes: number;
+};
+export type Warned = {
+  type: "warning";
+  code: string;
+  message: string;
+};
+export type RunDetail = {
+  summary: RunSummary;
+  config: TrainingConfig;
+  /** Settings that differ from their defaults. */
+  changed: {
+    [key: string]: unknown;
+  };
+  /** The same run as a command line. */
+  command: string;
+  /** The same run as a settings file. */
+  yaml: string;
+  start: RunStarted | null;
+  data: DataPrepared | null;
+  lora: LoraAttached | null;
+  plan: TrainingPlan | null;
+  evaluations: EvalReport[];
+  checkpoints: Checkpoint[];
+  warnings: Warned[];
+  folder: string;
+};
+export type StopRequest = {
+  /** Kill the worker at once; what came after its last checkpoint is lost. */
+  force?: boolean;
+};
+export type RunClone = {
+  /** Settings by name; null takes one back to its default. */
+  changes?: {
+    [key: string]: unknown;
+  };
+};
+export type CheckpointSaved = {
+  type: "checkpoint_saved";
+  step: number;
+  best: boolean;
+  bytes: number;
+};
+export type EarlyStopped = {
+  type: "early_stopped";
+  step: number;
+  best_step: number;
+  best_loss: number;
+  evaluations_without_improvement: number;
+};
+export type Failed = {
+  type: "failed";
+  code: string;
+  message: string;
+  hint?: string;
+  step?: number | null;
+};
+export type Finished = {
+  type: "finished";
+  step: number;
+  best_step: number | null;
+  best_loss: number | null;
+  final_loss: number | null;
+  seconds: number;
+};
+export type PhaseName =
+  "preparing data" | "loading model" | "evaluating" | "training";
+export type Phase = {
+  type: "phase";
+  name: PhaseName;
+  detail?: string;
+};
+export type Stopped = {
+  type: "stopped";
+  step: number;
+};
+export type TrainReport = {
+  type: "train_report";
+  step: number;
+  epoch: number;
+  /** Nats per supervised token. */
+  loss: number;
+  learning_rate: number;
+  /** Largest global norm in the window, before clipping. */
+  grad_norm: number;
+  tokens_per_second: number;
+  supervised_tokens_per_second: number;
+  /** Tokens seen since step 0, padding not counted. */
+  tokens: number;
+  supervised_tokens: number;
+  peak_memory_bytes: number;
+  rss_bytes: number;
+  /** None until the first step has been timed. */
+  seconds_left: number | null;
+};
+export type Record = {
+  seq: number;
+  time: number;
+  event:
+    | ({
+        type: "checkpoint_saved";
+      } & CheckpointSaved)
+    | ({
+        type: "data_prepared";
+      } & DataPrepared)
+    | ({
+        type: "early_stopped";
+      } & EarlyStopped)
+    | ({
+        type: "eval_report";
+      } & EvalReport)
+    | ({
+        type: "failed";
+      } & Failed)
+    | ({
+        type: "finished";
+      } & Finished)
+    | ({
+        type: "lora_attached";
+      } & LoraAttached)
+    | ({
+        type: "phase";
+      } & Phase)
+    | ({
+        type: "plan";
+      } & TrainingPlan)
+    | ({
+        type: "run_started";
+      } & RunStarted)
+    | ({
+        type: "stopped";
+      } & Stopped)
+    | ({
+        type: "train_report";
+      } & TrainReport)
+    | ({
+        type: "warning";
+      } & Warned);
+};
+export type Events = {
+  records: Record[];
+  /** Sequence number to ask on from. */
+  last: number;
+  /** Whether there are further records already. */
+  more: boolean;
+};
+export type TrainCurve = {
+  step: number[];
+  time: number[];
+  epoch: number[];
+  loss: number[];
+  learning_rate: number[];
+  grad_norm: number[];
+  tokens_per_second: number[];
+  peak_memory: number[];
+};
+export type EvalCurve = {
+  step: number[];
+  loss: number[];
+};
+export type Curves = {
+  run: string;
+  train: TrainCurve;
+  validation: EvalCurve;
+  best_step: number | null;
+};
+export type LogText = {
+  text: string;
+  /** Whether earlier lines were left out. */
+  truncated: boolean;
+};
+export type DiffRow = {
+  name: string;
+  group: string;
+  values: unknown[];
+};
+export type ConfigDiff = {
+  runs: string[];
+  rows: DiffRow[];
+};
+export type QueueEntry = {
+  run: string;
+  action: "start" | "resume";
+  added: number;
+};
+export type QueueView = {
+  running: string[];
+  waiting: QueueEntry[];
+  /** How many runs train at once. */
+  limit: number;
+};
+export type QueueMove = {
+  position: number;
+};
+export type SettingView = {
+  name: string;
+  group: string;
+  kind: "text" | "integer" | "number" | "boolean" | "list";
+  required: boolean;
+  /** Whether null is a value, the default. */
+  optional: boolean;
+  default: unknown;
+  choices: string[];
+  limits: string;
+  help: string;
+};
+export type Settings = {
+  settings: SettingView[];
+};
+export type FieldProblem = {
+  field: string | null;
+  message: string;
+};
+export type DraftReport = {
+  ok: boolean;
+  problems: FieldProblem[];
+  warnings: string[];
+  changed: string[];
+  /** Factor on the update B·A. */
+  scale: number | null;
+  command: string;
+  yaml: string;
+  /** Learning rate over optimizer steps, as (step, rate); empty where the number of steps is unknown. */
+  schedule: [number, number][];
+};
+export type Draft = {
+  values: {
+    [key: string]: unknown;
+  };
+  /** Optimizer steps of the whole run, where the data check has found them. */
+  steps?: number | null;
+};
+export type ParsedSettings = {
+  values: {
+    [key: string]: unknown;
+  };
+};
+export type YamlText = {
+  text: string;
+};
+export type AdapterWarning = {
+  code: string;
+  message: string;
+};
+export type AdapterDetails = {
+  name: string | null;
+  /** `best`, `latest`, `step 200`, or `none` for the base alone. */
+  type: string;
+  chat_template_used: boolean;
+  rank: number | null;
+  /** In the paper's sense: scale x rank. */
+  alpha: number | null;
+  scale: number | null;
+  dropout: number | null;
+  keys: string[] | null;
+  num_layers: number | null;
+  expected_layers: number;
+  model_recorded: string | null;
+  /** How far the adapter moves the logits of a short English text. */
+  max_logit_change: number | null;
+  warnings: AdapterWarning[];
+};
+export type InferenceAnswer = {
+  response: string;
+  adapter_details: AdapterDetails;
+  finish_reason: "stop" | "length";
+  prompt_tokens: number;
+  tokens: number;
+  tokens_per_second: number;
+  seed: number;
+};
+export type InferenceRequest = {
+  max_tokens?: number;
+  temperature?: number;
+  top_p?: number;
+  min_p?: number;
+  top_k?: number;
+  repetition_penalty?: number;
+  seed?: number | null;
+  prompt: string;
+  /** A name, a hub id, or a folder below the allowed roots. */
+  model_name: string;
+  /** A name, then `@best`, `@latest` or `@200`. Without `@`: the best weights if there are any, else the latest. */
+  adapter_name?: string | null;
+  system_prompt?: string | null;
+  use_chat_template?: boolean;
+};
+export type CompareRequest = {
+  max_tokens?: number;
+  temperature?: number;
+  top_p?: number;
+  min_p?: number;
+  top_k?: number;
+  repetition_penalty?: number;
+  seed?: number | null;
+  prompt: string;
+  model_name: string;
+  /** A side each: an adapter as in `InferenceRequest`, or null for the base alone. */
+  adapters: (string | null)[];
+  system_prompt?: string | null;
+  use_chat_template?: boolean;
+};
+export type InferenceState = {
+  model: string | null;
+  busy: boolean;
+  waiting: number;
+  /** Resident bytes of the worker. */
+  memory: number | null;
+};
+export type ModelEntry = {
+  /** What to give as `model_path`. */
+  ref: string;
+  source: "home" | "hub cache" | "embedded";
+  /** False for the embedded model until it is fetched. */
+  installed: boolean;
+  model_type: string;
+  bytes: number;
+  quantization: string;
+  problem: string;
+  note: string;
+};
+export type Fault = {
+  file: string;
+  line: number | null;
+  offset: number | null;
+  kind: string;
+  reason: string;
+  fix: string;
+};
+export type Places = {
+  count: number;
+  first: string[];
+};
+export type FileReport = {
+  files: string[];
+  format: string;
+  rows: number;
+  bytes: number;
+  duplicates: Places;
+};
+export type StructureReport = {
+  train: FileReport;
+  validation: FileReport | null;
+  overlap: Places;
+  notes: string[];
+};
+export type LengthBin = {
+  low: number;
+  high: number;
+  rows: number;
+};
+export type SetReport = {
+  rows: number;
+  tokens: number;
+  supervised_tokens: number;
+  /** min, p5, p25, p50, p75, p95, p99, max. */
+  lengths: {
+    [key: string]: number;
+  };
+  histogram: LengthBin[];
+  truncated: Places;
+  cut_tokens: number;
+  lost_end_of_turn: Places;
+  duplicates: Places;
+  flagged: {
+    [key: string]: Places;
+  };
+  ends_in_eos: number;
+};
+export type TokenReport = {
+  train: SetReport;
+  validation: SetReport;
+  overlap: Places;
+  max_seq_length: number;
+  format: string;
+  split: string;
+  data_hash: string;
+  warnings: string[];
+  notes: string[];
+};
+export type StepPlan = {
+  steps: number;
+  steps_per_epoch: number;
+  epochs: number;
+  effective_batch: number;
+};
+export type DataCheck = {
+  ok: boolean;
+  fault_count: number;
+  faults: Fault[];
+  structure: StructureReport | null;
+  /** With a model only. */
+  tokens: TokenReport | null;
+  plan: StepPlan | null;
+};
+export type Job = {
+  id: string;
+  kind: "check" | "pull" | "import";
+  title: string;
+  state: "running" | "done" | "failed" | "cancelled";
+  /** Bytes so far. */
+  done: number;
+  total: number | null;
+  started: number;
+  error: ErrorBody | null;
+  /** Result of a data check. */
+  check: DataCheck | null;
+  /** Result of a pull or import: what to give as `model_path`. */
+  model: string | null;
+};
+export type ModelPull = {
+  model: string;
+};
+export type ModelImport = {
+  path: string;
+  name: string;
+};
+export type KeyCount = {
+  key: string;
+  kind: string;
+  modules: number;
+  trainable: number;
+};
+export type MemoryParts = {
+  weights: number;
+  adapter: number;
+  gradients: number;
+  optimizer: number;
+  activations: number;
+  loss: number;
+  total: number;
+};
+export type Verdict = "fits" | "tight" | "does not fit";
+export type PresetReport = {
+  preset: string;
+  keys: KeyCount[];
+  trainable: number;
+  share: number;
+  adapter_bytes: number;
+  notes: string[];
+  memory: MemoryParts | null;
+  verdict: Verdict | null;
+  problem: string | null;
+};
+export type RateHint = {
+  value: number;
+  why: string;
+};
+export type TargetsReport = {
+  model: string;
+  path: string;
+  model_type: string;
+  blocks: number;
+  parameters: number;
+  hidden_size: number | null;
+  context_length: number | null;
+  quantization: string | null;
+  /** What in its folder asks for code to be run; none of it is. */
+  code: string[];
+  rank: number;
+  batch_size: number;
+  seq_length: number;
+  memory_available: number;
+  presets: PresetReport[];
+  learning_rate: RateHint;
+};
+export type AdapterEntry = {
+  name: string;
+  problem: string;
+  fine_tune_type: string | null;
+  method: string | null;
+  rank: number | null;
+  alpha: number | null;
+  scale: number | null;
+  modules: string[];
+  blocks: number;
+  parameters: number;
+  /** Path or hub id of the model it was trained on. */
+  base: string | null;
+  run: string | null;
+  /** What may follow the `@`: latest, best, 200 … */
+  weights: string[];
+  bytes: number;
+};
+export type AdapterReport = {
+  entry: AdapterEntry;
+  which: string;
+  warnings: AdapterWarning[];
+};
+export type DataFile = {
+  name: string;
+  /** What to give as `train_data_path`. */
+  path: string;
+  bytes: number;
+  modified: number;
+};
+export type DataSettings = {
+  train_data_path: string;
+  val_data_path?: string | null;
+  model_path?: string | null;
+  /** Further settings of `TrainingConfig`: format, columns, mask_prompt, max_seq_length, seed, batch_size … */
+  settings?: {
+    [key: string]: unknown;
+  };
+};
+export type Piece = {
+  ids: number[];
+  text: string;
+  state: "trained" | "masked" | "cut";
+};
+export type RowView = {
+  row: number;
+  file: string;
+  line: number;
+  pieces: Piece[];
+  warnings: string[];
+};
+export type RowViews = {
+  rows: RowView[];
+  faults: Fault[];
+};
+export type ViewRequest = {
+  train_data_path: string;
+  val_data_path?: string | null;
+  model_path?: string | null;
+  /** Further settings of `TrainingConfig`: format, columns, mask_prompt, max_seq_length, seed, batch_size … */
+  settings?: {
+    [key: string]: unknown;
+  };
+  rows: number[];
+};
+export const {
+  useGetHealthQuery,
+  useLazyGetHealthQuery,
+  useGetSystemQuery,
+  useLazyGetSystemQuery,
+  useLoginMutation,
+  useLogoutMutation,
+  useLaunchMutation,
+  useListRunsQuery,
+  useLazyListRunsQuery,
+  useCreateRunMutation,
+  useGetRunQuery,
+  useLazyGetRunQuery,
+  useDeleteRunMutation,
+  useStopRunMutation,
+  useResumeRunMutation,
+  useCloneRunMutation,
+  useGetEventsQuery,
+  useLazyGetEventsQuery,
+  useGetCurvesQuery,
+  useLazyGetCurvesQuery,
+  useGetLogQuery,
+  useLazyGetLogQuery,
+  useGetReportQuery,
+  useLazyGetReportQuery,
+  useExportRunQuery,
+  useLazyExportRunQuery,
+  useDiffRunsQuery,
+  useLazyDiffRunsQuery,
+  useGetQueueQuery,
+  useLazyGetQueueQuery,
+  useMoveInQueueMutation,
+  useCancelQueuedMutation,
+  useGetSettingsQuery,
+  useLazyGetSettingsQuery,
+  useCheckDraftQuery,
+  useLazyCheckDraftQuery,
+  useParseYamlMutation,
+  usePostApiModelsInferenceMutation,
+  useCompareStreamMutation,
+  useGetInferenceQuery,
+  useLazyGetInferenceQuery,
+  useUnloadModelMutation,
+  useListModelsQuery,
+  useLazyListModelsQuery,
+  usePullModelMutation,
+  useImportModelMutation,
+  useGetTargetsQuery,
+  useLazyGetTargetsQuery,
+  useListAdaptersQuery,
+  useLazyListAdaptersQuery,
+  useGetAdapterQuery,
+  useLazyGetAdapterQuery,
+  useDeleteAdapterMutation,
+  useDownloadAdapterQuery,
+  useLazyDownloadAdapterQuery,
+  useListDataQuery,
+  useLazyListDataQuery,
+  useUploadDataMutation,
+  useDeleteDataMutation,
+  useCheckDataMutation,
+  useViewRowsQuery,
+  useLazyViewRowsQuery,
+  useListJobsQuery,
+  useLazyListJobsQuery,
+  useGetJobQuery,
+  useLazyGetJobQuery,
+  useCancelJobMutation,
+} = injectedRtkApi;
+
+// What sockets and streams say.
+
+export type RecordsFrame = {
+  type: "records";
+  records: Record[];
+  last: number;
+  /** Whether these were all there are at the moment. */
+  caught_up: boolean;
+};
+export type ResetFrame = {
+  type: "reset";
+};
+export type UpdateFrame = {
+  type: "update";
+  runs: RunSummary[];
+  removed: string[];
+  queue: QueueView;
+  jobs: Job[];
+};
+export type StreamEnd = {
+  type: "end";
+  side: number;
+  finish_reason: "stop" | "length";
+  prompt_tokens: number;
+  tokens: number;
+  tokens_per_second: number;
+};
+export type StreamError = {
+  type: "error";
+  side: number | null;
+  error: ErrorBody;
+};
+export type StreamPhase = {
+  type: "phase";
+  text: string;
+};
+export type StreamStart = {
+  type: "start";
+  side: number;
+  adapter_details: AdapterDetails;
+  seed: number;
+};
+export type StreamText = {
+  type: "text";
+  side: number;
+  text: string;
+};
+export type StreamEvent =
+  | ({
+      type: "end";
+    } & StreamEnd)
+  | ({
+      type: "error";
+    } & StreamError)
+  | ({
+      type: "phase";
+    } & StreamPhase)
+  | ({
+      type: "start";
+    } & StreamStart)
+  | ({
+      type: "text";
+    } & StreamText);

@@ -1,0 +1,215 @@
+/**
+ * The history of one run, outside the store: plain columns for what is drawn and a list of everything else, with a
+ * version that grows with each change. It follows the run's socket and goes on from its last record after a loss.
+ */
+
+import { useEffect, useSyncExternalStore } from "react";
+
+import { Column, countUpTo } from "./columns";
+import type { Record as RunRecord, RecordsFrame, ResetFrame } from "./generated";
+import { ReconnectingSocket } from "./sockets";
+import type { SocketState } from "./sockets";
+
+const TRAIN = [
+  "step",
+  "time",
+  "epoch",
+  "loss",
+  "learning_rate",
+  "grad_norm",
+  "tokens_per_second",
+  "supervised_tokens_per_second",
+  "tokens",
+  "peak_memory_bytes",
+] as const;
+export type TrainColumn = (typeof TRAIN)[number];
+
+function trainColumns(): Record<TrainColumn, Column> {
+  return {
+    step: new Column(),
+    time: new Column(),
+    epoch: new Column(),
+    loss: new Column(),
+    learning_rate: new Column(),
+    grad_norm: new Column(),
+    tokens_per_second: new Column(),
+    supervised_tokens_per_second: new Column(),
+    tokens: new Column(),
+    peak_memory_bytes: new Column(),
+  };
+}
+
+export class RunHistory {
+  /** A row per training report. */
+  train = trainColumns();
+  /** A row per evaluation. */
+  evals = { step: new Column(), loss: new Column() };
+  /** Everything but training reports, in order: phases, evaluations, checkpoints, warnings, ends. */
+  events: RunRecord[] = [];
+  bestStep: number | null = null;
+  bestLoss: number | null = null;
+  /** Sequence number of the last record. */
+  last = 0;
+  /** Whether everything that existed when we connected is here. */
+  caughtUp = false;
+  connection: SocketState = "connecting";
+  /** Grows with each change. */
+  version = 0;
+
+  clear(): void {
+    this.train = trainColumns();
+    this.evals = { step: new Column(), loss: new Column() };
+    this.events = [];
+    this.bestStep = this.bestLoss = null;
+    this.last = 0;
+    this.caughtUp = false;
+    this.version++;
+  }
+
+  /** Take in records; those already known are skipped. */
+  append(records: readonly RunRecord[]): void {
+    for (const record of records) {
+      if (record.seq <= this.last) continue;
+      this.last = record.seq;
+      this.#add(record);
+    }
+    this.version++;
+  }
+
+  #add(record: RunRecord): void {
+    const { event, time } = record;
+    switch (event.type) {
+      case "train_report":
+        for (const name of TRAIN) this.train[name].push(name === "time" ? time : event[name]);
+        return;
+      case "eval_report":
+        this.evals.step.push(event.step);
+        this.evals.loss.push(event.loss);
+        this.bestStep = event.best_step;
+        this.bestLoss = event.best_loss;
+        break;
+      case "run_started":
+        // What came after the checkpoint is trained again; the old points would be drawn twice.
+        if (event.resumed_from_step != null) this.#rewind(event.resumed_from_step);
+        break;
+      default:
+        break;
+    }
+    this.events.push(record);
+  }
+
+  #rewind(step: number): void {
+    const reports = countUpTo(this.train.step, step);
+    for (const name of TRAIN) this.train[name].truncate(reports);
+    const evals = countUpTo(this.evals.step, step);
+    this.evals.step.truncate(evals);
+    this.evals.loss.truncate(evals);
+  }
+}
+
+function isFrame(value: unknown): value is RecordsFrame | ResetFrame {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    "type" in value &&
+    (value.type === "records" || value.type === "reset")
+  );
+}
+
+/** Keeps a `RunHistory` in step with the server and tells its listeners, at most once a frame of the screen. */
+export class RunFollower {
+  readonly history = new RunHistory();
+  readonly #listeners = new Set<() => void>();
+  readonly #socket: ReconnectingSocket;
+  #pending = false;
+
+  constructor(run: string) {
+    this.#socket = new ReconnectingSocket({
+      path: () => `/api/runs/${encodeURIComponent(run)}/events?after=${this.history.last}`,
+      onFrame: (frame) => this.#take(frame),
+      onState: (state) => {
+        this.history.connection = state;
+        this.#changed();
+      },
+    });
+  }
+
+  #take(frame: unknown): void {
+    if (!isFrame(frame)) return;
+    if (frame.type === "reset") {
+      this.history.clear();
+      this.#socket.restart();
+    } else {
+      this.history.append(frame.records);
+      this.history.caughtUp = this.history.caughtUp || frame.caught_up;
+    }
+    this.#changed();
+  }
+
+  #changed(): void {
+    if (this.#pending) return;
+    this.#pending = true;
+    // A hidden page gets no animation frames; there a timer will do.
+    const later = document.hidden ? (call: () => void) => setTimeout(call, 250) : requestAnimationFrame;
+    later(() => {
+      this.#pending = false;
+      this.history.version++;
+      for (const listener of this.#listeners) listener();
+    });
+  }
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  version = (): number => this.history.version;
+
+  close(): void {
+    this.#socket.close();
+  }
+}
+
+const LINGER_MS = 60_000;
+const followers = new Map<
+  string,
+  { follower: RunFollower; users: number; timer: ReturnType<typeof setTimeout> | null }
+>();
+
+function follow(run: string): RunFollower {
+  let entry = followers.get(run);
+  if (!entry) {
+    entry = { follower: new RunFollower(run), users: 0, timer: null };
+    followers.set(run, entry);
+  }
+  return entry.follower;
+}
+
+function hold(run: string): () => void {
+  follow(run);
+  const entry = followers.get(run);
+  if (!entry) return () => undefined;
+  entry.users++;
+  if (entry.timer !== null) clearTimeout(entry.timer);
+  entry.timer = null;
+  return () => {
+    entry.users--;
+    if (entry.users > 0) return;
+    // Going to another page and back must not read the whole history again.
+    entry.timer = setTimeout(() => {
+      entry.follower.close();
+      followers.delete(run);
+    }, LINGER_MS);
+  };
+}
+
+/**
+ * The live history of a run. The object stays the same while its `version` grows: read its columns while rendering,
+ * and name `version` in the dependencies of what is derived from them.
+ */
+export function useRunHistory(run: string): RunHistory {
+  const follower = follow(run);
+  useEffect(() => hold(run), [run]);
+  useSyncExternalStore(follower.subscribe, follower.version);
+  return follower.history;
+}

@@ -1,0 +1,49 @@
+/** Routes. Each page owns everything below its first path segment and is loaded when it is opened. */
+
+import { Compass } from "lucide-react";
+import { lazy } from "react";
+import { Navigate, Route, Routes } from "react-router";
+
+import { Shell } from "@/components/shell/Shell";
+import { SignIn } from "@/components/shell/SignIn";
+import { Toaster } from "@/components/shell/Toaster";
+import { EmptyState, LinkButton } from "@/components/ui";
+
+import { useAppSelector } from "./hooks";
+import { useRunToasts } from "./runToasts";
+import { useUpdates } from "./updates";
+
+const Setup = lazy(() => import("@/pages/setup"));
+const Training = lazy(() => import("@/pages/training"));
+const Results = lazy(() => import("@/pages/results"));
+const Compare = lazy(() => import("@/pages/compare"));
+
+function NotFound() {
+  return (
+    <EmptyState icon={Compass} title="There is no such page." actions={<LinkButton to="/setup">To Setup</LinkButton>}>
+      The address may be mistyped, or what it showed was deleted.
+    </EmptyState>
+  );
+}
+
+export function App() {
+  useUpdates();
+  useRunToasts();
+  const signedOut = useAppSelector((state) => state.session.signedIn === false);
+  if (signedOut) return <SignIn />;
+  return (
+    <>
+      <Routes>
+        <Route element={<Shell />}>
+          <Route index element={<Navigate to="/setup" replace />} />
+          <Route path="setup/*" element={<Setup />} />
+          <Route path="training/*" element={<Training />} />
+          <Route path="results/*" element={<Results />} />
+          <Route path="compare/*" element={<Compare />} />
+          <Route path="*" element={<NotFound />} />
+        </Route>
+      </Routes>
+      <Toaster />
+    </>
+  );
+}

@@ -1,0 +1,52 @@
+/** A toast when a run ends, wherever the reader is. */
+
+import { useEffect, useRef } from "react";
+
+import type { RunState, RunSummary } from "@/api";
+import { loss } from "@/lib/format";
+
+import { useRuns, useToast } from "./hooks";
+import { isActive } from "./live";
+import type { Toast } from "./toasts";
+
+/** What to say about a run that went from being at work to `run.state`; nothing for states that are no end. */
+export function endOf(run: RunSummary): Omit<Toast, "id"> | null {
+  const link = { to: `/results/${run.id}`, label: "Open the result" };
+  switch (run.state) {
+    case "finished":
+      return {
+        tone: "good",
+        title: `${run.adapter} finished`,
+        text: `Best validation loss ${loss(run.best_loss)}.`,
+        link,
+      };
+    case "stopped":
+      return {
+        tone: "info",
+        title: `${run.adapter} stopped`,
+        text: `Checkpoint saved at step ${run.checkpoint_step ?? run.step}.`,
+        link,
+      };
+    case "failed":
+    case "crashed":
+      return { tone: "bad", title: `${run.adapter} ${run.state}`, text: run.problem?.message, link };
+    default:
+      return null;
+  }
+}
+
+/** Watch all runs and say which ended. */
+export function useRunToasts(): void {
+  const { runs, ready } = useRuns();
+  const toast = useToast();
+  const before = useRef<Map<string, RunState> | null>(null);
+  useEffect(() => {
+    if (!ready) return;
+    for (const run of runs) {
+      const state = before.current?.get(run.id);
+      const said = state !== undefined && isActive(state) ? endOf(run) : null;
+      if (said) toast(said);
+    }
+    before.current = new Map(runs.map((run) => [run.id, run.state]));
+  }, [runs, ready, toast]);
+}

@@ -1,0 +1,25 @@
+/** Whether this browser is signed in: unknown until the server has said something. */
+
+import { createSlice } from "@reduxjs/toolkit";
+
+interface SessionState {
+  signedIn: boolean | null;
+}
+
+const initialState: SessionState = { signedIn: null };
+
+const session = createSlice({
+  name: "session",
+  initialState,
+  reducers: {
+    signedIn: (state) => {
+      state.signedIn = true;
+    },
+    signedOut: (state) => {
+      state.signedIn = false;
+    },
+  },
+});
+
+export const { signedIn, signedOut } = session.actions;
+export const sessionReducer = session.reducer;

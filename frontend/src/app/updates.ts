@@ -1,0 +1,41 @@
+/** The list socket: runs, queue and jobs into the store, for as long as someone is signed in. */
+
+import { useEffect } from "react";
+
+import { api } from "@/api";
+import type { UpdateFrame } from "@/api";
+import { ReconnectingSocket } from "@/api/sockets";
+
+import { useAppDispatch, useAppSelector } from "./hooks";
+import { connectionChanged, updated } from "./live";
+import { signedIn } from "./session";
+
+function isUpdate(value: unknown): value is UpdateFrame {
+  return typeof value === "object" && value !== null && "type" in value && value.type === "update";
+}
+
+/** Keep the store in step with the server. */
+export function useUpdates(): void {
+  const dispatch = useAppDispatch();
+  const out = useAppSelector((state) => state.session.signedIn === false);
+  useEffect(() => {
+    if (out) return undefined;
+    const socket = new ReconnectingSocket({
+      path: () => "/api/updates",
+      onFrame: (frame, first) => {
+        if (!isUpdate(frame)) return;
+        dispatch(updated({ frame, first }));
+        if (!first) return;
+        dispatch(signedIn());
+        dispatch(connectionChanged("live"));
+      },
+      onState: (state) => {
+        if (state === "lost") dispatch(connectionChanged("lost"));
+      },
+      // A refused upgrade says nothing about its reason; a request does, and a 401 signs this page out.
+      onRefused: () =>
+        void dispatch(api.endpoints.getQueue.initiate(undefined, { forceRefetch: true, subscribe: false })),
+    });
+    return () => socket.close();
+  }, [dispatch, out]);
+}

@@ -1,0 +1,253 @@
+import { ChevronDown } from "lucide-react";
+import { useId } from "react";
+import type { ComponentProps, ReactNode } from "react";
+
+import { cx } from "@/lib/cx";
+import { parseNumber } from "@/lib/numbers";
+import type { NumberRules } from "@/lib/numbers";
+
+import { CONTROL, Field } from "./Field";
+import type { FieldProps } from "./Field";
+
+type Native<Tag extends "input" | "textarea" | "select"> = Omit<
+  ComponentProps<Tag>,
+  "value" | "onChange" | "id" | "className" | "children"
+>;
+
+export interface TextFieldProps extends FieldProps, Native<"input"> {
+  value: string;
+  onValue: (value: string) => void;
+  mono?: boolean | undefined;
+}
+
+export function TextField({ label, hint, error, aside, className, value, onValue, mono, ...rest }: TextFieldProps) {
+  return (
+    <Field label={label} hint={hint} error={error} aside={aside} className={className}>
+      {(wiring) => (
+        <input
+          type="text"
+          spellCheck={false}
+          autoComplete="off"
+          {...rest}
+          {...wiring}
+          value={value}
+          onChange={(event) => onValue(event.target.value)}
+          className={cx(CONTROL, mono && "font-mono text-[0.8125rem]")}
+        />
+      )}
+    </Field>
+  );
+}
+
+export interface NumberFieldProps extends FieldProps, Omit<Native<"input">, "type" | "min" | "max"> {
+  /** What is typed, kept as it is: empty and half-typed are states like any other. */
+  text: string;
+  onText: (text: string) => void;
+  rules?: NumberRules | undefined;
+  /** Shown at the right inside the field. */
+  unit?: string | undefined;
+}
+
+/** A number that is typed freely: what it means is found by `parseNumber(text, rules)`, here for the message only. */
+export function NumberField({
+  label,
+  hint,
+  error,
+  aside,
+  className,
+  text,
+  onText,
+  rules,
+  unit,
+  ...rest
+}: NumberFieldProps) {
+  const parsed = parseNumber(text, rules);
+  const problem = error ?? (parsed.kind === "bad" ? parsed.message : null);
+  return (
+    <Field label={label} hint={hint} error={problem} aside={aside} className={className}>
+      {(wiring) => (
+        <span className="relative block">
+          <input
+            type="text"
+            inputMode="decimal"
+            spellCheck={false}
+            autoComplete="off"
+            {...rest}
+            {...wiring}
+            value={text}
+            onChange={(event) => onText(event.target.value)}
+            className={cx(CONTROL, unit !== undefined && "pr-14")}
+          />
+          {unit !== undefined && (
+            <span className="pointer-events-none absolute inset-y-0 right-3 flex items-center text-xs text-muted">
+              {unit}
+            </span>
+          )}
+        </span>
+      )}
+    </Field>
+  );
+}
+
+export interface TextAreaProps extends FieldProps, Native<"textarea"> {
+  value: string;
+  onValue: (value: string) => void;
+  mono?: boolean | undefined;
+}
+
+export function TextArea({
+  label,
+  hint,
+  error,
+  aside,
+  className,
+  value,
+  onValue,
+  mono,
+  rows = 3,
+  ...rest
+}: TextAreaProps) {
+  return (
+    <Field label={label} hint={hint} error={error} aside={aside} className={className}>
+      {(wiring) => (
+        <textarea
+          {...rest}
+          {...wiring}
+          rows={rows}
+          value={value}
+          onChange={(event) => onValue(event.target.value)}
+          className={cx(CONTROL, "h-auto resize-y py-2", mono && "font-mono text-[0.8125rem]")}
+        />
+      )}
+    </Field>
+  );
+}
+
+export interface Option<T extends string = string> {
+  value: T;
+  label: string;
+  disabled?: boolean | undefined;
+}
+
+export interface SelectProps<T extends string> extends FieldProps, Native<"select"> {
+  value: T;
+  options: readonly Option<T>[];
+  onValue: (value: T) => void;
+}
+
+export function Select<T extends string>({
+  label,
+  hint,
+  error,
+  aside,
+  className,
+  value,
+  options,
+  onValue,
+  ...rest
+}: SelectProps<T>) {
+  return (
+    <Field label={label} hint={hint} error={error} aside={aside} className={className}>
+      {(wiring) => (
+        <span className="relative block">
+          <select
+            {...rest}
+            {...wiring}
+            value={value}
+            onChange={(event) => {
+              const chosen = options.find((option) => option.value === event.target.value);
+              if (chosen) onValue(chosen.value);
+            }}
+            className={cx(CONTROL, "appearance-none pr-8")}
+          >
+            {options.map((option) => (
+              <option key={option.value} value={option.value} disabled={option.disabled}>
+                {option.label}
+              </option>
+            ))}
+          </select>
+          <ChevronDown className="pointer-events-none absolute top-2.5 right-2.5 size-4 text-muted" aria-hidden />
+        </span>
+      )}
+    </Field>
+  );
+}
+
+export interface ToggleProps {
+  label: ReactNode;
+  hint?: ReactNode;
+  checked: boolean;
+  onValue: (checked: boolean) => void;
+  disabled?: boolean | undefined;
+  className?: string | undefined;
+}
+
+/** On or off, at once. */
+export function Switch({ label, hint, checked, onValue, disabled, className }: ToggleProps) {
+  const id = useId();
+  const noted = hint !== undefined && hint !== null;
+  return (
+    <div className={cx("flex min-w-0 items-start gap-3", className)}>
+      <button
+        type="button"
+        role="switch"
+        id={id}
+        aria-checked={checked}
+        aria-describedby={noted ? `${id}-note` : undefined}
+        disabled={disabled}
+        onClick={() => onValue(!checked)}
+        className={cx(
+          "relative mt-0.5 h-5 w-9 shrink-0 rounded-full border transition-colors disabled:opacity-50",
+          checked ? "border-accent bg-accent" : "border-edge bg-sunken",
+        )}
+      >
+        <span
+          aria-hidden
+          className={cx(
+            "absolute top-[3px] left-[3px] size-3 rounded-full transition-transform",
+            checked ? "translate-x-4 bg-on-accent" : "bg-edge",
+          )}
+        />
+      </button>
+      <div className="min-w-0">
+        <label htmlFor={id} className="text-[0.8125rem] font-medium">
+          {label}
+        </label>
+        {noted && (
+          <p id={`${id}-note`} className="text-xs text-muted">
+            {hint}
+          </p>
+        )}
+      </div>
+    </div>
+  );
+}
+
+/** One of several that may all be chosen. */
+export function Checkbox({ label, hint, checked, onValue, disabled, className }: ToggleProps) {
+  const id = useId();
+  const noted = hint !== undefined && hint !== null;
+  return (
+    <div className={cx("flex min-w-0 items-start gap-2", className)}>
+      <input
+        type="checkbox"
+        id={id}
+        checked={checked}
+        disabled={disabled}
+        aria-describedby={noted ? `${id}-note` : undefined}
+        onChange={(event) => onValue(event.target.checked)}
+        className="mt-0.5 size-4 shrink-0 accent-accent"
+      />
+      <div className="min-w-0">
+        <label htmlFor={id} className="text-[0.8125rem]">
+          {label}
+        </label>
+        {noted && (
+          <p id={`${id}-note`} className="text-xs text-muted">
+            {hint}
+          </p>
+        )}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,122 @@
+import { CircleAlert, CircleCheck, Info, LoaderCircle, RotateCw, TriangleAlert } from "lucide-react";
+import type { LucideIcon } from "lucide-react";
+import type { ReactNode } from "react";
+
+import { asApiError } from "@/api/errors";
+import type { Tone } from "@/app/toasts";
+import { cx } from "@/lib/cx";
+
+import { Button } from "./Button";
+
+/** Nothing is here yet: why, and what to do about it. */
+export function EmptyState({
+  icon: Icon,
+  title,
+  children,
+  actions,
+}: {
+  icon: LucideIcon;
+  title: string;
+  children?: ReactNode;
+  actions?: ReactNode;
+}) {
+  return (
+    <div className="flex flex-col items-center px-4 py-12 text-center">
+      <Icon className="mb-3 size-8 text-muted" strokeWidth={1.5} aria-hidden />
+      <p className="font-semibold">{title}</p>
+      {children !== undefined && <div className="mt-1 max-w-md text-muted">{children}</div>}
+      {actions !== undefined && <div className="mt-4 flex flex-wrap justify-center gap-2">{actions}</div>}
+    </div>
+  );
+}
+
+/** Something is on its way. */
+export function Loading({
+  label = "Loading…",
+  className,
+}: {
+  label?: string | undefined;
+  className?: string | undefined;
+}) {
+  return (
+    <div role="status" className={cx("flex items-center gap-2 text-muted", className)}>
+      <LoaderCircle className="size-4 animate-spin" aria-hidden />
+      {label}
+    </div>
+  );
+}
+
+/** The shape of what is on its way. */
+export function Skeleton({ className }: { className?: string | undefined }) {
+  return <div aria-hidden className={cx("animate-pulse rounded-md bg-sunken", className ?? "h-4 w-full")} />;
+}
+
+const ICONS: Record<Tone, LucideIcon> = {
+  neutral: Info,
+  info: Info,
+  good: CircleCheck,
+  warn: TriangleAlert,
+  bad: CircleAlert,
+};
+const NOTES: Record<Tone, string> = {
+  neutral: "bg-sunken",
+  info: "bg-info-soft",
+  good: "bg-good-soft",
+  warn: "bg-warn-soft",
+  bad: "bg-bad-soft",
+};
+const MARKS: Record<Tone, string> = {
+  neutral: "text-muted",
+  info: "text-info",
+  good: "text-good",
+  warn: "text-warn",
+  bad: "text-bad",
+};
+
+export interface NoteProps {
+  tone?: Tone | undefined;
+  title?: ReactNode;
+  children?: ReactNode;
+  actions?: ReactNode;
+  /** Read it out when it appears. */
+  live?: boolean | undefined;
+}
+
+/** A remark in its own box. */
+export function Note({ tone = "info", title, children, actions, live }: NoteProps) {
+  const Icon = ICONS[tone];
+  return (
+    <div
+      role={live ? (tone === "bad" ? "alert" : "status") : undefined}
+      className={cx("flex gap-2.5 rounded-md p-3 text-[0.8125rem]", NOTES[tone])}
+    >
+      <Icon className={cx("mt-px size-4 shrink-0", MARKS[tone])} aria-hidden />
+      <div className="min-w-0 flex-1 wrap-anywhere">
+        {title !== undefined && <p className="font-medium">{title}</p>}
+        {children}
+        {actions !== undefined && <div className="mt-2 flex flex-wrap gap-2">{actions}</div>}
+      </div>
+    </div>
+  );
+}
+
+/** What went wrong, and what to do: any caught error, or an RTK Query `error`. */
+export function ErrorNote({ error, onRetry }: { error: unknown; onRetry?: (() => void) | undefined }) {
+  const { message, hint } = asApiError(error);
+  return (
+    <Note
+      tone="bad"
+      title={message}
+      live
+      actions={
+        onRetry && (
+          <Button size="sm" icon={RotateCw} onClick={onRetry}>
+            Try again
+          </Button>
+        )
+      }
+    >
+      {hint !== "" && <p>{hint}</p>}
+    </Note>
+  );
+}

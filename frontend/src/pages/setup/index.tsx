@@ -1,0 +1,12 @@
+import { SlidersHorizontal } from "lucide-react";
+
+import { EmptyState, PageHeader } from "@/components/ui";
+
+export default function SetupPage() {
+  return (
+    <>
+      <PageHeader title="Setup" />
+      <EmptyState icon={SlidersHorizontal} title="Under construction" />
+    </>
+  );
+}
