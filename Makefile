@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check dev docs bench reliability wheel clean
+.PHONY: help demo serve test check dev docs api bench reliability wheel clean
 
 help:   ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
@@ -14,7 +14,12 @@ help:   ## this list
 demo: $(VENV)/.installed  ## fetch a small model, train it, show what it learned
 	@$(BIN)/droidft demo $(ARGS)
 
+serve: $(VENV)/.installed  ## open the application in a browser
+	@$(BIN)/python scripts/build_frontend.py
+	@$(BIN)/droidft serve $(ARGS)
+
 test: $(VENV)/.installed-dev  ## run the tests
+	@$(BIN)/python scripts/build_frontend.py
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.installed-dev  ## style, types, import rules, generated documents
@@ -23,12 +28,18 @@ check: $(VENV)/.installed-dev  ## style, types, import rules, generated document
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python scripts/generate_api.py --check
+	$(BIN)/python scripts/build_frontend.py --check
 
 dev: $(VENV)/.installed-dev  ## set up for working on the code
 	@echo "Ready: . $(BIN)/activate"
 
 docs: $(VENV)/.installed-dev  ## write the generated documents anew
 	$(BIN)/python scripts/generate_docs.py
+
+api: $(VENV)/.installed-dev  ## write the browser's client anew, after a change of the server's schemas
+	$(BIN)/python scripts/generate_api.py
+	cd frontend && npm run generate
 
 bench: $(VENV)/.installed-dev  ## measure speed and memory against others (ARGS="..." is passed on)
 	$(BIN)/python -m bench.train $(ARGS)

@@ -33,6 +33,9 @@ def main() -> None:
     install(python, "--editable", ROOT, *(dev_requirements() if dev else []))
     if sys.platform.startswith("linux"):
         find_compiler(python)
+    find_node(python)
+    if dev:
+        find_browser()
 
 
 def use_newer_python() -> None:
@@ -80,6 +83,23 @@ def find_compiler(python: str) -> None:
         install(python, "ziglang")
     except subprocess.CalledProcessError:
         print("warning: no C++ compiler. Everything works, but training is slower. Install g++ to mend it.")
+
+
+def find_node(python: str) -> None:
+    """The front end is built with Node: take the one that is here, or one from the registry."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import build_frontend
+
+    code = "import build_frontend, sys; sys.exit(build_frontend.node_environment() is None)"
+    if not works(python, "-c", f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); {code}"):
+        print("No Node 20.19 or newer found: installing it ...", flush=True)
+        install(python, build_frontend.NODE_PACKAGE)
+
+
+def find_browser() -> None:
+    """The browser tests drive Chromium; without one they are skipped, and say so."""
+    if not any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+        apt_install("chromium")
 
 
 def apt_install(package: str) -> bool:

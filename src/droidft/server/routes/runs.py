@@ -46,7 +46,7 @@ ClientKey = Annotated[
 @router.get("/runs", operation_id="listRuns")
 async def list_runs(state: State) -> list[RunSummary]:
     """All runs, newest first."""
-    return sorted(state.supervisor.views.values(), key=lambda run: run.id, reverse=True)
+    return sorted(state.supervisor.views.values(), key=lambda run: (run.created, run.id), reverse=True)
 
 
 @router.post("/runs", operation_id="createRun", status_code=201)
