@@ -95,7 +95,8 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
     from droidft.server.main import create_app
 
     app = create_app(options)
-    host = f"[{options.host}]" if ":" in options.host else options.host
+    host = "127.0.0.1" if options.host in ("", "0.0.0.0", "::") else options.host
+    host = f"[{host}]" if ":" in host else host
     url = f"http://{host}:{options.port}"
     # The server's log is for defects; requests, with what is in them, are not logged.
     config = uvicorn.Config(
