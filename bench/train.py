@@ -76,14 +76,10 @@ def main() -> None:
 
 
 def _smollm2() -> Path:
-    from droidft.engine.gguf_import import import_gguf
-    from droidft.engine.smollm2 import smollm2_gguf
+    from droidft.engine import smollm2
 
     cache = Path(".cache")
-    folder = cache / "smollm2-135m-instruct"
-    if not folder.is_dir():
-        import_gguf(smollm2_gguf(cache), folder, dtype="float32")
-    return folder
+    return smollm2.install(cache / smollm2.NAME, cache_dir=cache)
 
 
 def _side(args: argparse.Namespace) -> dict[str, float]:

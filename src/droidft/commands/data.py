@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from droidft.config import TrainingConfig
-    from droidft.engine.data import DataReport, Fault, RowView, StructureReport
+    from droidft.engine.data import DataReport, Fault, RowView
     from droidft.engine.data.prepare import Progress
 
 DATA_SETTINGS = (
@@ -72,24 +72,23 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(config: TrainingConfig, console: Console, *, with_model: bool, as_json: bool) -> int:
     from droidft.commands import _data_display as display
-    from droidft.engine.data import InvalidData, check_structure
+    from droidft.engine.data.verify import verify
 
     with _progress() as progress:
-        structure = check_structure(config, progress=progress)
-    faults, count = structure.faults, structure.fault_count
-    report: StructureReport | DataReport | None = None if count else structure
-    if with_model and not count:
-        try:
-            report = _prepared(config)
-        except InvalidData as error:
-            report, faults, count = None, error.faults, error.count
+        found = verify(
+            config,
+            (lambda: _tokenizer(config)) if with_model else None,
+            progress=lambda _, done, total: progress(done, total or None),
+        )
+    report = None if found.fault_count else found.tokens or found.structure
     if as_json:
-        _print_json({"ok": not count, "fault_count": count, "faults": faults, "report": report})
+        count = found.fault_count
+        _print_json({"ok": not count, "fault_count": count, "faults": found.faults, "report": report})
     else:
-        display.show_faults(console, faults, count)
+        display.show_faults(console, found.faults, found.fault_count)
         if report is not None:
             display.show_check(console, report)
-    return 1 if count else 0
+    return 1 if found.fault_count else 0
 
 
 def _stats(config: TrainingConfig, console: Console, *, as_json: bool) -> int:

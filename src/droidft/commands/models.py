@@ -131,28 +131,24 @@ def _import(args: argparse.Namespace, home: Home, console: Console, errors: Cons
 
 def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
     from droidft.engine import models
-    from droidft.engine.describe import describe_model
+    from droidft.engine.describe import open_shape
     from droidft.errors import ConfigError
 
     for name in ("rank", "batch_size", "seq_length"):
         if getattr(args, name) < 1:
             raise ConfigError(f"{name} is {getattr(args, name)}", hint="use 1 or more", field=name)
     path = models.find_config(args.model, models_dir=home.models, offline=args.offline)
-    config = models.load_config(path)
-    on_cpu = models.device_dtype() == "float32"
-    described = describe_model(
-        config,
+    shape = open_shape(path)
+    described = shape.describe(
         rank=args.rank,
         batch_size=args.batch_size,
         seq_length=args.seq_length,
-        bytes_per_value=4 if on_cpu else None,
-        fused_kernels=on_cpu and sys.platform == "linux",
-        stored=models.stored_names(path),
+        fused_kernels=models.device_dtype() == "float32" and sys.platform == "linux",
     )
     facts = {
         "model": args.model,
         "path": str(path),
-        "context_length": models.context_length(config),
+        "context_length": models.context_length(shape.config),
         "code": models.code_files(path),
     }
     if args.json:

@@ -18,8 +18,8 @@ from mlx.utils import tree_flatten
 from droidft.config import FineTuneType, Optimizer
 from droidft.engine.architectures import blocks
 from droidft.engine.loss import CHUNK_LOGITS
-from droidft.engine.projections import Kind, Part, Projection, adaptable, projections, stored_bytes
-from droidft.engine.targets import TargetPlan
+from droidft.engine.projections import Kind, Part, Projection, adaptable, stored_bytes
+from droidft.engine.targets import Survey, TargetPlan
 
 # Share of all inputs and outputs of a block's projections that is alive when the backward pass begins:
 # projections fed with the same tensor keep it once, and a frozen matrix needs no input for its own gradient.
@@ -82,22 +82,83 @@ def peak_memory(
     Raises:
         TargetError: DoRA on modules that have none.
     """
-    trained, size = _trained(model, plan, rank, fine_tune_type, bytes_per_value)
-    tokens = batch_size * seq_length
-    vocabulary, width = _vocabulary(model)
-    positions = max(1, round(tokens * supervised_fraction))
-    values = _activations(model, plan, rank, seq_length, grad_checkpoint, width, fused_kernels) * tokens
-    logits = FUSED_LOGITS if fused_kernels else LOSS_ARRAYS * CHUNK_LOGITS
-    if fine_tune_type is FineTuneType.DORA:  # the adapted matrix is rebuilt in every step
-        values += sum(target.in_dims * target.out_dims for target in plan.targets)
-    return MemoryEstimate(
-        weights=stored_bytes(model, bytes_per_value=bytes_per_value),
-        adapter=0 if fine_tune_type is FineTuneType.FULL else trained * size,
-        gradients=trained * size,
-        optimizer=trained * size * _MOMENTS[optimizer],
-        activations=round(values * bytes_per_value),
-        loss=min(logits, LOSS_ARRAYS * positions * vocabulary) * 4,
+    return Estimator(Survey(model), bytes_per_value=bytes_per_value).peak(
+        plan,
+        batch_size=batch_size,
+        seq_length=seq_length,
+        rank=rank,
+        grad_checkpoint=grad_checkpoint,
+        optimizer=optimizer,
+        fine_tune_type=fine_tune_type,
+        supervised_fraction=supervised_fraction,
+        fused_kernels=fused_kernels,
     )
+
+
+class Estimator:
+    """Estimates for one model, which is looked at once."""
+
+    def __init__(self, survey: Survey, *, bytes_per_value: int) -> None:
+        self.survey = survey
+        self.bytes_per_value = bytes_per_value
+        self.weights = stored_bytes(survey.model, bytes_per_value=bytes_per_value)
+        self.vocabulary, self.width = _vocabulary(survey.model)
+        self.heads = _setting(survey.model, _HEADS, 1)
+        self.active = _setting(survey.model, _ACTIVE_EXPERTS, 1)
+
+    def peak(
+        self,
+        plan: TargetPlan,
+        *,
+        batch_size: int,
+        seq_length: int,
+        rank: int,
+        grad_checkpoint: bool = False,
+        optimizer: Optimizer = Optimizer.ADAMW,
+        fine_tune_type: FineTuneType = FineTuneType.LORA,
+        supervised_fraction: float = 1.0,
+        fused_kernels: bool = False,
+    ) -> MemoryEstimate:
+        """As `peak_memory`."""
+        trained, size = _trained(self.survey.model, plan, rank, fine_tune_type, self.bytes_per_value)
+        tokens = batch_size * seq_length
+        positions = max(1, round(tokens * supervised_fraction))
+        values = self._activations(plan, rank, seq_length, grad_checkpoint, fused_kernels) * tokens
+        logits = FUSED_LOGITS if fused_kernels else LOSS_ARRAYS * CHUNK_LOGITS
+        if fine_tune_type is FineTuneType.DORA:  # the adapted matrix is rebuilt in every step
+            values += sum(target.in_dims * target.out_dims for target in plan.targets)
+        return MemoryEstimate(
+            weights=self.weights,
+            adapter=0 if fine_tune_type is FineTuneType.FULL else trained * size,
+            gradients=trained * size,
+            optimizer=trained * size * _MOMENTS[optimizer],
+            activations=round(values * self.bytes_per_value),
+            loss=min(logits, LOSS_ARRAYS * positions * self.vocabulary) * 4,
+        )
+
+    def _activations(self, plan: TargetPlan, rank: int, seq_length: int, grad_checkpoint: bool, fused: bool) -> float:
+        """Numbers kept for each token when the backward pass begins."""
+        adapted = {(target.block, target.key) for target in plan.targets}
+        first = min((target.block for target in plan.targets if target.block is not None), default=0)
+        kept = [
+            _of_block(
+                list(found.values()),
+                index,
+                adapted,
+                rank=rank,
+                seq_length=seq_length,
+                heads=self.heads,
+                active=self.active,
+                width=self.width,
+                fused=fused,
+            )
+            for index, found in enumerate(self.survey.blocks)
+            if index >= first  # no gradient flows below the first adapted block
+        ]
+        if grad_checkpoint:
+            return len(kept) * self.width + max(kept)
+        # One block's gradients exist beside all that is kept.
+        return sum(kept) + max(kept)
 
 
 def _trained(
@@ -112,36 +173,8 @@ def _trained(
     return sum(array.size for array in arrays), bytes_per_value
 
 
-def _activations(
-    model: nn.Module, plan: TargetPlan, rank: int, seq_length: int, grad_checkpoint: bool, width: int, fused: bool
-) -> float:
-    """Numbers kept for each token when the backward pass begins."""
-    adapted = {(target.block, target.key) for target in plan.targets}
-    first = min((target.block for target in plan.targets if target.block is not None), default=0)
-    heads, active = _setting(model, _HEADS, 1), _setting(model, _ACTIVE_EXPERTS, 1)
-    kept = [
-        _of_block(
-            block,
-            index,
-            adapted,
-            rank=rank,
-            seq_length=seq_length,
-            heads=heads,
-            active=active,
-            width=width,
-            fused=fused,
-        )
-        for index, block in enumerate(blocks(model))
-        if index >= first  # no gradient flows below the first adapted block
-    ]
-    if grad_checkpoint:
-        return len(kept) * width + max(kept)
-    # One block's gradients exist beside all that is kept.
-    return sum(kept) + max(kept)
-
-
 def _of_block(
-    block: nn.Module,
+    found: list[Projection],
     index: int,
     adapted: set[tuple[int | None, str]],
     *,
@@ -154,7 +187,6 @@ def _of_block(
 ) -> float:
     """Residual stream and norms, every projection's input and output, and the attention's scores and weights."""
     values = 4.0 * width
-    found = projections(block)
     for projection in found:
         copies = min(active, projection.experts) if projection.kind is Kind.EXPERTS else 1
         values += copies * (projection.in_dims + projection.out_dims)

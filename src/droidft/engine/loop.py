@@ -30,6 +30,7 @@ from droidft.engine.checkpoint import RunState
 from droidft.engine.lora import trainable
 from droidft.engine.loss import SplitModel
 from droidft.engine.meter import Meter
+from droidft.engine.plan import plan
 from droidft.engine.recompute import recomputed_blocks, seed_dropout
 from droidft.errors import CheckpointError, NonFiniteError
 from droidft.events import (
@@ -41,7 +42,6 @@ from droidft.events import (
     Phase,
     PhaseName,
     Stopped,
-    TrainingPlan,
     Warned,
 )
 from droidft.schedule import learning_rate
@@ -107,14 +107,6 @@ def train(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Itera
         yield from _Run(job, should_stop).events()
 
 
-def total_steps(config: TrainingConfig, steps_per_epoch: int) -> int:
-    """Optimizer steps that `iterations` or `epochs` (3 if neither is given) ask for."""
-    if config.iterations is not None:
-        return config.iterations
-    epochs = 3.0 if config.epochs is None else config.epochs
-    return max(1, math.ceil(epochs * steps_per_epoch))
-
-
 def config_hash(config: TrainingConfig) -> str:
     """SHA-256 over every setting that can change a trained bit and is not at its default.
 
@@ -138,7 +130,8 @@ class _Run:
         self.model = SplitModel(job.model)
         self.optimizer = optimizer.build(config)
         self.optimizer.init(job.model.trainable_parameters())
-        self.total = total_steps(config, job.method.steps_per_epoch)
+        self.plan = plan(config, job.method.steps_per_epoch)
+        self.total = self.plan.steps
         self.value_and_gradients = nn.value_and_grad(job.model, self._share_of_loss)
         self.meter = Meter(self.total, job.method.steps_per_epoch, config.steps_per_eval)
         self.state = RunState(
@@ -153,12 +146,7 @@ class _Run:
             self._restore(*job.resume_from)
 
     def events(self) -> Iterator[Event]:
-        yield TrainingPlan(
-            steps=self.total,
-            steps_per_epoch=self.method.steps_per_epoch,
-            epochs=self.total / self.method.steps_per_epoch,
-            effective_batch=self.config.batch_size * self.config.grad_accumulation_steps,
-        )
+        yield self.plan
         if not self.model.split:
             message = (
                 "the head of this architecture cannot be split off: the loss holds all logits of a batch at once"

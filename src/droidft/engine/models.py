@@ -19,7 +19,6 @@ from droidft.durable import commit_folder, storage_errors
 from droidft.engine import hub
 from droidft.engine.fingerprint import Fingerprint, fingerprint, weight_files
 from droidft.engine.progress import Progress
-from droidft.engine.smollm2 import smollm2_gguf
 from droidft.errors import ModelError, NotFound
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "pull",
-    "smollm2_gguf",
     "stored_names",
     "weight_files",
 ]

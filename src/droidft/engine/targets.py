@@ -126,15 +126,18 @@ def resolve(
     keys: Sequence[str] | None = None,
     num_layers: int = -1,
     routers: LoraRouters = LoraRouters.AUTO,
+    survey: Survey | None = None,
 ) -> TargetPlan:
     """The targets of `preset` (or of `keys`, with `custom`) in the last `num_layers` blocks; -1 is all of them.
+
+    `survey` saves looking at the tree again, where it has not changed since.
 
     Raises:
         ConfigError: more blocks asked for than there are, or `custom` without keys.
         TargetError: nothing matches, or a key names nothing that can be adapted.
     """
     preset, routers = LoraTargets(preset), LoraRouters(routers)
-    survey = _Survey(model)
+    survey = survey or Survey(model)
     chosen = survey.last(num_layers)
     wanted = _wanted(survey, preset, keys, routers, chosen)
     targets = [target for target in survey.inside(chosen) if target.key in wanted]
@@ -146,13 +149,14 @@ def resolve(
     notes = _notes(
         survey, preset, routers, [survey.blocks[i][key] for i in chosen for key in survey.blocks[i]], found
     )
-    return TargetPlan(tuple(targets), tuple(found), notes, logical_size(model), len(survey.blocks))
+    return TargetPlan(tuple(targets), tuple(found), notes, survey.total, len(survey.blocks))
 
 
-class _Survey:
+class Survey:
     """Every adaptable module of a model, by block and key."""
 
     def __init__(self, model: nn.Module) -> None:
+        self.model = model
         self.model_type = str(getattr(model, "model_type", ""))
         self.modules = blocks(model)
         self.blocks = [{found.key: found for found in projections(block)} for block in self.modules]
@@ -166,7 +170,13 @@ class _Survey:
             if name and not name.startswith(inside) and (shape := adaptable(module)) is not None
         }
 
+    @cached_property
+    def total(self) -> int:
+        """Parameters of the model, quantised ones unpacked."""
+        return logical_size(self.model)
+
     def last(self, num_layers: int) -> list[int]:
+        """Numbers of the last `num_layers` blocks; -1 is all of them."""
         count = len(self.blocks)
         if num_layers > count:
             raise ConfigError(
@@ -177,9 +187,11 @@ class _Survey:
         return list(range(count))[-max(num_layers, 0) :]
 
     def inside(self, chosen: Sequence[int]) -> list[Target]:
+        """Every adaptable module of these blocks."""
         return [_target(found, index, self.paths[index]) for index in chosen for found in self.blocks[index].values()]
 
     def all_keys(self) -> list[str]:
+        """Every key of any block, once."""
         return list({key: None for block in self.blocks for key in block})
 
 
@@ -198,7 +210,7 @@ def _target(found: Projection, index: int, path: str) -> Target:
 
 
 def _wanted(
-    survey: _Survey,
+    survey: Survey,
     preset: LoraTargets,
     keys: Sequence[str] | None,
     routers: LoraRouters,
@@ -242,7 +254,7 @@ def _in_preset(found: Projection, preset: LoraTargets) -> bool:
             return False
 
 
-def _refuse_strangers(survey: _Survey, keys: Sequence[str], chosen: Sequence[int]) -> None:
+def _refuse_strangers(survey: Survey, keys: Sequence[str], chosen: Sequence[int]) -> None:
     faults = [fault for key in keys if (fault := _fault(survey, key, chosen)) is not None]
     if faults:
         raise TargetError(
@@ -252,7 +264,7 @@ def _refuse_strangers(survey: _Survey, keys: Sequence[str], chosen: Sequence[int
         )
 
 
-def _fault(survey: _Survey, key: str, chosen: Sequence[int]) -> str | None:
+def _fault(survey: Survey, key: str, chosen: Sequence[int]) -> str | None:
     """Why `key` cannot be adapted, or None if it can."""
     holders = [index for index, block in enumerate(survey.blocks) if key in block]
     if holders:
@@ -299,7 +311,7 @@ def _nearest(key: str, known: list[str]) -> str:
     return ", ".join(repr(name) for name in close[:4])
 
 
-def _nothing(survey: _Survey, preset: LoraTargets, chosen: Sequence[int]) -> TargetError:
+def _nothing(survey: Survey, preset: LoraTargets, chosen: Sequence[int]) -> TargetError:
     offered = list({found.key: None for i in chosen for found in survey.blocks[i].values()})
     if offered:
         has = f"its blocks have {', '.join(offered)}"
@@ -316,7 +328,7 @@ def _nothing(survey: _Survey, preset: LoraTargets, chosen: Sequence[int]) -> Tar
 
 
 def _notes(
-    survey: _Survey, preset: LoraTargets, routers: LoraRouters, present: list[Projection], found: dict[str, None]
+    survey: Survey, preset: LoraTargets, routers: LoraRouters, present: list[Projection], found: dict[str, None]
 ) -> tuple[str, ...]:
     notes = []
     if preset is LoraTargets.ATTENTION_QV and (fused := [key for key in found if "k" in roles(key)]):
@@ -334,7 +346,7 @@ def _notes(
     return tuple(notes)
 
 
-def _left_out(survey: _Survey, preset: LoraTargets, routers: LoraRouters) -> list[str]:
+def _left_out(survey: Survey, preset: LoraTargets, routers: LoraRouters) -> list[str]:
     parts = {
         LoraTargets.MLP: {Part.MLP},
         LoraTargets.ATTENTION: {Part.ATTENTION},
