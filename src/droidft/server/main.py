@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -27,6 +28,9 @@ from droidft.server.routes import (
 )
 from droidft.server.schemas.base import ErrorAnswer
 from droidft.server.security import Guard
+
+STATIC = Path(__file__).parent / "static"
+"""The built front end: part of a wheel; in a checkout `make serve` builds it."""
 
 ROUTERS = (system, runs, sockets, queue, settings, inference, openai, models, adapters, data, jobs)
 
@@ -54,6 +58,9 @@ def create_app(options: Options | None = None) -> FastAPI:
     app.include_router(system.pages)
     for module in ROUTERS:
         app.include_router(module.router)
+    app.include_router(system.unknown)
+    if (STATIC / "index.html").is_file():
+        app.frontend("/", directory=STATIC, fallback="index.html")
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app
 

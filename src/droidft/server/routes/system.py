@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from droidft import __version__
+from droidft.errors import NotFound
 from droidft.server.access import SESSION_SECONDS
 from droidft.server.app_state import State
 from droidft.server.errors import Unauthorized
@@ -17,6 +18,7 @@ from droidft.server.security import cookies
 
 router = APIRouter(prefix="/api", tags=["system"])
 pages = APIRouter(include_in_schema=False)
+unknown = APIRouter(include_in_schema=False)
 
 
 @router.get("/health", operation_id="getHealth")
@@ -63,6 +65,15 @@ async def open_link(request: Request, state: State, code: Annotated[str, Query(m
         known = any(map(state.access.is_session, cookies(request.headers, state.access.cookie)))
         return RedirectResponse("/" if known else "/?launch=expired", status_code=303)
     return _with_cookie(RedirectResponse("/", status_code=303), request, state, cookie)
+
+
+@unknown.api_route("/api/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@unknown.api_route("/v1/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+async def no_such_route(request: Request, path: str) -> Response:
+    """What no route answers is said in the one shape; the front end's pages begin elsewhere."""
+    raise NotFound(
+        f"there is no {request.method} {request.url.path[:200]}", hint="/api/openapi.json lists what there is"
+    )
 
 
 def _with_cookie(response: Response, request: Request, state: State, cookie: str) -> Response:
