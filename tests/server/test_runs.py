@@ -11,6 +11,7 @@ import pytest
 
 from droidft import runs
 from droidft.config import parse_config
+from droidft.events import Record
 from droidft.home import Home
 from droidft.runs import EventLog
 from droidft.server import history, report
@@ -148,6 +149,22 @@ def test_steps_that_a_resumed_run_does_again_appear_once(home: Path, settings: d
         log.append(train_report(step))
     log.close()
     assert history.curves(run, points=100).train.step == [1, 2, 3, 4]
+
+
+def test_the_pause_before_a_resume_is_no_training_time(home: Path, settings: dict[str, Any]) -> None:
+    from droidft.events import RunStarted
+
+    run = runs.create(Home.find(), parse_config(settings))
+    start = RunStarted(config={}, versions={}, device={})
+    again = start.model_copy(update={"resumed_from_step": 2})
+    said = [(100.0, start), (101.0, train_report(1)), (103.0, train_report(2))]
+    said += [(5000.0, again), (5004.0, train_report(3))]
+    lines = [
+        Record(seq=seq, time=time, event=event).model_dump_json() for seq, (time, event) in enumerate(said, start=1)
+    ]
+    run.events_file.write_text("\n".join(lines) + "\n")
+    found = history.curves(run, points=100).train
+    assert (found.time, found.seconds) == ([101.0, 103.0, 5004.0], [1.0, 3.0, 7.0])
 
 
 @pytest.mark.parametrize(

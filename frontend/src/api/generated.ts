@@ -5,6 +5,7 @@ export const addTagTypes = [
   "queue",
   "settings",
   "inference",
+  "openai",
   "models",
   "adapters",
   "data",
@@ -216,6 +217,44 @@ const injectedRtkApi = api
       unloadModel: build.mutation<UnloadModelApiResponse, UnloadModelApiArg>({
         query: () => ({ url: `/api/inference`, method: "DELETE" }),
         invalidatesTags: ["inference"],
+      }),
+      listServedModels: build.query<
+        ListServedModelsApiResponse,
+        ListServedModelsApiArg
+      >({
+        query: () => ({ url: `/v1/models` }),
+        providesTags: ["openai"],
+      }),
+      getServedModel: build.query<
+        GetServedModelApiResponse,
+        GetServedModelApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/v1/models/${encodeURIComponent(String(queryArg.model))}`,
+        }),
+        providesTags: ["openai"],
+      }),
+      createChatCompletion: build.mutation<
+        CreateChatCompletionApiResponse,
+        CreateChatCompletionApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/v1/chat/completions`,
+          method: "POST",
+          body: queryArg.chatRequest,
+        }),
+        invalidatesTags: ["openai"],
+      }),
+      createCompletion: build.mutation<
+        CreateCompletionApiResponse,
+        CreateCompletionApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/v1/completions`,
+          method: "POST",
+          body: queryArg.completionRequest,
+        }),
+        invalidatesTags: ["openai"],
       }),
       listModels: build.query<ListModelsApiResponse, ListModelsApiArg>({
         query: () => ({ url: `/api/models` }),
@@ -479,6 +518,24 @@ export type GetInferenceApiArg = void;
 export type UnloadModelApiResponse =
   /** status 200 Successful Response */ InferenceState;
 export type UnloadModelApiArg = void;
+export type ListServedModelsApiResponse =
+  /** status 200 Successful Response */ ServedModels;
+export type ListServedModelsApiArg = void;
+export type GetServedModelApiResponse =
+  /** status 200 Successful Response */ ServedModel;
+export type GetServedModelApiArg = {
+  model: string;
+};
+export type CreateChatCompletionApiResponse =
+  /** status 200 Successful Response */ ChatCompletion;
+export type CreateChatCompletionApiArg = {
+  chatRequest: ChatRequest;
+};
+export type CreateCompletionApiResponse =
+  /** status 200 Successful Response */ Completion;
+export type CreateCompletionApiArg = {
+  completionRequest: CompletionRequest;
+};
 export type ListModelsApiResponse =
   /** status 200 Successful Response */ ModelEntry[];
 export type ListModelsApiArg = void;
@@ -1011,6 +1068,8 @@ export type Events = {
 export type TrainCurve = {
   step: number[];
   time: number[];
+  /** Since the run began, without the pauses between a stop and a resume. */
+  seconds: number[];
   epoch: number[];
   loss: number[];
   learning_rate: number[];
@@ -1020,6 +1079,7 @@ export type TrainCurve = {
 };
 export type EvalCurve = {
   step: number[];
+  seconds: number[];
   loss: number[];
 };
 export type Curves = {
@@ -1170,6 +1230,116 @@ export type InferenceState = {
   waiting: number;
   /** Resident bytes of the worker. */
   memory: number | null;
+};
+export type ServedModel = {
+  id: string;
+  object?: "model";
+  created: number;
+  owned_by: string;
+};
+export type ServedModels = {
+  object?: "list";
+  data: ServedModel[];
+};
+export type AnswerMessage = {
+  role?: "assistant";
+  content: string;
+};
+export type ChatChoice = {
+  index?: number;
+  message: AnswerMessage;
+  finish_reason: "stop" | "length";
+  logprobs?: null;
+};
+export type Usage = {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+};
+export type Extra = {
+  adapter_details: AdapterDetails;
+  seed: number;
+  /** Null in a stream before its end. */
+  tokens_per_second: number | null;
+};
+export type ChatCompletion = {
+  id: string;
+  object?: "chat.completion";
+  created: number;
+  model: string;
+  choices: ChatChoice[];
+  usage: Usage;
+  droidft: Extra;
+};
+export type StreamOptions = {
+  include_usage?: boolean;
+  [key: string]: unknown;
+};
+export type ChatMessage = {
+  role: string;
+  content?:
+    | string
+    | {
+        [key: string]: unknown;
+      }[]
+    | null;
+  [key: string]: unknown;
+};
+export type ChatRequest = {
+  /** `model`, `model:adapter`, or `model:adapter@best`, `@latest`, `@200`. */
+  model: string;
+  temperature?: number | null;
+  top_p?: number | null;
+  min_p?: number | null;
+  top_k?: number | null;
+  repetition_penalty?: number | null;
+  presence_penalty?: number | null;
+  frequency_penalty?: number | null;
+  /** 512 where neither this nor `max_completion_tokens` is given. */
+  max_tokens?: number | null;
+  seed?: number | null;
+  stop?: string | string[] | null;
+  stream?: boolean | null;
+  stream_options?: StreamOptions | null;
+  n?: number | null;
+  messages: ChatMessage[];
+  max_completion_tokens?: number | null;
+  [key: string]: unknown;
+};
+export type TextChoice = {
+  index?: number;
+  text: string;
+  finish_reason: "stop" | "length";
+  logprobs?: null;
+};
+export type Completion = {
+  id: string;
+  object?: "text_completion";
+  created: number;
+  model: string;
+  choices: TextChoice[];
+  usage: Usage;
+  droidft: Extra;
+};
+export type CompletionRequest = {
+  /** `model`, `model:adapter`, or `model:adapter@best`, `@latest`, `@200`. */
+  model: string;
+  temperature?: number | null;
+  top_p?: number | null;
+  min_p?: number | null;
+  top_k?: number | null;
+  repetition_penalty?: number | null;
+  presence_penalty?: number | null;
+  frequency_penalty?: number | null;
+  /** 512 where neither this nor `max_completion_tokens` is given. */
+  max_tokens?: number | null;
+  seed?: number | null;
+  stop?: string | string[] | null;
+  stream?: boolean | null;
+  stream_options?: StreamOptions | null;
+  n?: number | null;
+  prompt: string | unknown[];
+  [key: string]: unknown;
 };
 export type ModelEntry = {
   /** What to give as `model_path`. */
@@ -1436,6 +1606,12 @@ export const {
   useGetInferenceQuery,
   useLazyGetInferenceQuery,
   useUnloadModelMutation,
+  useListServedModelsQuery,
+  useLazyListServedModelsQuery,
+  useGetServedModelQuery,
+  useLazyGetServedModelQuery,
+  useCreateChatCompletionMutation,
+  useCreateCompletionMutation,
   useListModelsQuery,
   useLazyListModelsQuery,
   usePullModelMutation,

@@ -14,7 +14,7 @@ from droidft.runs import Run
 from droidft.server import tail
 from droidft.server.schemas.runs import ConfigDiff, Curves, DiffRow, EvalCurve, LogText, TrainCurve
 
-COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "tokens_per_second", "peak_memory_bytes")
+COLUMNS = TrainCurve.model_fields.keys() - {"peak_memory"}
 
 
 @dataclass
@@ -23,17 +23,29 @@ class _History:
 
     reports: list[dict[str, Any]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
+    _before: float = 0.0
+    """Seconds of the workers that went before."""
+    _began: float | None = None
+    _last: float = 0.0
 
     def add(self, line: bytes) -> None:
         record = from_json(line)
-        event = record["event"]
+        event, time = record["event"], record["time"]
+        if event.get("type") == "run_started" or self._began is None:
+            self._begin(event, time)
+        self._last = time
+        at = {"time": time, "seconds": self._before + time - (self._began or time)}
         match event.get("type"):
             case "train_report":
-                self.reports.append(event | {"time": record["time"]})
+                self.reports.append(event | at)
             case "eval_report":
-                self.evaluations.append(event)
-            case "run_started":
-                self._rewind(event.get("resumed_from_step") or 0)
+                self.evaluations.append(event | at)
+
+    def _begin(self, event: dict[str, Any], time: float) -> None:
+        if self._began is not None:
+            self._before += self._last - self._began
+        self._began = time
+        self._rewind(event.get("resumed_from_step") or 0)
 
     def _rewind(self, step: int) -> None:
         while self.reports and self.reports[-1]["step"] > step:
@@ -53,13 +65,16 @@ def curves(run: Run, *, points: int) -> Curves:
         offset, last, more = found.end, found.last, found.more
     reports = [history.reports[index] for index in thinned([it["loss"] for it in history.reports], points)]
     columns: dict[str, Any] = {name: [report[name] for report in reports] for name in COLUMNS}
+    peak = [report["peak_memory_bytes"] for report in reports]
     evaluations = history.evaluations
     return Curves(
         run=run.id,
-        train=TrainCurve(
-            time=[report["time"] for report in reports], peak_memory=columns.pop("peak_memory_bytes"), **columns
+        train=TrainCurve(peak_memory=peak, **columns),
+        validation=EvalCurve(
+            step=[it["step"] for it in evaluations],
+            seconds=[it["seconds"] for it in evaluations],
+            loss=[it["loss"] for it in evaluations],
         ),
-        validation=EvalCurve(step=[it["step"] for it in evaluations], loss=[it["loss"] for it in evaluations]),
         best_step=evaluations[-1]["best_step"] if evaluations else None,
     )
 

@@ -156,6 +156,8 @@ class TrainCurve(Wire):
 
     step: list[int]
     time: list[float]
+    seconds: list[float]
+    """Since the run began, without the pauses between a stop and a resume."""
     epoch: list[float]
     loss: list[float]
     learning_rate: list[float]
@@ -168,6 +170,7 @@ class EvalCurve(Wire):
     """Columns of equal length, one entry per evaluation."""
 
     step: list[int]
+    seconds: list[float]
     loss: list[float]
 
 
