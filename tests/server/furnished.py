@@ -1,0 +1,55 @@
+"""A home folder with something of everything in it, for tests that ask for all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from droidft import runs
+from droidft.config import parse_config
+from droidft.home import Home
+from tests import tiny
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """Names that mean something in this home folder."""
+
+    home: Path
+    model: str
+    data: str
+    run: str
+    adapter: str
+
+    def value(self, parameter: str) -> Any:
+        """What a parameter of this name may be."""
+        return {
+            "run": self.run,
+            "name": self.adapter,
+            "model": self.model,
+            "model_path": self.model,
+            "model_name": self.model,
+            "train_data_path": self.data,
+            "adapter_name": self.adapter,
+        }.get(parameter)
+
+
+def furnish(home: Path) -> Furnished:
+    """Train a tiny model for a few steps in `home`."""
+    tiny.write_model(home / "models" / "tiny")
+    (home / "data").mkdir()
+    tiny.write_chat(home / "data" / "chat.jsonl")
+    settings = {
+        "model_path": str(home / "models" / "tiny"),
+        "train_data_path": str(home / "data" / "chat.jsonl"),
+        "batch_size": 4,
+        "iterations": 4,
+        "steps_per_report": 1,
+        "save_every": 2,
+        "lora_rank": 4,
+        "adapter_name": "till",
+    }
+    run = runs.create(Home(home), parse_config(settings))
+    assert run.start().wait(timeout=120) == 0, run.log_file.read_text()
+    return Furnished(home, "tiny", "chat.jsonl", run.id, "till")
