@@ -23,8 +23,12 @@ export interface ChartSeries {
   /** Pale, for raw values behind a smoothed line. */
   faint?: boolean | undefined;
   dashed?: boolean | undefined;
+  /** Lengths of strokes and gaps, to tell many lines apart without colour; goes before `dashed`. */
+  dash?: readonly number[] | undefined;
   /** Draw each point, for few and far values such as evaluations. */
   points?: boolean | undefined;
+  /** Not in the legend: a companion of another line. */
+  unlisted?: boolean | undefined;
 }
 
 export interface ChartMark {
@@ -61,15 +65,36 @@ function cssColour(name: string): string {
 }
 
 const SWATCH: Record<SeriesColour, string> = {
-  1: "bg-s1",
-  2: "bg-s2",
-  3: "bg-s3",
-  4: "bg-s4",
-  5: "bg-s5",
-  6: "bg-s6",
-  7: "bg-s7",
-  8: "bg-s8",
+  1: "stroke-s1",
+  2: "stroke-s2",
+  3: "stroke-s3",
+  4: "stroke-s4",
+  5: "stroke-s5",
+  6: "stroke-s6",
+  7: "stroke-s7",
+  8: "stroke-s8",
 };
+
+/** A short piece of a line as the chart draws it, for legends. */
+export function LineSwatch({
+  colour,
+  faint,
+  dashed,
+  dash,
+}: Pick<ChartSeries, "colour" | "faint" | "dashed" | "dash">) {
+  return (
+    <svg viewBox="0 0 24 4" aria-hidden className={cx("h-1 w-6 shrink-0", SWATCH[colour], faint && "opacity-50")}>
+      <line
+        x1="0"
+        x2="24"
+        y1="2"
+        y2="2"
+        strokeWidth="2"
+        strokeDasharray={dash?.join(" ") ?? (dashed ? "5 4" : undefined)}
+      />
+    </svg>
+  );
+}
 
 function drawMarks(plot: uPlot, marks: readonly ChartMark[]): void {
   const { ctx } = plot;
@@ -145,7 +170,7 @@ function plotOptions(settings: PlotSettings): uPlot.Options {
         width: one.faint ? 1 : 1.75,
         alpha: one.faint ? 0.35 : 1,
         spanGaps: true,
-        ...(one.dashed ? { dash: [5, 4] } : {}),
+        ...(one.dash?.length ? { dash: [...one.dash] } : one.dashed ? { dash: [5, 4] } : {}),
         points: { show: one.points === true, size: 6, fill: cssColour(`s${one.colour}`) },
       })),
     ],
@@ -201,7 +226,7 @@ export function LineChart(props: LineChartProps) {
   );
   // What uPlot cannot change on a plot that exists; the plot is made anew when it differs.
   const shape = JSON.stringify([
-    series.map(({ label, colour, faint, dashed, points }) => [label, colour, faint, dashed, points]),
+    series.map(({ label, colour, faint, dashed, dash, points }) => [label, colour, faint, dashed, dash, points]),
     log,
     theme,
     xLabel,
@@ -255,7 +280,10 @@ export function LineChart(props: LineChartProps) {
 
   useEffect(() => {
     const made = plot.current;
-    if (made) made.setData(toUplot(data), !zoomed);
+    if (!made) return;
+    made.setData(toUplot(data), !zoomed);
+    // With the scales left alone uPlot takes the data without drawing it.
+    if (zoomed) made.redraw();
     // eslint-disable-next-line react-hooks/exhaustive-deps -- zooming alone must not draw anew
   }, [data, marks]);
 
@@ -265,11 +293,8 @@ export function LineChart(props: LineChartProps) {
       <div className="mb-1 flex min-h-7 flex-wrap items-center justify-between gap-x-4 gap-y-1">
         <figcaption className="flex flex-wrap items-center gap-x-4 gap-y-1 text-xs">
           {series.map((one, at) => (
-            <span key={one.label} className="inline-flex items-center gap-1.5">
-              <span
-                aria-hidden
-                className={cx("h-0.5 w-4 rounded-full", SWATCH[one.colour], one.faint && "opacity-50")}
-              />
+            <span key={one.label} className={one.unlisted ? "hidden" : "inline-flex items-center gap-1.5"}>
+              <LineSwatch {...one} />
               {one.label}
               <span ref={(span) => void (values.current[at] = span)} className="font-medium" />
             </span>

@@ -100,6 +100,8 @@ export interface LinkButtonProps extends Look {
   className?: string | undefined;
   /** A file of the server instead of a page: the browser fetches or saves it. */
   download?: boolean | undefined;
+  /** A file of the server that the browser shows in a tab of its own. */
+  newTab?: boolean | undefined;
 }
 
 /** A link that looks like a button: to another page, or to a file. */
@@ -111,6 +113,7 @@ export function LinkButton({
   children,
   className,
   download,
+  newTab,
 }: LinkButtonProps) {
   const look = cx(BASE, VARIANTS[variant], SIZES[size], className);
   const inside = (
@@ -119,9 +122,9 @@ export function LinkButton({
       {children}
     </>
   );
-  if (download) {
+  if (download || newTab) {
     return (
-      <a href={to} download className={look}>
+      <a href={to} download={download} {...(newTab ? { target: "_blank", rel: "noreferrer" } : {})} className={look}>
         {inside}
       </a>
     );
