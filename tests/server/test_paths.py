@@ -202,3 +202,9 @@ def test_the_suffixes_are_those_of_the_reader() -> None:
     from droidft.engine.data.readers import SUFFIXES
 
     assert set(paths.DATA_SUFFIXES) == set(SUFFIXES)
+
+
+def test_the_embedded_model_is_the_engine_s() -> None:
+    from droidft.engine import smollm2
+
+    assert paths.pull_ref(smollm2.NAME) == paths.EMBEDDED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +130,7 @@ def _import(args: argparse.Namespace, home: Home, console: Console, errors: Cons
 
 def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
     from droidft.engine import models
-    from droidft.engine.describe import open_shape
+    from droidft.engine.describe import fused_kernels_expected, open_shape
     from droidft.errors import ConfigError
 
     for name in ("rank", "batch_size", "seq_length"):
@@ -143,7 +142,7 @@ def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
         rank=args.rank,
         batch_size=args.batch_size,
         seq_length=args.seq_length,
-        fused_kernels=models.device_dtype() == "float32" and sys.platform == "linux",
+        fused_kernels=fused_kernels_expected(),
     )
     facts = {
         "model": args.model,

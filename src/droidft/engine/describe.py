@@ -5,6 +5,7 @@ Everything is read from `config.json` (and the names of the saved tensors, where
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -145,6 +146,11 @@ def open_shape(path: Path) -> Shape:
     config = models.load_config(path)
     size = 4 if models.device_dtype() == "float32" else None
     return Shape(config, stored=models.stored_names(path), bytes_per_value=size)
+
+
+def fused_kernels_expected() -> bool:
+    """Whether training here uses the fused kernels, which need less memory."""
+    return sys.platform == "linux" and models.device_dtype() == "float32"
 
 
 def _packing(config: dict[str, Any]) -> str | None:

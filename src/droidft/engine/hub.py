@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from droidft.errors import DownloadError
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WANTED = ("*.json", "model*.safetensors", "tokenizer.model", "*.tiktoken", "*.jinja", "*.txt", "*.jsonl")
+WITHOUT_WEIGHTS = tuple(pattern for pattern in WANTED if not pattern.endswith(".safetensors"))
 
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
@@ -77,6 +79,21 @@ def cached_models() -> list[CachedModel]:
         for repository in sorted(repositories, key=lambda it: it.repo_id)
         if repository.repo_type == "model" and repository.revisions
     ]
+
+
+def forget(repo_id: str) -> None:
+    """Remove what the cache holds of the model `repo_id`."""
+    if REPO_ID.fullmatch(repo_id):
+        shutil.rmtree(_folder(repo_id), ignore_errors=True)
+
+
+def is_known(repo_id: str) -> bool:
+    """Whether the cache holds anything of the model `repo_id`, whole or not."""
+    return _folder(repo_id).is_dir()
+
+
+def _folder(repo_id: str) -> Path:
+    return cache_dir() / f"models--{repo_id.replace('/', '--')}"
 
 
 def repo_id_of(path: Path) -> str | None:

@@ -92,13 +92,13 @@ def find_model(ref: str, *, models_dir: Path, offline: bool = False, progress: P
 
 
 def find_config(ref: str, *, models_dir: Path, offline: bool = False) -> Path:
-    """The folder of the model `ref`, of which only `config.json` is sure to be there; no weights are fetched.
+    """The folder of the model `ref`, of which only settings and tokenizer are sure to be there.
 
-    Raises as `find_model`.
+    No weights are fetched. Raises as `find_model`.
     """
     if (found := _local(ref, models_dir)) is not None:
         return found
-    return hub.download(ref, offline=offline, wanted=("*.json",))
+    return hub.download(ref, offline=offline, wanted=hub.WITHOUT_WEIGHTS)
 
 
 def _local(ref: str, models_dir: Path) -> Path | None:

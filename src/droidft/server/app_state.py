@@ -15,6 +15,8 @@ from starlette.requests import HTTPConnection
 from droidft.home import Home
 from droidft.server.access import Access
 from droidft.server.answers import Answers
+from droidft.server.inspect import Inspector
+from droidft.server.jobs import Jobs
 from droidft.server.store import Store
 from droidft.server.supervisor import Supervisor
 from droidft.server.tail import Tails
@@ -46,6 +48,8 @@ class AppState:
         self.access = Access(options.home.root / "server", options.port)
         self.tails = Tails()
         self.answers = Answers(options)
+        self.inspector = Inspector(options.home)
+        self.jobs = Jobs(self.inspector)
         self.supervisor: Supervisor
 
     @asynccontextmanager
@@ -59,6 +63,8 @@ class AppState:
             stack.push_async_callback(self.tails.close)
             await stack.enter_async_context(_background(self.supervisor.watch()))
             await stack.enter_async_context(self.answers.running())
+            stack.push_async_callback(self.jobs.close)
+            stack.push_async_callback(self.inspector.close)
             yield
 
 

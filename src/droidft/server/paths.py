@@ -28,6 +28,8 @@ HUB_DATA = re.compile(r"hub:[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(?:/[
 ADAPTER = re.compile(rf"({NAME.pattern})(?:@(?:latest|best|[0-9]{{1,9}}))?", re.ASCII)
 DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 """As `droidft.engine.data.readers.SUFFIXES`, which the server does not import; a test holds them together."""
+EMBEDDED = "smollm2-135m-instruct"
+"""As `droidft.engine.smollm2.NAME`."""
 SECRETS = ("server",)
 """Folders of the home folder that hold no data and no models."""
 
@@ -82,8 +84,7 @@ def data_ref(options: Options, text: str, *, field: str = "train_data_path") -> 
         if os.path.basename(text) != text or text.startswith("."):
             hint = "upload the file, or give its path from / on"
             raise ConfigError(f"{text!r} is no full path", hint=hint, field=field)
-        text = str(options.home.data / text)
-    found = confined(options, text, field=field)
+    found = confined(options, text if _is_absolute(text) else str(options.home.data / text), field=field)
     with _readable(text, field):
         mode = found.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -106,6 +107,17 @@ def import_ref(options: Options, text: str) -> Path:
                 raise ConfigError(f"{text} is not a file", hint="give a GGUF file or a model folder", field="path")
         return found
     return Path(model_ref(options, text))
+
+
+def pull_ref(text: str) -> str:
+    """`text`, if it may be fetched: a hub id, or the name of the embedded model.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if text == EMBEDDED or (HUB_ID.fullmatch(text) and ".." not in text):
+        return text
+    raise ConfigError(f"{text[:80]!r} is not a hub id", hint="a hub id looks like org/name", field="model")
 
 
 def adapter_ref(options: Options, text: str) -> str:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+import shutil
+from pathlib import Path as File
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
 
+from droidft.durable import storage_errors
+from droidft.errors import NotFound, RunError
+from droidft.server import archive, paths
 from droidft.server.app_state import State
+from droidft.server.index import LIVING
 from droidft.server.schemas.models import AdapterEntry, AdapterReport
 
 router = APIRouter(prefix="/api/adapters", tags=["adapters"])
 
 AdapterName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Name of the adapter.")]
 Which = Annotated[str, Query(pattern=r"^(best|latest|[0-9]{1,9})$", description="Which weights.")]
+ENTRIES = TypeAdapter(list[AdapterEntry])
+ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 @router.get("", operation_id="listAdapters")
 async def list_adapters(state: State) -> list[AdapterEntry]:
     """Every adapter folder, by name."""
-    raise NotImplementedError
+    return ENTRIES.validate_python(await state.inspector.ask("adapters"))
 
 
 @router.get("/{name}", operation_id="getAdapter")
@@ -29,16 +42,51 @@ async def get_adapter(
     model: Annotated[str | None, Query(min_length=1, max_length=4096)] = None,
 ) -> AdapterReport:
     """One adapter with everything doubtful about it, alone or on a model."""
-    raise NotImplementedError
+    _folder(state, name)
+    if model is not None:
+        model = await asyncio.to_thread(paths.model_ref, state.options, model)
+    # The first look at a model hashes its weights.
+    ask = state.inspector.ask if model is None else state.inspector.ask_patiently
+    found = await ask("adapter", name=name, which=which, model=model)
+    return AdapterReport.model_validate({**found, "which": which})
 
 
 @router.delete("/{name}", operation_id="deleteAdapter", status_code=204)
 async def delete_adapter(name: AdapterName, state: State) -> Response:
     """Remove an adapter's folder; refused while a run writes to it."""
-    raise NotImplementedError
+    folder = _folder(state, name)
+    for run, view in state.supervisor.views.items():
+        if view.adapter == name and view.state in LIVING:
+            raise RunError(f"run {run} writes to the adapter {name!r}", hint="stop the run first")
+    await asyncio.to_thread(_remove, folder)
+    return Response(status_code=204)
 
 
-@router.get("/{name}/download", operation_id="downloadAdapter", response_class=Response)
+@router.get("/{name}/download", operation_id="downloadAdapter", response_class=Response, responses=ZIP)
 async def download_adapter(name: AdapterName, state: State, which: Which = "latest") -> Response:
     """A zip with the weights and their configuration, as mlx-lm reads them."""
-    raise NotImplementedError
+    _folder(state, name)
+    found = await state.inspector.ask("adapter_files", name=name, which=which)
+    files = {inside: File(path) for inside, path in found.items()}
+    try:
+        content = await asyncio.to_thread(archive.zipped, files)
+    except OSError:
+        raise NotFound(f"adapter {name!r} has just been deleted", hint="choose another one") from None
+    label = name if which == "latest" else f"{name}-{which}"
+    headers = {"Content-Disposition": f'attachment; filename="{label}.zip"'}
+    return StreamingResponse(content, media_type="application/zip", headers=headers)
+
+
+def _folder(state: State, name: str) -> File:
+    folder = state.home.adapter(name)
+    if not folder.is_dir():
+        raise NotFound(f"there is no adapter {name!r}", hint="it may have been deleted")
+    return folder
+
+
+def _remove(folder: File) -> None:
+    with storage_errors(folder):
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)

@@ -2,49 +2,119 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
+from droidft.config import TrainingConfig, parse_config
+from droidft.errors import ConfigError
+from droidft.server import paths, uploads
 from droidft.server.app_state import State
+from droidft.server.errors import BadRequest, Conflict
 from droidft.server.schemas.data import DataFile, DataSettings, RowViews, ViewRequest
 from droidft.server.schemas.jobs import Job
+from droidft.server.schemas.runs import RunState
 
 router = APIRouter(prefix="/api/data", tags=["data"])
 
 FileName = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Name of the file in the home folder.")
 ]
+MATTERS = frozenset(
+    {
+        "validation_fraction", "data_format", "text_column", "prompt_column", "completion_column", "messages_column",
+        "system_prompt", "mask_prompt", "max_seq_length", "seed", "offline", "iterations", "epochs", "batch_size",
+        "grad_accumulation_steps",
+    }
+)  # fmt: skip
+"""Settings that decide what the data becomes and how long the run is; a draft's others are not looked at."""
+USING = {RunState.QUEUED, RunState.RUNNING, RunState.STOPPING, RunState.STALLED}
+BINARY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 
 @router.get("", operation_id="listData")
 async def list_data(state: State) -> list[DataFile]:
     """Data files in the home folder, newest first."""
-    raise NotImplementedError
+    return await asyncio.to_thread(uploads.listed, state.home.data)
 
 
-@router.put("/files/{name}", operation_id="uploadData", status_code=201)
+@router.put("/files/{name}", operation_id="uploadData", status_code=201, openapi_extra=BINARY)
 async def upload_data(name: FileName, request: Request, state: State) -> DataFile:
     """Store the body as a data file; a file of that name gets a number."""
-    raise NotImplementedError
+    length = request.headers.get("content-length", "")
+    if length and not (length.isascii() and length.isdigit() and len(length) < 20):
+        raise BadRequest(f"Content-Length is {length[:40]!r}", hint="send the number of bytes")
+    return await uploads.store(
+        state.home.data,
+        name,
+        request.stream(),
+        limit=state.options.upload_limit,
+        length=int(length) if length else None,
+    )
 
 
 @router.delete("/files/{name}", operation_id="deleteData", status_code=204)
 async def delete_data(name: FileName, state: State) -> Response:
-    """Remove an uploaded file."""
-    raise NotImplementedError
+    """Remove an uploaded file; refused while a run that waits or trains needs it."""
+    await asyncio.to_thread(_refuse_used, state, name)
+    await asyncio.to_thread(uploads.remove, state.home.data, name)
+    return Response(status_code=204)
 
 
 @router.post("/check", operation_id="checkData", status_code=202)
 async def check_data(request: DataSettings, state: State) -> Job:
-    """Check every row; with a model also count its tokens. The job's result holds faults or statistics."""
-    raise NotImplementedError
+    """Check every row; with a model also count its tokens. The job's result holds faults or statistics.
+
+    A small file's job has ended when it is answered.
+    """
+    config = await asyncio.to_thread(_config, request, state)
+    return await state.jobs.check(config, with_model=request.model_path is not None)
 
 
 @router.post("/view", operation_id="viewRows")
 async def view_rows(request: ViewRequest, state: State) -> RowViews:
     """Rows token by token, as training will see them."""
-    raise NotImplementedError
+    if request.model_path is None:
+        raise ConfigError("rows are shown with a model's tokenizer", hint="choose a model first", field="model_path")
+    config = await asyncio.to_thread(_config, request, state)
+    found = await state.inspector.ask_patiently(
+        "view_rows", config=config.model_dump(mode="json"), rows=sorted(set(request.rows))
+    )
+    return RowViews.model_validate(found)
 
 
-_ = Query
+def _config(request: DataSettings, state: State) -> TrainingConfig:
+    """The part of a configuration that the request gives, with the references in it confined.
+
+    Raises:
+        DroidError: a setting is unknown or out of range, or a path is not to be had.
+    """
+    unknown = [name for name in request.settings if name not in TrainingConfig.model_fields]
+    given = {name: value for name, value in request.settings.items() if name in MATTERS or name in unknown}
+    model = None if request.model_path is None else paths.model_ref(state.options, request.model_path)
+    values = {
+        **given,
+        "model_path": model or "-",
+        "train_data_path": paths.data_ref(state.options, request.train_data_path),
+    }
+    if request.val_data_path is not None:
+        values["val_data_path"] = paths.data_ref(state.options, request.val_data_path, field="val_data_path")
+    return parse_config(values, source="settings")
+
+
+def _refuse_used(state: State, name: str) -> None:
+    file = os.path.realpath(state.home.data / name)
+    for run, view in list(state.supervisor.views.items()):
+        config = state.supervisor.entry(run).config
+        if view.state not in USING or config is None:
+            continue
+        for used in (config.train_data_path, config.val_data_path):
+            if used is not None and os.path.realpath(used) == file:
+                raise Conflict(f"run {run} needs {name}", hint="stop the run or take it out of the queue first")

@@ -17,16 +17,16 @@ JobId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,32}$", description="Id of the 
 @router.get("", operation_id="listJobs")
 async def list_jobs(state: State) -> list[Job]:
     """Jobs of this server, newest first; results of ended ones are kept for a while."""
-    raise NotImplementedError
+    return state.jobs.all()
 
 
 @router.get("/{job}", operation_id="getJob")
 async def get_job(job: JobId, state: State) -> Job:
     """One job."""
-    raise NotImplementedError
+    return state.jobs.get(job)
 
 
 @router.delete("/{job}", operation_id="cancelJob")
 async def cancel_job(job: JobId, state: State) -> Job:
     """End a job; one that has ended stays as it is."""
-    raise NotImplementedError
+    return state.jobs.cancel(job)

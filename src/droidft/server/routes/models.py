@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from pydantic import TypeAdapter
 
 from droidft.config import LoraRouters, Optimizer
+from droidft.server import paths
 from droidft.server.app_state import State
+from droidft.server.child import ChildError
 from droidft.server.schemas.jobs import Job
 from droidft.server.schemas.models import ModelEntry, ModelImport, ModelPull, TargetsReport
 
@@ -16,22 +20,28 @@ router = APIRouter(prefix="/api/models", tags=["models"])
 ModelRef = Annotated[str, Path(min_length=1, max_length=4096, description="Name, hub id, or allowed folder.")]
 
 
+MODELS = TypeAdapter(list[ModelEntry])
+
+
 @router.get("", operation_id="listModels")
 async def list_models(state: State) -> list[ModelEntry]:
     """Models of the home folder, of the Hugging Face cache, and the embedded one."""
-    raise NotImplementedError
+    found = await state.inspector.ask("models")
+    state.inspector.warm()
+    return MODELS.validate_python(found)
 
 
 @router.post("/pull", operation_id="pullModel", status_code=202)
 async def pull_model(request: ModelPull, state: State) -> Job:
     """Fetch a model from the hub, or the embedded one."""
-    raise NotImplementedError
+    return await state.jobs.pull(paths.pull_ref(request.model))
 
 
 @router.post("/import", operation_id="importModel", status_code=202)
 async def import_model(request: ModelImport, state: State) -> Job:
     """Make a model folder or a GGUF file known under a name."""
-    raise NotImplementedError
+    source = await asyncio.to_thread(paths.import_ref, state.options, request.path)
+    return await state.jobs.take(str(source), request.name)
 
 
 @router.get("/{model:path}/targets", operation_id="getTargets")
@@ -50,4 +60,23 @@ async def get_targets(
     dora: bool = False,
 ) -> TargetsReport:
     """Exact trainable counts and estimated peak memory per preset; no weights are read. `keys` adds `custom`."""
-    raise NotImplementedError
+    params = {
+        "model": await asyncio.to_thread(paths.model_ref, state.options, model),
+        "rank": rank,
+        "batch_size": batch_size,
+        "seq_length": seq_length,
+        "num_layers": num_layers,
+        "routers": routers,
+        "optimizer": optimizer,
+        "keys": keys,
+        "grad_checkpoint": grad_checkpoint,
+        "dora": dora,
+    }
+    try:
+        found = await state.inspector.ask("targets", **params, offline=True)
+    except ChildError as error:
+        if error.code != "download":
+            raise
+        # Only settings and tokenizer are fetched; later questions find them here.
+        found = await state.inspector.ask_patiently("targets", **params, offline=False)
+    return TargetsReport.model_validate(found)

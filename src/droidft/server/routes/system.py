@@ -30,7 +30,9 @@ async def health(state: State) -> Health:
 @router.get("/system", operation_id="getSystem")
 async def system(state: State) -> SystemReport:
     """What `droidft doctor` says, and the folders that may be read."""
-    raise NotImplementedError
+    found = await state.inspector.system()
+    roots = [str(root) for root in (state.home.root, *state.options.roots)]
+    return SystemReport.model_validate({**found, "home": str(state.home.root), "roots": roots})
 
 
 @router.post("/login", operation_id="login", status_code=204)

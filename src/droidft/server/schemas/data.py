@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from droidft.server.schemas.base import Wire
+from droidft.server.schemas.base import ErrorBody, Wire
 
 
 class DataFile(Wire):
@@ -129,6 +129,8 @@ class DataCheck(Wire):
     structure: StructureReport | None
     tokens: TokenReport | None
     """With a model only."""
+    token_problem: ErrorBody | None
+    """Why tokens could not be counted though there is a model: it is not here, or has no usable tokenizer."""
     plan: StepPlan | None
 
 

@@ -15,8 +15,12 @@ class Job(Wire):
     kind: Literal["check", "pull", "import"]
     title: str
     state: Literal["running", "done", "failed", "cancelled"]
+    waiting: bool
+    """Whether it has yet to begin, since two others are being done."""
+    phase: str
+    """What is being done: checking rows, counting tokens, downloading, importing; may be empty."""
     done: int
-    """Bytes so far."""
+    """Bytes so far, of this phase."""
     total: int | None
     started: float
     error: ErrorBody | None

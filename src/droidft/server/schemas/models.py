@@ -139,7 +139,10 @@ class AdapterEntry(Wire):
 
 
 class AdapterReport(Wire):
-    """One adapter, judged against a model where one was given."""
+    """One adapter, judged against a model where one was given.
+
+    What keeps it from being used is a warning too: `config_missing`, `unusable`, `does_not_fit`.
+    """
 
     entry: AdapterEntry
     which: str

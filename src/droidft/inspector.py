@@ -1,0 +1,446 @@
+"""The process that answers what the Setup page asks: models, targets, data, adapters, the machine.
+
+    python -m droidft.inspector
+
+Started by the server (`server/inspect.py`), which never imports mlx itself. Nothing here loads the weights of a
+model. The protocol is that of `service.py`; every request names the home folder.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from droidft.config import LoraRouters, Optimizer, TrainingConfig
+from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError, NotFound
+from droidft.home import Home
+from droidft.service import Call, Handler, serve
+
+if TYPE_CHECKING:
+    from droidft.adapters import AdapterInfo
+    from droidft.engine.data import Fault
+    from droidft.engine.describe import ModelDescription, PresetDescription, Shape
+    from droidft.engine.progress import Progress
+
+T = TypeVar("T")
+REPORT_SECONDS = 0.1
+FITS, TIGHT = 0.8, 1.0
+Stamp = tuple[tuple[str, int, int], ...]
+"""What a file was when it was looked at: path, size, time of change."""
+
+
+def main() -> None:
+    """Answer until the server is gone."""
+    serve(HANDLERS)
+
+
+def warm(call: Call) -> None:
+    """Import what answers about models need, before somebody waits for it."""
+    from droidft.engine import device
+
+    device.prepare(_home(call).cache)
+    from droidft.engine import describe
+
+    del describe
+
+
+def models(call: Call) -> list[dict[str, Any]]:
+    """Models of the home folder, of the hub's cache, and the embedded one, first of all."""
+    from droidft.engine import smollm2
+    from droidft.engine.models import list_models
+
+    found = [
+        {
+            "ref": model.name,
+            "source": model.source,
+            "installed": True,
+            "model_type": model.model_type,
+            "bytes": model.bytes,
+            "quantization": model.quantization,
+            "problem": model.problem,
+            "note": "",
+        }
+        for model in list_models(_home(call).models)
+    ]
+    own = next((model for model in found if model["ref"] == smollm2.NAME and model["source"] == "home"), None)
+    embedded = own or {
+        "ref": smollm2.NAME,
+        "installed": False,
+        "model_type": "llama",
+        "bytes": smollm2.WEIGHT_BYTES,
+        "quantization": "",
+        "problem": "",
+    }
+    size = f"{smollm2.WHEEL_BYTES / 1e6:.0f} MB to fetch, {smollm2.WEIGHT_BYTES / 1e6:.0f} MB on disk"
+    note = f"SmolLM2-135M-Instruct, a small real chat model (135 million parameters, Apache-2.0); {size}"
+    return [embedded | {"source": "embedded", "note": note}, *(model for model in found if model is not own)]
+
+
+def targets(call: Call) -> dict[str, Any]:
+    """A model's shape, and what each preset would train of it."""
+    from droidft.engine import device, machine
+
+    home, params = _home(call), call.params
+    found = device.prepare(home.cache)
+    from droidft.engine import describe, models, rates
+
+    if params["num_layers"] == 0:
+        raise ConfigError("num_layers is 0", hint="use -1 for all blocks, or 1 and more", field="lora_num_layers")
+    path = models.find_config(params["model"], models_dir=home.models, offline=params["offline"])
+    shape = _shape(path, _stamp(path / "config.json", *models.weight_files(path)))
+    described = shape.describe(
+        rank=params["rank"],
+        batch_size=params["batch_size"],
+        seq_length=params["seq_length"],
+        num_layers=params["num_layers"],
+        routers=LoraRouters(params["routers"]),
+        keys=params["keys"],
+        grad_checkpoint=params["grad_checkpoint"],
+        optimizer=Optimizer(params["optimizer"]),
+        dora=params["dora"],
+        fused_kernels=describe.fused_kernels_expected(),
+    )
+    available = machine.memory().available
+    if found.kind is not device.DeviceKind.CPU:
+        available = (
+            min(found.memory_bytes, available) if found.kind is device.DeviceKind.METAL else found.memory_bytes
+        )
+    return {
+        "model": params["model"],
+        "path": str(path),
+        "hidden_size": shape.hidden_size,
+        "context_length": models.context_length(shape.config),
+        "code": models.code_files(path),
+        "memory_available": available,
+        "learning_rate": asdict(rates.suggest(described.model_type, shape.hidden_size or rates.REFERENCE_WIDTH)),
+        **_described(described, available),
+    }
+
+
+def verdict(needed: int, available: int) -> str:
+    """`fits` up to 80 % of the memory that is free now, `tight` up to all of it, else `does not fit`.
+
+    The estimate leaves out the allocator's cache and what the system adds, hence the margin.
+    """
+    if needed <= FITS * available:
+        return "fits"
+    return "tight" if needed <= TIGHT * available else "does not fit"
+
+
+def data_key(call: Call) -> Any:
+    """What a check of this data depends on besides its settings: the files as they are, and the tokenizer.
+
+    None where it is not known, such as a hub data set that is not here yet.
+    """
+    from droidft.engine import models
+    from droidft.engine.data.hub import fetch_dataset
+    from droidft.engine.data.prepare import locate
+    from droidft.errors import DataError
+
+    config = _config(call)
+    try:
+        files = [path for part in locate(config, lambda ref: fetch_dataset(ref, offline=True)) for path in part]
+        if call.params["with_model"]:
+            folder = models.find_config(config.model_path, models_dir=_home(call).models, offline=True)
+            files += _tokenizer_files(folder)
+        return _stamp(*files)
+    except (DataError, DownloadError, NotFound, ModelError, OSError):
+        return None
+
+
+def check_data(call: Call) -> dict[str, Any]:
+    """Structure, then tokens where there is a model, then how long the run would be."""
+    from droidft.engine.data.verify import verify
+
+    config, report = _config(call), _progress(call)
+    tokenizer, problem = None, None
+    if call.params["with_model"]:
+        report("loading the tokenizer", 0, 0)
+        try:
+            tokenizer = _tokenizer(config, _home(call))
+        except (NotFound, ModelError, DownloadError) as error:
+            problem = error.as_dict()
+    found = verify(config, (lambda: tokenizer) if tokenizer is not None else None, progress=report)
+    structure = found.structure.as_dict()
+    del structure["faults"], structure["fault_count"]
+    plan = found.plan.model_dump(exclude={"type"}) if found.plan is not None else None
+    return _sendable(
+        {
+            "ok": not found.fault_count,
+            "fault_count": found.fault_count,
+            "faults": _faults(found.faults),
+            "structure": structure,
+            "tokens": found.tokens.as_dict() if found.tokens is not None else None,
+            "token_problem": problem,
+            "plan": plan,
+        }
+    )
+
+
+def view_rows(call: Call) -> dict[str, Any]:
+    """Some rows, token by token."""
+    from droidft.engine.data import InvalidData
+    from droidft.engine.data import view_rows as view
+
+    config = _config(call)
+    tokenizer, limit = _tokenizer(config, _home(call))
+    try:
+        rows = view(config, tokenizer, rows=call.params["rows"], context_length=limit)
+    except InvalidData as error:
+        return _sendable({"rows": [], "faults": _faults(error.faults)})
+    return _sendable({"rows": [row.as_dict() for row in rows], "faults": []})
+
+
+def adapters(call: Call) -> list[dict[str, Any]]:
+    """Every adapter folder."""
+    from droidft.adapters import list_adapters
+
+    return _sendable([_entry(each.path, each.info, each.problem) for each in list_adapters(_home(call).adapters)])
+
+
+def adapter(call: Call) -> dict[str, Any]:
+    """One adapter with all that is doubtful about it, alone or on a model; what keeps it from loading is said too."""
+    from droidft.adapters import CONFIG, parse_which, read_adapter
+    from droidft.diagnostics import diagnose
+    from droidft.engine.judge import judge
+
+    home, ref = _home(call), call.params["model"]
+    folder = home.adapter(call.params["name"])
+    try:
+        info = read_adapter(folder, parse_which(call.params["which"]))
+    except AdapterError as error:
+        code = "unusable" if (folder / CONFIG).is_file() else "config_missing"
+        warnings = [{"code": code, "message": _whole(error)}]
+        return _sendable({"entry": _entry(folder, None, error.message), "warnings": warnings})
+    try:
+        found = (
+            judge(info, ref, models_dir=home.models, cache_dir=home.cache, offline=True) if ref else diagnose(info)
+        )
+        warnings = [asdict(each) for each in found]
+    except AdapterError as error:
+        warnings = [{"code": "does_not_fit", "message": _whole(error)}, *(asdict(each) for each in diagnose(info))]
+    return _sendable({"entry": _entry(folder, info, ""), "warnings": warnings})
+
+
+def adapter_files(call: Call) -> dict[str, str]:
+    """The files behind an adapter that loads: what is given away when it is downloaded."""
+    from droidft.adapters import CONFIG, parse_which, read_adapter
+
+    info = read_adapter(_home(call).adapter(call.params["name"]), parse_which(call.params["which"]))
+    return {
+        "adapter_config.json": str((info.path / CONFIG).resolve()),
+        "adapters.safetensors": str(info.file.resolve()),
+    }
+
+
+def pull(call: Call) -> dict[str, Any]:
+    """Fetch a hub model, or the embedded one. Says first whether there was anything of it before."""
+    from droidft.engine import hub, models, smollm2
+
+    home, ref = _home(call), call.params["model"]
+    if ref == smollm2.NAME:
+        smollm2.install(home.model(ref), cache_dir=home.cache, progress=_progress(call, bytes_per_weight=4))
+        return {"model": ref}
+    call.emit({"existed": hub.is_known(ref)})
+    models.pull(ref, progress=_progress(call))
+    return {"model": ref}
+
+
+def forget(call: Call) -> None:
+    """Remove what a download that was called off has left of a model that was not here before."""
+    from droidft.engine import hub
+
+    hub.forget(call.params["model"])
+
+
+def import_model(call: Call) -> dict[str, Any]:
+    """Make a model folder (by a link) or a GGUF file (converted) known under a name."""
+    from droidft.engine import models
+    from droidft.engine.gguf_import import import_gguf
+
+    source, target = Path(call.params["path"]), _home(call).model(call.params["name"])
+    if target.exists() or target.is_symlink():
+        hint = "choose another name"
+        raise ConfigError(f"there is already a model named {target.name!r}", hint=hint, field="name")
+    if source.is_file():
+        import_gguf(source, target, progress=_progress(call, bytes_per_weight=2))
+    else:
+        models.import_folder(source, target)
+    return {"model": target.name}
+
+
+def system(call: Call) -> dict[str, Any]:
+    """All of `droidft doctor`, speed included."""
+    from droidft.engine.doctor import examine
+
+    return examine(_home(call).root).as_dict()
+
+
+def storage(call: Call) -> dict[str, Any]:
+    """Memory and disk as they are now."""
+    from droidft.engine import doctor, machine
+
+    root = _home(call).root
+    memory = machine.memory()
+    return {
+        "findings": [asdict(finding) for finding in doctor.storage(root)],
+        "memory_total": memory.total,
+        "memory_available": memory.available,
+        "disk_free": machine.disk_free(root),
+    }
+
+
+HANDLERS: Mapping[str, Handler] = {
+    handler.__name__: handler
+    for handler in (
+        warm, models, targets, data_key, check_data, view_rows, adapters, adapter, adapter_files, pull, forget,
+        import_model, system, storage,
+    )
+}  # fmt: skip
+
+
+def _home(call: Call) -> Home:
+    return Home(Path(call.params["home"]))
+
+
+def _config(call: Call) -> TrainingConfig:
+    return TrainingConfig.model_validate(call.params["config"])
+
+
+def _progress(call: Call, *, bytes_per_weight: int = 1) -> Progress:
+    """Tells the server how far the work is, in bytes, at most ten times a second; raises when it is called off."""
+    last, before = 0.0, ""
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal last, before
+        call.check()
+        now = time.monotonic()
+        if what == before and now - last < REPORT_SECONDS and done != total:
+            return
+        last, before = now, what
+        factor = bytes_per_weight if what == "importing" else 1
+        call.emit({"phase": what, "done": done * factor, "total": total * factor or None})
+
+    return report
+
+
+def _stamp(*files: Path) -> Stamp:
+    found = []
+    for file in files:
+        state = file.stat()
+        found.append((str(file), state.st_size, state.st_mtime_ns))
+    return tuple(found)
+
+
+@lru_cache(maxsize=8)
+def _shape(path: Path, stamp: Stamp) -> Shape:
+    """The model's shape; `stamp` makes sure that a changed folder is looked at again."""
+    from droidft.engine.describe import open_shape
+
+    del stamp
+    return open_shape(path)
+
+
+def _tokenizer(config: TrainingConfig, home: Home) -> tuple[Any, int | None]:
+    from droidft.engine import device
+
+    device.prepare(home.cache)
+    from droidft.engine import models
+
+    folder = models.find_config(config.model_path, models_dir=home.models, offline=config.offline)
+    return _load_tokenizer(folder, _stamp(*_tokenizer_files(folder)))
+
+
+def _tokenizer_files(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.suffix in (".json", ".model", ".jinja", ".tiktoken", ".txt")
+    )
+
+
+@lru_cache(maxsize=4)
+def _load_tokenizer(folder: Path, stamp: Stamp) -> tuple[Any, int | None]:
+    from droidft.engine import models
+
+    del stamp
+    return models.load_tokenizer(folder), models.context_length(models.load_config(folder))
+
+
+def _described(described: ModelDescription, available: int) -> dict[str, Any]:
+    return {
+        "model_type": described.model_type,
+        "blocks": described.blocks,
+        "parameters": described.parameters,
+        "quantization": described.quantization,
+        "rank": described.rank,
+        "batch_size": described.batch_size,
+        "seq_length": described.seq_length,
+        "presets": [_preset(preset, available) for preset in described.presets],
+    }
+
+
+def _preset(preset: PresetDescription, available: int) -> dict[str, Any]:
+    memory = preset.memory
+    return {
+        "preset": preset.preset.value,
+        "keys": [
+            {"key": key.key, "kind": key.kind.value, "modules": key.modules, "trainable": key.trainable}
+            for key in preset.keys
+        ],
+        "trainable": preset.trainable,
+        "share": preset.share,
+        "adapter_bytes": memory.adapter if memory else 0,
+        "notes": list(preset.notes),
+        "memory": asdict(memory) | {"total": memory.total} if memory else None,
+        "verdict": verdict(memory.total, available) if memory else None,
+        "problem": preset.problem,
+    }
+
+
+def _entry(folder: Path, info: AdapterInfo | None, problem: str) -> dict[str, Any]:
+    from droidft.adapters import weights
+
+    record = info.record if info else {}
+    files = {file.resolve() for file in folder.glob("*adapters.safetensors") if file.is_file()}
+    return {
+        "name": folder.name,
+        "problem": problem,
+        "fine_tune_type": info.fine_tune_type if info else None,
+        "method": _text(record.get("method")),
+        "rank": info.rank if info else None,
+        "alpha": info.alpha if info else None,
+        "scale": info.scale if info else None,
+        "modules": list(info.modules) if info else [],
+        "blocks": len(info.layers) if info else 0,
+        "parameters": info.parameters if info else 0,
+        "base": info.base if info else None,
+        "run": _text(record.get("run")),
+        "weights": weights(folder),
+        "bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def _faults(faults: list[Fault]) -> list[dict[str, Any]]:
+    return [fault.as_dict() for fault in faults]
+
+
+def _text(value: Any) -> str | None:
+    """A recorded value, if it is what it should be: others may have written the file."""
+    return value if isinstance(value, str) else None
+
+
+def _whole(error: AdapterError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+def _sendable(value: T) -> T:
+    """`value` without halves of characters, which names of files may hold and no answer can carry."""
+    return cast(T, json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")))
+
+
+if __name__ == "__main__":
+    main()

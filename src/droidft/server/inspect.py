@@ -1,0 +1,121 @@
+"""Questions about models, data, adapters and the machine, put to processes of their own.
+
+One process is kept warm for what has to be instant, one does what may take a moment, and each long job has one to
+itself. They run at a lower priority than the server, and one that died is started again for the next question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from droidft.home import Home
+from droidft.server.child import Child, ChildError
+
+MODULE = "droidft.inspector"
+NICENESS = 10
+IDLE_SECONDS = 60.0
+"""How long a process that has done a job waits for the next one."""
+
+
+class Inspector:
+    """Asks the inspecting processes; each is started when it is first needed."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = str(home.root)
+        self._children: set[Child] = set()
+        self._closed = False
+        self._quick = self._child()
+        self._slow = self._child()
+        self._idle: list[Child] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._examined: dict[str, Any] | None = None
+        self._examining = asyncio.Lock()
+
+    async def ask(self, question: str, **params: Any) -> Any:
+        """The answer of the warm process, for what takes milliseconds. A process that dies is asked once more.
+
+        Raises:
+            ChildError: what went wrong there.
+        """
+        return await self._ask(self._quick, question, params)
+
+    async def ask_patiently(self, question: str, **params: Any) -> Any:
+        """As `ask`, for what may take seconds: downloads of settings, hashes, rows deep in a file."""
+        return await self._ask(self._slow, question, params)
+
+    def warm(self) -> None:
+        """Let the warm process import what answers about models need."""
+        self._later(self._warmed())
+
+    async def system(self) -> dict[str, Any]:
+        """What `droidft doctor` says. Speed is measured once, so that a running training is left alone."""
+        async with self._examining:
+            if self._examined is None:
+                self._examined = await self.ask_patiently("system")
+        found = dict(self._examined)
+        now = await self.ask("storage")
+        fresh = {finding["name"]: finding for finding in now.pop("findings")}
+        found["findings"] = [fresh.get(finding["name"], finding) for finding in found["findings"]]
+        found["ok"] = not any(finding["fix"] for finding in found["findings"])
+        return {**found, **now}
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[Child]:
+        """A process for one job; it is kept for a while after it, then ended."""
+        self._refuse_when_closed()
+        child = self._idle.pop() if self._idle else self._child()
+        try:
+            yield child
+        finally:
+            if not self._closed:
+                self._idle.append(child)
+                self._later(self._retire(child))
+
+    def params(self, **params: Any) -> dict[str, Any]:
+        """The parameters of a request."""
+        return {"home": self._home, **params}
+
+    async def close(self) -> None:
+        """End every process, whatever it does."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *(child.close() for child in self._children), return_exceptions=True)
+
+    async def _ask(self, child: Child, question: str, params: dict[str, Any]) -> Any:
+        self._refuse_when_closed()
+        try:
+            return await child.call(question, self.params(**params))
+        except ChildError as error:
+            if error.code != "worker_died":
+                raise
+        self._refuse_when_closed()
+        return await child.call(question, self.params(**params))
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise ChildError("worker_died", "the server is ending", hint="start it again")
+
+    def _child(self) -> Child:
+        child = Child(MODULE, niceness=NICENESS)
+        self._children.add(child)
+        return child
+
+    async def _warmed(self) -> None:
+        with suppress(ChildError):
+            await self.ask("warm")
+
+    async def _retire(self, child: Child) -> None:
+        await asyncio.sleep(IDLE_SECONDS)
+        if child in self._idle:
+            self._idle.remove(child)
+            self._children.discard(child)
+            await child.close()
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
