@@ -281,6 +281,24 @@ def test_a_stop_during_preparation_is_immediate(home: Path, material: dict[str, 
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("moment", [0.0, 0.4, 0.9, 1.3, 1.8, 2.4])
+def test_a_run_that_is_stopped_at_any_moment_ends_soon_and_can_go_on(
+    home: Path, material: dict[str, str], moment: float
+) -> None:
+    async def scenario() -> None:
+        async with supervised() as supervisor:
+            run = (await supervisor.create(config(material, iterations=LONG, save_every=2))).id
+            await asyncio.sleep(moment)
+            views = await asyncio.gather(supervisor.stop(run, force=False), supervisor.stop(run, force=False))
+            assert len(views) == 2
+            view = await until(supervisor, run, state(RunState.STOPPED, RunState.CREATED), seconds=5)
+            await supervisor.stop(run, force=True)  # harmless
+            await supervisor.resume(run)
+            await until(supervisor, run, lambda now: now.state is RunState.RUNNING and now.step > view.step)
+
+    asyncio.run(scenario())
+
+
 def test_a_run_of_the_command_line_is_seen_and_its_worker_counts(home: Path, material: dict[str, str]) -> None:
     async def scenario() -> None:
         async with supervised() as supervisor:

@@ -15,8 +15,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from droidft import runs
@@ -33,6 +33,7 @@ TICK_SECONDS = 0.25
 SCAN_SECONDS = 2.0
 STOP_SECONDS = 300.0
 """How long a worker that lives may take for its last checkpoint; a step on a slow machine takes minutes."""
+BURY_SECONDS = 10.0
 STALLED_STOP_SECONDS = 5.0
 """How long a worker that gives no sign of life may take."""
 
@@ -136,8 +137,7 @@ class Supervisor:
         Raises:
             NotFound: there is no such run.
         """
-        await self._until_started(run_id)
-        async with self._lock:
+        async with self._settled(run_id):
             entry = await self._fresh(run_id)
             self._store.dequeue(run_id)
             if entry.alive:
@@ -157,8 +157,7 @@ class Supervisor:
             NotFound: there is no such run.
             RunError: it is running.
         """
-        await self._until_started(run_id)
-        async with self._lock:
+        async with self._settled(run_id):
             entry = await self._fresh(run_id)
             await asyncio.to_thread(entry.run.delete, self._home, files=files)
             self._store.forget(run_id)
@@ -261,9 +260,11 @@ class Supervisor:
             with suppress(ProcessLookupError, PermissionError):  # its group, while its pid is still taken
                 os.killpg(process.pid, signal.SIGKILL)
             status = process.wait()
-            if (entry := self._entries.get(run_id)) is not None:
-                entry.refresh()
-                self._ended(run_id, entry, worker, status)
+            if (entry := self._entries.get(run_id)) is None:
+                del self._workers[run_id]  # the run was deleted meanwhile
+                continue
+            entry.refresh()
+            self._ended(run_id, entry, worker, status)
 
     def _ended(self, run_id: str, entry: Entry, worker: Worker, status: int | None) -> None:
         del self._workers[run_id]
@@ -329,15 +330,22 @@ class Supervisor:
         self._store.dequeue(run_id)
         self._store.drop_ending(run_id)
         self._endings.pop(run_id, None)
+        if (earlier := self._workers.pop(run_id, None)) is not None and earlier.process is not None:
+            await asyncio.to_thread(_bury, earlier.process)  # it has let go of the run and is about to exit
         kills = endings.kills_for_memory()
         if entry.run.worker_pid() is None:
             process = await asyncio.to_thread(entry.run.start)
             self._workers[run_id] = Worker(process, kills)
         await asyncio.to_thread(entry.refresh)
 
-    async def _until_started(self, run_id: str) -> None:
-        """A run that is being started this instant can be stopped in the next."""
-        while run_id in self._starting:
+    @asynccontextmanager
+    async def _settled(self, run_id: str) -> AsyncIterator[None]:
+        """The lock, at a moment when this run is not just being started: it can be stopped in the next."""
+        while True:
+            async with self._lock:
+                if run_id not in self._starting:
+                    yield
+                    return
             await asyncio.sleep(0.02)
 
     # Telling
@@ -383,3 +391,12 @@ class Supervisor:
     def load_endings(self) -> None:
         """Recall how workers ended under an earlier server."""
         self._endings = {run: Problem.model_validate_json(text) for run, text in self._store.endings().items()}
+
+
+def _bury(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process that has done its work; kill it if it does not end."""
+    try:
+        process.wait(timeout=BURY_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
