@@ -209,6 +209,13 @@ def test_updates_tell_of_runs_and_queue(server: LiveServer, settings: dict[str, 
             while not removed:
                 removed = json.loads(await asyncio.wait_for(socket.recv(), 10))["removed"]
             assert removed == [run]
+            job = await asyncio.to_thread(server.post, "/api/data/check", {"train_data_path": "chat.jsonl"})
+            found: dict[str, Any] = {}
+            while found.get("state") != "done":
+                frame = json.loads(await asyncio.wait_for(socket.recv(), 30))
+                assert not frame["runs"]
+                found = next((it for it in frame["jobs"] if it["id"] == job["id"]), found)
+            assert found["check"]["ok"]
 
     asyncio.run(scenario())
 

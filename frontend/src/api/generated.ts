@@ -337,6 +337,7 @@ const injectedRtkApi = api
         query: (queryArg) => ({
           url: `/api/data/files/${encodeURIComponent(String(queryArg.name))}`,
           method: "PUT",
+          body: queryArg.body,
         }),
         invalidatesTags: ["data"],
       }),
@@ -579,7 +580,8 @@ export type DeleteAdapterApiArg = {
   /** Name of the adapter. */
   name: string;
 };
-export type DownloadAdapterApiResponse = unknown;
+export type DownloadAdapterApiResponse =
+  /** status 200 Successful Response */ Blob;
 export type DownloadAdapterApiArg = {
   /** Name of the adapter. */
   name: string;
@@ -594,6 +596,7 @@ export type UploadDataApiResponse =
 export type UploadDataApiArg = {
   /** Name of the file in the home folder. */
   name: string;
+  body: Blob;
 };
 export type DeleteDataApiResponse = unknown;
 export type DeleteDataApiArg = {
@@ -1425,6 +1428,8 @@ export type DataCheck = {
   structure: StructureReport | null;
   /** With a model only. */
   tokens: TokenReport | null;
+  /** Why tokens could not be counted though there is a model: it is not here, or has no usable tokenizer. */
+  token_problem: ErrorBody | null;
   plan: StepPlan | null;
 };
 export type Job = {
@@ -1432,7 +1437,11 @@ export type Job = {
   kind: "check" | "pull" | "import";
   title: string;
   state: "running" | "done" | "failed" | "cancelled";
-  /** Bytes so far. */
+  /** Whether it has yet to begin, since two others are being done. */
+  waiting: boolean;
+  /** What is being done: checking rows, counting tokens, downloading, importing; may be empty. */
+  phase: string;
+  /** Bytes so far, of this phase. */
   done: number;
   total: number | null;
   started: number;

@@ -17,9 +17,12 @@ from droidft.server.access import Access
 from droidft.server.answers import Answers
 from droidft.server.inspect import Inspector
 from droidft.server.jobs import Jobs
+from droidft.server.schemas.jobs import Job
 from droidft.server.store import Store
 from droidft.server.supervisor import Supervisor
 from droidft.server.tail import Tails
+
+JOBS_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,20 @@ class AppState:
             await self.supervisor.tick()
             stack.push_async_callback(self.tails.close)
             await stack.enter_async_context(_background(self.supervisor.watch()))
+            await stack.enter_async_context(_background(self._tell_of_jobs()))
             await stack.enter_async_context(self.answers.running())
             stack.push_async_callback(self.jobs.close)
             stack.push_async_callback(self.inspector.close)
             yield
+
+    async def _tell_of_jobs(self) -> None:
+        """Wake the readers of updates when a job is not as it was."""
+        told: list[Job] = []
+        while True:
+            await asyncio.sleep(JOBS_SECONDS)
+            if (now := self.jobs.all()) != told:
+                told = now
+                self.supervisor.wake()
 
 
 @asynccontextmanager

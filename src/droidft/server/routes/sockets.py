@@ -11,6 +11,8 @@ from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
 from droidft.server.app_state import AppState, State
 from droidft.server.routes.runs import RunId
+from droidft.server.schemas.jobs import Job
+from droidft.server.schemas.runs import QueueView
 from droidft.server.schemas.sockets import ResetFrame, UpdateFrame
 
 router = APIRouter(prefix="/api", tags=["sockets"])
@@ -50,10 +52,16 @@ async def _record_frames(state: AppState, run: str, after: int) -> AsyncGenerato
 
 
 async def _update_frames(state: AppState) -> AsyncGenerator[str]:
+    """Everything, then what is not as this reader was told."""
+    jobs: dict[str, Job] = {}
+    queue: QueueView | None = None
     async with aclosing(state.supervisor.changes()) as changes:
         async for changed, gone in changes:
-            frame = UpdateFrame(runs=changed, removed=gone, queue=state.supervisor.queue, jobs=[])
-            yield frame.model_dump_json()
+            news = [job for job in state.jobs.all() if jobs.get(job.id) != job]
+            if changed or gone or news or queue != state.supervisor.queue:
+                queue = state.supervisor.queue
+                jobs |= {job.id: job for job in news}
+                yield UpdateFrame(runs=changed, removed=gone, queue=queue, jobs=news).model_dump_json()
 
 
 def _last_number(state: AppState, run: str) -> int:

@@ -27,7 +27,7 @@ class ResetFrame(Wire):
 
 
 class UpdateFrame(Wire):
-    """Runs that changed, runs that are gone, and the queue; the first frame holds everything."""
+    """Runs and jobs that changed, runs that are gone, and the queue; the first frame holds everything."""
 
     type: Literal["update"] = "update"
     runs: list[RunSummary]
