@@ -416,13 +416,13 @@ def test_a_reader_who_does_not_read_is_left(home: Path, monkeypatch: pytest.Monk
 
 
 def test_the_server_ends_while_it_answers(home: Path) -> None:
-    with listening(home) as server:
-        with server.client.stream(
-            "POST", "/api/models/inference/stream", json=dict(ENDLESS, adapters=[None])
-        ) as response:
-            lines = response.iter_lines()
-            next(lines)
-            pid = server.answers.child.pid
+    with (
+        listening(home) as server,
+        server.client.stream("POST", "/api/models/inference/stream", json=dict(ENDLESS, adapters=[None])) as response,
+    ):
+        lines = response.iter_lines()
+        next(lines)
+        pid = server.answers.child.pid
     assert pid is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
