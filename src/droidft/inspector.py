@@ -12,7 +12,8 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -24,6 +25,7 @@ from droidft.service import Call, Handler, serve
 if TYPE_CHECKING:
     from droidft.adapters import AdapterInfo
     from droidft.engine.data import Fault
+    from droidft.engine.data.verify import Verified
     from droidft.engine.describe import ModelDescription, PresetDescription, Shape
     from droidft.engine.progress import Progress
 
@@ -44,9 +46,8 @@ def warm(call: Call) -> None:
     from droidft.engine import device
 
     device.prepare(_home(call).cache)
-    from droidft.engine import describe
-
-    del describe
+    for name in ("describe", "data.verify", "models"):
+        import_module(f"droidft.engine.{name}")
 
 
 def models(call: Call) -> list[dict[str, Any]]:
@@ -154,32 +155,27 @@ def data_key(call: Call) -> Any:
 
 
 def check_data(call: Call) -> dict[str, Any]:
-    """Structure, then tokens where there is a model, then how long the run would be."""
+    """Structure, then tokens where there is a model, then how long the run would be.
+
+    What the structure is like is told before tokens are counted. A model that is not here leaves it at that.
+    """
     from droidft.engine.data.verify import verify
 
     config, report = _config(call), _progress(call)
-    tokenizer, problem = None, None
-    if call.params["with_model"]:
+    found: list[Verified] = []
+
+    def notice(structure: Verified) -> None:
+        found.append(structure)
+        call.emit({"check": _checked(structure)})
         report("loading the tokenizer", 0, 0)
-        try:
-            tokenizer = _tokenizer(config, _home(call))
-        except (NotFound, ModelError, DownloadError) as error:
-            problem = error.as_dict()
-    found = verify(config, (lambda: tokenizer) if tokenizer is not None else None, progress=report)
-    structure = found.structure.as_dict()
-    del structure["faults"], structure["fault_count"]
-    plan = found.plan.model_dump(exclude={"type"}) if found.plan is not None else None
-    return _sendable(
-        {
-            "ok": not found.fault_count,
-            "fault_count": found.fault_count,
-            "faults": _faults(found.faults),
-            "structure": structure,
-            "tokens": found.tokens.as_dict() if found.tokens is not None else None,
-            "token_problem": problem,
-            "plan": plan,
-        }
-    )
+
+    tokenizer = partial(_tokenizer, config, _home(call)) if call.params["with_model"] else None
+    try:
+        return _checked(verify(config, tokenizer, progress=report, notice=notice))
+    except (NotFound, ModelError, DownloadError) as error:
+        if not found:
+            raise
+        return _checked(found[0]) | {"token_problem": error.as_dict()}
 
 
 def view_rows(call: Call) -> dict[str, Any]:
@@ -422,6 +418,21 @@ def _entry(folder: Path, info: AdapterInfo | None, problem: str) -> dict[str, An
         "weights": weights(folder),
         "bytes": sum(file.stat().st_size for file in files),
     }
+
+
+def _checked(found: Verified) -> dict[str, Any]:
+    structure = found.structure.as_dict()
+    del structure["faults"], structure["fault_count"]
+    checked = {
+        "ok": not found.fault_count,
+        "fault_count": found.fault_count,
+        "faults": _faults(found.faults),
+        "structure": structure,
+        "tokens": found.tokens.as_dict() if found.tokens is not None else None,
+        "token_problem": None,
+        "plan": found.plan.model_dump(exclude={"type"}) if found.plan is not None else None,
+    }
+    return _sendable(checked)
 
 
 def _faults(faults: list[Fault]) -> list[dict[str, Any]]:

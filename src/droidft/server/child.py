@@ -101,9 +101,9 @@ class Child:
 
     async def close(self) -> None:
         """End the process."""
-        if self._process is not None:
-            await self._kill(self._process)
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            await self._kill(process)
 
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:
@@ -138,7 +138,8 @@ class Child:
 
     def _death(self, status: int) -> ChildError:
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        logger.warning("%s died: %s", self.module, how)
+        if self._process is not None:  # it was not ended by `close`
+            logger.warning("%s died: %s", self.module, how)
         hint = "try again; if it was killed for memory, use a smaller model or stop other work"
         return ChildError("worker_died", f"the worker process ended in the middle of its work ({how})", hint=hint)
 

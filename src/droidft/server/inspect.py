@@ -1,13 +1,13 @@
 """Questions about models, data, adapters and the machine, put to processes of their own.
 
 One process is kept warm for what has to be instant, one does what may take a moment, and each long job has one to
-itself. They run at a lower priority than the server, and one that died is started again for the next question.
+itself, at a lower priority than the server. One that died is started again for the next question.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ from droidft.server.child import Child, ChildError
 
 MODULE = "droidft.inspector"
 NICENESS = 10
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 300.0
 """How long a process that has done a job waits for the next one."""
 
 
@@ -27,7 +27,7 @@ class Inspector:
         self._home = str(home.root)
         self._children: set[Child] = set()
         self._closed = False
-        self._quick = self._child()
+        self._quick = self._child(niceness=0)
         self._slow = self._child()
         self._idle: list[Child] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -46,9 +46,19 @@ class Inspector:
         """As `ask`, for what may take seconds: downloads of settings, hashes, rows deep in a file."""
         return await self._ask(self._slow, question, params)
 
+    async def ask_worker(self, question: str, **params: Any) -> Any:
+        """As `ask`, of a process that has done jobs: it may still hold the tokenizer of the last one."""
+        async with self.worker() as child:
+            return await self._ask(child, question, params)
+
     def warm(self) -> None:
         """Let the warm process import what answers about models need."""
-        self._later(self._warmed())
+        self._later(self._warmed(self.ask))
+
+    def warm_worker(self) -> None:
+        """Have a process ready for a job that is likely to come."""
+        if not self._idle:
+            self._later(self._warmed(self.ask_worker))
 
     async def system(self) -> dict[str, Any]:
         """What `droidft doctor` says. Speed is measured once, so that a running training is left alone."""
@@ -99,14 +109,14 @@ class Inspector:
         if self._closed:
             raise ChildError("worker_died", "the server is ending", hint="start it again")
 
-    def _child(self) -> Child:
-        child = Child(MODULE, niceness=NICENESS)
+    def _child(self, *, niceness: int = NICENESS) -> Child:
+        child = Child(MODULE, niceness=niceness)
         self._children.add(child)
         return child
 
-    async def _warmed(self) -> None:
+    async def _warmed(self, ask: Callable[[str], Coroutine[Any, Any, Any]]) -> None:
         with suppress(ChildError):
-            await self.ask("warm")
+            await ask("warm")
 
     async def _retire(self, child: Child) -> None:
         await asyncio.sleep(IDLE_SECONDS)

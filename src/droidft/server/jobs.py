@@ -148,10 +148,10 @@ class Jobs:
             return
         async with self._steps(work, "check_data", params) as steps:
             async for kind, value in steps:
-                if kind == "event":
-                    work.note(value)
+                if kind == "result" or "check" in value:
+                    work.check = DataCheck.model_validate(value if kind == "result" else value["check"])
                 else:
-                    work.check = DataCheck.model_validate(value)
+                    work.note(value)
         if stamp is not None and work.check is not None:
             self._checks[key] = work.check
             while len(self._checks) > KEPT_CHECKS:

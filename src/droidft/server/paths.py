@@ -80,10 +80,9 @@ def data_ref(options: Options, text: str, *, field: str = "train_data_path") -> 
             hint = "write hub:org/name or hub:org/name/file.jsonl"
             raise ConfigError(f"{text!r} is not a hub data set", hint=hint, field=field)
         return text
-    if not _is_absolute(text):
-        if os.path.basename(text) != text or text.startswith("."):
-            hint = "upload the file, or give its path from / on"
-            raise ConfigError(f"{text!r} is no full path", hint=hint, field=field)
+    if not _is_absolute(text) and (os.path.basename(text) != text or text.startswith(".")):
+        hint = "upload the file, or give its path from / on"
+        raise ConfigError(f"{text!r} is no full path", hint=hint, field=field)
     found = confined(options, text if _is_absolute(text) else str(options.home.data / text), field=field)
     with _readable(text, field):
         mode = found.stat().st_mode

@@ -42,8 +42,11 @@ def verify(
     *,
     fetch: Fetch | None = None,
     progress: Progress | None = None,
+    notice: Callable[[Verified], None] | None = None,
 ) -> Verified:
     """Hold the data of `config` to every rule; faults are listed, not raised.
+
+    `notice` is told what the structural check found before tokens are counted.
 
     Raises:
         ConfigError, ModelError, DownloadError: the settings, the tokenizer or a hub data set cannot be used.
@@ -52,6 +55,8 @@ def verify(
     found = Verified(structure, structure.faults, structure.fault_count)
     if found.fault_count or tokenizer is None:
         return found
+    if notice is not None:
+        notice(found)
     made, limit = tokenizer()
     try:
         report = prepare(

@@ -42,6 +42,7 @@ BINARY = {
 @router.get("", operation_id="listData")
 async def list_data(state: State) -> list[DataFile]:
     """Data files in the home folder, newest first."""
+    state.inspector.warm_worker()
     return await asyncio.to_thread(uploads.listed, state.home.data)
 
 
@@ -84,7 +85,7 @@ async def view_rows(request: ViewRequest, state: State) -> RowViews:
     if request.model_path is None:
         raise ConfigError("rows are shown with a model's tokenizer", hint="choose a model first", field="model_path")
     config = await asyncio.to_thread(_config, request, state)
-    found = await state.inspector.ask_patiently(
+    found = await state.inspector.ask_worker(
         "view_rows", config=config.model_dump(mode="json"), rows=sorted(set(request.rows))
     )
     return RowViews.model_validate(found)

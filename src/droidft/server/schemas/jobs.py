@@ -25,6 +25,6 @@ class Job(Wire):
     started: float
     error: ErrorBody | None
     check: DataCheck | None
-    """Result of a data check."""
+    """Result of a data check; while tokens are being counted, what is known of the structure."""
     model: str | None
     """Result of a pull or import: what to give as `model_path`."""
