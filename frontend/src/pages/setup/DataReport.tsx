@@ -1,0 +1,158 @@
+import type { DataCheck, DataSettings, Fault, Places, SetReport, TokenReport } from "@/api";
+import { Histogram } from "@/components/chart/small";
+import { Disclosure, Note, Stat, Stats, Table, Td, Th } from "@/components/ui";
+import { cx } from "@/lib/cx";
+import { bytes, count, integer, percent } from "@/lib/format";
+
+import { TokenView } from "./TokenView";
+
+/** A file's place without the folders before it. */
+function place({ file, line }: Fault): string {
+  const name = file.split("/").at(-1) ?? file;
+  return line === null ? name : `${name}:${line}`;
+}
+
+function Faults({ check }: { check: DataCheck }) {
+  const { faults, fault_count } = check;
+  return (
+    <Note tone="bad" live title={`${count(fault_count, "row")} cannot be trained on.`}>
+      <p className="mb-2">Mend the file and check it again, or choose another one.</p>
+      <div className="rounded-md border border-line bg-surface">
+        <Table label="Faulty rows">
+          <thead>
+            <tr>
+              <Th>Where</Th>
+              <Th>What is wrong</Th>
+              <Th>How to mend it</Th>
+            </tr>
+          </thead>
+          <tbody>
+            {faults.slice(0, 100).map((fault, at) => (
+              <tr key={at}>
+                <Td className="font-mono text-xs whitespace-nowrap">{place(fault)}</Td>
+                <Td className="min-w-48">{fault.reason}</Td>
+                <Td className="min-w-48 text-muted">{fault.fix}</Td>
+              </tr>
+            ))}
+          </tbody>
+        </Table>
+      </div>
+      {fault_count > faults.length && <p className="mt-1 text-xs">The first {faults.length} are listed.</p>}
+    </Note>
+  );
+}
+
+/** The first places as a hint, such as `a.jsonl:3, a.jsonl:9 …`. */
+function where({ count: total, first }: Places): string | undefined {
+  if (total === 0) return undefined;
+  return first.slice(0, 3).join(", ") + (total > 3 ? " …" : "");
+}
+
+function Lengths({ set, limit }: { set: SetReport; limit: number }) {
+  const { p50 = 0, p95 = 0, max = 0 } = set.lengths;
+  const bins = set.histogram.map((bin) => ({ low: bin.low, high: bin.high, count: bin.rows }));
+  const summary = `Rows by length in tokens: half have at most ${integer(p50)}, 95 % at most ${integer(p95)}, the longest ${integer(max)}.`;
+  return (
+    <div>
+      <p className="mb-1 text-[0.8125rem] font-medium">Length of rows in tokens</p>
+      <Histogram bins={bins} label={summary} unit="tokens" mark={{ at: limit, label: `cut at ${integer(limit)}` }} />
+      <p className="mt-1 text-xs text-muted">
+        Half have at most {integer(p50)}, 95 % at most {integer(p95)}; the longest has {integer(max)}.
+      </p>
+    </div>
+  );
+}
+
+function Tokens({ tokens }: { tokens: TokenReport }) {
+  const { train, validation, overlap } = tokens;
+  return (
+    <div className="space-y-4">
+      <Stats>
+        <Stat
+          label="Training rows"
+          value={integer(train.rows)}
+          note={`${count(train.tokens, "token")}; ${tokens.format}`}
+        />
+        <Stat label="Validation rows" value={integer(validation.rows)} note={tokens.split} />
+        <Stat
+          label="Trained on"
+          value={percent(train.supervised_tokens / Math.max(1, train.tokens), 1)}
+          note={`${integer(train.supervised_tokens)} of ${integer(train.tokens)} tokens`}
+        />
+        <Stat
+          label="Cut rows"
+          value={integer(train.truncated.count)}
+          note={where(train.truncated) ?? `none is longer than ${integer(tokens.max_seq_length)}`}
+          tone={train.truncated.count > 0 ? "warn" : undefined}
+        />
+        <Stat
+          label="Duplicates"
+          value={integer(train.duplicates.count)}
+          note={where(train.duplicates)}
+          tone={train.duplicates.count > 0 ? "warn" : undefined}
+        />
+        <Stat
+          label="In both sets"
+          value={integer(overlap.count)}
+          note={where(overlap) ?? "no row is in both"}
+          tone={overlap.count > 0 ? "warn" : undefined}
+        />
+        {train.lost_end_of_turn.count > 0 && (
+          <Stat
+            label="Lost their end"
+            value={integer(train.lost_end_of_turn.count)}
+            note={where(train.lost_end_of_turn)}
+            tone="warn"
+          />
+        )}
+      </Stats>
+      <Lengths set={train} limit={tokens.max_seq_length} />
+      {tokens.warnings.map((warning) => (
+        <Note key={warning} tone="warn">
+          {warning}
+        </Note>
+      ))}
+      {tokens.notes.length > 0 && (
+        <ul className="space-y-0.5 text-xs text-muted">
+          {tokens.notes.map((note) => (
+            <li key={note}>{note}</li>
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}
+
+function Structure({ check }: { check: DataCheck }) {
+  const { structure } = check;
+  if (!structure) return null;
+  const { train, validation, overlap } = structure;
+  return (
+    <div className="space-y-3">
+      <Stats>
+        <Stat label="Training rows" value={integer(train.rows)} note={`${bytes(train.bytes)}; ${train.format}`} />
+        {validation && (
+          <Stat label="Validation rows" value={integer(validation.rows)} note={bytes(validation.bytes)} />
+        )}
+        <Stat label="Duplicates" value={integer(train.duplicates.count)} note={where(train.duplicates)} />
+        {validation && <Stat label="In both sets" value={integer(overlap.count)} note={where(overlap)} />}
+      </Stats>
+      <Note tone="neutral">Choose a model to see how many tokens that makes, and which of them are trained on.</Note>
+    </div>
+  );
+}
+
+/** What the check found. `stale`: a newer one is under way. */
+export function DataReport({ check, request, stale }: { check: DataCheck; request: DataSettings; stale: boolean }) {
+  return (
+    <div className={cx("space-y-4 transition-opacity", stale && "opacity-60")} aria-busy={stale}>
+      {check.fault_count > 0 && <Faults check={check} />}
+      {check.tokens ? <Tokens tokens={check.tokens} /> : <Structure check={check} />}
+      {check.ok && check.tokens && (
+        <Disclosure title="See rows token by token: what is trained on, what is masked, what is cut">
+          <TokenView request={request} rows={check.tokens.train.rows} />
+        </Disclosure>
+      )}
+    </div>
+  );
+}

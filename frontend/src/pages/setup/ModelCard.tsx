@@ -1,0 +1,105 @@
+import { Box, TriangleAlert } from "lucide-react";
+import { useState } from "react";
+
+import { useListModelsQuery } from "@/api";
+import type { ModelEntry, TargetsReport } from "@/api";
+import { Badge, Button, Card, ErrorNote, Note, Skeleton, Stat, Stats } from "@/components/ui";
+import { bytes, compact, integer } from "@/lib/format";
+
+import { useSetting } from "./form";
+import { ModelPicker } from "./ModelPicker";
+import type { Targets } from "./queries";
+
+/** The last part of a path or hub id. */
+export function shortName(ref: string): string {
+  return ref.split("/").filter(Boolean).at(-1) ?? ref;
+}
+
+function WhatItIs({ report, entry }: { report: TargetsReport; entry: ModelEntry | undefined }) {
+  return (
+    <div className="space-y-3">
+      <Stats>
+        <Stat label="Parameters" value={compact(report.parameters)} note={integer(report.parameters)} />
+        <Stat
+          label="Architecture"
+          value={report.model_type}
+          note={`${report.blocks} blocks, width ${report.hidden_size ?? "–"}`}
+        />
+        <Stat label="Context" value={integer(report.context_length)} note="tokens at most" />
+        <Stat
+          label="Weights"
+          value={report.quantization ?? "not quantised"}
+          note={entry && entry.bytes > 0 ? `${bytes(entry.bytes)} on disk` : undefined}
+        />
+      </Stats>
+      {report.code.length > 0 && (
+        <Note tone="warn" title="Its folder asks for code to be run. None of it is.">
+          {report.code.join(", ")}
+        </Note>
+      )}
+    </div>
+  );
+}
+
+/** Which model, and what it is. */
+export function ModelCard({ targets }: { targets: Targets }) {
+  const bound = useSetting("model_path");
+  const [choosing, setChoosing] = useState(false);
+  const { data: models } = useListModelsQuery();
+  if (!bound) return null;
+  const ref = bound.text;
+  const entry = models?.find((model) => model.ref === ref);
+  const open = choosing || ref === "";
+  return (
+    <Card
+      title="Model"
+      icon={Box}
+      description={open ? "What is trained further. Its own files are never changed." : undefined}
+      actions={
+        ref !== "" && (
+          <Button size="sm" onClick={() => setChoosing(!choosing)}>
+            {choosing ? "Keep this model" : "Choose another"}
+          </Button>
+        )
+      }
+    >
+      {!open && (
+        <div className="space-y-4">
+          <p className="flex flex-wrap items-center gap-2">
+            <span className="font-semibold wrap-anywhere">{shortName(ref)}</span>
+            {entry && <Badge>{SOURCES[entry.source]}</Badge>}
+            {ref !== shortName(ref) && <span className="text-xs text-muted wrap-anywhere">{ref}</span>}
+          </p>
+          {targets.report ? (
+            <WhatItIs report={targets.report} entry={entry} />
+          ) : targets.error ? (
+            <ErrorNote error={targets.error} onRetry={targets.refetch} />
+          ) : (
+            <Skeleton className="h-14" />
+          )}
+          {bound.problem !== null && (
+            <p className="flex items-center gap-1.5 text-xs text-bad">
+              <TriangleAlert className="size-3.5" aria-hidden />
+              {bound.problem}
+            </p>
+          )}
+        </div>
+      )}
+      {open && (
+        <ModelPicker
+          chosen={ref}
+          onChoose={(model) => {
+            bound.set(model);
+            setChoosing(false);
+          }}
+        />
+      )}
+    </Card>
+  );
+}
+
+export const SOURCES: Record<ModelEntry["source"], string> = {
+  home: "on this machine",
+  "hub cache": "in the hub's cache",
+  embedded: "small, to try things out",
+};

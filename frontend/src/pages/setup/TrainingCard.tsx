@@ -1,0 +1,156 @@
+import { Gauge } from "lucide-react";
+
+import type { DraftReport, RateHint } from "@/api";
+import { Button, Card, Disclosure, Segmented } from "@/components/ui";
+import { count, integer, rate, significant } from "@/lib/format";
+import { typed } from "@/lib/numbers";
+
+import { useNumber, useSetting, useSetup } from "./form";
+import { ScheduleChart } from "./ScheduleChart";
+import { SettingField } from "./SettingField";
+
+function RateSuggestion({ hint }: { hint: RateHint }) {
+  const bound = useSetting("learning_rate");
+  const now = useNumber("learning_rate");
+  if (!bound) return null;
+  const used = now === hint.value;
+  return (
+    <div className="rounded-md bg-sunken px-3 py-2 text-[0.8125rem]">
+      <div className="flex flex-wrap items-center justify-between gap-2">
+        <span>
+          Suggested for this model: <span className="font-semibold">{rate(hint.value)}</span>
+          {used && <span className="text-muted"> (in use)</span>}
+        </span>
+        {!used && (
+          <Button size="sm" onClick={() => bound.set(typed(hint.value))}>
+            Use {rate(hint.value)}
+          </Button>
+        )}
+      </div>
+      <Disclosure title="Why this rate?">
+        <p className="text-xs text-muted">{hint.why}.</p>
+      </Disclosure>
+    </div>
+  );
+}
+
+type Length = "epochs" | "iterations";
+
+/** By passes over the data, or by steps; the two exclude each other. */
+function RunLength() {
+  const { draft, unset, set } = useSetup();
+  const iterations = draft["iterations"];
+  const by: Length = iterations !== undefined ? "iterations" : "epochs";
+  const choose = (length: Length) => {
+    unset(length === "epochs" ? "iterations" : "epochs");
+    if (length === "iterations") set("iterations", "100");
+  };
+  return (
+    <div>
+      <div className="mb-2">
+        <Segmented
+          size="sm"
+          label="Length of the run"
+          value={by}
+          options={[
+            { value: "epochs", label: "By epochs" },
+            { value: "iterations", label: "By steps" },
+          ]}
+          onValue={choose}
+        />
+      </div>
+      {by === "epochs" ? (
+        <SettingField name="epochs" label="Epochs" placeholder="3" hint="Passes over the training data." />
+      ) : (
+        <SettingField name="iterations" hint="Optimizer steps, however often that shows each row." />
+      )}
+    </div>
+  );
+}
+
+export interface Plan {
+  total: number;
+  perEpoch: number | null;
+}
+
+function PlanLine({ plan, rows }: { plan: Plan | null; rows: number | null }) {
+  const batch = useNumber("batch_size");
+  const accumulated = useNumber("grad_accumulation_steps");
+  if (!plan || batch === null || accumulated === null) return null;
+  const epochs = plan.perEpoch === null ? null : plan.total / plan.perEpoch;
+  return (
+    <p className="rounded-md bg-sunken px-3 py-2 text-[0.8125rem]" aria-live="polite">
+      <span className="font-semibold">{count(plan.total, "step")}</span>
+      {epochs !== null && ` over ${significant(epochs, 3)} ${epochs === 1 ? "epoch" : "epochs"}`},{" "}
+      {integer(batch * accumulated)} rows a step
+      {rows !== null && ` of ${integer(rows)}`}
+    </p>
+  );
+}
+
+interface Props {
+  plan: Plan | null;
+  rows: number | null;
+  hint: RateHint | undefined;
+  report: DraftReport | undefined;
+  /** What the longest row takes, where it is known. */
+  longest: number | null;
+}
+
+/** How long and how fast. */
+export function TrainingCard({ plan, rows, hint, report, longest }: Props) {
+  const schedule = useSetting("lr_schedule");
+  return (
+    <Card title="Training" icon={Gauge} description="How long, how much at once, and how fast.">
+      <div className="space-y-5">
+        <div className="grid items-end gap-4 sm:grid-cols-2 lg:grid-cols-4">
+          <RunLength />
+          <SettingField name="batch_size" unit="rows" hint="Rows processed at once: memory grows with it." />
+          <SettingField name="grad_accumulation_steps" hint="Batches summed before a step: no more memory." />
+          <SettingField
+            name="max_seq_length"
+            unit="tokens"
+            placeholder={longest === null ? "what is needed" : String(longest)}
+            hint="Longer rows are cut; empty is what the longest one needs."
+          />
+        </div>
+        <PlanLine plan={plan} rows={rows} />
+        <div className="grid gap-4 sm:grid-cols-2">
+          <div className="space-y-3">
+            <SettingField
+              name="learning_rate"
+              hint="1e-4 at scale 1 is safe, and slow for a short run on a small model."
+            />
+            {hint && <RateSuggestion hint={hint} />}
+          </div>
+          <div className="space-y-3">
+            <div className="grid grid-cols-2 gap-4">
+              <SettingField name="lr_schedule" hint="After the warm-up." />
+              <SettingField name="warmup_steps" hint="Rising from zero." />
+            </div>
+            {report && report.schedule.length > 1 ? (
+              <ScheduleChart points={report.schedule} />
+            ) : (
+              <p className="text-xs text-muted">
+                The course of the rate ({schedule?.text ?? "constant"}) is drawn here once the number of steps is
+                known.
+              </p>
+            )}
+          </div>
+        </div>
+        <div className="grid gap-4 sm:grid-cols-2">
+          <SettingField
+            name="early_stop"
+            hint="When the validation loss has not improved for several evaluations. The best weights are kept either way."
+          />
+          <SettingField name="grad_checkpoint" hint="Less memory, about a third more time." />
+          <SettingField
+            name="adapter_name"
+            placeholder="made from date and model"
+            hint="What the result is called. Letters, digits, dots, dashes."
+          />
+        </div>
+      </div>
+    </Card>
+  );
+}

@@ -1,0 +1,114 @@
+/**
+ * The form as it stands: what was typed, by setting. A setting that is not in it has its default. Numbers stay text
+ * until they are needed, so that a field can be empty or half typed.
+ */
+
+import type { SettingView, TrainingConfig } from "@/api";
+import { parseNumber, typed } from "@/lib/numbers";
+import type { NumberRules } from "@/lib/numbers";
+
+export type DraftValue = string | boolean | string[];
+export type Draft = Readonly<Record<string, DraftValue>>;
+export type Problems = Readonly<Record<string, string>>;
+
+/** A run takes part in neither: one continues an old run, the other is for the command line. */
+export const NOT_IN_FORM: ReadonlySet<string> = new Set(["resume"]);
+
+/** What a setting's limits, such as `> 0, ≤ 1`, allow. */
+export function rulesOf(setting: SettingView): NumberRules {
+  const rules: NumberRules = { integer: setting.kind === "integer", optional: setting.optional };
+  for (const [, sign, number] of setting.limits.matchAll(/([<>≤≥])\s*(-?[\d.e+-]+)/g)) {
+    const limit = Number(number);
+    if (sign === ">" || sign === "≥") {
+      rules.min = limit;
+      rules.above = sign === ">";
+    } else {
+      rules.max = limit;
+      rules.below = sign === "<";
+    }
+  }
+  return rules;
+}
+
+/** The text, state or list that a field shows for a value of the configuration. */
+export function shown(value: unknown): DraftValue {
+  if (typeof value === "boolean") return value;
+  if (typeof value === "number") return typed(value);
+  if (Array.isArray(value)) return value.map(String);
+  return typeof value === "string" ? value : "";
+}
+
+/** What the field of `setting` shows now. */
+export function current(draft: Draft, setting: SettingView): DraftValue {
+  return draft[setting.name] ?? shown(setting.default);
+}
+
+function isList(value: DraftValue): value is string[] {
+  return Array.isArray(value);
+}
+
+/** The configuration that a draft stands for, without what cannot be read; that is named in `problems`. */
+export function toConfig(
+  draft: Draft,
+  settings: readonly SettingView[],
+): { config: Record<string, unknown>; problems: Problems } {
+  const config: Record<string, unknown> = {};
+  const problems: Record<string, string> = {};
+  for (const setting of settings) {
+    const value = draft[setting.name];
+    if (value === undefined || NOT_IN_FORM.has(setting.name)) continue;
+    if (setting.kind === "integer" || setting.kind === "number") {
+      const parsed = parseNumber(typeof value === "string" ? value : "", rulesOf(setting));
+      if (parsed.kind === "bad") problems[setting.name] = parsed.message;
+      if (parsed.kind === "number") config[setting.name] = parsed.value;
+    } else if (isList(value)) {
+      if (value.length > 0) config[setting.name] = value;
+    } else if (typeof value === "boolean" || value !== "") {
+      config[setting.name] = value;
+    }
+  }
+  return { config, problems };
+}
+
+/** A draft from settings by name, as a YAML file or an old run has them; what is no setting is left out and named. */
+export function fromConfig(
+  values: Record<string, unknown>,
+  settings: readonly SettingView[],
+): { draft: Draft; unknown: string[] } {
+  const known = new Map(settings.map((setting) => [setting.name, setting]));
+  const draft: Record<string, DraftValue> = {};
+  const unknown: string[] = [];
+  for (const [name, value] of Object.entries(values)) {
+    const setting = known.get(name);
+    if (!setting || NOT_IN_FORM.has(name)) unknown.push(name);
+    else if (value !== null && JSON.stringify(value) !== JSON.stringify(setting.default)) draft[name] = shown(value);
+  }
+  return { draft, unknown };
+}
+
+/** Whether a configuration names at least what every run needs; the server judges the rest. */
+export function isConfig(config: Record<string, unknown>): config is Record<string, unknown> & TrainingConfig {
+  return typeof config["model_path"] === "string" && typeof config["train_data_path"] === "string";
+}
+
+/** The text of a draft's setting that holds text; empty otherwise. */
+export function textOf(draft: Draft, name: string): string {
+  const value = draft[name];
+  return typeof value === "string" ? value : "";
+}
+
+/** How many steps a run takes, as the training loop counts them; null while something is missing. */
+export function stepsOf(
+  config: Record<string, unknown>,
+  rows: number | null,
+): { total: number; perEpoch: number | null } | null {
+  const number = (name: string, otherwise: number) => {
+    const value = config[name];
+    return typeof value === "number" ? value : otherwise;
+  };
+  const batches = rows === null ? null : Math.ceil(rows / number("batch_size", 1));
+  const perEpoch = batches === null ? null : Math.max(1, Math.ceil(batches / number("grad_accumulation_steps", 1)));
+  const iterations = number("iterations", 0);
+  if (iterations > 0) return { total: iterations, perEpoch };
+  return perEpoch === null ? null : { total: Math.max(1, Math.ceil(number("epochs", 3) * perEpoch)), perEpoch };
+}

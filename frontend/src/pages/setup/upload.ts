@@ -1,0 +1,49 @@
+/** A file on its way to the server, with progress: `fetch` cannot tell how much of a body is sent. */
+
+import type { DataFile } from "@/api";
+import { fromAnswer, OFFLINE } from "@/api/errors";
+
+/** A name that the server takes, as close to the file's own as can be. */
+export function safeName(name: string): string {
+  const plain = name
+    .normalize("NFKD")
+    .replace(/[^A-Za-z0-9._-]+/g, "-")
+    .replace(/^[^A-Za-z0-9]+/, "");
+  if (plain.length <= 100) return plain || "data.jsonl";
+  const dot = plain.lastIndexOf(".");
+  const ending = dot > 0 ? plain.slice(dot).slice(0, 20) : "";
+  return plain.slice(0, 100 - ending.length) + ending;
+}
+
+function isFile(value: unknown): value is DataFile {
+  return typeof value === "object" && value !== null && "path" in value && typeof value.path === "string";
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** Send `file`; `onProgress` gets the share sent. Rejects with an `ApiError`, or with null when aborted. */
+export function upload(file: File, onProgress: (share: number) => void, signal: AbortSignal): Promise<DataFile> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", `/api/data/files/${encodeURIComponent(safeName(file.name))}`);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.onprogress = (event) => onProgress(event.lengthComputable ? event.loaded / event.total : 0);
+    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the one shape of errors
+    const fail = (reason: unknown) => reject(reason);
+    request.onload = () => {
+      const body = parsed(request.responseText);
+      if (request.status < 300 && isFile(body)) resolve(body);
+      else fail(fromAnswer(request.status, body));
+    };
+    request.onerror = () => fail({ ...OFFLINE, message: "The upload was cut off.", hint: "Try again." });
+    request.onabort = () => fail(null);
+    signal.addEventListener("abort", () => request.abort());
+    request.send(file);
+  });
+}
