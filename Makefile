@@ -12,6 +12,7 @@ help:   ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/.installed  ## fetch a small model, train it, show what it learned
+	@$(BIN)/python scripts/build_frontend.py || echo "warning: the front end could not be built; the demo needs none"
 	@$(BIN)/droidft demo $(ARGS)
 
 serve: $(VENV)/.installed  ## open the application in a browser

@@ -98,6 +98,24 @@ def _prove(run: Run, test: Path, questions: int, home: Home, console: Console) -
     name = run.adapter_name()
     console.print(f"\ntalk to it:     droidft chat --model {MODEL} --adapter {name}", highlight=False, soft_wrap=True)
     console.print("your own data:  droidft data check FILE, then droidft train (README.md)", highlight=False)
+    console.print("in a browser:   droidft serve", highlight=False)
+    _offer_browser(console)
+
+
+def _offer_browser(console: Console) -> None:
+    """Go on in the browser, if somebody sits at the terminal and wants to."""
+    import sys
+
+    from droidft import cli
+
+    if not sys.stdin.isatty():
+        return
+    try:
+        answer = console.input("\nOpen the application in a browser now? \\[Y/n] ")
+    except (EOFError, KeyboardInterrupt):
+        return
+    if answer.strip().lower() in ("", "y", "yes"):
+        cli.main(["serve"])
 
 
 def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, console: Console) -> list[Side]:

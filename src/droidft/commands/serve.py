@@ -92,7 +92,7 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
     import uvicorn
 
     from droidft import __version__
-    from droidft.server.main import create_app
+    from droidft.server.main import STATIC, create_app
 
     app = create_app(options)
     host = "127.0.0.1" if options.host in ("", "0.0.0.0", "::") else options.host
@@ -117,6 +117,8 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
     console.print("          [dim]signs a browser in, once, within ten minutes; `droidft serve` prints another[/]")
     console.print(f"home      {options.home.root}", markup=False)
     console.print(f"API key   in {options.home.server / 'token'}", markup=False)
+    if not (STATIC / "index.html").is_file():
+        console.print("[yellow]warning: this checkout has no built front end; `make serve` builds it[/]")
     console.print("[dim]Ctrl-C ends the server; a run in training goes on[/]")
     if browser:
         _open(link)
