@@ -1,0 +1,136 @@
+/** The comparison on the page: what was asked, the columns, the vote. */
+
+import { Download, RefreshCw } from "lucide-react";
+
+import { Button, Card, CopyButton, ErrorNote, Loading } from "@/components/ui";
+import { cx } from "@/lib/cx";
+import { count, moment } from "@/lib/format";
+
+import { AnswerColumn } from "./AnswerColumn";
+import { BlindVote } from "./BlindVote";
+import { sideName } from "./choices";
+import { isHidden } from "./comparison";
+import type { Comparison, Vote } from "./comparison";
+import { comparisonJson, download, fileName, markdown } from "./exports";
+
+export interface AnswersProps {
+  comparison: Comparison;
+  onRegenerate: () => void;
+  onSeed: (seed: number) => void;
+  onVote: (vote: Vote) => void;
+  onReveal: () => void;
+}
+
+const COLUMNS: Record<number, string> = {
+  1: "",
+  2: "md:grid-cols-2",
+  3: "md:grid-cols-2 lg:grid-cols-3",
+  4: "md:grid-cols-2 xl:grid-cols-4",
+};
+
+export function Answers({ comparison, onRegenerate, onSeed, onVote, onReveal }: AnswersProps) {
+  const { sides, phase, error, state } = comparison;
+  return (
+    <div className="space-y-4">
+      <Card
+        title="Answers"
+        description={`${comparison.request.model_name}, ${moment(comparison.at / 1000)}`}
+        actions={<Actions comparison={comparison} onRegenerate={onRegenerate} />}
+      >
+        <p className="line-clamp-4 text-[0.8125rem] whitespace-pre-wrap wrap-anywhere">{comparison.request.prompt}</p>
+        <Settings comparison={comparison} onSeed={onSeed} />
+        {state === "running" && phase !== null && (
+          <Loading className="mt-3 text-[0.8125rem]" label={`${capital(phase)} …`} />
+        )}
+        {error !== null && (
+          <div className="mt-3">
+            <ErrorNote error={error} />
+          </div>
+        )}
+      </Card>
+      <p role="status" className="sr-only">
+        {said(comparison)}
+      </p>
+      <div className={cx("grid gap-4", COLUMNS[sides.length])}>
+        {sides.map((_, index) => (
+          <AnswerColumn key={index} comparison={comparison} index={index} />
+        ))}
+      </div>
+      <BlindVote comparison={comparison} onVote={onVote} onReveal={onReveal} />
+    </div>
+  );
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** For those who do not see the columns: once, when all is said. */
+function said(comparison: Comparison): string {
+  const { state, sides } = comparison;
+  if (state === "running") return "";
+  if (state === "stopped") return "Stopped.";
+  if (state === "failed") return "";
+  const failed = sides.filter((side) => side.error !== null);
+  if (failed.length === 0) return `All answers are complete: ${count(sides.length, "answer")}.`;
+  const names = isHidden(comparison)
+    ? count(failed.length, "side")
+    : failed.map((side) => sideName(side.adapter)).join(", ");
+  return `Complete; could not answer: ${names}.`;
+}
+
+function Actions({ comparison, onRegenerate }: { comparison: Comparison; onRegenerate: () => void }) {
+  const { state, request, at } = comparison;
+  if (state === "running") return null;
+  const json = comparisonJson(comparison);
+  const greedy = request.temperature === 0;
+  return (
+    <>
+      <Button
+        size="sm"
+        icon={RefreshCw}
+        disabled={greedy}
+        title={
+          greedy ? "At temperature 0 the answers would be the same" : "The same prompt and settings with another seed"
+        }
+        onClick={onRegenerate}
+      >
+        Regenerate
+      </Button>
+      {json !== null && (
+        <>
+          <CopyButton text={markdown(comparison)} label="Copy as Markdown" />
+          <Button size="sm" icon={Download} onClick={() => download(fileName("droidft-comparison", at), json)}>
+            Export
+          </Button>
+        </>
+      )}
+    </>
+  );
+}
+
+function Settings({ comparison, onSeed }: { comparison: Comparison; onSeed: (seed: number) => void }) {
+  const { request } = comparison;
+  const parts = [
+    `temperature ${request.temperature}`,
+    `top-p ${request.top_p}`,
+    `min-p ${request.min_p}`,
+    `top-k ${request.top_k}`,
+    ...(request.repetition_penalty === 1 ? [] : [`repetition penalty ${request.repetition_penalty}`]),
+    `up to ${request.max_tokens} tokens`,
+    ...(request.use_chat_template ? [] : ["no chat template"]),
+    ...(request.system_prompt === null ? [] : ["with a system prompt"]),
+  ];
+  return (
+    <p className="mt-2 text-xs text-muted">
+      {parts.join(" · ")} · seed {request.seed}{" "}
+      <button
+        type="button"
+        onClick={() => onSeed(request.seed)}
+        className="rounded underline decoration-dotted underline-offset-2 hover:text-ink"
+      >
+        keep this seed
+      </button>
+    </p>
+  );
+}

@@ -1,0 +1,192 @@
+/** Which base, and which adapters on it. */
+
+import { Plus, X } from "lucide-react";
+
+import { useGetAdapterQuery } from "@/api";
+import type { AdapterEntry, ModelEntry } from "@/api";
+import { asApiError } from "@/api";
+import { useActiveRuns } from "@/app/hooks";
+import { Badge, Button, Card, IconButton, LinkButton, Note, Select } from "@/components/ui";
+import { bytes, compact, count, significant } from "@/lib/format";
+
+import { guessAdapters, isTrainedOn, isUsable, MOST_ADAPTERS, ordered, usual, whichLabel } from "./choices";
+import type { Chosen } from "./choices";
+import { MemoryLine } from "./MemoryLine";
+
+export interface SidesCardProps {
+  models: readonly ModelEntry[];
+  adapters: readonly AdapterEntry[];
+  model: string;
+  chosen: readonly Chosen[];
+  onModel: (model: string) => void;
+  onChosen: (chosen: Chosen[]) => void;
+}
+
+export function SidesCard({ models, adapters, model, chosen, onModel, onChosen }: SidesCardProps) {
+  const usable = adapters.filter((entry) => entry.problem === "");
+  const add = () => {
+    const [first] = guessAdapters(adapters, model);
+    const name = first?.name ?? ordered(usable, model)[0]?.name;
+    const entry = usable.find((each) => each.name === name);
+    if (entry) onChosen([...chosen, nextChoice(entry, chosen, ordered(usable, model))]);
+  };
+  return (
+    <Card title="Sides" description="The base always answers; up to three adapters answer beside it.">
+      <div className="space-y-4">
+        <ModelSelect models={models} model={model} onModel={onModel} />
+        {chosen.map((choice, index) => (
+          <AdapterRow
+            key={index}
+            number={index + 1}
+            adapters={adapters}
+            model={model}
+            choice={choice}
+            onChoice={(next) => onChosen(chosen.map((each, place) => (place === index ? next : each)))}
+            onRemove={() => onChosen(chosen.filter((_, place) => place !== index))}
+          />
+        ))}
+        {usable.length === 0 ? (
+          <Note
+            tone="neutral"
+            title={adapters.length === 0 ? "There are no adapters yet." : "No adapter here can be used."}
+            actions={
+              <LinkButton to="/setup" size="sm">
+                Train one in Setup
+              </LinkButton>
+            }
+          >
+            Until then the base answers alone.
+          </Note>
+        ) : (
+          chosen.length < MOST_ADAPTERS && (
+            <Button size="sm" icon={Plus} onClick={add}>
+              {chosen.length === 0 ? "Add an adapter" : "Add another adapter or checkpoint"}
+            </Button>
+          )
+        )}
+        <MemoryLine />
+      </div>
+    </Card>
+  );
+}
+
+/** What to add: the adapter's next weights that are not there yet, else the next adapter. */
+function nextChoice(entry: AdapterEntry, chosen: readonly Chosen[], others: readonly AdapterEntry[]): Chosen {
+  const isFree = (name: string, which: string) => !chosen.some((each) => each.name === name && each.which === which);
+  for (const each of [entry, ...others]) {
+    if (isFree(each.name, usual(each)) && !chosen.some(({ name }) => name === each.name)) {
+      return { name: each.name, which: usual(each) };
+    }
+  }
+  for (const each of [entry, ...others]) {
+    const which = each.weights.find((weights) => isFree(each.name, weights));
+    if (which !== undefined) return { name: each.name, which };
+  }
+  return { name: entry.name, which: usual(entry) };
+}
+
+function ModelSelect({ models, model, onModel }: Pick<SidesCardProps, "models" | "model" | "onModel">) {
+  const known = models.find((entry) => entry.ref === model);
+  const options = models.map((entry) => ({
+    value: entry.ref,
+    label: isUsable(entry) ? entry.ref : `${entry.ref} (${entry.installed ? "cannot be used" : "not fetched yet"})`,
+    disabled: !isUsable(entry),
+  }));
+  if (!known) options.unshift({ value: model, label: `${model} (not in the list)`, disabled: false });
+  return (
+    <Select
+      label="Base model"
+      value={model}
+      options={options}
+      onValue={onModel}
+      hint={known ? describeModel(known) : "It may have been removed, or lie in a folder of its own."}
+    />
+  );
+}
+
+function describeModel({ problem, model_type, bytes: size, quantization, source }: ModelEntry): string {
+  if (problem !== "") return problem;
+  return [model_type, bytes(size), quantization, source].filter(Boolean).join(", ");
+}
+
+interface AdapterRowProps {
+  number: number;
+  adapters: readonly AdapterEntry[];
+  model: string;
+  choice: Chosen;
+  onChoice: (choice: Chosen) => void;
+  onRemove: () => void;
+}
+
+function AdapterRow({ number, adapters, model, choice, onChoice, onRemove }: AdapterRowProps) {
+  const entry = adapters.find((each) => each.name === choice.name);
+  const names = ordered(adapters, model).map((each) => ({
+    value: each.name,
+    label: adapterLabel(each, model),
+    disabled: each.problem !== "",
+  }));
+  if (!entry) names.unshift({ value: choice.name, label: `${choice.name} (not there)`, disabled: false });
+  const weights = [...new Set([...(entry?.weights ?? []), choice.which])];
+  return (
+    <div role="group" aria-label={`Adapter ${number}`} className="border-t border-line pt-3">
+      <div className="flex items-end gap-2">
+        <Select
+          label={`Adapter ${number}`}
+          value={choice.name}
+          options={names}
+          onValue={(name) => onChoice({ name, which: usual(adapters.find((each) => each.name === name)) })}
+          className="flex-1"
+        />
+        <IconButton icon={X} label={`Take adapter ${number} away`} onClick={onRemove} />
+      </div>
+      <Select
+        label="Weights"
+        aria-label={`Weights of adapter ${number}`}
+        value={choice.which}
+        options={weights.map((which) => ({ value: which, label: whichLabel(which) }))}
+        onValue={(which) => onChoice({ ...choice, which })}
+        className="mt-2"
+      />
+      {entry && <AdapterNotes entry={entry} which={choice.which} model={model} />}
+    </div>
+  );
+}
+
+function adapterLabel(entry: AdapterEntry, model: string): string {
+  if (entry.problem !== "") return `${entry.name} (cannot be used)`;
+  if (isTrainedOn(entry, model)) return entry.name;
+  return `${entry.name} (${entry.base === null ? "base unknown" : "another base"})`;
+}
+
+/** What the adapter is, and whatever is doubtful about it on this base, before anything is asked. */
+function AdapterNotes({ entry, which, model }: { entry: AdapterEntry; which: string; model: string }) {
+  const skip = model === "" || entry.problem !== "" || which === "";
+  const { currentData, error } = useGetAdapterQuery({ name: entry.name, which, model }, { skip });
+  const training = useActiveRuns().some((run) => run.adapter === entry.name);
+  const facts = [
+    entry.rank === null ? null : `rank ${entry.rank}`,
+    entry.alpha === null ? null : `alpha ${significant(entry.alpha)}`,
+    count(entry.blocks, "block"),
+    `${compact(entry.parameters)} parameters`,
+  ];
+  return (
+    <div className="mt-2 space-y-1 text-xs text-muted">
+      <p>
+        {facts.filter((fact) => fact !== null).join(", ")} {training && <Badge tone="info">still in training</Badge>}
+      </p>
+      {!isTrainedOn(entry, model) && (
+        <p className="text-warn wrap-anywhere">
+          {entry.base === null
+            ? "It does not say what it was trained on."
+            : `It says it was trained on ${entry.base}.`}
+        </p>
+      )}
+      {error !== undefined && <p className="text-bad wrap-anywhere">{asApiError(error).message}</p>}
+      {currentData?.warnings.map((warning) => (
+        <p key={warning.code} className="text-warn wrap-anywhere">
+          {warning.message}
+        </p>
+      ))}
+    </div>
+  );
+}

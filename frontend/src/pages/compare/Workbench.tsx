@@ -1,0 +1,140 @@
+/** The page once models and adapters are known: form, answers, votes, history. */
+
+import { useCallback, useEffect, useState } from "react";
+import { useSearchParams } from "react-router";
+
+import type { AdapterEntry, ModelEntry } from "@/api";
+import { useToast } from "@/app/hooks";
+
+import { Answers } from "./Answers";
+import { guessAdapters, guessModel, isTrainedOn, refOf, settled, splitRef } from "./choices";
+import type { Chosen } from "./choices";
+import type { Comparison, Vote } from "./comparison";
+import { formOf, formStore, readForm } from "./form";
+import type { Form } from "./form";
+import { historyStore, keep } from "./history";
+import { HistoryCard } from "./HistoryCard";
+import { PromptCard } from "./PromptCard";
+import { SidesCard } from "./SidesCard";
+import { useStored } from "./stored";
+import { TallyCard } from "./TallyCard";
+import { useComparison } from "./useComparison";
+import { cast, voted } from "./votes";
+
+interface Lists {
+  models: readonly ModelEntry[];
+  adapters: readonly AdapterEntry[];
+}
+
+const change = (changes: Partial<Form>) => void formStore.update((form) => ({ ...form, ...changes }));
+
+export function Workbench({ models, adapters }: Lists) {
+  usePreselection();
+  const form = useStored(formStore);
+  const history = useStored(historyStore);
+  const toast = useToast();
+  const [draft, setDraft] = useState<string | null>(null);
+
+  const asked = form.adapters?.map((choice) => choice.name);
+  const model = form.model || guessModel(models, adapters, asked);
+  const chosen = form.adapters?.map((choice) => settled(choice, adapters)) ?? guessAdapters(adapters, model);
+  const reading = readForm(form, model, chosen);
+
+  const onNotKept = useCallback(
+    () =>
+      toast({ tone: "warn", title: "The history has no room for this", text: "Export it, or delete older entries." }),
+    [toast],
+  );
+  const { current, start, stop, replace } = useComparison(onNotKept);
+  const shown = current?.id === form.shown ? current : history.find((entry) => entry.id === form.shown);
+  const running = current?.state === "running";
+
+  const send = () => {
+    if (reading.kind !== "ready") return;
+    setDraft(null);
+    change({ shown: start(reading.question, form.blind && chosen.length > 0).id });
+  };
+  const regenerate = ({ request, blind }: Comparison) => {
+    // The base first again, before they are shuffled or not.
+    const adapters = [...request.adapters].sort((a, b) => Number(a !== null) - Number(b !== null));
+    change({ shown: start({ ...request, adapters, seed: null }, blind).id });
+  };
+  const bringBack = (entry: Comparison) => {
+    if (running && entry.id !== current.id) stop();
+    const unsent = form.prompt.trim() !== "" && !history.some(({ request }) => request.prompt === form.prompt);
+    setDraft(unsent && form.prompt !== entry.request.prompt ? form.prompt : null);
+    change({ ...formOf(entry.request, form), shown: entry.id });
+    window.scrollTo({ top: 0 });
+  };
+  const settle = (comparison: Comparison) => {
+    if (comparison.id === current?.id) replace(comparison);
+    else if (!keep(comparison)) onNotKept();
+  };
+  const vote = (comparison: Comparison, preferred: Vote) => {
+    const result = voted(comparison, preferred, Date.now());
+    if (result === null) return;
+    if (!cast(result.ballot)) onNotKept();
+    settle(result.comparison);
+  };
+  const onForgotten = (id: string | null) => {
+    if (!running && (id === null || id === form.shown)) change({ shown: null });
+  };
+  const onModel = (next: string) => {
+    const fits = ({ name }: Chosen) => adapters.some((entry) => entry.name === name && isTrainedOn(entry, next));
+    change({ model: next, adapters: chosen.length > 0 && chosen.every(fits) ? [...chosen] : null });
+  };
+
+  return (
+    <div className="space-y-5">
+      <div className="grid items-start gap-5 lg:grid-cols-[22rem_minmax(0,1fr)]">
+        <SidesCard
+          models={models}
+          adapters={adapters}
+          model={model}
+          chosen={chosen}
+          onModel={onModel}
+          onChosen={(next) => change({ model, adapters: next })}
+        />
+        <PromptCard
+          form={form}
+          onForm={change}
+          reading={reading}
+          sides={chosen.length + 1}
+          running={running}
+          onSend={send}
+          onStop={stop}
+          draft={draft}
+          onDraft={() => {
+            if (draft !== null) change({ prompt: draft });
+            setDraft(null);
+          }}
+        />
+      </div>
+      {shown && (
+        <Answers
+          comparison={shown}
+          onRegenerate={() => regenerate(shown)}
+          onSeed={(seed) => change({ seed: String(seed), drawSeed: false })}
+          onVote={(preferred) => vote(shown, preferred)}
+          onReveal={() => settle({ ...shown, revealed: true })}
+        />
+      )}
+      <div className="grid items-start gap-5 lg:grid-cols-2">
+        <HistoryCard shown={form.shown} onShow={bringBack} onForgotten={onForgotten} />
+        <TallyCard model={model} sides={[null, ...chosen.map(refOf)]} />
+      </div>
+    </div>
+  );
+}
+
+/** `?model=…&adapter=…&adapter=…` chooses the sides, once; the address is then the page's own again. */
+function usePreselection(): void {
+  const [params, setParams] = useSearchParams();
+  useEffect(() => {
+    const model = params.get("model");
+    const wanted = params.getAll("adapter").map(splitRef);
+    if (model === null && wanted.length === 0) return;
+    change({ model: model ?? "", adapters: wanted.length > 0 ? wanted.slice(0, 3) : null, shown: null });
+    setParams({}, { replace: true });
+  }, [params, setParams]);
+}
