@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -46,6 +47,17 @@ def data(asker: TestClient) -> Path:
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_example_is_written_once_with_the_settings_of_the_demo(asker: TestClient, data: Path) -> None:
+    values = asker.post("/api/data/example").json()["values"]
+    train, valid = Path(values["train_data_path"]), Path(values["val_data_path"])
+    assert (train, valid) == (data / "orders" / "train.jsonl", data / "orders" / "valid.jsonl")
+    assert TrainingConfig.model_validate(values).mask_prompt
+    written = train.stat().st_mtime_ns
+    assert asker.post("/api/data/example").json()["values"] == values
+    assert train.stat().st_mtime_ns == written
+    shutil.rmtree(train.parent)
 
 
 class TestUploads:

@@ -348,6 +348,10 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["data"],
       }),
+      makeExample: build.mutation<MakeExampleApiResponse, MakeExampleApiArg>({
+        query: () => ({ url: `/api/data/example`, method: "POST" }),
+        invalidatesTags: ["data"],
+      }),
       checkData: build.mutation<CheckDataApiResponse, CheckDataApiArg>({
         query: (queryArg) => ({
           url: `/api/data/check`,
@@ -603,6 +607,9 @@ export type DeleteDataApiArg = {
   /** Name of the file in the home folder. */
   name: string;
 };
+export type MakeExampleApiResponse =
+  /** status 200 Successful Response */ ParsedSettings;
+export type MakeExampleApiArg = void;
 export type CheckDataApiResponse = /** status 202 Successful Response */ Job;
 export type CheckDataApiArg = {
   dataSettings: DataSettings;
@@ -1446,7 +1453,7 @@ export type Job = {
   total: number | null;
   started: number;
   error: ErrorBody | null;
-  /** Result of a data check. */
+  /** Result of a data check; while tokens are being counted, what is known of the structure. */
   check: DataCheck | null;
   /** Result of a pull or import: what to give as `model_path`. */
   model: string | null;
@@ -1638,6 +1645,7 @@ export const {
   useLazyListDataQuery,
   useUploadDataMutation,
   useDeleteDataMutation,
+  useMakeExampleMutation,
   useCheckDataMutation,
   useViewRowsQuery,
   useLazyViewRowsQuery,

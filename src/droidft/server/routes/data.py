@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Annotated
+from pathlib import Path as FilePath
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from droidft.config import TrainingConfig, parse_config
+from droidft.config import TrainingConfig, load_config_file, parse_config
+from droidft.demo import orders
+from droidft.durable import storage_errors
 from droidft.errors import ConfigError
 from droidft.server import paths, uploads
 from droidft.server.app_state import State
@@ -16,6 +19,7 @@ from droidft.server.errors import BadRequest, Conflict
 from droidft.server.schemas.data import DataFile, DataSettings, RowViews, ViewRequest
 from droidft.server.schemas.jobs import Job
 from droidft.server.schemas.runs import RunState
+from droidft.server.schemas.settings import ParsedSettings
 
 router = APIRouter(prefix="/api/data", tags=["data"])
 
@@ -69,6 +73,12 @@ async def delete_data(name: FileName, state: State) -> Response:
     return Response(status_code=204)
 
 
+@router.post("/example", operation_id="makeExample")
+async def make_example(state: State) -> ParsedSettings:
+    """Put the demo's data into the home folder; answers with the settings that `droidft demo` trains with."""
+    return ParsedSettings(values=await asyncio.to_thread(_example, state.home.data / "orders"))
+
+
 @router.post("/check", operation_id="checkData", status_code=202)
 async def check_data(request: DataSettings, state: State) -> Job:
     """Check every row; with a model also count its tokens. The job's result holds faults or statistics.
@@ -89,6 +99,15 @@ async def view_rows(request: ViewRequest, state: State) -> RowViews:
         "view_rows", config=config.model_dump(mode="json"), rows=sorted(set(request.rows))
     )
     return RowViews.model_validate(found)
+
+
+def _example(folder: FilePath) -> dict[str, Any]:
+    files = {which: folder / f"{which}.jsonl" for which in orders.SIZES_OF_SETS}
+    if not all(file.is_file() for file in files.values()):
+        with storage_errors(folder):
+            files = orders.write(folder)
+    values = load_config_file(FilePath(orders.__file__).with_name("full_layer.yaml"))
+    return {**values, "train_data_path": str(files["train"]), "val_data_path": str(files["valid"])}
 
 
 def _config(request: DataSettings, state: State) -> TrainingConfig:
