@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -21,6 +22,8 @@ class HubServer:
     gated: set[str] = field(default_factory=set)
     cut_after: int | None = None
     """Break off the next file that is longer, once, after so many bytes."""
+    pace: int | None = None
+    """Bytes a second, for downloads that take a while."""
     broken: bool = False
     requests: list[str] = field(default_factory=list)
     url: str = ""
@@ -130,8 +133,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if body:
+        if body and self.state.pace is None:
             self.wfile.write(content[:only])
+        elif body and self.state.pace is not None:
+            step = max(1, self.state.pace // 20)
+            with suppress(ConnectionError):
+                for start in range(0, len(content[:only]), step):
+                    self.wfile.write(content[:only][start : start + step])
+                    time.sleep(0.05)
 
 
 def _etag(content: bytes) -> str:

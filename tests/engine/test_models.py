@@ -137,6 +137,10 @@ class TestHub:
         path = models.find_config("acme/tiny", models_dir=home)
         assert models.load_config(path)["model_type"] == "llama"
         assert "model.safetensors" not in server.fetched
+        asked = len(server.requests)
+        assert models.find_config("acme/tiny", models_dir=home, offline=True) == path
+        assert models.load_tokenizer(path).eos_token_ids
+        assert len(server.requests) == asked, "settings that are here need no network"
         # The half snapshot must not pass for a model afterwards.
         assert hub.cached("acme/tiny") is None
         assert (models.find_model("acme/tiny", models_dir=home) / "model.safetensors").is_file()

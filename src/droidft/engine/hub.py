@@ -65,6 +65,14 @@ def cached(repo_id: str) -> Path | None:
     return Path(found)
 
 
+def settings(repo_id: str) -> Path | None:
+    """The folder in the cache with the `config.json` of `repo_id`, or None; weights may be missing there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo_id, "config.json", cache_dir=cache_dir())
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def cached_models() -> list[CachedModel]:
     """Every model repository in the cache, by name."""
     from huggingface_hub import scan_cache_dir

@@ -98,6 +98,8 @@ def find_config(ref: str, *, models_dir: Path, offline: bool = False) -> Path:
     """
     if (found := _local(ref, models_dir)) is not None:
         return found
+    if hub.why_offline(offline=offline) is not None and (found := hub.settings(ref)) is not None:
+        return found
     return hub.download(ref, offline=offline, wanted=hub.WITHOUT_WEIGHTS)
 
 
