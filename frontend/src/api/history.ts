@@ -11,6 +11,7 @@ import { ReconnectingSocket } from "./sockets";
 import type { SocketState } from "./sockets";
 
 const TRAIN = [
+  "seq",
   "step",
   "time",
   "epoch",
@@ -21,11 +22,13 @@ const TRAIN = [
   "supervised_tokens_per_second",
   "tokens",
   "peak_memory_bytes",
+  "rss_bytes",
 ] as const;
 export type TrainColumn = (typeof TRAIN)[number];
 
 function trainColumns(): Record<TrainColumn, Column> {
   return {
+    seq: new Column(),
     step: new Column(),
     time: new Column(),
     epoch: new Column(),
@@ -36,20 +39,30 @@ function trainColumns(): Record<TrainColumn, Column> {
     supervised_tokens_per_second: new Column(),
     tokens: new Column(),
     peak_memory_bytes: new Column(),
+    rss_bytes: new Column(),
   };
 }
 
+/** `best_step` and `best_loss` are those up to each evaluation. */
+function evalColumns(): Record<"step" | "loss" | "best_step" | "best_loss", Column> {
+  return { step: new Column(), loss: new Column(), best_step: new Column(), best_loss: new Column() };
+}
+
 export class RunHistory {
-  /** A row per training report. */
+  /** A row per training report, of steps that still count. */
   train = trainColumns();
-  /** A row per evaluation. */
-  evals = { step: new Column(), loss: new Column() };
+  /** A row per training report ever told, those included that a resumed run did again. */
+  reports = trainColumns();
+  /** A row per evaluation that still counts. */
+  evals = evalColumns();
   /** Everything but training reports, in order: phases, evaluations, checkpoints, warnings, ends. */
   events: RunRecord[] = [];
   bestStep: number | null = null;
   bestLoss: number | null = null;
   /** Sequence number of the last record. */
   last = 0;
+  /** When the last record was written. */
+  lastTime: number | null = null;
   /** Whether everything that existed when we connected is here. */
   caughtUp = false;
   connection: SocketState = "connecting";
@@ -58,9 +71,10 @@ export class RunHistory {
 
   clear(): void {
     this.train = trainColumns();
-    this.evals = { step: new Column(), loss: new Column() };
+    this.reports = trainColumns();
+    this.evals = evalColumns();
     this.events = [];
-    this.bestStep = this.bestLoss = null;
+    this.bestStep = this.bestLoss = this.lastTime = null;
     this.last = 0;
     this.caughtUp = false;
     this.version++;
@@ -71,26 +85,32 @@ export class RunHistory {
     for (const record of records) {
       if (record.seq <= this.last) continue;
       this.last = record.seq;
+      this.lastTime = record.time;
       this.#add(record);
     }
     this.version++;
   }
 
   #add(record: RunRecord): void {
-    const { event, time } = record;
+    const { event, time, seq } = record;
     switch (event.type) {
       case "train_report":
-        for (const name of TRAIN) this.train[name].push(name === "time" ? time : event[name]);
+        for (const name of TRAIN) {
+          const value = name === "time" ? time : name === "seq" ? seq : event[name];
+          this.train[name].push(value);
+          this.reports[name].push(value);
+        }
         return;
       case "eval_report":
         this.evals.step.push(event.step);
         this.evals.loss.push(event.loss);
-        this.bestStep = event.best_step;
-        this.bestLoss = event.best_loss;
+        this.evals.best_step.push(event.best_step);
+        this.evals.best_loss.push(event.best_loss);
+        this.#setBest();
         break;
       case "run_started":
-        // What came after the checkpoint is trained again; the old points would be drawn twice.
-        if (event.resumed_from_step != null) this.#rewind(event.resumed_from_step);
+        // What came after the checkpoint is done again, without one everything is: old points would be drawn twice.
+        this.#rewind(event.resumed_from_step ?? -1);
         break;
       default:
         break;
@@ -102,8 +122,14 @@ export class RunHistory {
     const reports = countUpTo(this.train.step, step);
     for (const name of TRAIN) this.train[name].truncate(reports);
     const evals = countUpTo(this.evals.step, step);
-    this.evals.step.truncate(evals);
-    this.evals.loss.truncate(evals);
+    for (const column of Object.values(this.evals)) column.truncate(evals);
+    this.#setBest();
+  }
+
+  #setBest(): void {
+    const any = this.evals.step.length > 0;
+    this.bestStep = any ? this.evals.best_step.at(-1) : null;
+    this.bestLoss = any ? this.evals.best_loss.at(-1) : null;
   }
 }
 

@@ -1,12 +1,13 @@
-import { Activity } from "lucide-react";
+import { Route, Routes } from "react-router";
 
-import { EmptyState, PageHeader } from "@/components/ui";
+import Overview from "./Overview";
+import RunPage from "./RunPage";
 
 export default function TrainingPage() {
   return (
-    <>
-      <PageHeader title="Training" />
-      <EmptyState icon={Activity} title="Under construction" />
-    </>
+    <Routes>
+      <Route index element={<Overview />} />
+      <Route path=":run" element={<RunPage />} />
+    </Routes>
   );
 }

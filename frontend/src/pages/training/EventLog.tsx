@@ -1,0 +1,156 @@
+import { useDeferredValue, useMemo, useState } from "react";
+
+import type { RunHistory } from "@/api/history";
+import { CodeBlock, IconButton, Loading } from "@/components/ui";
+import { cx } from "@/lib/cx";
+import { count as counted, integer, moment } from "@/lib/format";
+import { X } from "lucide-react";
+
+import { KIND_LABELS, KINDS } from "./describe";
+import type { Kind } from "./describe";
+import { EventIndex } from "./eventIndex";
+import type { Row } from "./eventIndex";
+import { useNarrow } from "./hooks";
+import { SearchBox } from "./SearchBox";
+import { VirtualList } from "./VirtualList";
+
+const TONES: Record<Row["tone"], string> = {
+  neutral: "text-muted",
+  good: "text-good",
+  warn: "text-warn",
+  bad: "text-bad",
+  info: "text-info",
+};
+
+const ALL: ReadonlySet<Kind> = new Set(KINDS);
+
+function clock(time: number): string {
+  return new Date(time * 1000).toLocaleTimeString("en-GB");
+}
+
+function RowView({ row, narrow }: { row: Row; narrow: boolean }) {
+  const { icon: Icon, tone, title, text, time } = row;
+  const loud = tone === "bad" || tone === "warn";
+  if (narrow) {
+    return (
+      <div className="flex h-full items-start gap-2 px-3 py-1.5 text-xs">
+        <Icon className={cx("mt-px size-4 shrink-0", TONES[tone])} aria-hidden />
+        <div className="min-w-0 flex-1">
+          <div className="flex justify-between gap-2">
+            <span className={cx("truncate font-medium", loud && TONES[tone])}>{title}</span>
+            <span className="shrink-0 text-muted">{clock(time)}</span>
+          </div>
+          <div className="truncate text-muted">{text}</div>
+        </div>
+      </div>
+    );
+  }
+  return (
+    <div className="flex h-full items-center gap-2.5 px-4 text-[0.8125rem] whitespace-nowrap sm:px-5">
+      <span className="w-16 shrink-0 text-xs text-muted">{clock(time)}</span>
+      <Icon className={cx("size-4 shrink-0", TONES[tone])} aria-hidden />
+      <span className={cx("w-48 shrink-0 truncate font-medium", loud && TONES[tone])}>{title}</span>
+      <span className="min-w-0 flex-1 truncate text-muted">{text}</span>
+    </div>
+  );
+}
+
+function Detail({ index, reference, onClose }: { index: EventIndex; reference: number; onClose: () => void }) {
+  const row = index.row(reference);
+  if (!row) return null;
+  const record = index.record(reference);
+  const fields = record ? record.event : { type: "train_report", ...index.report(reference) };
+  return (
+    <div className="border-t border-line px-4 py-3 sm:px-5">
+      <div className="mb-1 flex items-start justify-between gap-3">
+        <div className="min-w-0">
+          <p className="text-[0.8125rem] font-medium">{row.title}</p>
+          <p className="text-xs text-muted">
+            Event {integer(row.seq)}, {moment(row.time)}
+          </p>
+        </div>
+        <IconButton icon={X} label="Close the details" size="sm" onClick={onClose} />
+      </div>
+      {row.text !== "" && <p className="mb-2 text-[0.8125rem] wrap-anywhere">{row.text}</p>}
+      <CodeBlock label="event as JSON" text={JSON.stringify(fields, null, 2)} wrap />
+    </div>
+  );
+}
+
+/** Everything the run said, newest at the end: searched, filtered by kind, as long as it may be. */
+export function EventLog({ history }: { history: RunHistory }) {
+  const [query, setQuery] = useState("");
+  const [kinds, setKinds] = useState(ALL);
+  const [chosen, setChosen] = useState<number | null>(null);
+  const narrow = useNarrow();
+  const searched = useDeferredValue(query);
+  const index = useMemo(() => new EventIndex(history), [history]);
+  const filter = useMemo(() => ({ query: searched, kinds }), [searched, kinds]);
+  const rows = index.select(filter);
+
+  const toggle = (kind: Kind) => {
+    const next = new Set(kinds);
+    if (!next.delete(kind)) next.add(kind);
+    setKinds(next);
+  };
+  // The choice is of an event, not of a place in the list, which changes with the filter.
+  const place = chosen === null ? -1 : rows.indexOf(chosen);
+  const total = index.length;
+  return (
+    <div>
+      <div className="flex flex-wrap items-center gap-2 px-4 pb-3 sm:px-5">
+        <SearchBox label="Search the events" value={query} onValue={setQuery} />
+        <div role="group" aria-label="Kinds of events" className="flex flex-wrap gap-1">
+          {KINDS.map((kind) => (
+            <button
+              key={kind}
+              type="button"
+              aria-pressed={kinds.has(kind)}
+              onClick={() => toggle(kind)}
+              className={cx(
+                "h-8 rounded-md border px-2 text-xs font-medium",
+                kinds.has(kind)
+                  ? "border-accent bg-accent-soft text-accent-strong"
+                  : "border-edge bg-surface text-muted hover:text-ink",
+              )}
+            >
+              {KIND_LABELS[kind]}
+            </button>
+          ))}
+        </div>
+        <p role="status" className="ml-auto text-xs text-muted">
+          {rows.length === total ? counted(total, "event") : `${integer(rows.length)} of ${counted(total, "event")}`}
+        </p>
+      </div>
+      <div className="border-t border-line">
+        {rows.length === 0 ? (
+          <div className="px-5 py-8 text-center text-muted">
+            {history.caughtUp ? (
+              total === 0 ? (
+                "Nothing has been said yet."
+              ) : (
+                "No event matches the search and the kinds chosen."
+              )
+            ) : (
+              <Loading label="Reading the history…" className="justify-center" />
+            )}
+          </div>
+        ) : (
+          <VirtualList
+            label="Events, oldest first"
+            count={rows.length}
+            rowHeight={narrow ? 46 : 30}
+            height={360}
+            selected={place === -1 ? null : place}
+            onSelect={(at) => setChosen(at === null ? null : (rows[at] ?? null))}
+            render={(at) => {
+              const row = index.row(rows[at] ?? 0);
+              return row && <RowView row={row} narrow={narrow} />;
+            }}
+          />
+        )}
+      </div>
+      {chosen !== null && <Detail index={index} reference={chosen} onClose={() => setChosen(null)} />}
+    </div>
+  );
+}

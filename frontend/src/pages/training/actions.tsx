@@ -1,0 +1,171 @@
+/** What can be done with a run, where that makes sense in its state. */
+
+import { ChartLine, Columns2, CopyPlus, ListX, OctagonX, Play, RotateCcw, Square } from "lucide-react";
+import { useState } from "react";
+import type { ReactNode } from "react";
+
+import { asApiError, useCancelQueuedMutation, useResumeRunMutation, useStopRunMutation } from "@/api";
+import type { ApiError, RunSummary } from "@/api";
+import { isActive } from "@/app/live";
+import { useToast } from "@/app/hooks";
+import { Button, LinkButton, useConfirm } from "@/components/ui";
+import { integer } from "@/lib/format";
+
+export function setupLink(run: RunSummary): string {
+  return `/setup?clone=${encodeURIComponent(run.id)}`;
+}
+
+export function resultLink(run: RunSummary): string {
+  return `/results/${encodeURIComponent(run.id)}`;
+}
+
+export function compareLink(run: RunSummary): string {
+  return `/compare?${new URLSearchParams({ model: run.model, adapter: run.adapter }).toString()}`;
+}
+
+/** Whether the run has weights that can be tried. */
+export function hasAdapter(run: RunSummary): boolean {
+  return run.checkpoint_step !== null;
+}
+
+type Doing = "stop" | "kill" | "resume" | "cancel";
+
+/** The requests that change a run, with what is under way and what went wrong. */
+export function useRunActions(run: RunSummary) {
+  const [stopRun] = useStopRunMutation();
+  const [resumeRun] = useResumeRunMutation();
+  const [cancelQueued] = useCancelQueuedMutation();
+  const [doing, setDoing] = useState<Doing | null>(null);
+  const [error, setError] = useState<ApiError | null>(null);
+  const [ask, dialog] = useConfirm();
+  const toast = useToast();
+
+  const attempt = async (what: Doing, request: () => Promise<unknown>): Promise<boolean> => {
+    setDoing(what);
+    setError(null);
+    try {
+      await request();
+      return true;
+    } catch (caught) {
+      setError(asApiError(caught));
+      return false;
+    } finally {
+      setDoing(null);
+    }
+  };
+
+  const stop = async () => {
+    const sure = await ask({
+      title: "Stop this run?",
+      text:
+        "It saves a checkpoint and ends. Nothing is lost: it can be resumed later, to the bit. " +
+        "The step in progress may take a moment to be given up.",
+      confirm: "Save a checkpoint and end",
+      cancel: "Keep training",
+    });
+    if (sure) await attempt("stop", () => stopRun({ run: run.id, stopRequest: { force: false } }).unwrap());
+  };
+
+  const kill = async () => {
+    const kept =
+      run.checkpoint_step === null
+        ? "There is no checkpoint yet: all of it is lost."
+        : `What came after its last checkpoint (step ${integer(run.checkpoint_step)} of ${integer(run.step)} done) is lost.`;
+    const sure = await ask({
+      title: "Kill the worker now?",
+      text: `It ends at once, without saving. ${kept}`,
+      confirm: "Kill it",
+      cancel: "Wait",
+      danger: true,
+    });
+    if (sure) await attempt("kill", () => stopRun({ run: run.id, stopRequest: { force: true } }).unwrap());
+  };
+
+  const resume = () => attempt("resume", () => resumeRun({ run: run.id }).unwrap());
+
+  const cancel = async () => {
+    const done = await attempt("cancel", () => cancelQueued({ run: run.id }).unwrap());
+    if (!done) return;
+    toast({
+      tone: "neutral",
+      title: `${run.adapter} is out of the queue`,
+      text: "It was not deleted; it can be put back from its page.",
+      link: { to: `/training/${encodeURIComponent(run.id)}`, label: "Open it" },
+    });
+  };
+
+  return { stop, kill, resume, cancel, doing, error, dismiss: () => setError(null), dialog };
+}
+
+export type RunActions = ReturnType<typeof useRunActions>;
+
+/** The buttons of one run; `brief` leaves only what changes it. */
+export function ActionButtons({
+  run,
+  actions,
+  brief,
+}: {
+  run: RunSummary;
+  actions: RunActions;
+  brief?: boolean | undefined;
+}): ReactNode {
+  const { doing } = actions;
+  const { state } = run;
+  const size = brief ? "sm" : "md";
+  const ended = !isActive(state) && state !== "queued" && state !== "created";
+  return (
+    <>
+      {(state === "running" || state === "stalled") && (
+        <Button size={size} icon={Square} busy={doing === "stop"} onClick={() => void actions.stop()}>
+          Stop
+        </Button>
+      )}
+      {(state === "stalled" || state === "stopping") && (
+        <Button
+          size={size}
+          variant="danger"
+          icon={OctagonX}
+          busy={doing === "kill"}
+          onClick={() => void actions.kill()}
+        >
+          Kill now
+        </Button>
+      )}
+      {state === "queued" && (
+        <Button size={size} icon={ListX} busy={doing === "cancel"} onClick={() => void actions.cancel()}>
+          Take out of the queue
+        </Button>
+      )}
+      {run.can_resume && (
+        <Button
+          size={size}
+          variant="primary"
+          icon={state === "created" ? Play : RotateCcw}
+          busy={doing === "resume"}
+          onClick={() => void actions.resume()}
+        >
+          {state === "created" ? "Start" : "Resume"}
+        </Button>
+      )}
+      {!brief && (
+        <>
+          {ended && (
+            <LinkButton to={resultLink(run)} icon={ChartLine}>
+              See result
+            </LinkButton>
+          )}
+          {hasAdapter(run) && (
+            <LinkButton to={compareLink(run)} icon={Columns2}>
+              Compare with base
+            </LinkButton>
+          )}
+          {state !== "unreadable" && (
+            <LinkButton to={setupLink(run)} icon={CopyPlus}>
+              Clone into Setup
+            </LinkButton>
+          )}
+        </>
+      )}
+    </>
+  );
+}

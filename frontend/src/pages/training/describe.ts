@@ -1,0 +1,229 @@
+/** Every event of a run as a line for people. */
+
+import type { LucideIcon } from "lucide-react";
+import {
+  Activity,
+  CircleAlert,
+  CircleCheck,
+  CirclePause,
+  CircleQuestionMark,
+  Database,
+  Flag,
+  Gauge,
+  Layers,
+  ListOrdered,
+  Play,
+  Save,
+  TriangleAlert,
+} from "lucide-react";
+
+import type { Record as RunRecord } from "@/api";
+import type { TrainColumn } from "@/api/history";
+import type { Tone } from "@/app/toasts";
+import { bytes, compact, count, duration, integer, loss, percent, rate, speed } from "@/lib/format";
+
+import { visible } from "./text";
+
+export const KINDS = ["report", "evaluation", "checkpoint", "progress", "warning", "end"] as const;
+export type Kind = (typeof KINDS)[number];
+
+export const KIND_LABELS: Record<Kind, string> = {
+  report: "Training",
+  evaluation: "Evaluations",
+  checkpoint: "Checkpoints",
+  progress: "Progress",
+  warning: "Warnings",
+  end: "Ends",
+};
+
+export interface Line {
+  kind: Kind;
+  icon: LucideIcon;
+  tone: Tone;
+  title: string;
+  text: string;
+}
+
+type Event = RunRecord["event"];
+
+/** Any event. Training reports come in columns: see `describeReport`. */
+export function describe(event: Event): Line {
+  switch (event.type) {
+    case "run_started":
+      return {
+        kind: "progress",
+        icon: Play,
+        tone: "info",
+        title: event.resumed_from_step == null ? "Started" : "Resumed",
+        text: [
+          event.resumed_from_step == null ? "" : `from the checkpoint of step ${integer(event.resumed_from_step)}`,
+          deviceText(event.device),
+        ]
+          .filter(Boolean)
+          .join("; "),
+      };
+    case "phase":
+      return {
+        kind: "progress",
+        icon: Activity,
+        tone: "neutral",
+        title: sentence(event.name),
+        text: visible(event.detail ?? ""),
+      };
+    case "data_prepared":
+      return {
+        kind: "progress",
+        icon: Database,
+        tone: "neutral",
+        title: "Data ready",
+        text: visible(
+          `${count(event.train_rows, "training row")}, ${integer(event.train_tokens)} tokens, ` +
+            `${percent(event.train_supervised_tokens / Math.max(1, event.train_tokens), 0)} trained on; ` +
+            count(event.val_rows, "validation row") +
+            (event.truncated_rows > 0 ? `; ${integer(event.truncated_rows)} cut` : "") +
+            (event.dropped_rows > 0 ? `; ${integer(event.dropped_rows)} dropped` : "") +
+            ` (${event.split})`,
+        ),
+      };
+    case "lora_attached":
+      return {
+        kind: "progress",
+        icon: Layers,
+        tone: "neutral",
+        title: "Adapter attached",
+        text:
+          `${integer(event.trainable)} of ${integer(event.total)} parameters trainable ` +
+          `(${percent(event.trainable / Math.max(1, event.total))}); ${visible(event.log_line)}`,
+      };
+    case "plan":
+      return {
+        kind: "progress",
+        icon: ListOrdered,
+        tone: "neutral",
+        title: "Plan",
+        text: `${count(event.steps, "step")}, ${epochs(event.epochs)}, effective batch ${event.effective_batch}`,
+      };
+    case "train_report":
+      return report(event);
+    case "eval_report":
+      return {
+        kind: "evaluation",
+        icon: Flag,
+        tone: event.best ? "good" : "neutral",
+        title: `Evaluation at step ${integer(event.step)}`,
+        text: `validation loss ${loss(event.loss)}${event.best ? ", the best so far" : `; best ${loss(event.best_loss)} at step ${integer(event.best_step)}`}; took ${duration(event.seconds)}`,
+      };
+    case "checkpoint_saved":
+      return {
+        kind: "checkpoint",
+        icon: Save,
+        tone: event.best ? "good" : "neutral",
+        title: `Checkpoint of step ${integer(event.step)}`,
+        text: `${bytes(event.bytes)}${event.best ? ", best adapter so far" : ""}`,
+      };
+    case "warning":
+      return { kind: "warning", icon: TriangleAlert, tone: "warn", title: "Warning", text: visible(event.message) };
+    case "early_stopped":
+      return {
+        kind: "end",
+        icon: Flag,
+        tone: "info",
+        title: "Stopped early",
+        text: `at step ${integer(event.step)}: no better for ${count(event.evaluations_without_improvement, "evaluation")}; best ${loss(event.best_loss)} at step ${integer(event.best_step)}`,
+      };
+    case "stopped":
+      return {
+        kind: "end",
+        icon: CirclePause,
+        tone: "info",
+        title: "Stopped",
+        text: `at step ${integer(event.step)}, on request`,
+      };
+    case "failed":
+      return {
+        kind: "end",
+        icon: CircleAlert,
+        tone: "bad",
+        title: "Failed",
+        text: visible(
+          [
+            event.step == null ? "" : `at step ${integer(event.step)}: `,
+            event.message,
+            event.hint && `; ${event.hint}`,
+          ]
+            .filter(Boolean)
+            .join(""),
+        ),
+      };
+    case "finished":
+      return {
+        kind: "end",
+        icon: CircleCheck,
+        tone: "good",
+        title: "Finished",
+        text:
+          `${count(event.step, "step")} in ${duration(event.seconds)}` +
+          (event.best_step === null ? "" : `; best ${loss(event.best_loss)} at step ${integer(event.best_step)}`),
+      };
+    default:
+      return unknown(event);
+  }
+}
+
+/** A training report, from its columns. */
+export function describeReport(row: Record<TrainColumn, number>): Line {
+  return report(row);
+}
+
+interface Reported {
+  step: number;
+  loss: number;
+  learning_rate: number;
+  grad_norm: number;
+  tokens_per_second: number;
+  peak_memory_bytes: number;
+  rss_bytes: number;
+}
+
+function report(row: Reported): Line {
+  return {
+    kind: "report",
+    icon: Gauge,
+    tone: "neutral",
+    title: `Step ${integer(row.step)}`,
+    text:
+      `loss ${loss(row.loss)}, ${speed(row.tokens_per_second)}, learning rate ${rate(row.learning_rate)}, ` +
+      `gradient norm ${compact(row.grad_norm)}, ${bytes(Math.max(row.peak_memory_bytes, row.rss_bytes))}`,
+  };
+}
+
+/** What a newer program wrote: shown by its name instead of not at all. */
+function unknown(event: never): Line {
+  const value: unknown = event;
+  const name =
+    typeof value === "object" && value !== null && "type" in value && typeof value.type === "string"
+      ? value.type
+      : "unknown";
+  return {
+    kind: "progress",
+    icon: CircleQuestionMark,
+    tone: "neutral",
+    title: visible(sentence(name.replaceAll("_", " "))),
+    text: visible(JSON.stringify(value)),
+  };
+}
+
+/** "0.056 epochs", "1 epoch". */
+export function epochs(value: number): string {
+  const shown = Number(value.toFixed(3));
+  return `${shown} ${shown === 1 ? "epoch" : "epochs"}`;
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+function deviceText(device: Record<string, unknown>): string {
+  const name = device["name"] ?? device["kind"] ?? device["device"];
+  return typeof name === "string" ? `on ${visible(name)}` : "";
+}

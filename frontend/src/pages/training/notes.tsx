@@ -1,0 +1,117 @@
+/** What has to be said above everything else: how a run ended, that it is silent, that something went wrong. */
+
+import { useConnection } from "@/app/hooks";
+import { isActive } from "@/app/live";
+import type { RunSummary } from "@/api";
+import { Badge, CodeBlock, Disclosure, LinkButton, Note, Prose } from "@/components/ui";
+import { ChartLine, Columns2 } from "lucide-react";
+import { duration, integer, loss, percent } from "@/lib/format";
+
+import { compareLink, resultLink } from "./actions";
+import { useNow } from "./hooks";
+import { logLines, visible } from "./text";
+
+/** A worker gives a sign of life every two seconds. */
+const SILENT_SECONDS = 8;
+
+/** Why it failed, crashed or stalled, with the end of its log. */
+export function ProblemNote({ run }: { run: RunSummary }) {
+  const { problem } = run;
+  if (!problem) return null;
+  const tail = logLines((problem.log_tail ?? []).join("\n"));
+  return (
+    <Note
+      tone={run.state === "stalled" ? "warn" : "bad"}
+      live
+      title={
+        <>
+          {capital(visible(problem.message))}
+          {problem.signal != null && (
+            <span className="ml-2 align-middle">
+              <Badge tone="bad">{problem.signal}</Badge>
+            </span>
+          )}
+        </>
+      }
+    >
+      {problem.hint !== "" && (
+        <p>
+          <Prose text={capital(visible(problem.hint))} />
+        </p>
+      )}
+      {tail.length > 0 && (
+        <div className="mt-2">
+          <Disclosure title="The last lines of its log" open={run.state === "crashed"}>
+            <CodeBlock text={tail.join("\n")} label="end of the log" />
+          </Disclosure>
+        </div>
+      )}
+    </Note>
+  );
+}
+
+/** Says so when a run that should talk does not. */
+export function SilenceNote({ run }: { run: RunSummary }) {
+  const live = useConnection() === "live";
+  const on = isActive(run.state) && live && run.heard !== null;
+  const now = useNow(on);
+  const silent = run.heard === null ? 0 : now - run.heard;
+  if (!on || silent < SILENT_SECONDS) return null;
+  return (
+    <Note tone="warn" title={`Silent for ${duration(Math.floor(silent))}.`}>
+      A worker at work gives a sign of life every two seconds. Waiting may help, when the machine is swapping or
+      asleep. Otherwise stop the run, and resume it from its checkpoint.
+    </Note>
+  );
+}
+
+/** What to do next with a run that has come to a good end. */
+export function EndNote({ run, baseLoss }: { run: RunSummary; baseLoss: number | null }) {
+  const base = run.first_loss ?? baseLoss;
+  if (run.state === "stopped") {
+    return (
+      <Note
+        tone="info"
+        title={`Stopped at step ${integer(run.step)}${run.steps === null ? "" : ` of ${integer(run.steps)}`}.`}
+      >
+        {run.checkpoint_step === null
+          ? "It had not come to its first checkpoint: resuming starts it from the beginning."
+          : `The checkpoint of step ${integer(run.checkpoint_step)} is saved. Resuming continues there, to the bit.`}
+      </Note>
+    );
+  }
+  if (run.state !== "finished") return null;
+  const fell = base !== null && run.best_loss !== null && base > 0 ? 1 - run.best_loss / base : null;
+  return (
+    <Note
+      tone="good"
+      title={
+        run.best_loss === null
+          ? `Finished in ${duration(run.seconds)}.`
+          : `Finished in ${duration(run.seconds)}. Best validation loss ${loss(run.best_loss)}, at step ${integer(run.best_step)}.`
+      }
+      actions={
+        <>
+          <LinkButton size="sm" variant="primary" to={compareLink(run)} icon={Columns2}>
+            Compare with base
+          </LinkButton>
+          <LinkButton size="sm" to={resultLink(run)} icon={ChartLine}>
+            See result
+          </LinkButton>
+        </>
+      }
+    >
+      {base !== null && fell !== null && (
+        <p>
+          {fell > 0
+            ? `The base model had ${loss(base)}: ${percent(fell, 0)} less. Whether the answers are better, only reading them tells.`
+            : `The base model had ${loss(base)}: it did not get better. Try a lower learning rate, or look at the data.`}
+        </p>
+      )}
+    </Note>
+  );
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
