@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from droidft.engine.generate import Sampling, Token, generate, generate_batch, make_prompt
+from droidft.engine.generate import Sampling, Token, complete, generate, generate_batch, make_prompt
 from droidft.engine.models import load_model, load_tokenizer
 from droidft.errors import ConfigError, ModelError
 from tests.tiny import write_model
@@ -174,6 +174,8 @@ def test_the_repetition_penalty_changes_a_repetition(loaded: tuple[Any, Any]) ->
         ("min_p", -1),
         ("top_k", -1),
         ("repetition_penalty", 0),
+        ("presence_penalty", 3),
+        ("frequency_penalty", -3),
         ("seed", -1),
     ],
 )
@@ -206,3 +208,58 @@ def test_speeds_and_counts(loaded: tuple[Any, Any]) -> None:
     assert [step.tokens for step in steps] == list(range(1, len(steps) + 1))
     assert steps[-1].prompt_tokens == len(make_prompt(loaded[1], "hello").tokens)
     assert steps[-1].tokens_per_second > 0
+
+
+def test_a_continued_text_keeps_the_space_it_begins_with(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    model, tokenizer = load_model(folder)[0], load_tokenizer(folder)
+    wanted = tokenizer.encode(" b")
+    for prompt, shown in (("aaa", " b"), ("aa ", " b")):
+        follow(model, wanted)
+        raw = generate(model, tokenizer, prompt, Sampling(max_tokens=2), use_chat_template=False)
+        assert answer(raw)[0] == shown, repr(prompt)
+    follow(model, wanted)
+    assert answer(generate(model, tokenizer, "a", Sampling(max_tokens=2)))[0] == "b", "a chat begins anew"
+
+
+def test_penalties_on_what_was_said(loaded: tuple[Any, Any]) -> None:
+    """As OpenAI defines them: from each logit, frequency x times said + presence x whether said, prompt left out."""
+    model, tokenizer = loaded
+    prompt = make_prompt(tokenizer, "hello").tokens
+    sampling = Sampling(max_tokens=12, presence_penalty=0.4, frequency_penalty=0.7)
+    expected: list[int] = []
+    for _ in range(12):
+        logits = model(mx.array([prompt + expected]))[0, -1].tolist()
+        for token in set(expected):
+            logits[token] -= 0.4 + 0.7 * expected.count(token)
+        expected.append(max(range(len(logits)), key=logits.__getitem__))
+        if expected[-1] in tokenizer.eos_token_ids:
+            break
+    assert answer(generate(model, tokenizer, "hello", sampling))[1] == expected
+    assert answer(generate(model, tokenizer, "hello", Sampling(max_tokens=12)))[1] != expected
+
+
+def test_the_coldest_temperatures_take_the_likeliest_token(loaded: tuple[Any, Any]) -> None:
+    greedy = answer(generate(*loaded, "hello", Sampling(max_tokens=10)))[1]
+    for temperature in (5e-324, 1e-30, 1e-5):
+        sampling = Sampling(max_tokens=10, temperature=temperature, seed=1, top_p=1, min_p=0, top_k=0)
+        assert answer(generate(*loaded, "hello", sampling))[1] == greedy
+
+
+def test_reading_the_prompt_is_reported_and_can_be_ended(loaded: tuple[Any, Any]) -> None:
+    model, tokenizer = loaded
+    prompt = make_prompt(tokenizer, "a" * 400)
+    seen: list[tuple[int, int]] = []
+    total = len(prompt.tokens)
+    for _ in complete(model, tokenizer, prompt, Sampling(max_tokens=2), reading=lambda *at: seen.append(at)):
+        pass
+    assert seen[0] == (0, total)
+    assert seen[-1] == (total, total)
+    assert len(seen) > 3
+
+    def refuse(done: int, total: int) -> None:
+        if done:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        next(complete(model, tokenizer, prompt, Sampling(max_tokens=2), reading=refuse))

@@ -24,6 +24,8 @@ Message = Mapping[str, Any]
 """`role` and `content`, as chat templates take them."""
 
 REPETITION_WINDOW = 64
+COLDEST = 1e-4
+"""Lower temperatures but 0 act as this one, which differs from 0 in nothing but rounding; quotients stay finite."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,7 @@ def _sampler(sampling: Sampling) -> Callable[[mx.array], mx.array]:
 
     if sampling.temperature == 0:
         return lambda logprobs: mx.argmax(logprobs, axis=-1)
+    warmth = max(sampling.temperature, COLDEST)
     key = mx.random.key(sampling.seed if sampling.seed is not None else _fresh_seed())
 
     def draw(logprobs: mx.array) -> mx.array:
@@ -304,7 +307,7 @@ def _sampler(sampling: Sampling) -> Callable[[mx.array], mx.array]:
             logprobs = sample_utils.apply_min_p(logprobs, sampling.min_p)
         if 0 < sampling.top_k < logprobs.shape[-1]:
             logprobs = sample_utils.apply_top_k(logprobs, sampling.top_k)
-        return mx.random.categorical(logprobs / sampling.temperature, key=now)
+        return mx.random.categorical(logprobs / warmth, key=now)
 
     return draw
 

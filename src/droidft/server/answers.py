@@ -45,6 +45,8 @@ class Question:
     messages: Sequence[dict[str, str]] | None = None
     use_chat_template: bool = True
     stop: tuple[str, ...] = ()
+    fields: tuple[str, str] = ("model_name", "adapter_name")
+    """What the client calls model and adapter."""
 
 
 def sampling_of(request: SamplingFields) -> dict[str, Any]:
@@ -137,7 +139,7 @@ class Asked:
             async with aclosing(self._answers.child.stream("answer", self._params)) as steps:
                 async for kind, value in steps:
                     if kind == "event" and value["type"] == "loaded":
-                        self._answers.model = value["model"]
+                        self._answers.note_model(value["model"])
                     elif kind == "event":
                         self._queue.put_nowait(value)
                     if self._queue.qsize() > MOST_UNREAD:
@@ -155,8 +157,8 @@ class Answers:
     def __init__(self, options: Options, *, idle_seconds: float = IDLE_SECONDS) -> None:
         self.options = options
         self.child = Child("droidft.inference")
-        self.model: str | None = None
-        """What the worker has loaded, while it lives."""
+        self._loaded: tuple[int | None, str] = (None, "")
+        """The worker's process, and the model that it said it had loaded."""
         self._idle_seconds = idle_seconds
         self._used = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -187,8 +189,8 @@ class Answers:
                 f"{ahead - 1} questions wait for the model already, and {MOST_WAITING} may",
                 hint="try again when some of them are answered",
             )
-        ref = paths.model_ref(self.options, question.model)
-        sides, refused = self._sides(question.adapters)
+        ref = paths.model_ref(self.options, question.model, field=question.fields[0])
+        sides, refused = self._sides(question)
         if ahead and sides:
             waits = "waiting for another answer" if ahead == 1 else f"waiting for {ahead} other answers"
             refused = [{"type": "phase", "text": waits}, *refused]
@@ -209,7 +211,7 @@ class Answers:
         """What the worker holds and does."""
         pid = self.child.pid
         return InferenceState(
-            model=self.model if pid is not None else None,
+            model=self._loaded[1] if pid is not None and pid == self._loaded[0] else None,
             busy=self.child.busy,
             waiting=self.child.waiting,
             memory=None if pid is None else await asyncio.to_thread(resident_bytes, pid),
@@ -224,8 +226,11 @@ class Answers:
         if self._tasks:
             raise Conflict("the model is answering", hint="stop the answer first, or wait for its end")
         await self.child.close()
-        self.model = None
         return await self.state()
+
+    def note_model(self, ref: str) -> None:
+        """The worker has loaded this model in place of the one before."""
+        self._loaded = (self.child.pid, ref)
 
     def touch(self) -> None:
         """The worker was used just now."""
@@ -236,13 +241,14 @@ class Answers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _sides(self, adapters: Sequence[str | None]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _sides(self, question: Question) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Sides for the worker, and error events of those it need not be asked about."""
         sides: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
-        for number, adapter in enumerate(adapters):
+        for number, adapter in enumerate(question.adapters):
             try:
-                named = None if adapter is None else paths.adapter_ref(self.options, adapter)
+                field = question.fields[1]
+                named = None if adapter is None else paths.adapter_ref(self.options, adapter, field=field)
                 sides.append({"side": number, "adapter": named})
             except DroidError as error:
                 refused.append({"type": "error", "side": number, "error": error.as_dict()})

@@ -89,7 +89,14 @@ def _question(request: CommonRequest, limit: int | None, **prompt: Any) -> Quest
     _refuse_unknown(request.model_extra or {})
     model, adapter = split_model(request.model)
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
-    return Question(model=model, adapters=(adapter,), sampling=_sampling(request, limit), stop=stop, **prompt)
+    return Question(
+        model=model,
+        adapters=(adapter,),
+        sampling=_sampling(request, limit),
+        stop=stop,
+        fields=("model", "model"),
+        **prompt,
+    )
 
 
 def _sampling(request: CommonRequest, limit: int | None) -> dict[str, Any]:

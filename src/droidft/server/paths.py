@@ -34,7 +34,7 @@ SECRETS = ("server",)
 """Folders of the home folder that hold no data and no models."""
 
 
-def model_ref(options: Options, text: str) -> str:
+def model_ref(options: Options, text: str, *, field: str = "model_path") -> str:
     """`text` as the engine may take it: a model's name, a hub id, or the resolved path of an allowed folder.
 
     Raises:
@@ -42,7 +42,7 @@ def model_ref(options: Options, text: str) -> str:
         ConfigError: no name, hub id or absolute path; or no folder.
         ForbiddenPath: it leads out of the allowed folders.
     """
-    _refuse_odd(text, "model_path")
+    _refuse_odd(text, field)
     home = options.home
     if NAME.fullmatch(text) or Path(text).parent == home.models:
         name = Path(text).name
@@ -52,15 +52,15 @@ def model_ref(options: Options, text: str) -> str:
         return text
     if not _is_absolute(text):
         raise ConfigError(
-            f"model_path {text!r} is no name, hub id or full path",
+            f"{field} {text!r} is no name, hub id or full path",
             hint="choose a model from the list, write a hub id such as org/name, or give the path from / on",
-            field="model_path",
+            field=field,
         )
-    folder = confined(options, text, field="model_path")
-    with _readable(text, "model_path"):
+    folder = confined(options, text, field=field)
+    with _readable(text, field):
         if not stat.S_ISDIR(folder.stat().st_mode):
-            raise ConfigError(f"{text} is no model folder", hint="import a GGUF file first", field="model_path")
-        _refuse_links_out(options, folder, text, "model_path", lambda name: True)
+            raise ConfigError(f"{text} is no model folder", hint="import a GGUF file first", field=field)
+        _refuse_links_out(options, folder, text, field, lambda name: True)
     return str(folder)
 
 
@@ -119,7 +119,7 @@ def pull_ref(text: str) -> str:
     raise ConfigError(f"{text[:80]!r} is not a hub id", hint="a hub id looks like org/name", field="model")
 
 
-def adapter_ref(options: Options, text: str) -> str:
+def adapter_ref(options: Options, text: str, *, field: str = "adapter") -> str:
     """`text`, if it is the name of an adapter of the home folder, possibly with `@best`, `@latest` or `@200`.
 
     Raises:
@@ -131,10 +131,10 @@ def adapter_ref(options: Options, text: str) -> str:
         raise AdapterError(
             f"{text[:80]!r} is no adapter",
             hint="write its name, or name@best, name@latest, name@200",
-            field="adapter",
+            field=field,
         )
     if not (options.home.adapters / named[1]).is_dir():
-        raise NotFound(f"there is no adapter {named[1]!r}", hint="choose one from the list", field="adapter")
+        raise NotFound(f"there is no adapter {named[1]!r}", hint="choose one from the list", field=field)
     return text
 
 
