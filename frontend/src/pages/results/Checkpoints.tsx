@@ -1,0 +1,125 @@
+import { Columns2, Download } from "lucide-react";
+
+import type { Checkpoint, EvalReport, RunDetail, RunSummary } from "@/api";
+import { Badge, Card, Disclosure, LinkButton, Table, Td, Th } from "@/components/ui";
+import { bytes, count, duration, integer, loss } from "@/lib/format";
+
+import { compareLink, downloadLink } from "./facts";
+
+/** Weights that can be had: to download, to use in Compare, to resume from. */
+export function Checkpoints({ run, detail: { checkpoints } }: { run: RunSummary; detail: RunDetail }) {
+  return (
+    <Card
+      title="Checkpoints"
+      description="Weights by step. A download is a zip that mlx-lm loads as it is."
+      flush={checkpoints.length > 0}
+    >
+      {checkpoints.length === 0 ? (
+        <p className="text-muted">None saved{run.step === 0 ? ": it did not come that far" : ""}.</p>
+      ) : (
+        <Table label="Checkpoints">
+          <thead>
+            <tr>
+              <Th right>Step</Th>
+              <Th right>Validation loss</Th>
+              <Th>What it is</Th>
+              <Th right>Size</Th>
+              <Th>
+                <span className="sr-only">Use</span>
+              </Th>
+            </tr>
+          </thead>
+          <tbody>
+            {checkpoints.map((checkpoint) => (
+              <Row key={checkpoint.step} checkpoint={checkpoint} run={run} />
+            ))}
+          </tbody>
+        </Table>
+      )}
+    </Card>
+  );
+}
+
+function Row({ checkpoint, run }: { checkpoint: Checkpoint; run: RunSummary }) {
+  const { step, adapter } = checkpoint;
+  return (
+    <tr>
+      <Td right>{integer(step)}</Td>
+      <Td right>{loss(checkpoint.loss)}</Td>
+      <Td>
+        <span className="flex flex-wrap gap-1">
+          {checkpoint.best && <Badge tone="good">best</Badge>}
+          {checkpoint.latest && <Badge tone="info">latest</Badge>}
+          {checkpoint.resumable && <Badge>resumable</Badge>}
+        </span>
+      </Td>
+      <Td right>{bytes(checkpoint.bytes)}</Td>
+      <Td className="py-1!">
+        {adapter === null ? (
+          <span className="text-xs text-muted">for resuming only</span>
+        ) : (
+          <span className="flex flex-wrap justify-end gap-1">
+            <LinkButton size="sm" variant="ghost" icon={Columns2} to={compareLink(run.model, adapter)}>
+              Compare<span className="sr-only"> step {step}</span>
+            </LinkButton>
+            <LinkButton
+              size="sm"
+              variant="ghost"
+              icon={Download}
+              download
+              to={downloadLink(run.adapter, String(step))}
+            >
+              Download<span className="sr-only"> step {step}</span>
+            </LinkButton>
+          </span>
+        )}
+      </Td>
+    </tr>
+  );
+}
+
+/** More evaluations than this are folded away. */
+const MANY = 12;
+
+/** Every measurement on the validation set. */
+export function Evaluations({ evaluations }: { evaluations: readonly EvalReport[] }) {
+  const table = (
+    <Table label="Evaluations">
+      <thead>
+        <tr>
+          <Th right>Step</Th>
+          <Th right>Loss</Th>
+          <Th right>Tokens</Th>
+          <Th right>Took</Th>
+          <Th>
+            <span className="sr-only">Remark</span>
+          </Th>
+        </tr>
+      </thead>
+      <tbody>
+        {evaluations.map((evaluation) => (
+          <tr key={evaluation.step}>
+            <Td right>{integer(evaluation.step)}</Td>
+            <Td right>{loss(evaluation.loss)}</Td>
+            <Td right>{integer(evaluation.tokens)}</Td>
+            <Td right>{duration(evaluation.seconds)}</Td>
+            <Td>{evaluation.best && <Badge tone="good">best so far</Badge>}</Td>
+          </tr>
+        ))}
+      </tbody>
+    </Table>
+  );
+  return (
+    <Card title="Evaluations" description="Loss on the whole validation set." flush={evaluations.length > 0}>
+      {evaluations.length === 0 ? (
+        <p className="text-muted">None was made.</p>
+      ) : evaluations.length > MANY ? (
+        <div className="px-4 pb-2 sm:px-5">
+          <Disclosure title={`All ${count(evaluations.length, "evaluation")}`}>{table}</Disclosure>
+        </div>
+      ) : (
+        table
+      )}
+    </Card>
+  );
+}

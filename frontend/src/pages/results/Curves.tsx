@@ -1,0 +1,119 @@
+import { useMemo, useState } from "react";
+
+import type { RunSummary } from "@/api";
+import type { RunHistory } from "@/api/history";
+import { LineChart, smooth } from "@/components/chart";
+import type { ChartSeries } from "@/components/chart";
+import { Card, Note, Segmented } from "@/components/ui";
+import { count, loss, rate, significant } from "@/lib/format";
+
+export type Lines = "both" | "raw" | "smoothed";
+
+export const LINES = [
+  { value: "both", label: "Both" },
+  { value: "raw", label: "Raw" },
+  { value: "smoothed", label: "Smoothed" },
+] as const;
+
+/** The past's weight in a smoothed line. */
+export const SMOOTHING = 0.9;
+
+interface Props {
+  run: RunSummary;
+  history: RunHistory;
+  version: number;
+}
+
+/** Loss, learning rate and gradient norm over the steps; they zoom together. */
+export function Curves({ run, history, version }: Props) {
+  const [lines, setLines] = useState<Lines>("both");
+  const { train, evals } = history;
+  const series = useMemo(
+    () => {
+      const x = train.step.view();
+      const raw = train.loss.view();
+      const made: ChartSeries[] = [];
+      if (lines !== "smoothed") made.push({ label: "training", x, y: raw, colour: 1, faint: lines === "both" });
+      if (lines !== "raw") made.push({ label: "training, smoothed", x, y: smooth(raw, SMOOTHING), colour: 1 });
+      made.push({ label: "validation", x: evals.step.view(), y: evals.loss.view(), colour: 2, points: true });
+      return made;
+    },
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- columns grow in place; `version` says when
+    [train, evals, lines, version],
+  );
+  const small = useMemo(
+    () => {
+      const x = train.step.view();
+      const rates: ChartSeries[] = [{ label: "learning rate", x, y: train.learning_rate.view(), colour: 4 }];
+      const norms: ChartSeries[] = [{ label: "gradient norm", x, y: train.grad_norm.view(), colour: 3 }];
+      return { rates, norms };
+    },
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- as above
+    [train, version],
+  );
+  const { bestStep, bestLoss } = history;
+  const marks = useMemo(
+    () =>
+      bestStep === null || bestLoss === null
+        ? []
+        : [{ x: bestStep, y: bestLoss, label: `best ${loss(bestLoss)}`, colour: 2 as const }],
+    [bestStep, bestLoss],
+  );
+  const reports = train.step.length;
+  const nothing = reports === 0 && evals.step.length === 0;
+  const key = `run-${run.id}`;
+  const summary = `Loss over ${count(run.step, "step")}: training from ${loss(train.loss.at(0))} to ${loss(train.loss.at(-1))}, validation from ${loss(evals.loss.at(0))} to ${loss(evals.loss.at(-1))}, best ${loss(bestLoss)} at step ${bestStep ?? "–"}.`;
+
+  return (
+    <Card
+      title="Curves"
+      description="Loss in nats per trained token. Drag to zoom, double-click to see everything again."
+      actions={
+        !nothing && <Segmented size="sm" label="Training loss" value={lines} options={LINES} onValue={setLines} />
+      }
+    >
+      {nothing ? (
+        history.caughtUp ? (
+          <p className="text-muted">It reported nothing: it ended, or has not come as far as its first step.</p>
+        ) : history.connection === "lost" ? (
+          <Note tone="warn" title="The curves are not known while the server does not answer." />
+        ) : (
+          <div role="status" className="h-60 text-muted">
+            Loading the curves…
+          </div>
+        )
+      ) : (
+        <div className="space-y-4">
+          <LineChart
+            series={series}
+            marks={marks}
+            summary={summary}
+            format={loss}
+            height={300}
+            logToggle
+            syncKey={key}
+            version={version}
+          />
+          <div className="grid gap-4 md:grid-cols-2">
+            <LineChart
+              series={small.rates}
+              summary={`Learning rate over steps, from ${rate(train.learning_rate.at(0))} to ${rate(train.learning_rate.at(-1))}.`}
+              format={rate}
+              height={170}
+              syncKey={key}
+              version={version}
+            />
+            <LineChart
+              series={small.norms}
+              summary={`Gradient norm before clipping over steps, ending at ${significant(train.grad_norm.at(-1), 3)}.`}
+              height={170}
+              logToggle
+              syncKey={key}
+              version={version}
+            />
+          </div>
+        </div>
+      )}
+    </Card>
+  );
+}

@@ -1,0 +1,70 @@
+import { useDiffRunsQuery } from "@/api";
+import type { RunSummary } from "@/api";
+import { LineSwatch } from "@/components/chart";
+import { Card, ErrorNote, Note, Skeleton, Table, Td, Th } from "@/components/ui";
+import { labelOf } from "@/pages/setup/labels";
+
+import { lookAt, unlikeMeasures } from "./overlay";
+import { settingText } from "./settingText";
+
+/** Said where the runs' losses cannot be compared with one another. */
+export function UnlikeNote({ runs }: { runs: readonly RunSummary[] }) {
+  const { currentData } = useDiffRunsQuery({ run: runs.map((run) => run.id) });
+  const unlike = currentData ? unlikeMeasures(currentData) : [];
+  if (unlike.length === 0) return null;
+  return (
+    <Note tone="warn" title="These losses are not the same measurement.">
+      The runs differ in: {unlike.map(labelOf).join(", ")}. So their validation sets or tokens differ too. Each curve
+      can be read by itself; which run is better, the losses do not say.
+    </Note>
+  );
+}
+
+/** Only the settings that differ. The adapters' names always do, and stand above anyway. */
+export function OverlayDiff({ runs }: { runs: readonly RunSummary[] }) {
+  const { currentData, error, refetch } = useDiffRunsQuery({ run: runs.map((run) => run.id) });
+  const rows = currentData?.rows.filter((row) => row.name !== "adapter_name") ?? [];
+  const place = (id: string) => runs.findIndex((run) => run.id === id);
+  return (
+    <Card title="Settings that differ" flush={rows.length > 0}>
+      {error ? (
+        <ErrorNote error={error} onRetry={() => void refetch()} />
+      ) : !currentData ? (
+        <Skeleton className="h-24 w-full" />
+      ) : rows.length === 0 ? (
+        <p className="text-muted">None: these runs have the same settings.</p>
+      ) : (
+        <Table label="Settings that differ">
+          <thead>
+            <tr>
+              <Th>Setting</Th>
+              {currentData.runs.map((id) => (
+                <Th key={id}>
+                  <span className="flex items-center gap-2 whitespace-normal">
+                    <LineSwatch {...lookAt(Math.max(0, place(id)))} />
+                    <span className="wrap-anywhere">{runs[place(id)]?.adapter ?? id}</span>
+                  </span>
+                </Th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row) => (
+              <tr key={row.name}>
+                <Td className="min-w-40">
+                  {labelOf(row.name)}
+                  <span className="block font-mono text-xs text-muted">{row.name}</span>
+                </Td>
+                {row.values.map((value, at) => (
+                  <Td key={currentData.runs[at] ?? at} className="min-w-24 wrap-anywhere">
+                    {settingText(value)}
+                  </Td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </Table>
+      )}
+    </Card>
+  );
+}

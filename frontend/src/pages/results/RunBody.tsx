@@ -1,0 +1,131 @@
+/** Everything on a run's page below its title. */
+
+import { CheckCircle2, Info, TriangleAlert } from "lucide-react";
+import { useMemo } from "react";
+
+import type { RunDetail, RunSummary } from "@/api";
+import type { RunHistory } from "@/api/history";
+import type { Tone } from "@/app/toasts";
+import { Card, Note, Stat, Stats } from "@/components/ui";
+import { cx } from "@/lib/cx";
+import { bytes, compact, duration, integer, loss, moment, percent, rate, significant, speed } from "@/lib/format";
+
+import { Checkpoints, Evaluations } from "./Checkpoints";
+import { Configuration } from "./Configuration";
+import { Curves } from "./Curves";
+import { DataCard, EnvironmentCard, ExportCard, TargetsCard } from "./RunFacts";
+import { LogCard } from "./LogCard";
+import { verdictOf } from "./verdict";
+import type { Verdict } from "./verdict";
+
+interface Props {
+  run: RunSummary;
+  detail: RunDetail;
+  history: RunHistory;
+  /** Of the history, which grows in place. */
+  version: number;
+}
+
+export function RunBody({ run, detail, history, version }: Props) {
+  const early = useMemo(
+    () => earlyStop(history),
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- the history grows in place
+    [history, version],
+  );
+  const verdict = verdictOf(run, { evaluations: detail.evaluations, data: detail.data, early });
+  return (
+    <>
+      <VerdictCard verdict={verdict} run={run} detail={detail} />
+      {detail.warnings.length > 0 && (
+        <div className="space-y-2">
+          {detail.warnings.map((warning) => (
+            <Note key={`${warning.code} ${warning.message}`} tone="warn">
+              {warning.message}
+            </Note>
+          ))}
+        </div>
+      )}
+      <Curves run={run} history={history} version={version} />
+      <div className="grid items-start gap-5 lg:grid-cols-2">
+        <div className="min-w-0 space-y-5">
+          <Checkpoints run={run} detail={detail} />
+          <Evaluations evaluations={detail.evaluations} />
+          <TargetsCard detail={detail} />
+          <DataCard data={detail.data} />
+        </div>
+        <div className="min-w-0 space-y-5">
+          <Configuration run={run} detail={detail} />
+          <ExportCard run={run} folder={detail.folder} />
+          <EnvironmentCard start={detail.start} />
+          <LogCard run={run} />
+        </div>
+      </div>
+    </>
+  );
+}
+
+/** How many evaluations without improvement ended the run; null when nothing of the kind did. */
+function earlyStop(history: RunHistory): number | null {
+  let found: number | null = null;
+  for (const { event } of history.events) {
+    if (event.type === "early_stopped") found = event.evaluations_without_improvement;
+    if (event.type === "run_started") found = null;
+  }
+  return found;
+}
+
+const SIGNS: Record<Tone, typeof Info> = {
+  good: CheckCircle2,
+  neutral: Info,
+  info: Info,
+  warn: TriangleAlert,
+  bad: TriangleAlert,
+};
+
+function VerdictCard({ verdict, run, detail }: { verdict: Verdict; run: RunSummary; detail: RunDetail }) {
+  const Sign = SIGNS[verdict.tone];
+  const colour = verdict.tone === "good" ? "text-good" : verdict.tone === "warn" ? "text-warn" : "text-muted";
+  return (
+    <Card>
+      <div className="flex gap-3">
+        <Sign className={cx("mt-0.5 size-5 shrink-0", colour)} aria-hidden />
+        <div className="min-w-0">
+          <h2 className="text-base font-semibold">{verdict.title}</h2>
+          {verdict.notes.length > 0 && <p className="mt-1 max-w-4xl text-muted">{verdict.notes.join(" ")}</p>}
+        </div>
+      </div>
+      <Stats className="mt-4 border-t border-line pt-4 lg:grid-cols-6">
+        <Stat
+          label="Best validation loss"
+          value={loss(run.best_loss)}
+          note={run.best_step === null ? undefined : `step ${integer(run.best_step)}`}
+        />
+        <Stat
+          label="Last training loss"
+          value={loss(run.loss)}
+          note={run.phase ?? (run.learning_rate > 0 ? `learning rate ${rate(run.learning_rate)}` : undefined)}
+        />
+        <Stat
+          label="Steps"
+          value={integer(run.step)}
+          note={
+            run.steps === null
+              ? undefined
+              : `of ${integer(run.steps)}; ${significant(run.epoch, 3)} of ${significant(detail.plan?.epochs ?? null, 3)} epochs`
+          }
+        />
+        <Stat
+          label="Time"
+          value={duration(run.seconds)}
+          note={run.started === null ? undefined : moment(run.started)}
+        />
+        <Stat
+          label="Trained parameters"
+          value={compact(run.trainable)}
+          note={run.trainable !== null && run.total !== null ? percent(run.trainable / run.total, 3) : undefined}
+        />
+        <Stat label="Speed" value={speed(run.tokens_per_second)} note={`peak memory ${bytes(run.peak_memory)}`} />
+      </Stats>
+    </Card>
+  );
+}

@@ -1,0 +1,149 @@
+/** What was trained, on what, where; and the ways to take it along. */
+
+import { Download, ExternalLink } from "lucide-react";
+
+import type { DataPrepared, RunDetail, RunStarted, RunSummary } from "@/api";
+import { Card, CopyButton, LinkButton, Table, Td, Th } from "@/components/ui";
+import { integer, percent, significant } from "@/lib/format";
+
+import { Pairs } from "./Pairs";
+
+/** Each LoRA key with its exact count. */
+export function TargetsCard({ detail: { lora, config } }: { detail: RunDetail }) {
+  const full = config.fine_tune_type === "full";
+  if (!lora)
+    return (
+      <Card title="What was trained">
+        <p className="text-muted">Not known: it ended before the adapters were in place.</p>
+      </Card>
+    );
+  return (
+    <Card
+      title="What was trained"
+      description={
+        full
+          ? `Every weight of ${lora.num_layers === -1 ? "all blocks" : `the last ${lora.num_layers} blocks`}.`
+          : `rank ${lora.rank}, alpha ${significant(lora.alpha, 4)}, ${lora.scaling ?? "standard"} scaling: factor ${significant(lora.scale, 4)}; dropout ${lora.dropout}`
+      }
+      flush
+    >
+      <Table label="Adapted modules">
+        <thead>
+          <tr>
+            <Th>{full ? "Weights" : "Key"}</Th>
+            <Th right>Modules</Th>
+            <Th right>Parameters</Th>
+            <Th right>Share</Th>
+          </tr>
+        </thead>
+        <tbody>
+          {lora.targets.map((target) => (
+            <tr key={target.key}>
+              <Td className="font-mono text-xs wrap-anywhere">{target.key}</Td>
+              <Td right>{integer(target.modules)}</Td>
+              <Td right>{integer(target.trainable)}</Td>
+              <Td right>{percent(target.trainable / lora.trainable, 1)}</Td>
+            </tr>
+          ))}
+          <tr className="font-medium">
+            <Td>Together</Td>
+            <Td right>{integer(lora.targets.reduce((sum, target) => sum + target.modules, 0))}</Td>
+            <Td right>{integer(lora.trainable)}</Td>
+            <Td right>{percent(lora.trainable / lora.total, 3)} of the model</Td>
+          </tr>
+        </tbody>
+      </Table>
+      {!full && <p className="px-4 py-3 font-mono text-xs text-muted wrap-anywhere sm:px-5">{lora.log_line}</p>}
+    </Card>
+  );
+}
+
+/** What became of the data. */
+export function DataCard({ data }: { data: DataPrepared | null }) {
+  return (
+    <Card title="Data">
+      {data ? (
+        <Pairs
+          rows={[
+            ["Format", data.format],
+            ["Training", `${integer(data.train_rows)} rows, ${integer(data.train_tokens)} tokens`],
+            [
+              "Trained on",
+              `${integer(data.train_supervised_tokens)} tokens (${percent(data.train_supervised_tokens / data.train_tokens, 1)})`,
+            ],
+            ["Validation", `${integer(data.val_rows)} rows, ${integer(data.val_tokens)} tokens`],
+            ["Measured on", `${integer(data.val_supervised_tokens)} tokens`],
+            ["Longest row", `${integer(data.max_seq_length)} tokens allowed`],
+            ["Cut rows", integer(data.truncated_rows)],
+            ["Dropped rows", integer(data.dropped_rows)],
+            ["Split", data.split],
+            [
+              "SHA-256",
+              <span key="hash" className="flex items-start gap-1">
+                <code className="font-mono text-xs wrap-anywhere">{data.data_hash}</code>
+                <CopyButton text={data.data_hash} label="Copy the hash" iconOnly />
+              </span>,
+            ],
+          ]}
+        />
+      ) : (
+        <p className="text-muted">Not known: it ended before the data was ready.</p>
+      )}
+    </Card>
+  );
+}
+
+function asText(value: unknown): string {
+  if (typeof value === "string") return value;
+  return typeof value === "number" ? significant(value, 6) : JSON.stringify(value);
+}
+
+/** Versions and device. */
+export function EnvironmentCard({ start }: { start: RunStarted | null }) {
+  return (
+    <Card title="Environment">
+      {start ? (
+        <Pairs
+          rows={[
+            ...Object.entries(start.versions),
+            ...Object.entries(start.device).map(
+              ([name, value]) => [name.replaceAll("_", " "), asText(value)] as const,
+            ),
+            ...(start.resumed_from_step == null
+              ? []
+              : [["resumed from", `step ${integer(start.resumed_from_step)}`] as const]),
+          ]}
+        />
+      ) : (
+        <p className="text-muted">Not known: it has not begun.</p>
+      )}
+    </Card>
+  );
+}
+
+/** The run as files. */
+export function ExportCard({ run, folder }: { run: RunSummary; folder: string }) {
+  const at = `/api/runs/${encodeURIComponent(run.id)}`;
+  return (
+    <Card title="Export" description="The report is one HTML file that needs neither server nor network.">
+      <div className="flex flex-wrap gap-2">
+        <LinkButton size="sm" newTab icon={ExternalLink} to={`${at}/report.html`}>
+          Open the report
+        </LinkButton>
+        <LinkButton size="sm" download icon={Download} to={`${at}/report.html`}>
+          Download the report
+        </LinkButton>
+        <LinkButton size="sm" download icon={Download} to={`${at}/export.json`}>
+          Everything as JSON
+        </LinkButton>
+      </div>
+      <div className="mt-4">
+        <p className="text-xs text-muted">Folder of the run</p>
+        <div className="flex items-start gap-1">
+          <code className="min-w-0 py-1.5 font-mono text-xs wrap-anywhere">{folder}</code>
+          <CopyButton text={folder} label="Copy the folder's path" iconOnly />
+        </div>
+      </div>
+    </Card>
+  );
+}

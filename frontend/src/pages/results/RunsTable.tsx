@@ -1,0 +1,147 @@
+import { memo } from "react";
+
+import type { RunSummary } from "@/api";
+import { Table, Td, Th } from "@/components/ui";
+import { cx } from "@/lib/cx";
+import { duration, moment, relative } from "@/lib/format";
+
+import type { RunActions, Work } from "./actions";
+import { BestLoss, Curve, Pick, RunName, Steps } from "./cells";
+import { baseName, targetsOf } from "./facts";
+import { clicked } from "./filter";
+import type { Sort, SortKey } from "./filter";
+import { More, useWindow } from "./More";
+import { RunButtons } from "./RunButtons";
+import { StateBadge } from "./StateBadge";
+
+export interface RunListProps {
+  runs: readonly RunSummary[];
+  picked: ReadonlySet<string>;
+  /** Whether no further run can be picked. */
+  full: boolean;
+  busy: Readonly<Record<string, Work>>;
+  actions: RunActions;
+  onPick: (run: string, on: boolean) => void;
+  sort: Sort;
+  onSort: (sort: Sort) => void;
+}
+
+interface Column {
+  key: SortKey;
+  label: string;
+  right?: boolean;
+}
+
+const COLUMNS: readonly Column[] = [
+  { key: "state", label: "State" },
+  { key: "name", label: "Name" },
+  { key: "model", label: "Model" },
+  { key: "targets", label: "Targets" },
+  { key: "data", label: "Data" },
+  { key: "loss", label: "Best val. loss", right: true },
+  { key: "seconds", label: "Time", right: true },
+  { key: "step", label: "Steps", right: true },
+];
+
+/** Runs as a table, a hundred at a time. */
+export function RunsTable({ runs, picked, full, busy, actions, onPick, sort, onSort }: RunListProps) {
+  const { count, more } = useWindow(runs);
+  const head = ({ key, label, right }: Column) => (
+    <Th
+      key={key}
+      right={right}
+      sorted={sort.key === key ? (sort.up ? "up" : "down") : null}
+      onSort={() => onSort(clicked(sort, key))}
+    >
+      {label}
+    </Th>
+  );
+  return (
+    <div className="overflow-hidden rounded-lg border border-line bg-surface shadow-card">
+      <Table label="Runs" className="[&_td]:px-2 [&_th]:px-2 [&_tr:last-child>td]:border-b-0">
+        <thead>
+          <tr>
+            <Th className="pl-4">
+              <span className="sr-only">For the overlay</span>
+            </Th>
+            {COLUMNS.map(head)}
+            <Th>Training loss</Th>
+            {head({ key: "created", label: "Created", right: true })}
+            <Th>
+              <span className="sr-only">Actions</span>
+            </Th>
+          </tr>
+        </thead>
+        <tbody>
+          {runs.slice(0, count).map((run) => (
+            <Row
+              key={run.id}
+              run={run}
+              on={picked.has(run.id)}
+              full={full}
+              work={busy[run.id]}
+              actions={actions}
+              onPick={onPick}
+            />
+          ))}
+        </tbody>
+      </Table>
+      <More shown={count} of={runs.length} more={more} />
+    </div>
+  );
+}
+
+interface RowProps {
+  run: RunSummary;
+  on: boolean;
+  full: boolean;
+  work: Work | undefined;
+  actions: RunActions;
+  onPick: (run: string, on: boolean) => void;
+}
+
+const Row = memo(function Row({ run, on, full, work, actions, onPick }: RowProps) {
+  return (
+    <tr className={cx("hover:bg-sunken/50", on && "bg-accent-soft hover:bg-accent-soft")}>
+      <Td className="w-8 pl-4">
+        <Pick run={run} on={on} disabled={full && !on} onPick={onPick} />
+      </Td>
+      <Td>
+        <StateBadge run={run} />
+      </Td>
+      <Td className="min-w-44">
+        <RunName run={run} />
+      </Td>
+      <Td className="max-w-44 min-w-24 wrap-anywhere">
+        <span title={run.model}>{run.model_name || "–"}</span>
+      </Td>
+      <Td className="min-w-24">
+        {run.targets === "" ? "–" : targetsOf(run)}
+        {run.rank > 0 && run.fine_tune_type !== "full" && (
+          <span className="block text-xs text-muted">rank {run.rank}</span>
+        )}
+      </Td>
+      <Td className="max-w-36 min-w-20 wrap-anywhere">
+        <span title={run.train_data}>{baseName(run.train_data) || "–"}</span>
+      </Td>
+      <Td right>
+        <BestLoss run={run} />
+      </Td>
+      <Td right>{duration(run.seconds)}</Td>
+      <Td right>
+        <Steps run={run} />
+      </Td>
+      <Td>
+        <Curve run={run} className="w-20" />
+      </Td>
+      <Td right>
+        <time dateTime={new Date(run.created * 1000).toISOString()} title={moment(run.created)}>
+          {relative(run.created)}
+        </time>
+      </Td>
+      <Td className="py-1! pr-3!">
+        <RunButtons run={run} work={work} actions={actions} />
+      </Td>
+    </tr>
+  );
+});

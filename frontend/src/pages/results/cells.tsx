@@ -1,0 +1,101 @@
+/** Parts that a row of the table and a card share. */
+
+import { Link } from "react-router";
+
+import type { RunSummary } from "@/api";
+import { isActive } from "@/app/live";
+import { Sparkline } from "@/components/chart/small";
+import { Progress } from "@/components/ui";
+import { integer, loss } from "@/lib/format";
+
+import { fall, improvement, runLink } from "./facts";
+
+/** Name, id, and what went wrong. */
+export function RunName({ run }: { run: RunSummary }) {
+  return (
+    <>
+      <Link to={runLink(run.id)} className="font-medium text-accent hover:underline wrap-anywhere">
+        {run.adapter || run.id}
+      </Link>
+      {run.adapter !== run.id && run.adapter !== "" && (
+        <span className="block text-xs text-muted wrap-anywhere">{run.id}</span>
+      )}
+      {run.problem && <span className="line-clamp-2 text-xs text-bad wrap-anywhere">{run.problem.message}</span>}
+    </>
+  );
+}
+
+/** Best validation loss, and under it where it began. */
+export function BestLoss({ run }: { run: RunSummary }) {
+  const share = improvement(run);
+  return (
+    <>
+      <span className="font-medium">{loss(run.best_loss)}</span>
+      {share !== null && run.best_step !== null && run.best_step > 0 ? (
+        <span className="block text-xs text-muted">
+          from {loss(run.first_loss)} ({fall(share)})
+        </span>
+      ) : (
+        share !== null && (
+          <span className="block text-xs text-muted">{run.step > 0 ? "not improved" : "before training"}</span>
+        )
+      )}
+    </>
+  );
+}
+
+/** Steps done of those planned; a bar while it is at work. */
+export function Steps({ run }: { run: RunSummary }) {
+  const planned = run.steps !== null && run.steps !== run.step;
+  return (
+    <>
+      {integer(run.step)}
+      {planned && <span className="text-muted"> / {integer(run.steps)}</span>}
+      {isActive(run.state) && (
+        <div className="mt-1 w-full min-w-16">
+          <Progress
+            value={run.steps === null ? null : run.step / run.steps}
+            label={`Progress of ${run.adapter || run.id}`}
+          />
+        </div>
+      )}
+    </>
+  );
+}
+
+/** The course of the training loss in small. */
+export function Curve({ run, className }: { run: RunSummary; className?: string | undefined }) {
+  const [first, last] = [run.sparkline[0], run.sparkline[run.sparkline.length - 1]];
+  return (
+    <Sparkline
+      values={run.sparkline}
+      label={`Training loss from ${loss(first)} to ${loss(last)}`}
+      className={className}
+    />
+  );
+}
+
+/** Ticks a run for the overlay. */
+export function Pick({
+  run,
+  on,
+  disabled,
+  onPick,
+}: {
+  run: RunSummary;
+  on: boolean;
+  disabled: boolean;
+  onPick: (run: string, on: boolean) => void;
+}) {
+  return (
+    <input
+      type="checkbox"
+      aria-label={`Overlay ${run.adapter || run.id}`}
+      title={disabled ? "Eight runs are ticked; untick one first" : undefined}
+      checked={on}
+      disabled={disabled}
+      onChange={(event) => onPick(run.id, event.target.checked)}
+      className="size-4 accent-accent"
+    />
+  );
+}

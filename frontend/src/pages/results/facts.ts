@@ -1,0 +1,58 @@
+/** Short texts about a run that list, page and overlay share. */
+
+import type { RunSummary } from "@/api";
+
+/** The last part of a path or hub id, for tight places. */
+export function baseName(path: string): string {
+  return path.replace(/\/+$/, "").split("/").pop() ?? path;
+}
+
+/** What is trained: `full-layer, rank 32`, `every weight`. */
+export function targetsOf(run: RunSummary): string {
+  if (run.fine_tune_type === "full") return "every weight";
+  return `${run.fine_tune_type === "dora" ? "DoRA " : ""}${run.targets}`;
+}
+
+/** The same with the rank. */
+export function targetsAndRank(run: RunSummary): string {
+  return run.fine_tune_type === "full" ? targetsOf(run) : `${targetsOf(run)}, rank ${run.rank}`;
+}
+
+/** The share by which the validation loss fell, negative when it rose; null where either is unknown. */
+export function improvement(run: RunSummary): number | null {
+  if (run.first_loss === null || run.best_loss === null || run.first_loss === 0) return null;
+  return (run.first_loss - run.best_loss) / run.first_loss;
+}
+
+/** A fall as `−98.9 %`; small ones keep more digits. */
+export function fall(share: number): string {
+  const percent = share * 100;
+  const digits = Math.abs(percent) >= 10 ? 1 : Math.abs(percent) >= 1 ? 2 : 3;
+  if (Number(percent.toFixed(3)) === 0) return "0 %";
+  return `${percent > 0 ? "−" : "+"}${Math.abs(percent).toFixed(digits)} %`;
+}
+
+/** Where Setup opens with this run's settings. */
+export function setupLink(run: string): string {
+  return `/setup?clone=${encodeURIComponent(run)}`;
+}
+
+/** Where Compare opens with a model and an adapter, such as `till@200`. */
+export function compareLink(model: string, adapter: string): string {
+  return `/compare?${new URLSearchParams({ model, adapter }).toString()}`;
+}
+
+/** A run's page. */
+export function runLink(run: string): string {
+  return `/results/${encodeURIComponent(run)}`;
+}
+
+/** Where runs are laid over one another. */
+export function overlayLink(runs: readonly string[]): string {
+  return `/results/overlay?${new URLSearchParams(runs.map((run) => ["run", run])).toString()}`;
+}
+
+/** A zip with an adapter's weights. `which` is best, latest or a step. */
+export function downloadLink(adapter: string, which: string): string {
+  return `/api/adapters/${encodeURIComponent(adapter)}/download?${new URLSearchParams({ which }).toString()}`;
+}
