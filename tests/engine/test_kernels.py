@@ -289,6 +289,25 @@ def test_large_products_agree_however_they_are_cut(fast: Kernels, random: Functi
     close(mx.contiguous(a.T).T @ b.T, want)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (8, 16), (61, 301), (2049, 100), (3000, 577)])
+def test_the_product_of_a_single_row(fast: Kernels, random: Function, shape: tuple[int, int]) -> None:
+    if not fast.products:
+        pytest.skip("products are left to the BLAS here")
+    x, w = random(1, shape[1]), random(*shape)
+    want = np.asarray(x, np.float64) @ np.asarray(w, np.float64).T
+    close(x @ w.T, want)
+    close(x[None] @ w.T, want[None])
+    wide = random(shape[0], shape[1] + 3)
+    cut = wide[:, 1 : 1 + shape[1]]
+    close(x @ cut.T, np.asarray(x, np.float64) @ np.asarray(cut, np.float64).T)
+    for bad in (float("nan"), float("inf")):
+        spoilt = w * 1
+        spoilt[-1, -1] = bad
+        found = np.asarray(x @ spoilt.T)[0]
+        assert not np.isfinite(found[-1])
+        assert np.isfinite(found[:-1]).all()
+
+
 def test_two_streams_at_once(fast: Kernels, random: Function) -> None:
     x = random(64, 512)
     want = np.asarray(fast.silu(x))
