@@ -181,9 +181,7 @@ def _float(digits: str) -> float:
 
 def _integer(digits: str) -> int:
     if len(digits) > 20 or (value := int(digits)) not in INTEGERS:
-        raise Refused(
-            "number", f"holds the integer {digits[:20]}…, beyond 64 bits", "write a smaller one"
-        )
+        raise Refused("number", f"holds the integer {digits[:20]}…, beyond 64 bits", "write a smaller one")
     return value
 
 

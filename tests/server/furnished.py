@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from droidft import runs
 from droidft.config import parse_config
 from droidft.home import Home
 from tests import tiny
+from tests.conftest import CACHE
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Furnished:
 
 def furnish(home: Path) -> Furnished:
     """Train a tiny model for a few steps in `home`."""
+    (home / "cache").symlink_to(CACHE, target_is_directory=True)
     tiny.write_model(home / "models" / "tiny")
     (home / "data").mkdir()
     tiny.write_chat(home / "data" / "chat.jsonl")
@@ -50,6 +54,8 @@ def furnish(home: Path) -> Furnished:
         "lora_rank": 4,
         "adapter_name": "till",
     }
-    run = runs.create(Home(home), parse_config(settings))
-    assert run.start().wait(timeout=120) == 0, run.log_file.read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DROIDFT_HOME", str(home))
+        run = runs.create(Home(home), parse_config(settings))
+        assert run.start().wait(timeout=300) == 0, run.log_file.read_text()
     return Furnished(home, "tiny", "chat.jsonl", run.id, "till")

@@ -50,6 +50,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Furnished:
 def server(known: Furnished) -> Iterator[Listening]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("DROIDFT_HOME", str(known.home))
         with listening(known.home, parallel=0) as running:
             yield running
 
