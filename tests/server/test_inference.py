@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -416,13 +417,21 @@ def test_a_reader_who_does_not_read_is_left(home: Path, monkeypatch: pytest.Monk
 
 
 def test_the_server_ends_while_it_answers(home: Path) -> None:
-    with (
-        listening(home) as server,
-        server.client.stream("POST", "/api/models/inference/stream", json=dict(ENDLESS, adapters=[None])) as response,
-    ):
-        lines = response.iter_lines()
-        next(lines)
-        pid = server.answers.child.pid
+    with httpx2.Client(timeout=60) as client:
+        with listening(home) as server:
+            headers = {"Authorization": f"Bearer {server.token}"}
+            body = dict(ENDLESS, adapters=[None])
+            asking = client.build_request("POST", f"{server.url}/api/models/inference/stream", json=body)
+            asking.headers.update(headers)
+            response = client.send(asking, stream=True)
+            lines = response.iter_lines()
+            while json.loads(next(lines))["type"] != "text":
+                pass
+            pid = server.answers.child.pid
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 5
+        with suppress(httpx2.RemoteProtocolError):
+            assert len(list(lines)) < 100_000
     assert pid is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

@@ -7,6 +7,7 @@ nobody waits for any more is called off; one that comes when too many wait is re
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import subprocess
 from collections.abc import AsyncIterator, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from droidft.errors import DroidError
+from droidft.errors import DroidError, InternalError
 from droidft.server import paths
 from droidft.server.child import Child, ChildError
 from droidft.server.errors import Busy, Conflict
@@ -29,6 +30,8 @@ MOST_WAITING = 32
 MOST_UNREAD = 5_000
 """Events that a client may lag behind before its question is called off."""
 SEED_BITS = 32
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Asked:
             self._queue.put_nowait(event)
         # A task of its own: whatever way a request is cancelled, the worker is called off in an orderly way.
         self._task = asyncio.create_task(self._ask())
+        self._task.add_done_callback(self._ended)
         answers.keep(self._task)
         self._peeked: list[dict[str, Any] | DroidError | None] = []
 
@@ -130,6 +134,14 @@ class Asked:
                     found |= event
         del found["type"], found["side"]
         return {**found, "response": "".join(texts)}
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Whatever way the task ended, a reader must not wait any longer."""
+        if task.cancelled():
+            self._queue.put_nowait(ChildError("cancelled", "the question was called off"))
+        elif error := task.exception():
+            logger.error("asking the inference worker failed", exc_info=error)
+            self._queue.put_nowait(InternalError(str(error)))
 
     async def _ask(self) -> None:
         if not self._params["sides"]:
