@@ -16,7 +16,7 @@ from droidft.engine.session import computing
 from droidft.errors import AdapterError, ConfigError, ModelError, NotFound
 from droidft.inference import Worker
 from droidft.service import Cancelled
-from tests.adapter_files import ATTENTION_QV, FULL_LAYER, write_adapter
+from tests.adapter_files import ATTENTION_QV, FULL_LAYER, edit_config, write_adapter
 from tests.conftest import CACHE
 from tests.tiny import llama, write_model
 
@@ -143,6 +143,27 @@ def test_what_it_refuses(home: Path, adapters: Path, worker: Worker) -> None:
         with pytest.raises(kind):
             ask(worker, home, None, **changes)
         assert ask(worker, home, None).of("phase") == [], "the model stays"
+
+
+def test_a_prompt_put_otherwise_than_in_the_training_is_pointed_out(
+    home: Path, adapters: Path, worker: Worker
+) -> None:
+    record = {"chat_template_sha256": "0" * 64, "system_prompt": "Be brief."}
+    edit_config(adapters / "lora", droidft=record)
+
+    def codes(**changes: Any) -> set[str]:
+        details = ask(worker, home, "lora", **changes).of("start")[0]["adapter_details"]
+        return {warning["code"] for warning in details["warnings"]} & {"template_unused", "system_prompt"}
+
+    def turns(system: str) -> list[dict[str, str]]:
+        return [{"role": "system", "content": system}, {"role": "user", "content": "hello"}]
+
+    assert codes() == {"system_prompt"}
+    assert codes(system="Be brief.") == set()
+    assert codes(system="Be long.") == {"system_prompt"}
+    assert codes(use_chat_template=False) == {"template_unused"}
+    assert codes(messages=turns("Be brief.")) == set()
+    assert codes(messages=turns("Be long.")) == {"system_prompt"}
 
 
 def test_stop_texts(home: Path, adapters: Path, worker: Worker) -> None:

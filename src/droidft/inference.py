@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,7 +185,7 @@ def _side(
     tokens = complete(
         model.model, model.tokenizer, prompt, sampling, context_length=model.context_length, reading=reading
     )
-    details = _details(model, ready, prompt)
+    details = _details(model, ready, prompt, _system(call.params))
     call.emit({"type": "start", "side": side, "adapter_details": details, "seed": sampling.seed})
     return Side(side, ready, tokens, Stops(call.params["stop"]))
 
@@ -201,7 +201,7 @@ def _find(home: Home, ref: str) -> tuple[Path, Which]:
     return folder, "best" if (folder / BEST).is_file() else "latest"
 
 
-def _details(model: LoadedModel, ready: Ready | None, prompt: Prompt) -> dict[str, Any]:
+def _details(model: LoadedModel, ready: Ready | None, prompt: Prompt, system: str | None) -> dict[str, Any]:
     warnings = []
     if model.code:
         text = f"the model's folder holds code that is not run: {', '.join(model.code[:5])}"
@@ -214,7 +214,30 @@ def _details(model: LoadedModel, ready: Ready | None, prompt: Prompt) -> dict[st
     found = ready.details.as_dict()
     change = found.pop("difference")["max_logit"]
     del found["fine_tune_type"]
+    warnings += _asked_otherwise(ready.details.info.record, prompt, system)
     return {**found, **common, "max_logit_change": change, "warnings": [*found["warnings"], *warnings]}
+
+
+def _asked_otherwise(record: Mapping[str, Any], prompt: Prompt, system: str | None) -> list[dict[str, str]]:
+    """Warnings about a prompt that is put in another way than those the adapter was trained on."""
+    found = []
+    if record.get("chat_template_sha256") is not None and not prompt.chat_template_used:
+        text = "was trained on prompts in the chat template, and this one was put without it"
+        found.append({"code": "template_unused", "message": text})
+    trained = record.get("system_prompt")
+    if isinstance(trained, str) and trained and prompt.chat_template_used and system != trained:
+        instead = "another one" if system else "none"
+        text = f"was trained with the system prompt {trained[:200]!r}, and was asked with {instead}"
+        found.append({"code": "system_prompt", "message": text})
+    return found
+
+
+def _system(params: dict[str, Any]) -> str | None:
+    """The system prompt of a request."""
+    turns = params["messages"]
+    if turns is None:
+        return params["system"] or None
+    return next((turn["content"] for turn in turns if turn["role"] == "system"), None)
 
 
 def _take_turns(call: Call, model: LoadedModel, sides: list[Side]) -> None:
