@@ -148,12 +148,16 @@ def test_what_it_refuses(home: Path, adapters: Path, worker: Worker) -> None:
 def test_a_prompt_put_otherwise_than_in_the_training_is_pointed_out(
     home: Path, adapters: Path, worker: Worker
 ) -> None:
-    record = {"chat_template_sha256": "0" * 64, "system_prompt": "Be brief."}
+    record = {"data_format": "chat", "chat_template_sha256": "0" * 64, "system_prompt": "Be brief."}
     edit_config(adapters / "lora", droidft=record)
 
     def codes(**changes: Any) -> set[str]:
         details = ask(worker, home, "lora", **changes).of("start")[0]["adapter_details"]
-        return {warning["code"] for warning in details["warnings"]} & {"template_unused", "system_prompt"}
+        return {warning["code"] for warning in details["warnings"]} & {
+            "template_unused",
+            "template_added",
+            "system_prompt",
+        }
 
     def turns(system: str) -> list[dict[str, str]]:
         return [{"role": "system", "content": system}, {"role": "user", "content": "hello"}]
@@ -164,6 +168,9 @@ def test_a_prompt_put_otherwise_than_in_the_training_is_pointed_out(
     assert codes(use_chat_template=False) == {"template_unused"}
     assert codes(messages=turns("Be brief.")) == set()
     assert codes(messages=turns("Be long.")) == {"system_prompt"}
+    edit_config(adapters / "lora", droidft={"data_format": "text", "chat_template_sha256": "0" * 64})
+    assert codes() == {"template_added"}
+    assert codes(use_chat_template=False) == set()
 
 
 def test_stop_texts(home: Path, adapters: Path, worker: Worker) -> None:

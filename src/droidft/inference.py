@@ -221,9 +221,13 @@ def _details(model: LoadedModel, ready: Ready | None, prompt: Prompt, system: st
 def _asked_otherwise(record: Mapping[str, Any], prompt: Prompt, system: str | None) -> list[dict[str, str]]:
     """Warnings about a prompt that is put in another way than those the adapter was trained on."""
     found = []
-    if record.get("chat_template_sha256") is not None and not prompt.chat_template_used:
+    trained_on, template = record.get("data_format"), record.get("chat_template_sha256")
+    if trained_on not in (None, "text") and template is not None and not prompt.chat_template_used:
         text = "was trained on prompts in the chat template, and this one was put without it"
         found.append({"code": "template_unused", "message": text})
+    if trained_on == "text" and prompt.chat_template_used:
+        text = "was trained on plain texts, and this prompt was put in the chat template"
+        found.append({"code": "template_added", "message": text})
     trained = record.get("system_prompt")
     if isinstance(trained, str) and trained and prompt.chat_template_used and system != trained:
         instead = "another one" if system else "none"
