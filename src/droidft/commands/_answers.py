@@ -61,20 +61,22 @@ def sampling_from(args: argparse.Namespace, console: Console) -> Sampling:
     )
 
 
-def load_base(ref: str, home: Home, console: Console, *, offline: bool) -> LoadedModel:
-    """Make the device ready and load the model; progress and warnings go to `console`."""
-    from droidft.engine import device
+@contextmanager
+def loaded_base(ref: str, home: Home, console: Console, *, offline: bool) -> Iterator[LoadedModel]:
+    """Make the device ready and load the model, for the length of a block; warnings go to `console`."""
+    from droidft.engine.session import computing
 
-    for warning in device.prepare(home.cache).warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
-    from droidft.engine import loaded
+    with computing(home.cache) as device:
+        for warning in device.warnings:
+            console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+        from droidft.engine import loaded
 
-    with progress_bar(console) as progress, console.status("loading the model"):
-        model = loaded.load(ref, models_dir=home.models, cache_dir=home.cache, offline=offline, progress=progress)
-    if model.code:
-        message = f"warning: the model folder holds code that will not be run: {', '.join(model.code)}"
-        console.print(message, style="yellow", highlight=False, markup=False)
-    return model
+        with progress_bar(console) as progress, console.status("loading the model"):
+            model = loaded.load(ref, models_dir=home.models, cache_dir=home.cache, offline=offline, progress=progress)
+        if model.code:
+            message = f"warning: the model folder holds code that will not be run: {', '.join(model.code)}"
+            console.print(message, style="yellow", highlight=False, markup=False)
+        yield model
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from droidft.adapters import AdapterInfo
     from droidft.engine.generate import Sampling, Token
     from droidft.engine.loaded import LoadedModel
 
@@ -36,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, then answer once or converse."""
     from droidft.adapters import find_adapter, read_adapter
-    from droidft.commands._answers import consoles, details_lines, load_base, sampling_from
+    from droidft.commands._answers import consoles, loaded_base, sampling_from
     from droidft.errors import ConfigError
     from droidft.home import Home
 
@@ -47,7 +48,15 @@ def run(args: argparse.Namespace) -> int:
     sampling = sampling_from(args, errors)
     # A missing or damaged adapter is said before the model loads.
     info = read_adapter(*find_adapter(args.adapter, adapters_dir=home.adapters)) if args.adapter else None
-    model = load_base(args.model, home, errors, offline=args.offline)
+    with loaded_base(args.model, home, errors, offline=args.offline) as model:
+        return _chat(args, model, info, sampling, errors)
+
+
+def _chat(
+    args: argparse.Namespace, model: LoadedModel, info: AdapterInfo | None, sampling: Sampling, errors: Console
+) -> int:
+    from droidft.commands._answers import details_lines
+
     details = model.use(info)
     for line in details_lines(details) if details else []:
         errors.print(line, style="yellow" if line.startswith("warning") else None, highlight=False, markup=False)

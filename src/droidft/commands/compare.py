@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Answer every prompt with every arm."""
     from droidft.adapters import find_adapter, read_adapter
-    from droidft.commands._answers import consoles, load_base, sampling_from
+    from droidft.commands._answers import consoles, loaded_base, sampling_from
     from droidft.home import Home
 
     home = Home.find()
@@ -55,16 +55,16 @@ def run(args: argparse.Namespace) -> int:
     sampling = sampling_from(args, errors)
     prompts = _read_prompts(Path(args.prompts)) if args.prompts else list(args.prompt)
     found = [read_adapter(*find_adapter(ref, adapters_dir=home.adapters)) for ref in args.adapter]
-    model = load_base(args.model, home, errors, offline=args.offline)
-    arms = [Arm("base", None), *(Arm(label, info) for label, info in zip(args.adapter, found, strict=True))]
-    _fit_all(model, arms, errors)
-    show = _quietly if args.json else _beside if console.width >= SIDE_BY_SIDE_WIDTH else _stacked
-    answers = []
-    for prompt in prompts:
-        for arm in arms:
-            arm.tokens = []
-        show(console, Question(model, arms, prompt, sampling, not args.raw))
-        answers.append({"prompt": prompt, "answers": [arm.as_dict() for arm in arms]})
+    with loaded_base(args.model, home, errors, offline=args.offline) as model:
+        arms = [Arm("base", None), *(Arm(label, info) for label, info in zip(args.adapter, found, strict=True))]
+        _fit_all(model, arms, errors)
+        show = _quietly if args.json else _beside if console.width >= SIDE_BY_SIDE_WIDTH else _stacked
+        answers = []
+        for prompt in prompts:
+            for arm in arms:
+                arm.tokens = []
+            show(console, Question(model, arms, prompt, sampling, not args.raw))
+            answers.append({"prompt": prompt, "answers": [arm.as_dict() for arm in arms]})
     if args.json:
         described = [{"arm": arm.label, "adapter": arm.details.as_dict() if arm.details else None} for arm in arms]
         result = {"model": args.model, "sampling": asdict(sampling), "arms": described, "prompts": answers}
