@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from droidft import inspector
+from droidft import inspected, inspector
 from droidft.config import TrainingConfig
 from droidft.engine import hub, rates
 from droidft.server.child import Child, ChildError
@@ -145,10 +145,10 @@ def test_progress_is_told_in_bytes_and_not_too_often() -> None:
 
 
 def test_verdicts_at_their_limits() -> None:
-    assert [inspector.verdict(needed, 1000) for needed in (0, 800, 801, 1000, 1001)] == [
+    assert [inspected.verdict(needed, 1000) for needed in (0, 800, 801, 1000, 1001)] == [
         "fits", "fits", "tight", "tight", "does not fit"
     ]  # fmt: skip
-    assert inspector.verdict(1, 0) == "does not fit"
+    assert inspected.verdict(1, 0) == "does not fit"
 
 
 @pytest.mark.parametrize(

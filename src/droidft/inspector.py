@@ -8,30 +8,27 @@ model. The protocol is that of `service.py`; every request names the home folder
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
+from droidft import inspected
 from droidft.config import LoraRouters, Optimizer, TrainingConfig
 from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError, NotFound
 from droidft.home import Home
 from droidft.service import Call, Handler, serve
 
 if TYPE_CHECKING:
-    from droidft.adapters import AdapterInfo
-    from droidft.engine.data import Fault
     from droidft.engine.data.verify import Verified
-    from droidft.engine.describe import ModelDescription, PresetDescription, Shape
+    from droidft.engine.describe import Shape
     from droidft.engine.progress import Progress
 
-T = TypeVar("T")
 REPORT_SECONDS = 0.1
-FITS, TIGHT = 0.8, 1.0
 Stamp = tuple[tuple[str, int, int], ...]
 """What a file was when it was looked at: path, size, time of change."""
 
@@ -119,18 +116,8 @@ def targets(call: Call) -> dict[str, Any]:
         "code": models.code_files(path),
         "memory_available": available,
         "learning_rate": asdict(rates.suggest(described.model_type, shape.hidden_size or rates.REFERENCE_WIDTH)),
-        **_described(described, available),
+        **inspected.described(described, available),
     }
-
-
-def verdict(needed: int, available: int) -> str:
-    """`fits` up to 80 % of the memory that is free now, `tight` up to all of it, else `does not fit`.
-
-    The estimate leaves out the allocator's cache and what the system adds, hence the margin.
-    """
-    if needed <= FITS * available:
-        return "fits"
-    return "tight" if needed <= TIGHT * available else "does not fit"
 
 
 def data_key(call: Call) -> Any:
@@ -166,16 +153,16 @@ def check_data(call: Call) -> dict[str, Any]:
 
     def notice(structure: Verified) -> None:
         found.append(structure)
-        call.emit({"check": _checked(structure)})
+        call.emit({"check": inspected.checked(structure)})
         report("loading the tokenizer", 0, 0)
 
     tokenizer = partial(_tokenizer, config, _home(call)) if call.params["with_model"] else None
     try:
-        return _checked(verify(config, tokenizer, progress=report, notice=notice))
+        return inspected.checked(verify(config, tokenizer, progress=report, notice=notice))
     except (NotFound, ModelError, DownloadError) as error:
         if not found:
             raise
-        return _checked(found[0]) | {"token_problem": error.as_dict()}
+        return inspected.checked(found[0]) | {"token_problem": error.as_dict()}
 
 
 def view_rows(call: Call) -> dict[str, Any]:
@@ -188,15 +175,19 @@ def view_rows(call: Call) -> dict[str, Any]:
     try:
         rows = view(config, tokenizer, rows=call.params["rows"], context_length=limit)
     except InvalidData as error:
-        return _sendable({"rows": [], "faults": _faults(error.faults)})
-    return _sendable({"rows": [row.as_dict() for row in rows], "faults": []})
+        return inspected.sendable({"rows": [], "faults": inspected.faults(error.faults)})
+    return inspected.sendable({"rows": [row.as_dict() for row in rows], "faults": []})
 
 
 def adapters(call: Call) -> list[dict[str, Any]]:
     """Every adapter folder."""
     from droidft.adapters import list_adapters
 
-    return _sendable([_entry(each.path, each.info, each.problem) for each in list_adapters(_home(call).adapters)])
+    folder = _home(call).adapters
+    while True:
+        with suppress(FileNotFoundError):  # one was removed just then
+            found = [inspected.entry(each.path, each.info, each.problem) for each in list_adapters(folder)]
+            return inspected.sendable(found)
 
 
 def adapter(call: Call) -> dict[str, Any]:
@@ -211,16 +202,19 @@ def adapter(call: Call) -> dict[str, Any]:
         info = read_adapter(folder, parse_which(call.params["which"]))
     except AdapterError as error:
         code = "unusable" if (folder / CONFIG).is_file() else "config_missing"
-        warnings = [{"code": code, "message": _whole(error)}]
-        return _sendable({"entry": _entry(folder, None, error.message), "warnings": warnings})
+        warnings = [{"code": code, "message": inspected.whole(error)}]
+        return inspected.sendable({"entry": inspected.entry(folder, None, error.message), "warnings": warnings})
     try:
         found = (
             judge(info, ref, models_dir=home.models, cache_dir=home.cache, offline=True) if ref else diagnose(info)
         )
         warnings = [asdict(each) for each in found]
     except AdapterError as error:
-        warnings = [{"code": "does_not_fit", "message": _whole(error)}, *(asdict(each) for each in diagnose(info))]
-    return _sendable({"entry": _entry(folder, info, ""), "warnings": warnings})
+        warnings = [
+            {"code": "does_not_fit", "message": inspected.whole(error)},
+            *(asdict(each) for each in diagnose(info)),
+        ]
+    return inspected.sendable({"entry": inspected.entry(folder, info, ""), "warnings": warnings})
 
 
 def adapter_files(call: Call) -> dict[str, str]:
@@ -364,93 +358,6 @@ def _load_tokenizer(folder: Path, stamp: Stamp) -> tuple[Any, int | None]:
 
     del stamp
     return models.load_tokenizer(folder), models.context_length(models.load_config(folder))
-
-
-def _described(described: ModelDescription, available: int) -> dict[str, Any]:
-    return {
-        "model_type": described.model_type,
-        "blocks": described.blocks,
-        "parameters": described.parameters,
-        "quantization": described.quantization,
-        "rank": described.rank,
-        "batch_size": described.batch_size,
-        "seq_length": described.seq_length,
-        "presets": [_preset(preset, available) for preset in described.presets],
-    }
-
-
-def _preset(preset: PresetDescription, available: int) -> dict[str, Any]:
-    memory = preset.memory
-    return {
-        "preset": preset.preset.value,
-        "keys": [
-            {"key": key.key, "kind": key.kind.value, "modules": key.modules, "trainable": key.trainable}
-            for key in preset.keys
-        ],
-        "trainable": preset.trainable,
-        "share": preset.share,
-        "adapter_bytes": memory.adapter if memory else 0,
-        "notes": list(preset.notes),
-        "memory": asdict(memory) | {"total": memory.total} if memory else None,
-        "verdict": verdict(memory.total, available) if memory else None,
-        "problem": preset.problem,
-    }
-
-
-def _entry(folder: Path, info: AdapterInfo | None, problem: str) -> dict[str, Any]:
-    from droidft.adapters import weights
-
-    record = info.record if info else {}
-    files = {file.resolve() for file in folder.glob("*adapters.safetensors") if file.is_file()}
-    return {
-        "name": folder.name,
-        "problem": problem,
-        "fine_tune_type": info.fine_tune_type if info else None,
-        "method": _text(record.get("method")),
-        "rank": info.rank if info else None,
-        "alpha": info.alpha if info else None,
-        "scale": info.scale if info else None,
-        "modules": list(info.modules) if info else [],
-        "blocks": len(info.layers) if info else 0,
-        "parameters": info.parameters if info else 0,
-        "base": info.base if info else None,
-        "run": _text(record.get("run")),
-        "weights": weights(folder),
-        "bytes": sum(file.stat().st_size for file in files),
-    }
-
-
-def _checked(found: Verified) -> dict[str, Any]:
-    structure = found.structure.as_dict()
-    del structure["faults"], structure["fault_count"]
-    checked = {
-        "ok": not found.fault_count,
-        "fault_count": found.fault_count,
-        "faults": _faults(found.faults),
-        "structure": structure,
-        "tokens": found.tokens.as_dict() if found.tokens is not None else None,
-        "token_problem": None,
-        "plan": found.plan.model_dump(exclude={"type"}) if found.plan is not None else None,
-    }
-    return _sendable(checked)
-
-
-def _faults(faults: list[Fault]) -> list[dict[str, Any]]:
-    return [fault.as_dict() for fault in faults]
-
-
-def _text(value: Any) -> str | None:
-    """A recorded value, if it is what it should be: others may have written the file."""
-    return value if isinstance(value, str) else None
-
-
-def _whole(error: AdapterError) -> str:
-    return f"{error.message}; {error.hint}" if error.hint else error.message
-
-
-def _sendable(value: T) -> T:
-    """`value` without halves of characters, which names of files may hold and no answer can carry."""
-    return cast(T, json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")))
 
 
 if __name__ == "__main__":

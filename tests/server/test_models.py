@@ -16,7 +16,7 @@ from bench import peft_counts
 from starlette.testclient import TestClient
 
 from droidft.engine import smollm2
-from droidft.inspector import verdict
+from droidft.inspected import verdict
 from tests import tiny
 from tests.engine.architectures import TABLE
 from tests.engine.gguf_files import write_llama

@@ -16,6 +16,7 @@ from droidft.server.child import Child, ChildError
 
 MODULE = "droidft.inspector"
 NICENESS = 10
+LOOKS_AT_ONCE = 2
 IDLE_SECONDS = 300.0
 """How long a process that has done a job waits for the next one."""
 
@@ -30,6 +31,8 @@ class Inspector:
         self._quick = self._child(niceness=0)
         self._slow = self._child()
         self._idle: list[Child] = []
+        self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._warming = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._examined: dict[str, Any] | None = None
         self._examining = asyncio.Lock()
@@ -48,7 +51,7 @@ class Inspector:
 
     async def ask_worker(self, question: str, **params: Any) -> Any:
         """As `ask`, of a process that has done jobs: it may still hold the tokenizer of the last one."""
-        async with self.worker() as child:
+        async with self._looks, self.worker() as child:
             return await self._ask(child, question, params)
 
     def warm(self) -> None:
@@ -57,8 +60,9 @@ class Inspector:
 
     def warm_worker(self) -> None:
         """Have a process ready for a job that is likely to come."""
-        if not self._idle:
-            self._later(self._warmed(self.ask_worker))
+        if not self._idle and not self._warming:
+            self._warming = True
+            self._later(self._warmed_worker())
 
     async def system(self) -> dict[str, Any]:
         """What `droidft doctor` says. Speed is measured once, so that a running training is left alone."""
@@ -117,6 +121,12 @@ class Inspector:
     async def _warmed(self, ask: Callable[[str], Coroutine[Any, Any, Any]]) -> None:
         with suppress(ChildError):
             await ask("warm")
+
+    async def _warmed_worker(self) -> None:
+        try:
+            await self._warmed(self.ask_worker)
+        finally:
+            self._warming = False
 
     async def _retire(self, child: Child) -> None:
         await asyncio.sleep(IDLE_SECONDS)
