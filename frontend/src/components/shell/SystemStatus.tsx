@@ -77,7 +77,7 @@ export function SystemStatus() {
           <>
             <Cpu className="hidden size-3.5 shrink-0 lg:block" aria-hidden />
             <span className="hidden max-w-40 truncate lg:inline">{deviceName(data)}</span>
-            <span className="whitespace-nowrap">{bytes(data.memory_available)} free</span>
+            <span className="hidden whitespace-nowrap sm:inline">{bytes(data.memory_available)} free</span>
           </>
         )}
       </button>

@@ -6,7 +6,7 @@ import { Link } from "react-router";
 import { useAppDispatch, useAppSelector } from "@/app/hooks";
 import { toastRemoved } from "@/app/toasts";
 import type { Toast, Tone } from "@/app/toasts";
-import { IconButton } from "@/components/ui";
+import { IconButton, Prose } from "@/components/ui";
 import { cx } from "@/lib/cx";
 
 const SHOWN_MS = 8000;
@@ -33,8 +33,14 @@ function ToastView({ toast }: { toast: Toast }) {
     <li className="pointer-events-auto flex w-full max-w-sm items-start gap-2.5 rounded-lg border border-line bg-surface p-3 shadow-lg">
       <Icon className={cx("mt-0.5 size-4 shrink-0", colour)} aria-hidden />
       <div className="min-w-0 flex-1 text-[0.8125rem] wrap-anywhere">
-        <p className="font-medium">{title}</p>
-        {text !== undefined && <p className="text-muted">{text}</p>}
+        <p className="font-medium">
+          <Prose text={title} />
+        </p>
+        {text !== undefined && (
+          <p className="text-muted">
+            <Prose text={text} />
+          </p>
+        )}
         {link && (
           <Link
             to={link.to}

@@ -7,6 +7,7 @@ import type { Tone } from "@/app/toasts";
 import { cx } from "@/lib/cx";
 
 import { Button } from "./Button";
+import { Prose } from "./Code";
 
 /** Nothing is here yet: why, and what to do about it. */
 export function EmptyState({
@@ -106,7 +107,7 @@ export function ErrorNote({ error, onRetry }: { error: unknown; onRetry?: (() =>
   return (
     <Note
       tone="bad"
-      title={message}
+      title={<Prose text={message} />}
       live
       actions={
         onRetry && (
@@ -116,7 +117,11 @@ export function ErrorNote({ error, onRetry }: { error: unknown; onRetry?: (() =>
         )
       }
     >
-      {hint !== "" && <p>{hint}</p>}
+      {hint !== "" && (
+        <p>
+          <Prose text={hint} />
+        </p>
+      )}
     </Note>
   );
 }

@@ -2,21 +2,51 @@ import { Database, RotateCw } from "lucide-react";
 import { useState } from "react";
 import type { SubmitEvent } from "react";
 
-import { useListDataQuery } from "@/api";
+import { useListDataQuery, useMakeExampleMutation } from "@/api";
 import type { DataFile } from "@/api";
+import { useToast } from "@/app/hooks";
 import { Button, Card, Disclosure, ErrorNote, Progress, Select, Skeleton, TextField } from "@/components/ui";
 import { bytes } from "@/lib/format";
 
 import { DataReport } from "./DataReport";
-import { useSetting } from "./form";
+import { fromConfig } from "./draft";
+import { useSetting, useSetup } from "./form";
 import { shortName } from "./ModelCard";
 import { SettingField } from "./SettingField";
 import { UploadArea } from "./UploadArea";
 import type { CheckState } from "./useDataCheck";
 
-/** The demo's file among those that are here. */
-export function exampleOf(files: readonly DataFile[]): DataFile | undefined {
-  return files.find((file) => /orders/i.test(file.name) && !/(valid|test|eval)/i.test(file.name));
+/** The demo's data, with the settings that suit it. */
+function Example() {
+  const { settings, draft, replace } = useSetup();
+  const [make, { isLoading, error }] = useMakeExampleMutation();
+  const toast = useToast();
+  const use = async () => {
+    const { data } = await make();
+    if (!data) return;
+    const taken = fromConfig(data.values, [...settings.values()]).draft;
+    const model = draft["model_path"];
+    replace({ ...draft, ...taken, ...(model === undefined ? {} : { model_path: model }) });
+    toast({
+      tone: "info",
+      title: "The example is set up",
+      text: "With the settings of `droidft demo`; change what you like.",
+    });
+  };
+  return (
+    <div className="space-y-2">
+      <div className="flex flex-wrap items-center justify-between gap-3 rounded-md bg-accent-soft p-3">
+        <p className="min-w-0 flex-1 basis-64 text-[0.8125rem]">
+          <span className="font-medium">No data at hand?</span> Try it with the café orders: what customers say, and
+          the line of JSON that the till wants.
+        </p>
+        <Button size="sm" busy={isLoading} onClick={() => void use()}>
+          Use the example
+        </Button>
+      </div>
+      {error && <ErrorNote error={error} />}
+    </div>
+  );
 }
 
 function PathForm({ onUse }: { onUse: (path: string) => void }) {
@@ -59,23 +89,18 @@ function FileSelect({
 }
 
 /** Ways to a data file: an upload, a file that is here, a path. */
-function DataPicker({ what, onChoose }: { what: string; onChoose: (path: string) => void }) {
+interface PickerProps {
+  what: string;
+  onChoose: (path: string) => void;
+  withExample?: boolean;
+}
+
+function DataPicker({ what, onChoose, withExample }: PickerProps) {
   const { data: files, error, refetch } = useListDataQuery();
-  const example = files && exampleOf(files);
   return (
     <div className="space-y-4">
       <UploadArea label={`Drop ${what} here, or choose it`} onDone={(file) => onChoose(file.path)} />
-      {example && (
-        <div className="flex flex-wrap items-center justify-between gap-3 rounded-md bg-accent-soft p-3">
-          <p className="min-w-0 text-[0.8125rem]">
-            <span className="font-medium">No data at hand?</span> Try it with the café orders example: spoken orders,
-            and the same as one line of JSON.
-          </p>
-          <Button size="sm" onClick={() => onChoose(example.path)}>
-            Use the example
-          </Button>
-        </div>
-      )}
+      {withExample && <Example />}
       <div className="grid gap-4 sm:grid-cols-2">
         {error ? (
           <ErrorNote error={error} onRetry={() => void refetch()} />
@@ -192,6 +217,7 @@ export function DataCard({ state }: { state: CheckState }) {
         {open && (
           <DataPicker
             what="a file"
+            withExample={path === ""}
             onChoose={(chosen) => {
               bound.set(chosen);
               setChoosing(false);

@@ -55,7 +55,12 @@ function Lengths({ set, limit }: { set: SetReport; limit: number }) {
   return (
     <div>
       <p className="mb-1 text-[0.8125rem] font-medium">Length of rows in tokens</p>
-      <Histogram bins={bins} label={summary} unit="tokens" mark={{ at: limit, label: `cut at ${integer(limit)}` }} />
+      <Histogram
+        bins={bins}
+        label={summary}
+        unit="tokens"
+        mark={set.truncated.count > 0 ? { at: limit, label: `cut at ${integer(limit)}` } : undefined}
+      />
       <p className="mt-1 text-xs text-muted">
         Half have at most {integer(p50)}, 95 % at most {integer(p95)}; the longest has {integer(max)}.
       </p>
@@ -71,7 +76,7 @@ function Tokens({ tokens }: { tokens: TokenReport }) {
         <Stat
           label="Training rows"
           value={integer(train.rows)}
-          note={`${count(train.tokens, "token")}; ${tokens.format}`}
+          note={`${count(train.tokens, "token")}, format ${tokens.format}`}
         />
         <Stat label="Validation rows" value={integer(validation.rows)} note={tokens.split} />
         <Stat
@@ -130,7 +135,11 @@ function Structure({ check }: { check: DataCheck }) {
   return (
     <div className="space-y-3">
       <Stats>
-        <Stat label="Training rows" value={integer(train.rows)} note={`${bytes(train.bytes)}; ${train.format}`} />
+        <Stat
+          label="Training rows"
+          value={integer(train.rows)}
+          note={`${bytes(train.bytes)}, format ${train.format}`}
+        />
         {validation && (
           <Stat label="Validation rows" value={integer(validation.rows)} note={bytes(validation.bytes)} />
         )}

@@ -95,8 +95,8 @@ function presetText(name: string, preset: PresetReport | undefined) {
     <>
       {words}
       <span className="mt-1 flex flex-wrap items-center gap-x-2">
-        adapter {bytes(preset.adapter_bytes)}
-        {preset.memory && <>· {bytes(preset.memory.total)} at the peak</>}
+        {`adapter ${bytes(preset.adapter_bytes)}`}
+        {preset.memory && ` · ${bytes(preset.memory.total)} at the peak`}
         {preset.verdict && preset.verdict !== "fits" && (
           <Badge tone={VERDICTS[preset.verdict]}>{preset.verdict}</Badge>
         )}

@@ -53,7 +53,7 @@ export function MemoryEstimate({
           {bytes(report.memory_available)} available
         </span>
         <span className="text-xs text-muted">
-          {count(report.batch_size, "row")} x {integer(report.seq_length)} tokens
+          {count(report.batch_size, "row")} × {integer(report.seq_length)} tokens
         </span>
       </p>
       <Bar

@@ -105,7 +105,7 @@ function ModelList({ chosen, onChoose, onFetch }: Props & { onFetch: (model: str
             variant={usable.length === 0 ? "primary" : "secondary"}
             onClick={() => onFetch(model.ref)}
           >
-            Fetch {model.bytes > 0 && bytes(model.bytes)}
+            Fetch
           </Button>
         </div>
       ))}

@@ -4,7 +4,18 @@ import { useRef, useState } from "react";
 import { useParseYamlMutation } from "@/api";
 import type { DraftReport } from "@/api";
 import { useToast } from "@/app/hooks";
-import { Badge, Button, Card, CodeBlock, Disclosure, ErrorNote, Note, Tabs, useConfirm } from "@/components/ui";
+import {
+  Badge,
+  Button,
+  Card,
+  CodeBlock,
+  Disclosure,
+  ErrorNote,
+  Note,
+  Prose,
+  Tabs,
+  useConfirm,
+} from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { count } from "@/lib/format";
 
@@ -136,6 +147,28 @@ interface Props {
   onStart: () => void;
 }
 
+/** On a narrow screen the card is far below: this keeps its gist in sight. */
+export function StartBar({ reasons, fresh, busy, onStart }: Pick<Props, "reasons" | "fresh" | "busy" | "onStart">) {
+  const [first] = reasons;
+  return (
+    <div className="sticky bottom-14 z-20 -mx-4 flex items-center gap-3 border-t border-line bg-surface px-4 py-2 sm:-mx-6 sm:px-6 md:bottom-0 lg:hidden">
+      <p className={cx("min-w-0 flex-1 truncate text-[0.8125rem] font-medium", first ? "text-warn" : "text-good")}>
+        {first ? `Not ready: ${first.text}` : "Ready"}
+      </p>
+      <Button
+        size="sm"
+        variant="primary"
+        icon={Play}
+        busy={busy}
+        disabled={!fresh && !first}
+        onClick={first ? () => first.field !== null && focusOn(first.field) : onStart}
+      >
+        {first ? "Show" : "Start"}
+      </Button>
+    </div>
+  );
+}
+
 /** Whether it can start, and the same run as a command line and as a file. */
 export function PreviewCard({ reasons, report, fresh, checking, busy, error, onStart }: Props) {
   const [form, setForm] = useState<"command" | "yaml">("command");
@@ -166,7 +199,7 @@ export function PreviewCard({ reasons, report, fresh, checking, busy, error, onS
         {error !== undefined && <ErrorNote error={error} />}
         {report?.warnings.map((warning) => (
           <Note key={warning} tone="warn">
-            {warning}
+            <Prose text={warning} />
           </Note>
         ))}
         <Disclosure

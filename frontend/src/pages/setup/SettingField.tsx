@@ -1,9 +1,10 @@
+import { RotateCcw } from "lucide-react";
 import type { ReactNode } from "react";
 
 import { NumberField, Prose, Select, Switch, TextArea, TextField } from "@/components/ui";
 
 import { rulesOf, shown } from "./draft";
-import { useSetting } from "./form";
+import { useSetting, useSetup } from "./form";
 import { labelOf } from "./labels";
 
 interface Props {
@@ -15,9 +16,24 @@ interface Props {
   className?: string | undefined;
 }
 
+function Back({ label, onClick }: { label: string; onClick: () => void }) {
+  return (
+    <button
+      type="button"
+      aria-label={label}
+      title={label}
+      onClick={onClick}
+      className="rounded p-0.5 text-muted hover:text-ink"
+    >
+      <RotateCcw className="size-3.5" aria-hidden />
+    </button>
+  );
+}
+
 /** The control of a setting, whatever kind it is, with the server's own help under it. */
 export function SettingField({ name, label, hint, unit, placeholder, className }: Props) {
   const bound = useSetting(name);
+  const { unset } = useSetup();
   if (!bound) return null;
   const { setting, value, text, problem, isDefault, set } = bound;
   const shared = {
@@ -27,7 +43,10 @@ export function SettingField({ name, label, hint, unit, placeholder, className }
     className,
   };
   const usual = shown(setting.default);
-  const aside = isDefault || typeof usual !== "string" || usual === "" ? undefined : `default ${usual}`;
+  const aside =
+    isDefault || typeof usual !== "string" || usual === "" || text === usual ? undefined : (
+      <Back label={`Back to the default, ${usual}`} onClick={() => unset(name)} />
+    );
   switch (setting.kind) {
     case "boolean":
       return (

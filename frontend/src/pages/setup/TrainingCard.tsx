@@ -46,25 +46,27 @@ function RunLength() {
     if (length === "iterations") set("iterations", "100");
   };
   return (
-    <div>
-      <div className="mb-2">
-        <Segmented
-          size="sm"
-          label="Length of the run"
-          value={by}
-          options={[
-            { value: "epochs", label: "By epochs" },
-            { value: "iterations", label: "By steps" },
-          ]}
-          onValue={choose}
-        />
-      </div>
-      {by === "epochs" ? (
-        <SettingField name="epochs" label="Epochs" placeholder="3" hint="Passes over the training data." />
-      ) : (
-        <SettingField name="iterations" hint="Optimizer steps, however often that shows each row." />
-      )}
+    <div className="col-span-full">
+      <Segmented
+        size="sm"
+        label="Length of the run"
+        value={by}
+        options={[
+          { value: "epochs", label: "By epochs" },
+          { value: "iterations", label: "By steps" },
+        ]}
+        onValue={choose}
+      />
     </div>
+  );
+}
+
+function RunLengthField() {
+  const { draft } = useSetup();
+  return draft["iterations"] === undefined ? (
+    <SettingField name="epochs" label="Epochs" placeholder="3" hint="Passes over the training data." />
+  ) : (
+    <SettingField name="iterations" hint="Optimizer steps, however often that shows each row." />
   );
 }
 
@@ -103,8 +105,9 @@ export function TrainingCard({ plan, rows, hint, report, longest }: Props) {
   return (
     <Card title="Training" icon={Gauge} description="How long, how much at once, and how fast.">
       <div className="space-y-5">
-        <div className="grid items-end gap-4 sm:grid-cols-2 lg:grid-cols-4">
+        <div className="grid items-start gap-x-4 gap-y-3 sm:grid-cols-2 lg:grid-cols-4">
           <RunLength />
+          <RunLengthField />
           <SettingField name="batch_size" unit="rows" hint="Rows processed at once: memory grows with it." />
           <SettingField name="grad_accumulation_steps" hint="Batches summed before a step: no more memory." />
           <SettingField

@@ -15,7 +15,7 @@ import { FormProvider, useForm } from "./form";
 import type { Form, Mode } from "./form";
 import { LoraCard } from "./LoraCard";
 import { ModelCard } from "./ModelCard";
-import { PreviewCard } from "./PreviewCard";
+import { PreviewCard, StartBar } from "./PreviewCard";
 import { useDraftReport, useTargets } from "./queries";
 import { reasons } from "./readiness";
 import { TrainingCard } from "./TrainingCard";
@@ -133,6 +133,7 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
           />
         </div>
       </div>
+      <StartBar reasons={why} fresh={judged.fresh} busy={isLoading} onStart={() => void start(config)} />
     </FormProvider>
   );
 }
