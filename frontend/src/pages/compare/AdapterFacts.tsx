@@ -1,28 +1,20 @@
-/** What was on the base when it answered, and whatever is doubtful about it. */
+/** What was on the base when it answered. */
 
 import type { ReactNode } from "react";
 
 import type { AdapterDetails } from "@/api";
-import { Note } from "@/components/ui";
 import { significant } from "@/lib/format";
 
 export function AdapterFacts({ details }: { details: AdapterDetails }) {
   return (
-    <div className="space-y-3">
-      {details.warnings.map((warning) => (
-        <Note key={warning.code} tone="warn">
-          {warning.message}
-        </Note>
+    <dl className="space-y-1 text-xs">
+      {facts(details).map(([label, value]) => (
+        <div key={label} className="grid grid-cols-[7.5rem_minmax(0,1fr)] gap-x-2">
+          <dt className="text-muted">{label}</dt>
+          <dd className="wrap-anywhere">{value}</dd>
+        </div>
       ))}
-      <dl className="space-y-1 text-xs">
-        {facts(details).map(([label, value]) => (
-          <div key={label} className="grid grid-cols-[7.5rem_minmax(0,1fr)] gap-x-2">
-            <dt className="text-muted">{label}</dt>
-            <dd className="wrap-anywhere">{value}</dd>
-          </div>
-        ))}
-      </dl>
-    </div>
+    </dl>
   );
 }
 

@@ -1,8 +1,9 @@
 /** One side's answer as it comes, its figures, and what was on the base. */
 
-import { CircleAlert, LoaderCircle, ThumbsUp } from "lucide-react";
+import { CircleAlert, LoaderCircle, ThumbsUp, TriangleAlert } from "lucide-react";
 import { useId } from "react";
 
+import type { AdapterDetails } from "@/api";
 import { Badge, CopyButton, Disclosure, ErrorNote } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { count, significant, speed } from "@/lib/format";
@@ -117,7 +118,6 @@ function Waiting({ comparison, side }: { comparison: Comparison; side: Side }) {
 function Footer({ comparison, side }: { comparison: Comparison; side: Side }) {
   const { end, details } = side;
   if (end === null && details === null) return null;
-  const warnings = details?.warnings.length ?? 0;
   return (
     <footer className="border-t border-line px-4 py-2.5">
       {end !== null && (
@@ -131,12 +131,14 @@ function Footer({ comparison, side }: { comparison: Comparison; side: Side }) {
       {end === null && comparison.state === "stopped" && (
         <p className="text-xs text-muted">Stopped before its end.</p>
       )}
+      {details?.warnings.map((warning) => (
+        <p key={warning.code} className="mt-1.5 flex items-start gap-1.5 text-xs wrap-anywhere text-warn">
+          <TriangleAlert className="mt-px size-3.5 shrink-0" aria-label="Warning" />
+          {warning.message}
+        </p>
+      ))}
       {details !== null && (
-        <Disclosure
-          title={side.adapter === null ? "Details" : "Adapter details"}
-          aside={warnings > 0 ? <span className="text-warn">{count(warnings, "warning")}</span> : factsInShort(side)}
-          open={warnings > 0}
-        >
+        <Disclosure title={side.adapter === null ? "Details" : "Adapter details"} aside={inShort(details)}>
           <AdapterFacts details={details} />
         </Disclosure>
       )}
@@ -144,7 +146,6 @@ function Footer({ comparison, side }: { comparison: Comparison; side: Side }) {
   );
 }
 
-function factsInShort({ details }: Side): string {
-  if (details?.rank == null) return "";
-  return `rank ${details.rank}, scale ${significant(details.scale)}`;
+function inShort({ rank, scale }: AdapterDetails): string {
+  return rank === null ? "" : `rank ${rank}, scale ${significant(scale)}`;
 }

@@ -20,7 +20,7 @@ export function MemoryLine() {
     }
   };
   return (
-    <div className="flex min-h-8 flex-wrap items-center justify-between gap-2 border-t border-line pt-3 text-xs text-muted">
+    <div className="flex min-h-8 flex-wrap items-center gap-x-3 gap-y-1 text-xs text-muted">
       <span className="min-w-0 wrap-anywhere">{sentence(data)}</span>
       {data.memory !== null && (
         <Button size="sm" busy={isLoading} disabled={data.busy} onClick={() => void free()}>

@@ -33,7 +33,7 @@ export function PromptCard(props: PromptCardProps) {
     if (reading.kind === "ready" && !running) onSend();
   };
   return (
-    <Card title="Prompt">
+    <Card title="Question">
       <div className="space-y-3">
         <TextArea
           label="Prompt"

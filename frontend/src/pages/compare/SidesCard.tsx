@@ -11,7 +11,6 @@ import { bytes, compact, count, significant } from "@/lib/format";
 
 import { guessAdapters, isTrainedOn, isUsable, MOST_ADAPTERS, ordered, usual, whichLabel } from "./choices";
 import type { Chosen } from "./choices";
-import { MemoryLine } from "./MemoryLine";
 
 export interface SidesCardProps {
   models: readonly ModelEntry[];
@@ -64,7 +63,6 @@ export function SidesCard({ models, adapters, model, chosen, onModel, onChosen }
             </Button>
           )
         )}
-        <MemoryLine />
       </div>
     </Card>
   );

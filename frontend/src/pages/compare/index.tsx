@@ -6,6 +6,7 @@ import { useListAdaptersQuery, useListModelsQuery } from "@/api";
 import { EmptyState, ErrorNote, LinkButton, PageHeader, Skeleton } from "@/components/ui";
 
 import { isUsable } from "./choices";
+import { MemoryLine } from "./MemoryLine";
 import { Workbench } from "./Workbench";
 
 export default function ComparePage() {
@@ -18,6 +19,7 @@ export default function ComparePage() {
       <PageHeader
         title="Compare"
         description="One prompt, answered by the base and by up to three adapters, side by side."
+        actions={<MemoryLine />}
       />
       {models.data && (adapters.data ?? adapters.error) !== undefined ? (
         models.data.some(isUsable) ? (
