@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 MAX_DEPTH = 100
 INTEGERS = range(-(2**63), 2**63)
 """Integers that a request may hold: what a database can."""
+MOST_VALUES = 20_000
+"""Values in a request, all levels taken together: telling what is wrong with each of a million takes seconds."""
 
 
 class Refused(Exception):
@@ -31,7 +33,7 @@ class Refused(Exception):
 
 
 def parse(raw: bytes) -> Any:
-    """The value of a request's body. Stricter than `decode`: integers of 64 bits, no NUL in a string.
+    """The value of a request's body; besides, integers have 64 bits, no string holds NUL, and it is not too large.
 
     Raises:
         Refused: with the kind, the reason and the byte position.
@@ -50,6 +52,8 @@ def parse(raw: bytes) -> Any:
         raise too_deep() from None
     if text.count("{") + text.count("[") > MAX_DEPTH or "\\u" in text:
         check_value(text, value)
+    if text.count(",") >= MOST_VALUES and sum(1 for _ in _values(value)) > MOST_VALUES:
+        raise Refused("many", f"holds more than {MOST_VALUES:,} values", "send less at once")
     if "\\u0000" in text and any("\0" in string for string in _strings(value)):
         raise Refused("nul", "holds a NUL character", "leave it out")
     return value
@@ -197,13 +201,21 @@ def _depth(value: Any) -> int:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    stack = [value]
-    while stack:
-        item = stack.pop()
+    """Every string in a value, names of fields included."""
+    for item in _values(value):
         if isinstance(item, str):
             yield item
         elif isinstance(item, dict):
-            stack.extend(item)
+            yield from item
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """A value and all that is in it."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        yield item
+        if isinstance(item, dict):
             stack.extend(item.values())
         elif isinstance(item, list):
             stack.extend(item)

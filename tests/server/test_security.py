@@ -347,6 +347,7 @@ def test_a_long_body_within_the_limit_reaches_its_route(owner: TestClient) -> No
         (b"{'text': 1}", "single quotes"),
         (b"{} {}", "after its first value"),
         (b"  ", "cut off"),
+        (b"[" + b"0," * 20_000 + b"0]", "20,000 values"),
         (b"text=a", "not JSON"),
     ],
 )
