@@ -8,7 +8,7 @@ import { useRun } from "@/app/hooks";
 import { Badge, Button, Dialog, ErrorNote, IconButton, LinkButton, Loading, Note, Select } from "@/components/ui";
 import { bytes, compact, count, integer, significant } from "@/lib/format";
 
-import { baseName, compareLink, downloadLink, runLink } from "./facts";
+import { baseName, capital, compareLink, downloadLink, runLink } from "./facts";
 import { Pairs } from "./Pairs";
 
 interface Props {
@@ -50,7 +50,7 @@ export function AdapterCard({ adapter, busy, onDelete }: Props) {
           )}
         </span>
       </div>
-      {adapter.problem !== "" && <Note tone="bad" title={adapter.problem} />}
+      {adapter.problem !== "" && <Note tone="bad" title={capital(adapter.problem)} />}
       {adapter.problem === "" && (
         <p className="text-[0.8125rem] text-muted">
           {[
@@ -152,7 +152,7 @@ function Examination({ adapter, which }: { adapter: AdapterEntry; which: string 
         <ul className="space-y-2">
           {currentData.warnings.map((warning) => (
             <li key={`${warning.code} ${warning.message}`}>
-              <Note tone="warn">{warning.message}</Note>
+              <Note tone="warn">{capital(warning.message)}</Note>
             </li>
           ))}
         </ul>

@@ -1,10 +1,9 @@
-import { Columns2, Download } from "lucide-react";
-
 import type { Checkpoint, EvalReport, RunDetail, RunSummary } from "@/api";
 import { Badge, Card, Disclosure, LinkButton, Table, Td, Th } from "@/components/ui";
 import { bytes, count, duration, integer, loss } from "@/lib/format";
 
 import { compareLink, downloadLink } from "./facts";
+import { EDGES } from "./look";
 
 /** Weights that can be had: to download, to use in Compare, to resume from. */
 export function Checkpoints({ run, detail: { checkpoints } }: { run: RunSummary; detail: RunDetail }) {
@@ -17,10 +16,10 @@ export function Checkpoints({ run, detail: { checkpoints } }: { run: RunSummary;
       {checkpoints.length === 0 ? (
         <p className="text-muted">None saved{run.step === 0 ? ": it did not come that far" : ""}.</p>
       ) : (
-        <Table label="Checkpoints">
+        <Table label="Table of checkpoints" className={EDGES}>
           <thead>
             <tr>
-              <Th right>Step</Th>
+              <Th>Step</Th>
               <Th right>Validation loss</Th>
               <Th>What it is</Th>
               <Th right>Size</Th>
@@ -44,7 +43,7 @@ function Row({ checkpoint, run }: { checkpoint: Checkpoint; run: RunSummary }) {
   const { step, adapter } = checkpoint;
   return (
     <tr>
-      <Td right>{integer(step)}</Td>
+      <Td>{integer(step)}</Td>
       <Td right>{loss(checkpoint.loss)}</Td>
       <Td>
         <span className="flex flex-wrap gap-1">
@@ -58,17 +57,11 @@ function Row({ checkpoint, run }: { checkpoint: Checkpoint; run: RunSummary }) {
         {adapter === null ? (
           <span className="text-xs text-muted">for resuming only</span>
         ) : (
-          <span className="flex flex-wrap justify-end gap-1">
-            <LinkButton size="sm" variant="ghost" icon={Columns2} to={compareLink(run.model, adapter)}>
+          <span className="flex justify-end">
+            <LinkButton size="sm" variant="ghost" to={compareLink(run.model, adapter)}>
               Compare<span className="sr-only"> step {step}</span>
             </LinkButton>
-            <LinkButton
-              size="sm"
-              variant="ghost"
-              icon={Download}
-              download
-              to={downloadLink(run.adapter, String(step))}
-            >
+            <LinkButton size="sm" variant="ghost" download to={downloadLink(run.adapter, String(step))}>
               Download<span className="sr-only"> step {step}</span>
             </LinkButton>
           </span>
@@ -82,12 +75,12 @@ function Row({ checkpoint, run }: { checkpoint: Checkpoint; run: RunSummary }) {
 const MANY = 12;
 
 /** Every measurement on the validation set. */
-export function Evaluations({ evaluations }: { evaluations: readonly EvalReport[] }) {
+export function Evaluations({ run, evaluations }: { run: RunSummary; evaluations: readonly EvalReport[] }) {
   const table = (
-    <Table label="Evaluations">
+    <Table label="Table of evaluations" className={EDGES}>
       <thead>
         <tr>
-          <Th right>Step</Th>
+          <Th>Step</Th>
           <Th right>Loss</Th>
           <Th right>Tokens</Th>
           <Th right>Took</Th>
@@ -99,11 +92,11 @@ export function Evaluations({ evaluations }: { evaluations: readonly EvalReport[
       <tbody>
         {evaluations.map((evaluation) => (
           <tr key={evaluation.step}>
-            <Td right>{integer(evaluation.step)}</Td>
+            <Td>{integer(evaluation.step)}</Td>
             <Td right>{loss(evaluation.loss)}</Td>
             <Td right>{integer(evaluation.tokens)}</Td>
             <Td right>{duration(evaluation.seconds)}</Td>
-            <Td>{evaluation.best && <Badge tone="good">best so far</Badge>}</Td>
+            <Td>{evaluation.step === run.best_step && <Badge tone="good">best</Badge>}</Td>
           </tr>
         ))}
       </tbody>

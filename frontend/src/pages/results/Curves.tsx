@@ -88,7 +88,6 @@ export function Curves({ run, history, version }: Props) {
             series={series}
             marks={marks}
             summary={summary}
-            format={loss}
             height={300}
             logToggle
             syncKey={key}

@@ -69,7 +69,6 @@ export function OverlayCurves({ runs, hidden }: { runs: readonly RunSummary[]; h
               series={validation}
               summary={`Validation loss of ${overlaid.map(lowest).join("; ")}.`}
               xLabel={xLabel}
-              format={loss}
               height={280}
               logToggle
               syncKey={`overlay-${axis}`}
@@ -81,7 +80,6 @@ export function OverlayCurves({ runs, hidden }: { runs: readonly RunSummary[]; h
               series={training}
               summary={`Training loss of ${overlaid.map(course).join("; ")}.`}
               xLabel={xLabel}
-              format={loss}
               height={280}
               logToggle
               syncKey={`overlay-${axis}`}

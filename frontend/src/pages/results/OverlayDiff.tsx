@@ -4,6 +4,7 @@ import { LineSwatch } from "@/components/chart";
 import { Card, ErrorNote, Note, Skeleton, Table, Td, Th } from "@/components/ui";
 import { labelOf } from "@/pages/setup/labels";
 
+import { EDGES } from "./look";
 import { lookAt, unlikeMeasures } from "./overlay";
 import { settingText } from "./settingText";
 
@@ -34,7 +35,7 @@ export function OverlayDiff({ runs }: { runs: readonly RunSummary[] }) {
       ) : rows.length === 0 ? (
         <p className="text-muted">None: these runs have the same settings.</p>
       ) : (
-        <Table label="Settings that differ">
+        <Table label="Settings by run" className={EDGES}>
           <thead>
             <tr>
               <Th>Setting</Th>

@@ -7,6 +7,7 @@ import { Card, IconButton, Table, Td, Th } from "@/components/ui";
 import { duration, integer, loss, percent } from "@/lib/format";
 
 import { fall, improvement, runLink, targetsAndRank } from "./facts";
+import { EDGES } from "./look";
 import { lookAt } from "./overlay";
 import { StateBadge } from "./StateBadge";
 
@@ -29,7 +30,7 @@ export function OverlayTable({ runs, hidden, onShow, onRemove }: Props) {
   const last = smallest(runs.map((run) => run.last_eval_loss));
   return (
     <Card title="Runs" description="Untick a run to hide its lines. The lowest losses are bold." flush>
-      <Table label="Overlaid runs">
+      <Table label="Overlaid runs" className={EDGES}>
         <thead>
           <tr>
             <Th>Line</Th>

@@ -13,6 +13,7 @@ import { bytes, compact, duration, integer, loss, moment, percent, rate, signifi
 import { Checkpoints, Evaluations } from "./Checkpoints";
 import { Configuration } from "./Configuration";
 import { Curves } from "./Curves";
+import { capital } from "./facts";
 import { DataCard, EnvironmentCard, ExportCard, TargetsCard } from "./RunFacts";
 import { LogCard } from "./LogCard";
 import { verdictOf } from "./verdict";
@@ -40,7 +41,7 @@ export function RunBody({ run, detail, history, version }: Props) {
         <div className="space-y-2">
           {detail.warnings.map((warning) => (
             <Note key={`${warning.code} ${warning.message}`} tone="warn">
-              {warning.message}
+              {capital(warning.message)}
             </Note>
           ))}
         </div>
@@ -49,7 +50,7 @@ export function RunBody({ run, detail, history, version }: Props) {
       <div className="grid items-start gap-5 lg:grid-cols-2">
         <div className="min-w-0 space-y-5">
           <Checkpoints run={run} detail={detail} />
-          <Evaluations evaluations={detail.evaluations} />
+          <Evaluations run={run} evaluations={detail.evaluations} />
           <TargetsCard detail={detail} />
           <DataCard data={detail.data} />
         </div>

@@ -5,7 +5,7 @@ import { cx } from "@/lib/cx";
 import { duration, moment, relative } from "@/lib/format";
 
 import type { RunActions, Work } from "./actions";
-import { BestLoss, Curve, Pick, RunName, Steps } from "./cells";
+import { BestLoss, Curve, PickBox, RunName, Steps } from "./cells";
 import { baseName, targetsAndRank } from "./facts";
 import { More, useWindow } from "./More";
 import { RunButtons } from "./RunButtons";
@@ -82,7 +82,7 @@ const RunCard = memo(function RunCard({ run, on, full, work, actions, onPick }: 
       <Curve run={run} className="mt-3 h-8 w-full" />
       <div className="mt-2 flex items-center justify-between gap-2 border-t border-line pt-1">
         <div className="flex items-center gap-2 text-xs text-muted">
-          <Pick run={run} on={on} disabled={full && !on} onPick={onPick} />
+          <PickBox run={run} on={on} disabled={full && !on} onPick={onPick} />
           <time dateTime={new Date(run.created * 1000).toISOString()} title={moment(run.created)}>
             {relative(run.created)}
           </time>

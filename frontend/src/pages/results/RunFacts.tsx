@@ -4,8 +4,9 @@ import { Download, ExternalLink } from "lucide-react";
 
 import type { DataPrepared, RunDetail, RunStarted, RunSummary } from "@/api";
 import { Card, CopyButton, LinkButton, Table, Td, Th } from "@/components/ui";
-import { integer, percent, significant } from "@/lib/format";
+import { bytes, integer, percent, significant } from "@/lib/format";
 
+import { EDGES } from "./look";
 import { Pairs } from "./Pairs";
 
 /** Each LoRA key with its exact count. */
@@ -27,7 +28,7 @@ export function TargetsCard({ detail: { lora, config } }: { detail: RunDetail })
       }
       flush
     >
-      <Table label="Adapted modules">
+      <Table label="Adapted modules" className={EDGES}>
         <thead>
           <tr>
             <Th>{full ? "Weights" : "Key"}</Th>
@@ -53,7 +54,11 @@ export function TargetsCard({ detail: { lora, config } }: { detail: RunDetail })
           </tr>
         </tbody>
       </Table>
-      {!full && <p className="px-4 py-3 font-mono text-xs text-muted wrap-anywhere sm:px-5">{lora.log_line}</p>}
+      {!full && (
+        <p className="border-t border-line px-4 py-3 font-mono text-xs text-muted wrap-anywhere sm:px-5">
+          {lora.log_line}
+        </p>
+      )}
     </Card>
   );
 }
@@ -93,9 +98,16 @@ export function DataCard({ data }: { data: DataPrepared | null }) {
   );
 }
 
-function asText(value: unknown): string {
+/** A value of the device's description in words: lists and parts of parts in one line. */
+export function asText(name: string, value: unknown): string {
   if (typeof value === "string") return value;
-  return typeof value === "number" ? significant(value, 6) : JSON.stringify(value);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number") return name.endsWith("bytes") ? bytes(value) : String(value);
+  if (Array.isArray(value)) return value.map((item) => asText(name, item)).join("; ") || "none";
+  if (typeof value !== "object" || value === null) return "none";
+  return Object.entries(value)
+    .map(([part, own]) => `${part.replaceAll("_", " ")} ${asText(part, own)}`)
+    .join(", ");
 }
 
 /** Versions and device. */
@@ -103,17 +115,25 @@ export function EnvironmentCard({ start }: { start: RunStarted | null }) {
   return (
     <Card title="Environment">
       {start ? (
-        <Pairs
-          rows={[
-            ...Object.entries(start.versions),
-            ...Object.entries(start.device).map(
-              ([name, value]) => [name.replaceAll("_", " "), asText(value)] as const,
-            ),
-            ...(start.resumed_from_step == null
-              ? []
-              : [["resumed from", `step ${integer(start.resumed_from_step)}`] as const]),
-          ]}
-        />
+        <div className="space-y-4">
+          <section>
+            <h3 className="mb-1 text-xs font-medium text-muted">Device</h3>
+            <Pairs
+              rows={Object.entries(start.device).map(
+                ([name, value]) => [name.replaceAll("_", " ").replace(/ bytes$/, ""), asText(name, value)] as const,
+              )}
+            />
+          </section>
+          <section>
+            <h3 className="mb-1 text-xs font-medium text-muted">Versions</h3>
+            <Pairs rows={Object.entries(start.versions)} />
+          </section>
+          {start.resumed_from_step != null && (
+            <p className="text-[0.8125rem]">
+              Resumed from the checkpoint of step {integer(start.resumed_from_step)}.
+            </p>
+          )}
+        </div>
       ) : (
         <p className="text-muted">Not known: it has not begun.</p>
       )}

@@ -1,3 +1,4 @@
+import { ArrowDown, ArrowUp } from "lucide-react";
 import { memo } from "react";
 
 import type { RunSummary } from "@/api";
@@ -6,7 +7,7 @@ import { cx } from "@/lib/cx";
 import { duration, moment, relative } from "@/lib/format";
 
 import type { RunActions, Work } from "./actions";
-import { BestLoss, Curve, Pick, RunName, Steps } from "./cells";
+import { BestLoss, Curve, PickBox, RunName, Steps } from "./cells";
 import { baseName, targetsOf } from "./facts";
 import { clicked } from "./filter";
 import type { Sort, SortKey } from "./filter";
@@ -35,9 +36,7 @@ interface Column {
 const COLUMNS: readonly Column[] = [
   { key: "state", label: "State" },
   { key: "name", label: "Name" },
-  { key: "model", label: "Model" },
   { key: "targets", label: "Targets" },
-  { key: "data", label: "Data" },
   { key: "loss", label: "Best val. loss", right: true },
   { key: "seconds", label: "Time", right: true },
   { key: "step", label: "Steps", right: true },
@@ -58,13 +57,15 @@ export function RunsTable({ runs, picked, full, busy, actions, onPick, sort, onS
   );
   return (
     <div className="overflow-hidden rounded-lg border border-line bg-surface shadow-card">
-      <Table label="Runs" className="[&_td]:px-2 [&_th]:px-2 [&_tr:last-child>td]:border-b-0">
+      <Table label="Runs" className="[&_td]:px-1.5 [&_th]:px-1.5 [&_tr:last-child>td]:border-b-0">
         <thead>
           <tr>
             <Th className="pl-4">
               <span className="sr-only">For the overlay</span>
             </Th>
-            {COLUMNS.map(head)}
+            {COLUMNS.slice(0, 2).map(head)}
+            <ModelAndData sort={sort} onSort={onSort} />
+            {COLUMNS.slice(2).map(head)}
             <Th>Training loss</Th>
             {head({ key: "created", label: "Created", right: true })}
             <Th>
@@ -91,6 +92,31 @@ export function RunsTable({ runs, picked, full, busy, actions, onPick, sort, onS
   );
 }
 
+/** One column that shows two things, each to sort by. */
+function ModelAndData({ sort, onSort }: Pick<RunListProps, "sort" | "onSort">) {
+  const mine = sort.key === "model" || sort.key === "data";
+  const button = (key: "model" | "data", label: string) => {
+    const Arrow = sort.up ? ArrowUp : ArrowDown;
+    return (
+      <button
+        type="button"
+        onClick={() => onSort(clicked(sort, key))}
+        className="inline-flex items-center gap-1 rounded hover:text-ink"
+      >
+        {label}
+        {sort.key === key && <Arrow className="size-3" aria-hidden />}
+      </button>
+    );
+  };
+  return (
+    <Th sorted={mine ? (sort.up ? "up" : "down") : null}>
+      {button("model", "Model")}
+      {", "}
+      {button("data", "data")}
+    </Th>
+  );
+}
+
 interface RowProps {
   run: RunSummary;
   on: boolean;
@@ -104,25 +130,25 @@ const Row = memo(function Row({ run, on, full, work, actions, onPick }: RowProps
   return (
     <tr className={cx("hover:bg-sunken/50", on && "bg-accent-soft hover:bg-accent-soft")}>
       <Td className="w-8 pl-4">
-        <Pick run={run} on={on} disabled={full && !on} onPick={onPick} />
+        <PickBox run={run} on={on} disabled={full && !on} onPick={onPick} />
       </Td>
       <Td>
         <StateBadge run={run} />
       </Td>
-      <Td className="min-w-44">
+      <Td className="min-w-52">
         <RunName run={run} />
       </Td>
-      <Td className="max-w-44 min-w-24 wrap-anywhere">
+      <Td className="max-w-52 min-w-28 wrap-anywhere">
         <span title={run.model}>{run.model_name || "–"}</span>
+        <span className="block text-xs text-muted" title={run.train_data}>
+          {baseName(run.train_data)}
+        </span>
       </Td>
       <Td className="min-w-24">
         {run.targets === "" ? "–" : targetsOf(run)}
         {run.rank > 0 && run.fine_tune_type !== "full" && (
           <span className="block text-xs text-muted">rank {run.rank}</span>
         )}
-      </Td>
-      <Td className="max-w-36 min-w-20 wrap-anywhere">
-        <span title={run.train_data}>{baseName(run.train_data) || "–"}</span>
       </Td>
       <Td right>
         <BestLoss run={run} />

@@ -8,7 +8,7 @@ import { Sparkline } from "@/components/chart/small";
 import { Progress } from "@/components/ui";
 import { integer, loss } from "@/lib/format";
 
-import { fall, improvement, runLink } from "./facts";
+import { capital, fall, improvement, runLink } from "./facts";
 
 /** Name, id, and what went wrong. */
 export function RunName({ run }: { run: RunSummary }) {
@@ -20,7 +20,9 @@ export function RunName({ run }: { run: RunSummary }) {
       {run.adapter !== run.id && run.adapter !== "" && (
         <span className="block text-xs text-muted wrap-anywhere">{run.id}</span>
       )}
-      {run.problem && <span className="line-clamp-2 text-xs text-bad wrap-anywhere">{run.problem.message}</span>}
+      {run.problem && (
+        <span className="line-clamp-2 text-xs text-bad wrap-anywhere">{capital(run.problem.message)}</span>
+      )}
     </>
   );
 }
@@ -76,7 +78,7 @@ export function Curve({ run, className }: { run: RunSummary; className?: string 
 }
 
 /** Ticks a run for the overlay. */
-export function Pick({
+export function PickBox({
   run,
   on,
   disabled,

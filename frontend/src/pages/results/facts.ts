@@ -56,3 +56,8 @@ export function overlayLink(runs: readonly string[]): string {
 export function downloadLink(adapter: string, which: string): string {
   return `/api/adapters/${encodeURIComponent(adapter)}/download?${new URLSearchParams({ which }).toString()}`;
 }
+
+/** A message of the server as a sentence begins. */
+export function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

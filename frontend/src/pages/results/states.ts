@@ -46,7 +46,7 @@ export function lookOf(run: RunSummary): StateLook {
   const look = LOOKS[run.state];
   if (run.state === "queued" && run.queue_position !== null)
     return { ...look, label: `Waiting, ${ordinal(run.queue_position + 1)}` };
-  return finishedEarly(run) ? { ...look, label: "Stopped early" } : look;
+  return finishedEarly(run) ? { ...look, label: "Finished early" } : look;
 }
 
 /** The plain name of a state, for filters. */
