@@ -4,6 +4,18 @@ const MISSING = "–";
 
 type Maybe = number | null | undefined;
 
+// Made once: a log of 100,000 lines is formatted when it is searched, and making a formatter takes longer than using it.
+const GROUPED = new Intl.NumberFormat("en-US");
+const ROUNDED = new Map<number, Intl.NumberFormat>();
+
+function rounding(digits: number): Intl.NumberFormat {
+  const known = ROUNDED.get(digits);
+  if (known) return known;
+  const made = new Intl.NumberFormat("en-US", { maximumSignificantDigits: digits, useGrouping: false });
+  ROUNDED.set(digits, made);
+  return made;
+}
+
 function present(value: Maybe): value is number {
   return value !== null && value !== undefined && Number.isFinite(value);
 }
@@ -16,7 +28,7 @@ export function loss(value: Maybe): string {
 
 /** A whole number with thin groups: `9,768,960`. */
 export function integer(value: Maybe): string {
-  return present(value) ? Math.round(value).toLocaleString("en-US") : MISSING;
+  return present(value) ? GROUPED.format(Math.round(value)) : MISSING;
 }
 
 /** A count in few characters: `950`, `1.2 k`, `9.77 M`, `1.5 G`. */
@@ -76,8 +88,7 @@ export function rate(value: Maybe): string {
 /** At most `digits` significant digits, no trailing zeros. */
 export function significant(value: Maybe, digits = 3): string {
   if (!present(value)) return MISSING;
-  const rounded = Number(value.toPrecision(digits));
-  return rounded.toLocaleString("en-US", { maximumSignificantDigits: digits, useGrouping: false });
+  return rounding(digits).format(Number(value.toPrecision(digits)));
 }
 
 /** A length of time: `0.4 s`, `42 s`, `2 min 28 s`, `3 h 5 min`, `2 d 4 h`. */

@@ -150,7 +150,7 @@ function plotOptions(settings: PlotSettings): uPlot.Options {
   return {
     width: settings.width,
     height: settings.height,
-    padding: [10, 10, 0, 0],
+    padding: [10, 24, 0, 0], // the last label of the x axis is centred at the right edge
     legend: { show: false },
     scales: { x: { time: false }, y: settings.log ? LOGARITHMIC : {} },
     axes: [

@@ -15,22 +15,28 @@ function Waiting({ history, text }: { history: RunHistory; text: string }) {
   return <p className="flex h-40 items-center justify-center text-center text-muted">{text}</p>;
 }
 
-/** How strongly the training loss is smoothed. */
+/** Weights of the past: what a slider with even steps could not reach is where they differ. */
+const WEIGHTS = [0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999] as const;
+const FIRST_WEIGHT = 3;
+
+/** How strongly the training loss is smoothed: a place in `WEIGHTS`. */
 function SmoothingSlider({ value, onValue }: { value: number; onValue: (value: number) => void }) {
+  const weight = WEIGHTS[value] ?? 0;
+  const text = weight === 0 ? "off" : String(weight);
   return (
     <label className="flex items-center gap-2 text-xs text-muted">
       Smoothing
       <input
         type="range"
         min={0}
-        max={0.99}
-        step={0.01}
+        max={WEIGHTS.length - 1}
+        step={1}
         value={value}
         onChange={(event) => onValue(Number(event.target.value))}
-        aria-valuetext={value === 0 ? "none" : value.toFixed(2)}
+        aria-valuetext={text}
         className="w-28 accent-accent"
       />
-      <span className="w-8 text-ink">{value === 0 ? "off" : value.toFixed(2)}</span>
+      <span className="w-10 text-ink">{text}</span>
     </label>
   );
 }
@@ -43,8 +49,8 @@ interface ChartsProps {
 }
 
 const LossChart = memo(function LossChart({ run, history, version }: ChartsProps) {
-  const [smoothing, setSmoothing] = useState(0.8);
-  const weight = useThrottled(smoothing, 60);
+  const [smoothing, setSmoothing] = useState(FIRST_WEIGHT);
+  const weight = WEIGHTS[useThrottled(smoothing, 60)] ?? 0;
   const { train, evals, bestStep, bestLoss } = history;
   const series = useMemo<ChartSeries[]>(
     () => {
@@ -65,7 +71,8 @@ const LossChart = memo(function LossChart({ run, history, version }: ChartsProps
   );
   const marks = useMemo(
     () =>
-      bestStep === null || bestLoss === null
+      // Step 0 is the base model: the best of one evaluation is no news.
+      bestStep === null || bestLoss === null || bestStep === 0
         ? []
         : [{ x: bestStep, y: bestLoss, label: `best ${loss(bestLoss)}`, colour: 2 as const }],
     [bestStep, bestLoss],
@@ -84,7 +91,7 @@ const LossChart = memo(function LossChart({ run, history, version }: ChartsProps
           series={series}
           marks={marks}
           summary={lossSummary(history)}
-          format={loss}
+          format={(value) => significant(value, 4)}
           height={280}
           logToggle
           syncKey={run}
@@ -177,7 +184,7 @@ const SmallChart = memo(function SmallChart({ run, history, version, lines }: Ch
           series={series}
           summary={`${lines.title} over ${integer(train.step.length)} reports. At step ${integer(train.step.at(-1))}: ${said}.`}
           format={lines.format}
-          height={170}
+          height={190}
           syncKey={run}
           version={version}
         />

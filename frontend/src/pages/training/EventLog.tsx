@@ -1,10 +1,10 @@
-import { useDeferredValue, useMemo, useState } from "react";
+import { X } from "lucide-react";
+import { useDeferredValue, useEffect, useMemo, useState } from "react";
 
 import type { RunHistory } from "@/api/history";
 import { CodeBlock, IconButton, Loading } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { count as counted, integer, moment } from "@/lib/format";
-import { X } from "lucide-react";
 
 import { KIND_LABELS, KINDS } from "./describe";
 import type { Kind } from "./describe";
@@ -22,6 +22,8 @@ const TONES: Record<Row["tone"], string> = {
   info: "text-info",
 };
 
+/** How long one frame may search. */
+const SEARCH_MS = 12;
 const ALL: ReadonlySet<Kind> = new Set(KINDS);
 
 function clock(time: number): string {
@@ -86,7 +88,14 @@ export function EventLog({ history }: { history: RunHistory }) {
   const searched = useDeferredValue(query);
   const index = useMemo(() => new EventIndex(history), [history]);
   const filter = useMemo(() => ({ query: searched, kinds }), [searched, kinds]);
-  const rows = index.select(filter);
+  const { rows, complete } = index.select(filter, SEARCH_MS);
+  // A search of a long log goes on in the next frame, so that typing stays fluid.
+  const [, goOn] = useState(0);
+  useEffect(() => {
+    if (complete) return undefined;
+    const frame = requestAnimationFrame(() => goOn((turn) => turn + 1));
+    return () => cancelAnimationFrame(frame);
+  });
 
   const toggle = (kind: Kind) => {
     const next = new Set(kinds);
@@ -119,20 +128,21 @@ export function EventLog({ history }: { history: RunHistory }) {
           ))}
         </div>
         <p role="status" className="ml-auto text-xs text-muted">
+          {!complete && "searching… "}
           {rows.length === total ? counted(total, "event") : `${integer(rows.length)} of ${counted(total, "event")}`}
         </p>
       </div>
       <div className="border-t border-line">
         {rows.length === 0 ? (
           <div className="px-5 py-8 text-center text-muted">
-            {history.caughtUp ? (
+            {history.caughtUp && complete ? (
               total === 0 ? (
                 "Nothing has been said yet."
               ) : (
                 "No event matches the search and the kinds chosen."
               )
             ) : (
-              <Loading label="Reading the history…" className="justify-center" />
+              <Loading label={complete ? "Reading the history…" : "Searching…"} className="justify-center" />
             )}
           </div>
         ) : (

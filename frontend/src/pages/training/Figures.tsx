@@ -72,7 +72,7 @@ export function Figures({ run, history, facts }: { run: RunSummary; history: Run
   const share = shareDone(run);
   const base = run.first_loss ?? facts.baseLoss;
   const evalStep = history.evals.step.length > 0 ? history.evals.step.at(-1) : null;
-  const busy = active && run.phase !== null ? capital(run.phase) : lookOf(run.state).text;
+  const busy = active && run.phase !== null ? capital(run.phase) : lookOf(run.state).label;
   return (
     <Card>
       <div className="mb-1.5 flex flex-wrap items-baseline justify-between gap-x-4 gap-y-0.5 text-[0.8125rem]">

@@ -131,7 +131,7 @@ function ActiveRun({ run }: { run: RunSummary }) {
           </div>
           <Progress value={share} label={`Progress of ${run.adapter}`} />
         </div>
-        <div className="flex flex-wrap items-center justify-between gap-4">
+        <div className="flex flex-col gap-4 sm:flex-row sm:items-center sm:justify-between">
           <Stats className="flex-1">
             <Stat label="Training loss" value={loss(run.loss)} />
             <Stat label="Best validation" value={loss(run.best_loss)} />
@@ -141,7 +141,7 @@ function ActiveRun({ run }: { run: RunSummary }) {
           <Sparkline
             values={run.sparkline}
             label={`Training loss so far, now ${loss(run.loss)}`}
-            className="h-10 w-40"
+            className="h-10 w-full sm:w-40"
           />
         </div>
       </div>

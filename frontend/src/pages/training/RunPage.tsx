@@ -117,11 +117,13 @@ function RunView({ run }: { run: RunSummary }) {
         <Figures run={run} history={history} facts={facts} />
         {began && <Charts run={run.id} history={history} />}
         <div className="grid items-start gap-5 lg:grid-cols-[1fr_22rem]">
-          <Log run={run} history={history} />
+          <div className="min-w-0 space-y-5">
+            <Log run={run} history={history} />
+            {others && <Queue />}
+          </div>
           <div className="min-w-0 space-y-5">
             <Warnings warnings={facts.warnings} />
             <Details run={run} facts={facts} />
-            {others && <Queue />}
           </div>
         </div>
         <p>

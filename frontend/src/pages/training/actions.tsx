@@ -149,12 +149,13 @@ export function ActionButtons({
       )}
       {!brief && (
         <>
-          {ended && (
+          {/* A finished run has both in the note on its end. */}
+          {ended && state !== "finished" && (
             <LinkButton to={resultLink(run)} icon={ChartLine}>
               See result
             </LinkButton>
           )}
-          {hasAdapter(run) && (
+          {state !== "finished" && hasAdapter(run) && (
             <LinkButton to={compareLink(run)} icon={Columns2}>
               Compare with base
             </LinkButton>

@@ -19,6 +19,12 @@ export interface Filter {
   kinds: ReadonlySet<Kind>;
 }
 
+export interface Selection {
+  rows: readonly number[];
+  /** Whether all rows were looked at. */
+  complete: boolean;
+}
+
 export const EVERYTHING: Filter = { query: "", kinds: new Set(KINDS) };
 
 export class EventIndex {
@@ -43,21 +49,26 @@ export class EventIndex {
     return this.#rows.length;
   }
 
-  /** References of the rows that pass the filter, oldest first; the same array as long as the filter is the same. */
-  select(filter: Filter): readonly number[] {
+  /**
+   * References of the rows that pass the filter, oldest first; the same array as long as the filter is the same.
+   * A search that takes longer than `budget` milliseconds is broken off, and goes on with the next call: `complete`.
+   */
+  select(filter: Filter, budget = Infinity): Selection {
     this.#grow();
     if (filter.query !== this.#filter.query || filter.kinds !== this.#filter.kinds) {
       this.#filter = filter;
       this.#found = [];
       this.#searched = 0;
     }
-    if (filter.query.trim() === "" && filter.kinds.size === KINDS.length) return this.#rows;
     const words = filter.query.toLowerCase().split(/\s+/).filter(Boolean);
-    for (; this.#searched < this.#rows.length; this.#searched++) {
-      const row = this.#rows[this.#searched] ?? 0;
+    if (words.length === 0 && filter.kinds.size === KINDS.length) return { rows: this.#rows, complete: true };
+    const started = performance.now();
+    while (this.#searched < this.#rows.length) {
+      const row = this.#rows[this.#searched++] ?? 0;
       if (this.#passes(row, words, filter.kinds)) this.#found.push(row);
+      if (this.#searched % 256 === 0 && performance.now() - started > budget) break;
     }
-    return this.#found;
+    return { rows: this.#found, complete: this.#searched === this.#rows.length };
   }
 
   /** The row behind a reference. */
