@@ -40,7 +40,8 @@ class Operation:
             "model_path": known.model, "train_data_path": known.data, "val_data_path": None,
             "model_name": known.model, "model": known.model, "prompt": "a", "max_tokens": 2, "rows": [0],
             "settings": {}, "values": {}, "changes": {}, "position": 0, "token": "x" * 43, "text": "lora_rank: 8\n",
-            "path": "x", "name": "x", "adapters": [None], "force": False, "messages": [{"role": "user", "content": "a"}],
+            "path": "x", "name": "x", "adapters": [None], "force": False,
+            "messages": [{"role": "user", "content": "a"}],
         }  # fmt: skip
         return {name: full[name] for name in self.fields if name in full}
 

