@@ -111,3 +111,13 @@ def test_inspect_needs_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[
     folder = write_model(tmp_path / "tiny")
     (folder / "model.safetensors").unlink()
     assert run_json(capsys, "models", "inspect", str(folder))["blocks"] == 2
+
+
+def test_the_embedded_model_is_pulled_by_its_name(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "inspect", "smollm2-135m-instruct"]) == 1
+    assert "fetch it: `droidft models pull smollm2-135m-instruct` (93 MB)" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    folder = write_model(home / "models" / "smollm2-135m-instruct")
+    found = run_json(capsys, "models", "pull", "smollm2-135m-instruct")
+    assert (found["model"], found["path"]) == ("smollm2-135m-instruct", str(folder)), "one that is here stays"

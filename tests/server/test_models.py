@@ -240,6 +240,21 @@ class TestFetching:
         assert first["bytes"] == 538_090_408
         shutil.rmtree(home / "models" / "smollm2-135m-instruct")
 
+    def test_an_import_that_is_called_off_leaves_nothing(self, asker: TestClient, home: Path, smollm2: Path) -> None:
+        del smollm2
+        before = {path.name for path in (home / "models").iterdir()}
+        job = asker.post("/api/models/pull", json={"model": "smollm2-135m-instruct"}).json()
+        until = time.monotonic() + 30
+        while job["phase"] != "importing" and time.monotonic() < until:
+            time.sleep(0.02)
+            job = asker.get(f"/api/jobs/{job['id']}").json()
+        assert 0 < job["done"] < job["total"], "it has begun"
+        assert {path.name for path in (home / "models").iterdir()} > before, "and writes beside the others"
+        assert asker.delete(f"/api/jobs/{job['id']}").json()["state"] == "cancelled"
+        while {path.name for path in (home / "models").iterdir()} != before:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
     @pytest.mark.parametrize(
         ("model", "status"), [("nohub", 400), ("../../etc", 400), ("a/..", 400), ("x", 422), ("/etc/passwd", 400)]
     )

