@@ -14,7 +14,7 @@ export function Table({
   className?: string | undefined;
 }) {
   return (
-    <div className="overflow-x-auto" role="region" aria-label={label} tabIndex={0}>
+    <div className="relative overflow-x-auto" role="region" aria-label={label} tabIndex={0}>
       <table className={cx("w-full border-collapse text-left text-[0.8125rem]", className)}>{children}</table>
     </div>
   );

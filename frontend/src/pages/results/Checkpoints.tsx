@@ -1,4 +1,5 @@
 import type { Checkpoint, EvalReport, RunDetail, RunSummary } from "@/api";
+import { isActive } from "@/app/live";
 import { Badge, Card, Disclosure, LinkButton, Table, Td, Th } from "@/components/ui";
 import { bytes, count, duration, integer, loss } from "@/lib/format";
 
@@ -14,7 +15,7 @@ export function Checkpoints({ run, detail: { checkpoints } }: { run: RunSummary;
       flush={checkpoints.length > 0}
     >
       {checkpoints.length === 0 ? (
-        <p className="text-muted">None saved{run.step === 0 ? ": it did not come that far" : ""}.</p>
+        <p className="text-muted">None saved{isActive(run.state) || run.state === "queued" ? " yet" : ""}.</p>
       ) : (
         <Table label="Table of checkpoints" className={EDGES}>
           <thead>
@@ -105,7 +106,7 @@ export function Evaluations({ run, evaluations }: { run: RunSummary; evaluations
   return (
     <Card title="Evaluations" description="Loss on the whole validation set." flush={evaluations.length > 0}>
       {evaluations.length === 0 ? (
-        <p className="text-muted">None was made.</p>
+        <p className="text-muted">None was made yet.</p>
       ) : evaluations.length > MANY ? (
         <div className="px-4 pb-2 sm:px-5">
           <Disclosure title={`All ${count(evaluations.length, "evaluation")}`}>{table}</Disclosure>

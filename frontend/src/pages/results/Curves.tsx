@@ -2,6 +2,7 @@ import { useMemo, useState } from "react";
 
 import type { RunSummary } from "@/api";
 import type { RunHistory } from "@/api/history";
+import { isActive } from "@/app/live";
 import { LineChart, smooth } from "@/components/chart";
 import type { ChartSeries } from "@/components/chart";
 import { Card, Note, Segmented } from "@/components/ui";
@@ -74,7 +75,11 @@ export function Curves({ run, history, version }: Props) {
     >
       {nothing ? (
         history.caughtUp ? (
-          <p className="text-muted">It reported nothing: it ended, or has not come as far as its first step.</p>
+          <p className="text-muted">
+            {isActive(run.state) || run.state === "queued"
+              ? "They begin with its first report."
+              : "It has no report."}
+          </p>
         ) : history.connection === "lost" ? (
           <Note tone="warn" title="The curves are not known while the server does not answer." />
         ) : (

@@ -2,21 +2,25 @@ import { useDiffRunsQuery } from "@/api";
 import type { RunSummary } from "@/api";
 import { LineSwatch } from "@/components/chart";
 import { Card, ErrorNote, Note, Skeleton, Table, Td, Th } from "@/components/ui";
+import { cx } from "@/lib/cx";
 import { labelOf } from "@/pages/setup/labels";
 
 import { EDGES } from "./look";
 import { lookAt, unlikeMeasures } from "./overlay";
 import { settingText } from "./settingText";
 
+/** The differing settings that keep the runs' losses from being compared; undefined until it is known. */
+export function useUnlike(runs: readonly RunSummary[]): string[] | undefined {
+  const { currentData } = useDiffRunsQuery({ run: runs.map((run) => run.id) }, { skip: runs.length < 2 });
+  return currentData && unlikeMeasures(currentData);
+}
+
 /** Said where the runs' losses cannot be compared with one another. */
-export function UnlikeNote({ runs }: { runs: readonly RunSummary[] }) {
-  const { currentData } = useDiffRunsQuery({ run: runs.map((run) => run.id) });
-  const unlike = currentData ? unlikeMeasures(currentData) : [];
-  if (unlike.length === 0) return null;
+export function UnlikeNote({ settings }: { settings: readonly string[] }) {
   return (
     <Note tone="warn" title="These losses are not the same measurement.">
-      The runs differ in: {unlike.map(labelOf).join(", ")}. So their validation sets or tokens differ too. Each curve
-      can be read by itself; which run is better, the losses do not say.
+      The runs differ in: {settings.map(labelOf).join(", ")}. So their validation sets or tokens differ too. Each
+      curve can be read by itself; which run is better, the losses do not say.
     </Note>
   );
 }
@@ -27,7 +31,11 @@ export function OverlayDiff({ runs }: { runs: readonly RunSummary[] }) {
   const rows = currentData?.rows.filter((row) => row.name !== "adapter_name") ?? [];
   const place = (id: string) => runs.findIndex((run) => run.id === id);
   return (
-    <Card title="Settings that differ" flush={rows.length > 0}>
+    <Card
+      title="Settings that differ"
+      description={rows.length > 0 ? "Values that are those of the first run are grey." : undefined}
+      flush={rows.length > 0}
+    >
       {error ? (
         <ErrorNote error={error} onRetry={() => void refetch()} />
       ) : !currentData ? (
@@ -57,7 +65,10 @@ export function OverlayDiff({ runs }: { runs: readonly RunSummary[] }) {
                   <span className="block font-mono text-xs text-muted">{row.name}</span>
                 </Td>
                 {row.values.map((value, at) => (
-                  <Td key={currentData.runs[at] ?? at} className="min-w-24 wrap-anywhere">
+                  <Td
+                    key={currentData.runs[at] ?? at}
+                    className={cx("min-w-24 wrap-anywhere", at > 0 && same(value, row.values[0]) && "text-muted")}
+                  >
                     {settingText(value)}
                   </Td>
                 ))}
@@ -68,4 +79,8 @@ export function OverlayDiff({ runs }: { runs: readonly RunSummary[] }) {
       )}
     </Card>
   );
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

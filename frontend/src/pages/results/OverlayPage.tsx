@@ -11,7 +11,7 @@ import { count } from "@/lib/format";
 
 import { changed } from "./filter";
 import { OverlayCurves } from "./OverlayCurves";
-import { OverlayDiff, UnlikeNote } from "./OverlayDiff";
+import { OverlayDiff, UnlikeNote, useUnlike } from "./OverlayDiff";
 import { OverlayTable } from "./OverlayTable";
 import { MOST_OVERLAID } from "./RunsPage";
 
@@ -29,6 +29,7 @@ export default function OverlayPage() {
       .filter((run) => run !== undefined)
       .slice(0, MOST_OVERLAID);
   }, [key, runs]);
+  const unlike = useUnlike(chosen);
   const lost = ready ? named.filter((id) => !runs.some((run) => run.id === id)) : [];
 
   const setRuns = (ids: readonly string[]) =>
@@ -86,10 +87,11 @@ export default function OverlayPage() {
               <OverlayTable
                 runs={chosen}
                 hidden={hidden}
+                comparable={unlike?.length === 0}
                 onShow={show}
                 onRemove={(id) => setRuns(chosen.map((run) => run.id).filter((kept) => kept !== id))}
               />
-              <UnlikeNote runs={chosen} />
+              {unlike !== undefined && unlike.length > 0 && <UnlikeNote settings={unlike} />}
               <OverlayCurves runs={chosen} hidden={hidden} />
               <OverlayDiff runs={chosen} />
             </>

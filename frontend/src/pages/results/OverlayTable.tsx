@@ -14,6 +14,8 @@ import { StateBadge } from "./StateBadge";
 interface Props {
   runs: readonly RunSummary[];
   hidden: ReadonlySet<string>;
+  /** Whether the losses are the same measurement, so that one can be the lowest. */
+  comparable: boolean;
   onShow: (run: string, on: boolean) => void;
   onRemove: (run: string) => void;
 }
@@ -25,11 +27,15 @@ function smallest(values: readonly (number | null)[]): number | null {
 }
 
 /** Figures of each run; its line can be hidden here. */
-export function OverlayTable({ runs, hidden, onShow, onRemove }: Props) {
-  const best = smallest(runs.map((run) => run.best_loss));
-  const last = smallest(runs.map((run) => run.last_eval_loss));
+export function OverlayTable({ runs, hidden, comparable, onShow, onRemove }: Props) {
+  const best = comparable ? smallest(runs.map((run) => run.best_loss)) : null;
+  const last = comparable ? smallest(runs.map((run) => run.last_eval_loss)) : null;
   return (
-    <Card title="Runs" description="Untick a run to hide its lines. The lowest losses are bold." flush>
+    <Card
+      title="Runs"
+      description={`Untick a run to hide its lines.${comparable ? " The lowest losses are bold." : ""}`}
+      flush
+    >
       <Table label="Overlaid runs" className={EDGES}>
         <thead>
           <tr>
@@ -77,7 +83,9 @@ export function OverlayTable({ runs, hidden, onShow, onRemove }: Props) {
                 <Td className="min-w-24">{targetsAndRank(run)}</Td>
                 <Td right>{loss(run.first_loss)}</Td>
                 <Td right>
-                  <span className={run.best_loss === best ? "font-bold" : ""}>{loss(run.best_loss)}</span>
+                  <span className={best !== null && run.best_loss === best ? "font-bold" : ""}>
+                    {loss(run.best_loss)}
+                  </span>
                   {run.best_step !== null && (
                     <span className="block text-xs text-muted">
                       step {integer(run.best_step)}
@@ -86,7 +94,9 @@ export function OverlayTable({ runs, hidden, onShow, onRemove }: Props) {
                   )}
                 </Td>
                 <Td right>
-                  <span className={run.last_eval_loss === last ? "font-bold" : ""}>{loss(run.last_eval_loss)}</span>
+                  <span className={last !== null && run.last_eval_loss === last ? "font-bold" : ""}>
+                    {loss(run.last_eval_loss)}
+                  </span>
                 </Td>
                 <Td right>{integer(run.step)}</Td>
                 <Td right>{duration(run.seconds)}</Td>

@@ -5,6 +5,7 @@ import { useMemo } from "react";
 
 import type { RunDetail, RunSummary } from "@/api";
 import type { RunHistory } from "@/api/history";
+import { isActive } from "@/app/live";
 import type { Tone } from "@/app/toasts";
 import { Card, Note, Stat, Stats } from "@/components/ui";
 import { cx } from "@/lib/cx";
@@ -33,6 +34,8 @@ export function RunBody({ run, detail, history, version }: Props) {
     // eslint-disable-next-line react-hooks/exhaustive-deps -- the history grows in place
     [history, version],
   );
+  // What is missing from a run that has ended is not going to come: there is nothing to say about it.
+  const ended = !isActive(run.state) && run.state !== "queued" && run.state !== "created";
   const verdict = verdictOf(run, { evaluations: detail.evaluations, data: detail.data, early });
   return (
     <>
@@ -50,14 +53,14 @@ export function RunBody({ run, detail, history, version }: Props) {
       <div className="grid items-start gap-5 lg:grid-cols-2">
         <div className="min-w-0 space-y-5">
           <Checkpoints run={run} detail={detail} />
-          <Evaluations run={run} evaluations={detail.evaluations} />
-          <TargetsCard detail={detail} />
-          <DataCard data={detail.data} />
+          {(detail.evaluations.length > 0 || !ended) && <Evaluations run={run} evaluations={detail.evaluations} />}
+          {(detail.lora || !ended) && <TargetsCard lora={detail.lora} full={run.fine_tune_type === "full"} />}
+          {(detail.data || !ended) && <DataCard data={detail.data} />}
         </div>
         <div className="min-w-0 space-y-5">
           <Configuration run={run} detail={detail} />
           <ExportCard run={run} folder={detail.folder} />
-          <EnvironmentCard start={detail.start} />
+          {(detail.start || !ended) && <EnvironmentCard start={detail.start} />}
           <LogCard run={run} />
         </div>
       </div>

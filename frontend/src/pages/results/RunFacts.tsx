@@ -2,7 +2,7 @@
 
 import { Download, ExternalLink } from "lucide-react";
 
-import type { DataPrepared, RunDetail, RunStarted, RunSummary } from "@/api";
+import type { DataPrepared, LoraAttached, RunStarted, RunSummary } from "@/api";
 import { Card, CopyButton, LinkButton, Table, Td, Th } from "@/components/ui";
 import { bytes, integer, percent, significant } from "@/lib/format";
 
@@ -10,12 +10,11 @@ import { EDGES } from "./look";
 import { Pairs } from "./Pairs";
 
 /** Each LoRA key with its exact count. */
-export function TargetsCard({ detail: { lora, config } }: { detail: RunDetail }) {
-  const full = config.fine_tune_type === "full";
+export function TargetsCard({ lora, full }: { lora: LoraAttached | null; full: boolean }) {
   if (!lora)
     return (
       <Card title="What was trained">
-        <p className="text-muted">Not known: it ended before the adapters were in place.</p>
+        <p className="text-muted">Known once the model is loaded.</p>
       </Card>
     );
   return (
@@ -92,7 +91,7 @@ export function DataCard({ data }: { data: DataPrepared | null }) {
           ]}
         />
       ) : (
-        <p className="text-muted">Not known: it ended before the data was ready.</p>
+        <p className="text-muted">Known once the data is prepared.</p>
       )}
     </Card>
   );
@@ -135,7 +134,7 @@ export function EnvironmentCard({ start }: { start: RunStarted | null }) {
           )}
         </div>
       ) : (
-        <p className="text-muted">Not known: it has not begun.</p>
+        <p className="text-muted">Known once it has begun.</p>
       )}
     </Card>
   );

@@ -1,5 +1,5 @@
 import type { RunSummary } from "@/api";
-import { CodeBlock, Disclosure, Note } from "@/components/ui";
+import { CodeBlock, Disclosure, Note, Prose } from "@/components/ui";
 
 import { capital } from "./facts";
 
@@ -12,7 +12,11 @@ export function RunProblem({ run: { problem, state } }: { run: RunSummary }) {
       tone={state === "stalled" ? "warn" : "bad"}
       title={<span className="whitespace-pre-line">{capital(problem.message)}</span>}
     >
-      {problem.hint !== "" && <p>{capital(problem.hint)}</p>}
+      {problem.hint !== "" && (
+        <p>
+          <Prose text={capital(problem.hint)} />
+        </p>
+      )}
       <p className="text-xs text-muted">
         {problem.code}
         {problem.signal ? `, ${problem.signal}` : ""}
