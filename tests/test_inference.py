@@ -110,6 +110,17 @@ def test_the_base_is_loaded_once_and_adapters_too(
     assert read == [adapters / "dora"]
 
 
+def test_another_name_for_the_loaded_model(home: Path, adapters: Path, worker: Worker) -> None:
+    (home / "models" / "alias").symlink_to(home / "models" / "tiny")
+    edit_config(adapters / "lora", model="elsewhere")
+    for name in ("tiny", "alias", str(home / "models" / "tiny"), "tiny"):
+        call = ask(worker, home, "lora", model=name)
+        assert call.of("phase") == [] or name == "tiny"
+        assert call.of("loaded") == [{"type": "loaded", "model": name}]
+        warnings = call.of("start")[0]["adapter_details"]["warnings"]
+        assert f"was trained on elsewhere, and is used with {name};" in warnings[0]["message"]
+
+
 def note(read: list[Path], path: Path, which: Any, check_values: bool) -> Any:
     if check_values:
         read.append(path)

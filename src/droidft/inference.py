@@ -106,7 +106,10 @@ class Worker:
             )
         path = models.find_model(ref, models_dir=home.models, offline=True)
         version = _version(path)
-        if self.loaded is not None and version == self.version and self.loaded.base.ref == ref:
+        if self.loaded is not None and version == self.version:
+            if self.loaded.base.ref != ref:
+                self.loaded.rename(ref)
+                call.emit({"type": "loaded", "model": ref})
             return self.loaded
         self._unload()
         if not self.prepared:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "cache").symlink_to(CACHE, target_is_directory=True)
     write_model(folder / "models" / "tiny")
     write_model(folder / "models" / "other", seed=2)
+    write_model(folder / "models" / "endless", seed=3, max_position_embeddings=1_000_000, eos_token_id=[])
     hub = folder / "hub" / "models--org--cached"
     write_model(hub / "snapshots" / "0a1b", seed=4)
     (hub / "refs").mkdir()
@@ -60,6 +63,7 @@ def said(client: openai.OpenAI, model: str = "tiny", **options: Any) -> str:
 def test_models_and_adapters_are_listed(client: openai.OpenAI) -> None:
     listed = [model.id for model in client.models.list()]
     assert listed == [
+        "endless",
         "other",
         "tiny",
         "tiny:poet",
@@ -137,6 +141,26 @@ def test_the_stream_ends_as_the_protocol_has_it(server: Listening) -> None:
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.text.endswith("}\n\ndata: [DONE]\n\n")
     assert all(line.startswith("data: ") for line in response.text.split("\n\n")[:-1])
+
+
+def test_a_stream_that_breaks_is_an_error_of_the_client(client: openai.OpenAI, server: Listening) -> None:
+    answer = client.chat.completions.create(model="endless", messages=HELLO, max_tokens=100_000, stream=True)
+    for _ in range(3):
+        next(answer)
+    assert server.answers.child.pid is not None
+    os.kill(server.answers.child.pid, signal.SIGKILL)
+    with answer, pytest.raises(openai.APIError, match="ended in the middle"):
+        list(answer)
+    assert said(client)
+
+
+def test_a_stream_that_is_closed_ends_the_answer(client: openai.OpenAI, server: Listening) -> None:
+    answer = client.chat.completions.create(model="endless", messages=HELLO, max_tokens=100_000, stream=True)
+    next(iter(answer))
+    pid = server.answers.child.pid
+    answer.close()
+    assert server.wait_until_idle() < 1
+    assert server.answers.child.pid == pid
 
 
 def test_the_clients_own_stream_helper(client: openai.OpenAI) -> None:

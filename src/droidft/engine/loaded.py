@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +113,11 @@ class LoadedModel:
     def put(self, ready: Ready | None) -> None:
         """Make the base answer with `ready`, or alone; takes no time to speak of."""
         adapter_weights.put(self.model, None if ready is None else ready.applied)
+
+    def rename(self, ref: str) -> None:
+        """The same model under another name or path; what was said about adapters names it, and is forgotten."""
+        self.base = replace(self.base, ref=ref)
+        self._kept.clear()
 
     def _keep(self, ready: Ready) -> None:
         info = ready.details.info
