@@ -1,6 +1,19 @@
 import { describe, expect, it } from "vitest";
 
-import { bytes, compact, count, duration, integer, loss, moment, percent, rate, relative, speed } from "./format";
+import {
+  bytes,
+  compact,
+  count,
+  duration,
+  integer,
+  loss,
+  moment,
+  percent,
+  rate,
+  relative,
+  sentence,
+  speed,
+} from "./format";
 
 describe("numbers", () => {
   it.each([
@@ -61,6 +74,15 @@ describe("numbers", () => {
       "0 entries",
     ]));
 });
+
+it.each([
+  ["upload the file, or use another", "Upload the file, or use another."],
+  ["'x' lies outside", "'x' lies outside."],
+  ["lora_num_layers 99 is more", "lora_num_layers 99 is more."],
+  ["`droidft config` lists every setting", "`droidft config` lists every setting."],
+  ["Done.", "Done."],
+  ["", ""],
+])("sentence %j is %j", (text, written) => expect(sentence(text)).toBe(written));
 
 describe("times", () => {
   it.each([

@@ -131,6 +131,14 @@ export function moment(seconds: Maybe): string {
   return new Date(seconds * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 }
 
+/** A sentence as people write it: a capital at its start, a full stop at its end. Quoted names and code stay as they are. */
+export function sentence(text: string): string {
+  const trimmed = text.trim();
+  if (trimmed === "") return "";
+  const start = /^[a-z]+[ ,]/.test(trimmed) ? trimmed.charAt(0).toUpperCase() + trimmed.slice(1) : trimmed;
+  return /[.!?…:]$/.test(start) ? start : `${start}.`;
+}
+
 /** `1 row`, `2 rows`, `1,024 rows`. */
 export function count(value: number, noun: string, plural = `${noun}s`): string {
   return `${integer(value)} ${value === 1 ? noun : plural}`;

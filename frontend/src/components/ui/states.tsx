@@ -5,6 +5,7 @@ import type { ReactNode } from "react";
 import { asApiError } from "@/api/errors";
 import type { Tone } from "@/app/toasts";
 import { cx } from "@/lib/cx";
+import { sentence } from "@/lib/format";
 
 import { Button } from "./Button";
 import { Prose } from "./Code";
@@ -107,7 +108,7 @@ export function ErrorNote({ error, onRetry }: { error: unknown; onRetry?: (() =>
   return (
     <Note
       tone="bad"
-      title={<Prose text={message} />}
+      title={<Prose text={sentence(message)} />}
       live
       actions={
         onRetry && (
@@ -119,7 +120,7 @@ export function ErrorNote({ error, onRetry }: { error: unknown; onRetry?: (() =>
     >
       {hint !== "" && (
         <p>
-          <Prose text={hint} />
+          <Prose text={sentence(hint)} />
         </p>
       )}
     </Note>

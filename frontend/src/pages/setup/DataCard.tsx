@@ -6,7 +6,7 @@ import { useListDataQuery, useMakeExampleMutation } from "@/api";
 import type { DataFile } from "@/api";
 import { useToast } from "@/app/hooks";
 import { Button, Card, Disclosure, ErrorNote, Progress, Select, Skeleton, TextField } from "@/components/ui";
-import { bytes } from "@/lib/format";
+import { bytes, sentence } from "@/lib/format";
 
 import { DataReport } from "./DataReport";
 import { fromConfig } from "./draft";
@@ -173,7 +173,11 @@ function Checking({ state }: { state: CheckState }) {
   return (
     <div role="status">
       <p className="mb-1 flex justify-between gap-2 text-xs text-muted">
-        <span>Reading every row…</span>
+        <span>
+          {job?.waiting
+            ? "Waiting for other work to end…"
+            : `${sentence(job?.phase || "checking rows").slice(0, -1)}…`}
+        </span>
         {job?.total != null && (
           <span>
             {bytes(job.done)} of {bytes(job.total)}
@@ -193,7 +197,7 @@ export function DataCard({ state }: { state: CheckState }) {
   if (!bound) return null;
   const path = bound.text;
   const open = choosing || path === "";
-  const check = state.check ?? state.previous;
+  const check = state.check ?? state.previous ?? state.partial;
   return (
     <Card
       title="Data"
@@ -233,7 +237,11 @@ export function DataCard({ state }: { state: CheckState }) {
             {state.running && <Checking state={state} />}
             {state.error && <ErrorNote error={state.error} onRetry={state.again} />}
             {check && state.request && (
-              <DataReport check={check} request={state.request} stale={state.check === undefined} />
+              <DataReport
+                check={check}
+                request={state.request}
+                stale={state.check === undefined && state.partial === undefined}
+              />
             )}
             <Disclosure
               title="Validation data"

@@ -2,7 +2,7 @@ import type { DataCheck, DataSettings, Fault, Places, SetReport, TokenReport } f
 import { Histogram } from "@/components/chart/small";
 import { Disclosure, Note, Stat, Stats, Table, Td, Th } from "@/components/ui";
 import { cx } from "@/lib/cx";
-import { bytes, count, integer, percent } from "@/lib/format";
+import { bytes, count, integer, percent, sentence } from "@/lib/format";
 
 import { TokenView } from "./TokenView";
 
@@ -128,7 +128,7 @@ function Tokens({ tokens }: { tokens: TokenReport }) {
   );
 }
 
-function Structure({ check }: { check: DataCheck }) {
+function Structure({ check, withModel }: { check: DataCheck; withModel: boolean }) {
   const { structure } = check;
   if (!structure) return null;
   const { train, validation, overlap } = structure;
@@ -146,7 +146,11 @@ function Structure({ check }: { check: DataCheck }) {
         <Stat label="Duplicates" value={integer(train.duplicates.count)} note={where(train.duplicates)} />
         {validation && <Stat label="In both sets" value={integer(overlap.count)} note={where(overlap)} />}
       </Stats>
-      <Note tone="neutral">Choose a model to see how many tokens that makes, and which of them are trained on.</Note>
+      {!withModel && (
+        <Note tone="neutral">
+          Choose a model to see how many tokens that makes, and which of them are trained on.
+        </Note>
+      )}
     </div>
   );
 }
@@ -156,7 +160,16 @@ export function DataReport({ check, request, stale }: { check: DataCheck; reques
   return (
     <div className={cx("space-y-4 transition-opacity", stale && "opacity-60")} aria-busy={stale}>
       {check.fault_count > 0 && <Faults check={check} />}
-      {check.tokens ? <Tokens tokens={check.tokens} /> : <Structure check={check} />}
+      {check.tokens ? (
+        <Tokens tokens={check.tokens} />
+      ) : (
+        <Structure check={check} withModel={request.model_path != null} />
+      )}
+      {check.token_problem && (
+        <Note tone="bad" title={sentence(check.token_problem.message)}>
+          {sentence(check.token_problem.hint)}
+        </Note>
+      )}
       {check.ok && check.tokens && (
         <Disclosure title="See rows token by token: what is trained on, what is masked, what is cut">
           <TokenView request={request} rows={check.tokens.train.rows} />

@@ -275,7 +275,7 @@ export function LoraCard({ targets }: { targets: Targets }) {
         ) : (
           !error && <p className="text-muted">Choose a model to see the exact counts and how much memory it takes.</p>
         )}
-        {error && report && <p className="text-xs text-bad">{error.message}</p>}
+        {error?.field === null && report && <p className="text-xs text-bad">{error.message}</p>}
         <FullLayerNote report={report} />
       </div>
     </Card>

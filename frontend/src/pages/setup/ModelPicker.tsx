@@ -47,7 +47,9 @@ function ModelJob({ id, onDone, onEnd }: { id: string; onDone: (model: string) =
       <div className="flex items-center gap-3">
         <div className="min-w-0 flex-1">
           <p className="mb-1 flex flex-wrap justify-between gap-2 text-xs">
-            <span className="wrap-anywhere">{job?.title ?? "Starting…"}</span>
+            <span className="wrap-anywhere">
+              {job ? `${job.waiting ? "Waiting: " : ""}${job.title}` : "Starting…"}
+            </span>
             {job && (
               <span className="text-muted">
                 {bytes(job.done)}

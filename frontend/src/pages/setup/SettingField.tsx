@@ -23,7 +23,7 @@ function Back({ label, onClick }: { label: string; onClick: () => void }) {
       aria-label={label}
       title={label}
       onClick={onClick}
-      className="rounded p-0.5 text-muted hover:text-ink"
+      className="-my-1 rounded p-1 align-middle text-muted hover:text-ink"
     >
       <RotateCcw className="size-3.5" aria-hidden />
     </button>

@@ -84,7 +84,7 @@ function PlanLine({ plan, rows }: { plan: Plan | null; rows: number | null }) {
     <p className="rounded-md bg-sunken px-3 py-2 text-[0.8125rem]" aria-live="polite">
       <span className="font-semibold">{count(plan.total, "step")}</span>
       {epochs !== null && ` over ${significant(epochs, 3)} ${epochs === 1 ? "epoch" : "epochs"}`},{" "}
-      {integer(batch * accumulated)} rows a step
+      {count(batch * accumulated, "row")} a step
       {rows !== null && ` of ${integer(rows)}`}
     </p>
   );
@@ -102,6 +102,7 @@ interface Props {
 /** How long and how fast. */
 export function TrainingCard({ plan, rows, hint, report, longest }: Props) {
   const schedule = useSetting("lr_schedule");
+  const rateProblem = useSetup().problems["learning_rate"];
   return (
     <Card title="Training" icon={Gauge} description="How long, how much at once, and how fast.">
       <div className="space-y-5">
@@ -131,7 +132,7 @@ export function TrainingCard({ plan, rows, hint, report, longest }: Props) {
               <SettingField name="lr_schedule" hint="After the warm-up." />
               <SettingField name="warmup_steps" hint="Rising from zero." />
             </div>
-            {report && report.schedule.length > 1 ? (
+            {report && report.schedule.length > 1 && rateProblem === undefined ? (
               <ScheduleChart points={report.schedule} />
             ) : (
               <p className="text-xs text-muted">

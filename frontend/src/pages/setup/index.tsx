@@ -30,10 +30,11 @@ const MODES = [
 /** Model and data are asked for by the readiness, not by red fields that nobody has touched. */
 const REQUIRED: ReadonlySet<string> = new Set(["model_path", "train_data_path"]);
 
-function merge(own: Problems, found: readonly FieldProblem[], refusal: ApiError | undefined): Problems {
+/** The same trouble is told once: what was typed cannot be read, or the server refuses it, alone or with the model. */
+function merge(own: Problems, found: readonly FieldProblem[], refusals: readonly (ApiError | undefined)[]): Problems {
   const all: Record<string, string> = {};
   for (const { field, message } of found) if (field !== null && !REQUIRED.has(field)) all[field] = message;
-  if (refusal?.field) all[refusal.field] = refusal.message;
+  for (const refusal of refusals) if (refusal?.field) all[refusal.field] ??= refusal.message;
   return { ...all, ...own };
 }
 
@@ -68,16 +69,16 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
 
   const data = useDataCheck(config, models === undefined && config["model_path"] !== undefined);
   const known = data.check ?? data.previous;
-  const rows = known?.tokens?.train.rows ?? known?.structure?.train.rows ?? null;
+  const rows = known?.ok ? (known.tokens?.train.rows ?? known.structure?.train.rows ?? null) : null;
   const longest = known?.tokens?.max_seq_length ?? null;
   const plan = stepsOf(config, rows);
 
-  const targets = useTargets(config, longest);
+  const targets = useTargets(config, own, longest);
   const judged = useDraftReport(config, plan?.total ?? null);
   // A refusal is about the form as it was sent; once it changes, the server judges anew.
   const refusal = isApiError(error) && refused === JSON.stringify(config) ? error : undefined;
   const found = judged.report?.problems ?? [];
-  const problems = merge(own, found, refusal);
+  const problems = merge(own, found, [refusal, targets.error]);
 
   const preset = targets.report?.presets.find((one) => one.preset === (config["lora_targets"] ?? "full-layer"));
   const why = reasons({
@@ -87,7 +88,7 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
     report: judged.report,
     check: data.check,
     checkFailed: data.error?.message ?? null,
-    targetsFailed: targets.error?.message ?? null,
+    targetsFailed: targets.error?.field == null ? (targets.error?.message ?? null) : null,
     presetProblem: preset?.problem ?? null,
     model: models?.find((model) => model.ref === config["model_path"]),
     connection,

@@ -7,6 +7,8 @@ import { useCheckDraftQuery, useGetTargetsQuery } from "@/api";
 import type { ApiError, DraftReport, GetTargetsApiArg, TargetsReport } from "@/api";
 import { useDebounced } from "@/lib/hooks";
 
+import type { Problems } from "./draft";
+
 const TYPING_MS = 250;
 
 export interface Targets {
@@ -22,6 +24,7 @@ function numberOf(config: Record<string, unknown>, name: string): number | undef
   return typeof value === "number" ? value : undefined;
 }
 
+const COUNTED = ["lora_rank", "batch_size", "max_seq_length", "lora_num_layers"];
 const OPTIMIZERS = ["adamw", "adam", "sgd", "lion"] as const;
 const ROUTERS = ["auto", "on", "off"] as const;
 
@@ -47,10 +50,12 @@ export function targetsQuestion(config: Record<string, unknown>, seqLength: numb
 }
 
 /** Exact counts and the memory estimate for the model and the settings of the form. */
-export function useTargets(config: Record<string, unknown>, seqLength: number | null): Targets {
-  const wanted = JSON.stringify(targetsQuestion(config, seqLength));
+export function useTargets(config: Record<string, unknown>, problems: Problems, seqLength: number | null): Targets {
+  // While a number cannot be read, its default would be counted with: better the last answer than a wrong one.
+  const halted = COUNTED.some((name) => problems[name] !== undefined);
+  const wanted = halted ? "null" : JSON.stringify(targetsQuestion(config, seqLength));
   const settled = useDebounced(wanted, TYPING_MS);
-  const question = useMemo(() => targetsQuestion(config, seqLength), [settled]); // eslint-disable-line react-hooks/exhaustive-deps -- `settled` stands for both
+  const question = useMemo(() => (halted ? null : targetsQuestion(config, seqLength)), [settled]); // eslint-disable-line react-hooks/exhaustive-deps -- `settled` stands for both
   const { currentData, isFetching, error, refetch } = useGetTargetsQuery(question ?? skipToken);
   const [last, setLast] = useState<{ model: string; report: TargetsReport } | null>(null);
   if (currentData && question && last?.report !== currentData)
@@ -58,7 +63,7 @@ export function useTargets(config: Record<string, unknown>, seqLength: number | 
   const model = config["model_path"];
   return {
     report: last?.model === model ? last?.report : undefined,
-    fetching: question !== null && (isFetching || settled !== wanted),
+    fetching: halted || (question !== null && (isFetching || settled !== wanted)),
     error: isFetching || settled !== wanted ? undefined : asError(error),
     refetch: () => void refetch(),
   };

@@ -2,6 +2,7 @@
 
 import type { DataCheck, DraftReport, FieldProblem, ModelEntry } from "@/api";
 import type { Connection } from "@/app/live";
+import { count, sentence } from "@/lib/format";
 
 import type { Problems } from "./draft";
 import { labelOf } from "./labels";
@@ -40,7 +41,7 @@ export function reasons(standing: Standing): Reason[] {
   if (check && check.fault_count > 0) {
     found.push({
       field: "train_data_path",
-      text: `${check.fault_count} faulty ${check.fault_count === 1 ? "row" : "rows"} in the data.`,
+      text: `${count(check.fault_count, "row")} of the data cannot be trained on.`,
     });
   }
   if (standing.checkFailed !== null) found.push({ field: "train_data_path", text: standing.checkFailed });
@@ -48,5 +49,5 @@ export function reasons(standing: Standing): Reason[] {
     found.push({ field: name, text: `${labelOf(name)}: ${message}` });
   for (const { message } of general) found.push({ field: null, text: message });
   if (standing.connection === "lost") found.push({ field: null, text: "There is no connection to the server." });
-  return found;
+  return found.map(({ field, text }) => ({ field, text: sentence(text) }));
 }

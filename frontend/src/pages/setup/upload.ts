@@ -5,14 +5,20 @@ import { fromAnswer, OFFLINE } from "@/api/errors";
 
 /** A name that the server takes, as close to the file's own as can be. */
 export function safeName(name: string): string {
-  const plain = name
+  const dot = name.lastIndexOf(".");
+  const stem = plain(dot > 0 ? name.slice(0, dot) : name) || "data";
+  const ending = dot > 0 ? `.${plain(name.slice(dot + 1)).slice(0, 20)}` : ".jsonl";
+  return stem.slice(0, LONGEST - ending.length) + ending;
+}
+
+const LONGEST = 100;
+
+function plain(text: string): string {
+  return text
     .normalize("NFKD")
+    .replace(/[\u0300-\u036f]/g, "")
     .replace(/[^A-Za-z0-9._-]+/g, "-")
-    .replace(/^[^A-Za-z0-9]+/, "");
-  if (plain.length <= 100) return plain || "data.jsonl";
-  const dot = plain.lastIndexOf(".");
-  const ending = dot > 0 ? plain.slice(dot).slice(0, 20) : "";
-  return plain.slice(0, 100 - ending.length) + ending;
+    .replace(/^[^A-Za-z0-9]+|-+$/g, "");
 }
 
 function isFile(value: unknown): value is DataFile {

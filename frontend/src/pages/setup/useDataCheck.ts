@@ -44,6 +44,8 @@ export interface CheckState {
   request: DataSettings | null;
   /** The check of exactly this request, once done. */
   check: DataCheck | undefined;
+  /** What is known of it before it is done: rows and formats, while tokens are being counted. */
+  partial: DataCheck | undefined;
   /** The last one that was done, to show while a new one runs. */
   previous: DataCheck | undefined;
   job: Job | undefined;
@@ -104,6 +106,7 @@ export function useDataCheck(config: Record<string, unknown>, paused: boolean): 
   return {
     request,
     check,
+    partial: job?.state === "running" ? (job.check ?? undefined) : undefined,
     previous: last?.source === source ? last.check : undefined,
     job,
     running: request !== null && !paused && !error && !check && job?.state !== "cancelled",
