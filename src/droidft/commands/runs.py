@@ -61,35 +61,25 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(run: Run) -> dict[str, Any]:
     """What the list shows of one run."""
-    from droidft.events import EvalReport, Failed, LoraAttached, TrainingPlan, TrainReport
+    from droidft.events import Failed
+    from droidft.summary import Summary
 
-    config = run.config()
-    row: dict[str, Any] = {
+    config, found = run.config(), Summary()
+    for record in run.records()[0]:
+        found.add(record)
+    return {
         "id": run.id,
         "status": run.status().value,
         "model": config.model_path,
         "targets": config.lora_targets.value,
-        "step": 0,
-        "steps": None,
-        "loss": None,
-        "best_loss": None,
-        "trainable": None,
-        "error": None,
+        "step": found.report.step if found.report else 0,
+        "steps": found.plan.steps if found.plan else None,
+        "loss": found.report.loss if found.report else None,
+        "best_loss": found.best.best_loss if found.best else None,
+        "trainable": found.lora.trainable if found.lora else None,
+        "error": found.last.message if isinstance(found.last, Failed) else None,
         "adapter": run.adapter_name(),
     }
-    for record in run.records()[0]:
-        match record.event:
-            case TrainingPlan(steps=steps):
-                row["steps"] = steps
-            case TrainReport(step=step, loss=loss):
-                row.update(step=step, loss=loss)
-            case EvalReport(best_loss=best):
-                row["best_loss"] = best
-            case LoraAttached(trainable=trainable):
-                row["trainable"] = trainable
-            case Failed(message=message):
-                row["error"] = message
-    return row
 
 
 def _summary_or_fault(run: Run) -> dict[str, Any]:
