@@ -310,8 +310,13 @@ def find(home: Home, run_id: str) -> Run:
 
 def all_runs(home: Home) -> list[Run]:
     """Every run, newest first."""
-    folders = [path for path in home.runs.iterdir() if (path / "config.json").is_file()]
+    folders = [path for path in home.runs.iterdir() if is_run(path)]
     return [Run(path) for path in sorted(folders, key=lambda path: path.name, reverse=True)]
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run lies there. A link is none: what it leads to belongs to somebody else."""
+    return (path / "config.json").is_file() and not path.is_symlink()
 
 
 def _owner(adapter: Path) -> str | None:

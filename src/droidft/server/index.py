@@ -10,7 +10,7 @@ from droidft.config import TrainingConfig
 from droidft.errors import DroidError
 from droidft.events import EvalReport, Failed, Finished, Stopped
 from droidft.home import Home
-from droidft.runs import HEARTBEAT_SECONDS, Run
+from droidft.runs import HEARTBEAT_SECONDS, Run, is_run
 from droidft.server.endings import explain
 from droidft.server.schemas.runs import Checkpoint, Problem, RunState, RunSummary
 from droidft.summary import Summary
@@ -80,7 +80,7 @@ def open_entry(path: Path) -> Entry:
 
 def folders(home: Home) -> list[str]:
     """Ids of all runs."""
-    return [path.name for path in home.runs.iterdir() if (path / "config.json").is_file()]
+    return [path.name for path in home.runs.iterdir() if is_run(path)]
 
 
 @dataclass(frozen=True)
