@@ -117,6 +117,10 @@ function drawMarks(plot: uPlot, marks: readonly ChartMark[]): void {
     const onLeft = x > left + width * 0.7;
     ctx.textAlign = onLeft ? "right" : "left";
     ctx.textBaseline = y < top + 20 * ratio ? "top" : "bottom";
+    // A halo, so that it can be read on top of lines.
+    ctx.strokeStyle = cssColour("surface");
+    ctx.lineWidth = 3 * ratio;
+    ctx.strokeText(mark.label, x + (onLeft ? -8 : 8) * ratio, y);
     ctx.fillText(mark.label, x + (onLeft ? -8 : 8) * ratio, y);
   }
   ctx.restore();

@@ -48,7 +48,7 @@ function RowView({ row, narrow }: { row: Row; narrow: boolean }) {
     );
   }
   return (
-    <div className="flex h-full items-center gap-2.5 px-4 text-[0.8125rem] whitespace-nowrap sm:px-5">
+    <div className="flex h-full items-center gap-2.5 px-3 text-[0.8125rem] whitespace-nowrap">
       <span className="w-16 shrink-0 text-xs text-muted">{clock(time)}</span>
       <Icon className={cx("size-4 shrink-0", TONES[tone])} aria-hidden />
       <span className={cx("w-48 shrink-0 truncate font-medium", loud && TONES[tone])}>{title}</span>
@@ -63,7 +63,7 @@ function Detail({ index, reference, onClose }: { index: EventIndex; reference: n
   const record = index.record(reference);
   const fields = record ? record.event : { type: "train_report", ...index.report(reference) };
   return (
-    <div className="border-t border-line px-4 py-3 sm:px-5">
+    <div className="mt-3">
       <div className="mb-1 flex items-start justify-between gap-3">
         <div className="min-w-0">
           <p className="text-[0.8125rem] font-medium">{row.title}</p>
@@ -107,7 +107,7 @@ export function EventLog({ history }: { history: RunHistory }) {
   const total = index.length;
   return (
     <div>
-      <div className="flex flex-wrap items-center gap-2 px-4 pb-3 sm:px-5">
+      <div className="flex flex-wrap items-center gap-2 pb-3">
         <SearchBox label="Search the events" value={query} onValue={setQuery} />
         <div role="group" aria-label="Kinds of events" className="flex flex-wrap gap-1">
           {KINDS.map((kind) => (
@@ -132,7 +132,7 @@ export function EventLog({ history }: { history: RunHistory }) {
           {rows.length === total ? counted(total, "event") : `${integer(rows.length)} of ${counted(total, "event")}`}
         </p>
       </div>
-      <div className="border-t border-line">
+      <div className="overflow-hidden rounded-md border border-line">
         {rows.length === 0 ? (
           <div className="px-5 py-8 text-center text-muted">
             {history.caughtUp && complete ? (

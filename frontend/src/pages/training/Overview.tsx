@@ -116,7 +116,7 @@ function ActiveRun({ run }: { run: RunSummary }) {
     >
       {actions.dialog}
       <div className="space-y-3">
-        {actions.error && <ErrorNote error={actions.error} onRetry={actions.dismiss} />}
+        {actions.failure && <ErrorNote error={actions.failure.error} onRetry={actions.failure.again} />}
         <ProblemNote run={run} />
         {run.state !== "stalled" && <SilenceNote run={run} />}
         <div>

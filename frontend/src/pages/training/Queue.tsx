@@ -4,12 +4,13 @@ import type { PointerEvent, ReactNode } from "react";
 import { Link } from "react-router";
 
 import { asApiError, useCancelQueuedMutation, useMoveInQueueMutation } from "@/api";
-import type { ApiError, QueueEntry, RunSummary } from "@/api";
+import type { QueueEntry, RunSummary } from "@/api";
 import { useAppSelector, useQueue, useToast } from "@/app/hooks";
 import { Badge, Card, EmptyState, ErrorNote, IconButton, Skeleton } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { count, relative } from "@/lib/format";
 
+import type { Failure } from "./actions";
 import { useNow } from "./hooks";
 import { moved, placeAt } from "./order";
 
@@ -48,7 +49,7 @@ function Waiting({ entries }: { entries: readonly QueueEntry[] }) {
   const [drag, setDrag] = useState<Drag | null>(null);
   // What was asked for is shown at once; the server's order replaces it.
   const [wanted, setWanted] = useState<readonly string[] | null>(null);
-  const [error, setError] = useState<ApiError | null>(null);
+  const [failure, setFailure] = useState<Failure | null>(null);
   const [said, setSaid] = useState("");
   const [move] = useMoveInQueueMutation();
   const [cancel] = useCancelQueuedMutation();
@@ -74,12 +75,12 @@ function Waiting({ entries }: { entries: readonly QueueEntry[] }) {
     if (known.indexOf(run) === target) return;
     refocus.current = focus;
     setWanted(moved(known, run, target));
-    setError(null);
+    setFailure(null);
     setSaid(`${names(run)} is now number ${target + 1} of ${told.length}.`);
     try {
       await move({ run, queueMove: { position: target } }).unwrap();
     } catch (caught) {
-      setError(asApiError(caught));
+      setFailure({ error: asApiError(caught), again: () => void put(run, to, null) });
     } finally {
       setWanted(null);
     }
@@ -87,7 +88,7 @@ function Waiting({ entries }: { entries: readonly QueueEntry[] }) {
 
   const take = async (run: string) => {
     setBusy(run);
-    setError(null);
+    setFailure(null);
     try {
       await cancel({ run }).unwrap();
       toast({
@@ -97,7 +98,7 @@ function Waiting({ entries }: { entries: readonly QueueEntry[] }) {
         link: { to: `/training/${encodeURIComponent(run)}`, label: "Open it" },
       });
     } catch (caught) {
-      setError(asApiError(caught));
+      setFailure({ error: asApiError(caught), again: () => void take(run) });
     } finally {
       setBusy(null);
     }
@@ -126,7 +127,7 @@ function Waiting({ entries }: { entries: readonly QueueEntry[] }) {
 
   return (
     <div className="space-y-3">
-      {error && <ErrorNote error={error} onRetry={() => setError(null)} />}
+      {failure && <ErrorNote error={failure.error} onRetry={failure.again} />}
       <ul ref={list} aria-label="Waiting runs, next first" className="space-y-2">
         {order.map((run, at) => {
           const entry = entries.find((one) => one.run === run);

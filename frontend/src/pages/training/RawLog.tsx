@@ -28,16 +28,12 @@ export function RawLog({ run, active }: { run: string; active: boolean }) {
   }, [lines, query]);
 
   if (error) {
-    return (
-      <div className="px-4 pb-4 sm:px-5">
-        <ErrorNote error={error} onRetry={() => void refetch()} />
-      </div>
-    );
+    return <ErrorNote error={error} onRetry={() => void refetch()} />;
   }
-  if (!currentData) return <Loading label="Reading the log…" className="px-5 pb-8" />;
+  if (!currentData) return <Loading label="Reading the log…" className="pb-4" />;
   return (
     <div>
-      <div className="flex flex-wrap items-center gap-2 px-4 pb-3 sm:px-5">
+      <div className="flex flex-wrap items-center gap-2 pb-3">
         <SearchBox label="Search the worker's log" value={query} onValue={setQuery} />
         {currentData.truncated && size < MOST_BYTES && (
           <Button size="sm" busy={isFetching} onClick={() => setSize(Math.min(MOST_BYTES, size * 8))}>
@@ -52,7 +48,7 @@ export function RawLog({ run, active }: { run: string; active: boolean }) {
           {currentData.truncated && " (the end of it)"}
         </p>
       </div>
-      <div className="border-t border-line bg-sunken">
+      <div className="overflow-hidden rounded-md border border-line bg-sunken">
         {shown.length === 0 ? (
           <p className="px-5 py-8 text-center text-muted">
             {lines.length === 0
@@ -67,9 +63,7 @@ export function RawLog({ run, active }: { run: string; active: boolean }) {
             height={360}
             wide
             render={(at) => (
-              <div className="px-4 font-mono text-xs/5 whitespace-pre sm:px-5">
-                {shown[at] === "" ? " " : shown[at]}
-              </div>
+              <div className="px-3 font-mono text-xs/5 whitespace-pre">{shown[at] === "" ? " " : shown[at]}</div>
             )}
           />
         )}

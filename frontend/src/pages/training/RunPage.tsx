@@ -109,7 +109,7 @@ function RunView({ run }: { run: RunSummary }) {
       />
       {actions.dialog}
       <div className="space-y-5">
-        {actions.error && <ErrorNote error={actions.error} onRetry={actions.dismiss} />}
+        {actions.failure && <ErrorNote error={actions.failure.error} onRetry={actions.failure.again} />}
         <ProblemNote run={run} />
         <SilenceNote run={run} />
         <EndNote run={run} baseLoss={facts.baseLoss} />
@@ -167,7 +167,7 @@ const TABS = [
 function Log({ run, history }: { run: RunSummary; history: ReturnType<typeof useRunHistory> }) {
   const [tab, setTab] = useState<"events" | "worker">("events");
   return (
-    <Card title="Log" flush>
+    <Card title="Log">
       <Tabs label="What to show of the log" value={tab} tabs={TABS} onValue={setTab}>
         {tab === "events" ? <EventLog history={history} /> : <RawLog run={run.id} active={isActive(run.state)} />}
       </Tabs>

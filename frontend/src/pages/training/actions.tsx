@@ -28,6 +28,12 @@ export function hasAdapter(run: RunSummary): boolean {
   return run.checkpoint_step !== null;
 }
 
+/** What went wrong, and how to try it again. */
+export interface Failure {
+  error: ApiError;
+  again: () => void;
+}
+
 type Doing = "stop" | "kill" | "resume" | "cancel";
 
 /** The requests that change a run, with what is under way and what went wrong. */
@@ -36,18 +42,18 @@ export function useRunActions(run: RunSummary) {
   const [resumeRun] = useResumeRunMutation();
   const [cancelQueued] = useCancelQueuedMutation();
   const [doing, setDoing] = useState<Doing | null>(null);
-  const [error, setError] = useState<ApiError | null>(null);
+  const [failure, setFailure] = useState<Failure | null>(null);
   const [ask, dialog] = useConfirm();
   const toast = useToast();
 
   const attempt = async (what: Doing, request: () => Promise<unknown>): Promise<boolean> => {
     setDoing(what);
-    setError(null);
+    setFailure(null);
     try {
       await request();
       return true;
     } catch (caught) {
-      setError(asApiError(caught));
+      setFailure({ error: asApiError(caught), again: () => void attempt(what, request) });
       return false;
     } finally {
       setDoing(null);
@@ -94,7 +100,7 @@ export function useRunActions(run: RunSummary) {
     });
   };
 
-  return { stop, kill, resume, cancel, doing, error, dismiss: () => setError(null), dialog };
+  return { stop, kill, resume, cancel, doing, failure, dialog };
 }
 
 export type RunActions = ReturnType<typeof useRunActions>;

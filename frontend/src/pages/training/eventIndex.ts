@@ -27,6 +27,14 @@ export interface Selection {
 
 export const EVERYTHING: Filter = { query: "", kinds: new Set(KINDS) };
 
+/** Text as it is searched: "step 1000" is to find "Step 1,000". */
+function plain(text: string): string {
+  return text
+    .toLowerCase()
+    .replaceAll(/(?<=\d),(?=\d{3})/g, "")
+    .trim();
+}
+
 export class EventIndex {
   readonly #history: RunHistory;
   /** A reference per row: a report's number, or minus one minus an event's number. */
@@ -60,12 +68,12 @@ export class EventIndex {
       this.#found = [];
       this.#searched = 0;
     }
-    const words = filter.query.toLowerCase().split(/\s+/).filter(Boolean);
-    if (words.length === 0 && filter.kinds.size === KINDS.length) return { rows: this.#rows, complete: true };
+    const wanted = plain(filter.query);
+    if (wanted === "" && filter.kinds.size === KINDS.length) return { rows: this.#rows, complete: true };
     const started = performance.now();
     while (this.#searched < this.#rows.length) {
       const row = this.#rows[this.#searched++] ?? 0;
-      if (this.#passes(row, words, filter.kinds)) this.#found.push(row);
+      if (this.#passes(row, wanted, filter.kinds)) this.#found.push(row);
       if (this.#searched % 256 === 0 && performance.now() - started > budget) break;
     }
     return { rows: this.#found, complete: this.#searched === this.#rows.length };
@@ -105,14 +113,12 @@ export class EventIndex {
     };
   }
 
-  #passes(reference: number, words: readonly string[], kinds: ReadonlySet<Kind>): boolean {
+  #passes(reference: number, wanted: string, kinds: ReadonlySet<Kind>): boolean {
     // Most rows are reports: when those are hidden they need not be put into words.
     if (reference >= 0 && !kinds.has("report")) return false;
     const row = this.row(reference);
     if (!row || !kinds.has(row.kind)) return false;
-    if (words.length === 0) return true;
-    const text = `${row.title} ${row.text}`.toLowerCase();
-    return words.every((word) => text.includes(word));
+    return wanted === "" || plain(`${row.title} ${row.text}`).includes(wanted);
   }
 
   #grow(): void {

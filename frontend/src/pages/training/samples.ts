@@ -1,0 +1,91 @@
+/** Records and runs as the server sends them, for tests. */
+
+import type { Record as RunRecord, RunSummary } from "@/api";
+
+type Event = RunRecord["event"];
+
+export function report(step: number, value = 1 / step): Event {
+  return {
+    type: "train_report",
+    step,
+    epoch: step / 10,
+    loss: value,
+    learning_rate: 1e-4,
+    grad_norm: 0.5,
+    tokens_per_second: 500,
+    supervised_tokens_per_second: 250,
+    tokens: step * 100,
+    supervised_tokens: step * 50,
+    peak_memory_bytes: 1e9,
+    rss_bytes: 2e9,
+    seconds_left: 10,
+  };
+}
+
+export function evaluation(step: number, value: number, best: [number, number] = [step, value]): Event {
+  return {
+    type: "eval_report",
+    step,
+    loss: value,
+    tokens: 10,
+    best: best[0] === step,
+    best_step: best[0],
+    best_loss: best[1],
+    seconds: 1,
+  };
+}
+
+export function started(resumed: number | null = null): Event {
+  return { type: "run_started", config: {}, versions: {}, device: { name: "A chip" }, resumed_from_step: resumed };
+}
+
+export function warning(message: string): Event {
+  return { type: "warning", code: "w", message };
+}
+
+/** Numbered from `first`, a second apart. */
+export function records(events: readonly Event[], first = 1): RunRecord[] {
+  return events.map((event, at) => ({ seq: first + at, time: 1000 + first + at, event }));
+}
+
+export function run(changes: Partial<RunSummary> = {}): RunSummary {
+  return {
+    id: "r1",
+    state: "running",
+    model: "tiny",
+    model_name: "tiny",
+    method: "sft",
+    fine_tune_type: "lora",
+    targets: "full-layer",
+    rank: 32,
+    learning_rate: 1e-4,
+    train_data: "/data/rows.jsonl",
+    adapter: "first",
+    created: 1000,
+    started: 1001,
+    ended: null,
+    heard: Date.now() / 1000,
+    phase: "training",
+    step: 40,
+    steps: 80,
+    epoch: 0.5,
+    loss: 0.5,
+    first_loss: 2.5,
+    last_eval_loss: 0.6,
+    best_loss: 0.55,
+    best_step: 20,
+    tokens_per_second: 500,
+    peak_memory: 1.6e9,
+    seconds: 60,
+    seconds_left: 60,
+    trainable: 9_768_960,
+    total: 134_515_008,
+    checkpoint_step: 20,
+    can_resume: false,
+    can_stop: true,
+    queue_position: null,
+    problem: null,
+    sparkline: [3, 2, 1],
+    ...changes,
+  };
+}
