@@ -76,19 +76,19 @@ async def open_link(request: Request, state: State, code: Annotated[str, Query(m
 @unknown.api_route("/v1/{path:path}", methods=METHODS)
 async def no_such_route(request: Request, path: str) -> Response:
     """What no route answers is said in the one shape; the front end's pages begin elsewhere."""
-    taken = [method for method in METHODS if _is_taken(request, method)]
-    if taken:
+    if _takes(request, request.method, Match.PARTIAL):
+        taken = [method for method in METHODS if _takes(request, method, Match.FULL)]
         raise HTTPException(405, headers={"Allow": ", ".join(taken)})
     raise NotFound(
         f"there is no {request.method} {request.url.path[:200]}", hint="/api/openapi.json lists what there is"
     )
 
 
-def _is_taken(request: Request, method: str) -> bool:
-    """Whether a route proper takes this address with another method."""
+def _takes(request: Request, method: str, how: Match) -> bool:
+    """Whether a route proper takes this address: with this method, or (partially) with another."""
     scope = {**request.scope, "method": method}
     routes = (route for route in request.app.routes if getattr(route, "original_router", None) is not unknown)
-    return any(route.matches(scope)[0] is Match.FULL for route in routes)
+    return any(route.matches(scope)[0] is how for route in routes)
 
 
 def _with_cookie(response: Response, request: Request, state: State, cookie: str) -> Response:
