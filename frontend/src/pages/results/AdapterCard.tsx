@@ -42,7 +42,7 @@ export function AdapterCard({ adapter, busy, onDelete }: Props) {
           </p>
         </div>
         <span className="flex shrink-0 flex-wrap justify-end gap-1">
-          {adapter.run === null && <Badge>not from a run here</Badge>}
+          {adapter.run === null && adapter.problem === "" && <Badge>not from a run here</Badge>}
           {adapter.problem === "" ? (
             <Badge tone="info">{adapter.fine_tune_type ?? "lora"}</Badge>
           ) : (

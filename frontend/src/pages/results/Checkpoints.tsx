@@ -20,10 +20,9 @@ export function Checkpoints({ run, detail: { checkpoints } }: { run: RunSummary;
         <Table label="Table of checkpoints" className={EDGES}>
           <thead>
             <tr>
-              <Th>Step</Th>
-              <Th right>Validation loss</Th>
+              <Th>Step, size</Th>
+              <Th right>Val. loss</Th>
               <Th>What it is</Th>
-              <Th right>Size</Th>
               <Th>
                 <span className="sr-only">Use</span>
               </Th>
@@ -44,7 +43,10 @@ function Row({ checkpoint, run }: { checkpoint: Checkpoint; run: RunSummary }) {
   const { step, adapter } = checkpoint;
   return (
     <tr>
-      <Td>{integer(step)}</Td>
+      <Td>
+        {integer(step)}
+        <span className="block text-xs whitespace-nowrap text-muted">{bytes(checkpoint.bytes)}</span>
+      </Td>
       <Td right>{loss(checkpoint.loss)}</Td>
       <Td>
         <span className="flex flex-wrap gap-1">
@@ -53,12 +55,11 @@ function Row({ checkpoint, run }: { checkpoint: Checkpoint; run: RunSummary }) {
           {checkpoint.resumable && <Badge>resumable</Badge>}
         </span>
       </Td>
-      <Td right>{bytes(checkpoint.bytes)}</Td>
       <Td className="py-1!">
         {adapter === null ? (
           <span className="text-xs text-muted">for resuming only</span>
         ) : (
-          <span className="flex justify-end">
+          <span className="flex flex-col items-end sm:flex-row sm:justify-end">
             <LinkButton size="sm" variant="ghost" to={compareLink(run.model, adapter)}>
               Compare<span className="sr-only"> step {step}</span>
             </LinkButton>

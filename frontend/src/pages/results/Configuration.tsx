@@ -51,7 +51,7 @@ interface GroupsProps {
 
 function Groups({ settings, detail: { config, changed }, all }: GroupsProps) {
   const values: Readonly<Record<string, unknown>> = { ...config };
-  const shown = settings.filter((setting) => all || setting.name in changed);
+  const shown = settings.filter(({ name }) => name !== "resume" && (all || name in changed));
   const groups = [...new Set(shown.map((setting) => setting.group))];
   if (shown.length === 0) return <p className="text-muted">Everything has its default.</p>;
   return (

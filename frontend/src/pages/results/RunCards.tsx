@@ -79,8 +79,8 @@ const RunCard = memo(function RunCard({ run, on, full, work, actions, onPick }: 
           <dd>{duration(run.seconds)}</dd>
         </div>
       </dl>
-      <Curve run={run} className="mt-3 h-8 w-full" />
-      <div className="mt-2 flex items-center justify-between gap-2 border-t border-line pt-1">
+      {run.sparkline.length > 1 && <Curve run={run} className="mt-3 h-8 w-full" />}
+      <div className="mt-3 flex items-center justify-between gap-2 border-t border-line pt-1">
         <div className="flex items-center gap-2 text-xs text-muted">
           <PickBox run={run} on={on} disabled={full && !on} onPick={onPick} />
           <time dateTime={new Date(run.created * 1000).toISOString()} title={moment(run.created)}>

@@ -39,7 +39,7 @@ export function TargetsCard({ lora, full }: { lora: LoraAttached | null; full: b
         <tbody>
           {lora.targets.map((target) => (
             <tr key={target.key}>
-              <Td className="font-mono text-xs wrap-anywhere">{target.key}</Td>
+              <Td className="min-w-36 font-mono text-xs wrap-anywhere">{target.key}</Td>
               <Td right>{integer(target.modules)}</Td>
               <Td right>{integer(target.trainable)}</Td>
               <Td right>{percent(target.trainable / lora.trainable, 1)}</Td>
@@ -49,7 +49,10 @@ export function TargetsCard({ lora, full }: { lora: LoraAttached | null; full: b
             <Td>Together</Td>
             <Td right>{integer(lora.targets.reduce((sum, target) => sum + target.modules, 0))}</Td>
             <Td right>{integer(lora.trainable)}</Td>
-            <Td right>{percent(lora.trainable / lora.total, 3)} of the model</Td>
+            <Td right>
+              {percent(lora.trainable / lora.total, 3)}
+              <span className="block text-xs font-normal text-muted">of the model</span>
+            </Td>
           </tr>
         </tbody>
       </Table>

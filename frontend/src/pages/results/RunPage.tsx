@@ -57,18 +57,23 @@ function OneRun({ id }: { id: string }) {
             )}
           </div>
         </>
-      ) : error && !gone ? (
-        <ErrorNote error={error} onRetry={() => void refetch()} />
-      ) : gone ? (
-        <EmptyState
-          icon={FileX}
-          title="There is no such run."
-          actions={<LinkButton to="/results">All runs</LinkButton>}
-        >
-          <span className="wrap-anywhere">{id}</span> was deleted, or the address is mistyped.
-        </EmptyState>
       ) : (
-        <Waiting />
+        <>
+          <PageHeader title={id} />
+          {error && !gone ? (
+            <ErrorNote error={error} onRetry={() => void refetch()} />
+          ) : gone ? (
+            <EmptyState
+              icon={FileX}
+              title="There is no such run."
+              actions={<LinkButton to="/results">All runs</LinkButton>}
+            >
+              It was deleted, or the address is mistyped.
+            </EmptyState>
+          ) : (
+            <Waiting />
+          )}
+        </>
       )}
       {used.dialogs}
     </>

@@ -2,8 +2,6 @@
 
 import { FlaskConical, Layers, SearchX, SlidersHorizontal, X } from "lucide-react";
 import { useCallback, useDeferredValue, useMemo } from "react";
-import { useSearchParams } from "react-router";
-
 import type { RunSummary } from "@/api";
 import { useConnection, useRuns } from "@/app/hooks";
 import { Button, Card, EmptyState, LinkButton, Note, Skeleton } from "@/components/ui";
@@ -17,6 +15,7 @@ import { Filters } from "./Filters";
 import { Frame } from "./Frame";
 import { RunCards } from "./RunCards";
 import { RunsTable } from "./RunsTable";
+import { useAddress } from "./useAddress";
 import { useMedia } from "./useMedia";
 
 export const MOST_OVERLAID = 8;
@@ -71,7 +70,7 @@ function Waiting() {
 }
 
 function RunList({ runs }: { runs: RunSummary[] }) {
-  const [params, setParams] = useSearchParams();
+  const [params, setParams] = useAddress();
   const wide = useMedia("(min-width: 64rem)");
   const { actions, busy, dialogs } = useRunActions();
   const filter = useMemo(() => readFilter(params), [params]);
@@ -82,21 +81,17 @@ function RunList({ runs }: { runs: RunSummary[] }) {
   const shown = useMemo(() => sorted(filtered(runs, shownFilter), sort), [runs, shownFilter, sort]);
 
   const change = useCallback(
-    (changes: Record<string, string>) => setParams((before) => changed(before, changes), { replace: true }),
+    (changes: Record<string, string>) => setParams((before) => changed(before, changes)),
     [setParams],
   );
   const pick = useCallback(
     (run: string, on: boolean) =>
-      setParams(
-        (before) => {
-          const kept = before.getAll("pick").filter((id) => id !== run);
-          const next = new URLSearchParams(before);
-          next.delete("pick");
-          for (const id of on ? [...kept, run] : kept) next.append("pick", id);
-          return next;
-        },
-        { replace: true },
-      ),
+      setParams((before) => {
+        const kept = before.getAll("pick").filter((id) => id !== run);
+        const next = changed(before, { pick: "" });
+        for (const id of on ? [...kept, run] : kept) next.append("pick", id);
+        return next;
+      }),
     [setParams],
   );
   const onSort = useCallback((next: Sort) => change({ sort: sortText(next) }), [change]);

@@ -135,7 +135,7 @@ const Row = memo(function Row({ run, on, full, work, actions, onPick }: RowProps
       <Td>
         <StateBadge run={run} />
       </Td>
-      <Td className="min-w-52">
+      <Td className="min-w-42">
         <RunName run={run} />
       </Td>
       <Td className="max-w-52 min-w-28 wrap-anywhere">
@@ -158,7 +158,7 @@ const Row = memo(function Row({ run, on, full, work, actions, onPick }: RowProps
         <Steps run={run} />
       </Td>
       <Td>
-        <Curve run={run} className="w-20" />
+        <Curve run={run} className="w-16" />
       </Td>
       <Td right>
         <time dateTime={new Date(run.created * 1000).toISOString()} title={moment(run.created)}>

@@ -57,7 +57,7 @@ export function downloadLink(adapter: string, which: string): string {
   return `/api/adapters/${encodeURIComponent(adapter)}/download?${new URLSearchParams({ which }).toString()}`;
 }
 
-/** A message of the server as a sentence begins. */
+/** A message of the server as a sentence begins, unless it begins with a name such as `adapters.safetensors`. */
 export function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return /^[a-z]+[ ,:;']/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
 }

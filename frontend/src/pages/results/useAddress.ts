@@ -1,0 +1,29 @@
+import { useCallback, useEffect, useState } from "react";
+import { NavigationType, useLocation, useNavigationType, useSearchParams } from "react-router";
+
+/** Browsers allow an address to change about three times a second. */
+const SETTLE_MS = 350;
+
+/**
+ * The part of the page's address after `?` as state that answers at once: the address follows when typing pauses, and
+ * leads when someone navigates.
+ */
+export function useAddress(): [URLSearchParams, (change: (before: URLSearchParams) => URLSearchParams) => void] {
+  const [params, setParams] = useSearchParams();
+  const { key, search } = useLocation();
+  const type = useNavigationType();
+  const [own, setOwn] = useState(params);
+  const [entry, setEntry] = useState(key);
+  if (key !== entry) {
+    setEntry(key);
+    if (type !== NavigationType.Replace) setOwn(params);
+  }
+  const wanted = own.toString();
+  useEffect(() => {
+    if (new URLSearchParams(search).toString() === wanted) return undefined;
+    const timer = setTimeout(() => setParams(new URLSearchParams(wanted), { replace: true }), SETTLE_MS);
+    return () => clearTimeout(timer);
+  }, [wanted, search, setParams]);
+  const change = useCallback((make: (before: URLSearchParams) => URLSearchParams) => setOwn(make), []);
+  return [own, change];
+}
