@@ -6,7 +6,7 @@ import { useId } from "react";
 import type { AdapterDetails } from "@/api";
 import { Badge, CopyButton, Disclosure, ErrorNote } from "@/components/ui";
 import { cx } from "@/lib/cx";
-import { count, significant, speed } from "@/lib/format";
+import { count, sentence, significant, speed } from "@/lib/format";
 
 import { AdapterFacts } from "./AdapterFacts";
 import { sideName } from "./choices";
@@ -134,7 +134,7 @@ function Footer({ comparison, side }: { comparison: Comparison; side: Side }) {
       {details?.warnings.map((warning) => (
         <p key={warning.code} className="mt-1.5 flex items-start gap-1.5 text-xs wrap-anywhere text-warn">
           <TriangleAlert className="mt-px size-3.5 shrink-0" aria-label="Warning" />
-          {warning.message}
+          <span className="min-w-0">{sentence(warning.message)}</span>
         </p>
       ))}
       {details !== null && (

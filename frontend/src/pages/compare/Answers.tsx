@@ -1,6 +1,7 @@
 /** The comparison on the page: what was asked, the columns, the vote. */
 
-import { Download, RefreshCw } from "lucide-react";
+import { Download, RefreshCw, Square } from "lucide-react";
+import { useEffect, useRef } from "react";
 
 import { Button, Card, CopyButton, ErrorNote, Loading } from "@/components/ui";
 import { cx } from "@/lib/cx";
@@ -15,6 +16,7 @@ import { comparisonJson, download, fileName, markdown } from "./exports";
 
 export interface AnswersProps {
   comparison: Comparison;
+  onStop: () => void;
   onRegenerate: () => void;
   onSeed: (seed: number) => void;
   onVote: (vote: Vote) => void;
@@ -28,14 +30,15 @@ const COLUMNS: Record<number, string> = {
   4: "md:grid-cols-2 xl:grid-cols-4",
 };
 
-export function Answers({ comparison, onRegenerate, onSeed, onVote, onReveal }: AnswersProps) {
+export function Answers({ comparison, onStop, onRegenerate, onSeed, onVote, onReveal }: AnswersProps) {
   const { sides, phase, error, state } = comparison;
+  const place = useBroughtIntoView(comparison);
   return (
-    <div className="space-y-4">
+    <div ref={place} className="scroll-mt-16 space-y-4">
       <Card
         title="Answers"
         description={`${comparison.request.model_name}, ${moment(comparison.at / 1000)}`}
-        actions={<Actions comparison={comparison} onRegenerate={onRegenerate} />}
+        actions={<Actions comparison={comparison} onStop={onStop} onRegenerate={onRegenerate} />}
       >
         <p className="line-clamp-4 text-[0.8125rem] whitespace-pre-wrap wrap-anywhere">{comparison.request.prompt}</p>
         <Settings comparison={comparison} onSeed={onSeed} />
@@ -61,6 +64,17 @@ export function Answers({ comparison, onRegenerate, onSeed, onVote, onReveal }: 
   );
 }
 
+/** Scroll to answers that begin where they would not be seen. */
+function useBroughtIntoView({ id, state }: Comparison) {
+  const place = useRef<HTMLDivElement>(null);
+  const begun = state === "running";
+  useEffect(() => {
+    const top = place.current?.getBoundingClientRect().top ?? 0;
+    if (begun && top > window.innerHeight / 2) place.current?.scrollIntoView({ block: "start" });
+  }, [id, begun]);
+  return place;
+}
+
 function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
@@ -79,9 +93,15 @@ function said(comparison: Comparison): string {
   return `Complete; could not answer: ${names}.`;
 }
 
-function Actions({ comparison, onRegenerate }: { comparison: Comparison; onRegenerate: () => void }) {
+function Actions({ comparison, onStop, onRegenerate }: Pick<AnswersProps, "comparison" | "onStop" | "onRegenerate">) {
   const { state, request, at } = comparison;
-  if (state === "running") return null;
+  if (state === "running") {
+    return (
+      <Button size="sm" variant="danger" icon={Square} onClick={onStop}>
+        Stop
+      </Button>
+    );
+  }
   const json = comparisonJson(comparison);
   const greedy = request.temperature === 0;
   return (

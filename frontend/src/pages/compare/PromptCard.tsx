@@ -38,7 +38,7 @@ export function PromptCard(props: PromptCardProps) {
         <TextArea
           label="Prompt"
           aside={`${APPLE ? "⌘" : "Ctrl"}+Enter sends`}
-          rows={5}
+          rows={4}
           value={form.prompt}
           onValue={(prompt) => onForm({ prompt })}
           onKeyDown={onKey}

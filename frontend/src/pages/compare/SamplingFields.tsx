@@ -17,7 +17,7 @@ export function SamplingFields({ form, onForm }: SamplingFieldsProps) {
   const greedy = isZero(form.sampling.temperature);
   return (
     <Disclosure title="Sampling" aside={<span className="max-sm:hidden">{summary(form)}</span>}>
-      <div className="grid gap-x-4 gap-y-3 sm:grid-cols-2 xl:grid-cols-3">
+      <div className="grid gap-x-4 gap-y-3 sm:grid-cols-2 xl:grid-cols-4">
         {SAMPLING_FIELDS.map((field) => (
           <NumberField
             key={field}

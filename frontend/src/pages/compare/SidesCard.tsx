@@ -1,13 +1,13 @@
 /** Which base, and which adapters on it. */
 
-import { Plus, X } from "lucide-react";
+import { Plus } from "lucide-react";
 
 import { useGetAdapterQuery } from "@/api";
 import type { AdapterEntry, ModelEntry } from "@/api";
 import { asApiError } from "@/api";
 import { useActiveRuns } from "@/app/hooks";
-import { Badge, Button, Card, IconButton, LinkButton, Note, Select } from "@/components/ui";
-import { bytes, compact, count, significant } from "@/lib/format";
+import { Badge, Button, Card, LinkButton, Note, Select } from "@/components/ui";
+import { bytes, compact, count, sentence, significant } from "@/lib/format";
 
 import { guessAdapters, isTrainedOn, isUsable, MOST_ADAPTERS, ordered, usual, whichLabel } from "./choices";
 import type { Chosen } from "./choices";
@@ -30,11 +30,11 @@ export function SidesCard({ models, adapters, model, chosen, onModel, onChosen }
     if (entry) onChosen([...chosen, nextChoice(entry, chosen, ordered(usable, model))]);
   };
   return (
-    <Card title="Sides" description="The base always answers; up to three adapters answer beside it.">
-      <div className="space-y-4">
+    <Card title="Sides" description="The base always answers; up to three adapters or checkpoints answer beside it.">
+      <div className="grid gap-x-5 gap-y-4 sm:grid-cols-2 xl:grid-cols-4">
         <ModelSelect models={models} model={model} onModel={onModel} />
         {chosen.map((choice, index) => (
-          <AdapterRow
+          <AdapterFields
             key={index}
             number={index + 1}
             adapters={adapters}
@@ -44,7 +44,16 @@ export function SidesCard({ models, adapters, model, chosen, onModel, onChosen }
             onRemove={() => onChosen(chosen.filter((_, place) => place !== index))}
           />
         ))}
-        {usable.length === 0 ? (
+        {usable.length > 0 && chosen.length < MOST_ADAPTERS && (
+          <div className="flex items-start sm:pt-6">
+            <Button icon={Plus} onClick={add}>
+              {chosen.length === 0 ? "Add an adapter" : "Add another"}
+            </Button>
+          </div>
+        )}
+      </div>
+      {usable.length === 0 && (
+        <div className="mt-4">
           <Note
             tone="neutral"
             title={adapters.length === 0 ? "There are no adapters yet." : "No adapter here can be used."}
@@ -56,14 +65,8 @@ export function SidesCard({ models, adapters, model, chosen, onModel, onChosen }
           >
             Until then the base answers alone.
           </Note>
-        ) : (
-          chosen.length < MOST_ADAPTERS && (
-            <Button size="sm" icon={Plus} onClick={add}>
-              {chosen.length === 0 ? "Add an adapter" : "Add another adapter or checkpoint"}
-            </Button>
-          )
-        )}
-      </div>
+        </div>
+      )}
     </Card>
   );
 }
@@ -107,7 +110,7 @@ function describeModel({ problem, model_type, bytes: size, quantization, source 
   return [model_type, bytes(size), quantization, source].filter(Boolean).join(", ");
 }
 
-interface AdapterRowProps {
+interface AdapterFieldsProps {
   number: number;
   adapters: readonly AdapterEntry[];
   model: string;
@@ -116,7 +119,7 @@ interface AdapterRowProps {
   onRemove: () => void;
 }
 
-function AdapterRow({ number, adapters, model, choice, onChoice, onRemove }: AdapterRowProps) {
+function AdapterFields({ number, adapters, model, choice, onChoice, onRemove }: AdapterFieldsProps) {
   const entry = adapters.find((each) => each.name === choice.name);
   const names = ordered(adapters, model).map((each) => ({
     value: each.name,
@@ -126,17 +129,26 @@ function AdapterRow({ number, adapters, model, choice, onChoice, onRemove }: Ada
   if (!entry) names.unshift({ value: choice.name, label: `${choice.name} (not there)`, disabled: false });
   const weights = [...new Set([...(entry?.weights ?? []), choice.which])];
   return (
-    <div role="group" aria-label={`Adapter ${number}`} className="border-t border-line pt-3">
-      <div className="flex items-end gap-2">
-        <Select
-          label={`Adapter ${number}`}
-          value={choice.name}
-          options={names}
-          onValue={(name) => onChoice({ name, which: usual(adapters.find((each) => each.name === name)) })}
-          className="flex-1"
-        />
-        <IconButton icon={X} label={`Take adapter ${number} away`} onClick={onRemove} />
-      </div>
+    <div
+      role="group"
+      aria-label={`Adapter ${number}`}
+      className="min-w-0 max-sm:border-t max-sm:border-line max-sm:pt-3"
+    >
+      <Select
+        label={`Adapter ${number}`}
+        aside={
+          <button
+            type="button"
+            onClick={onRemove}
+            className="rounded underline decoration-dotted underline-offset-2 hover:text-ink"
+          >
+            take away<span className="sr-only"> adapter {number}</span>
+          </button>
+        }
+        value={choice.name}
+        options={names}
+        onValue={(name) => onChoice({ name, which: usual(adapters.find((each) => each.name === name)) })}
+      />
       <Select
         label="Weights"
         aria-label={`Weights of adapter ${number}`}
@@ -179,10 +191,10 @@ function AdapterNotes({ entry, which, model }: { entry: AdapterEntry; which: str
             : `It says it was trained on ${entry.base}.`}
         </p>
       )}
-      {error !== undefined && <p className="text-bad wrap-anywhere">{asApiError(error).message}</p>}
+      {error !== undefined && <p className="text-bad wrap-anywhere">{sentence(asApiError(error).message)}</p>}
       {currentData?.warnings.map((warning) => (
         <p key={warning.code} className="text-warn wrap-anywhere">
-          {warning.message}
+          {sentence(warning.message)}
         </p>
       ))}
     </div>

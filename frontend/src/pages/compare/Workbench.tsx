@@ -86,33 +86,32 @@ export function Workbench({ models, adapters }: Lists) {
 
   return (
     <div className="space-y-5">
-      <div className="grid items-start gap-5 lg:grid-cols-[22rem_minmax(0,1fr)]">
-        <SidesCard
-          models={models}
-          adapters={adapters}
-          model={model}
-          chosen={chosen}
-          onModel={onModel}
-          onChosen={(next) => change({ model, adapters: next })}
-        />
-        <PromptCard
-          form={form}
-          onForm={change}
-          reading={reading}
-          sides={chosen.length + 1}
-          running={running}
-          onSend={send}
-          onStop={stop}
-          draft={draft}
-          onDraft={() => {
-            if (draft !== null) change({ prompt: draft });
-            setDraft(null);
-          }}
-        />
-      </div>
+      <SidesCard
+        models={models}
+        adapters={adapters}
+        model={model}
+        chosen={chosen}
+        onModel={onModel}
+        onChosen={(next) => change({ model, adapters: next })}
+      />
+      <PromptCard
+        form={form}
+        onForm={change}
+        reading={reading}
+        sides={chosen.length + 1}
+        running={running}
+        onSend={send}
+        onStop={stop}
+        draft={draft}
+        onDraft={() => {
+          if (draft !== null) change({ prompt: draft });
+          setDraft(null);
+        }}
+      />
       {shown && (
         <Answers
           comparison={shown}
+          onStop={stop}
           onRegenerate={() => regenerate(shown)}
           onSeed={(seed) => change({ seed: String(seed), drawSeed: false })}
           onVote={(preferred) => vote(shown, preferred)}

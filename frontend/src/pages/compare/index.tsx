@@ -51,13 +51,9 @@ export default function ComparePage() {
 
 function Waiting() {
   return (
-    <div
-      role="status"
-      aria-label="Loading models and adapters"
-      className="grid gap-5 lg:grid-cols-[22rem_minmax(0,1fr)]"
-    >
-      <Skeleton className="h-64 w-full" />
-      <Skeleton className="h-64 w-full" />
+    <div role="status" aria-label="Loading models and adapters" className="space-y-5">
+      <Skeleton className="h-44 w-full" />
+      <Skeleton className="h-72 w-full" />
     </div>
   );
 }
