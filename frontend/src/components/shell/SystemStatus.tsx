@@ -41,10 +41,6 @@ function Details({ system }: { system: SystemReport }) {
           </div>
         ))}
         <div className="grid gap-x-4 py-1.5 sm:grid-cols-[10rem_1fr]">
-          <dt className="text-muted">home folder</dt>
-          <dd className="font-mono text-xs wrap-anywhere">{system.home}</dd>
-        </div>
-        <div className="grid gap-x-4 py-1.5 sm:grid-cols-[10rem_1fr]">
           <dt className="text-muted">files may come from</dt>
           <dd className="font-mono text-xs wrap-anywhere">{system.roots.join(", ") || "the home folder only"}</dd>
         </div>
@@ -72,7 +68,7 @@ export function SystemStatus() {
       >
         <span aria-hidden className={cx("size-2 shrink-0 rounded-full", dot)} />
         <span className="sr-only">System status: </span>
-        <span className={connection === "live" ? "sr-only" : ""}>{word}</span>
+        <span className={connection === "live" ? "sr-only" : "whitespace-nowrap max-sm:sr-only"}>{word}</span>
         {data && connection === "live" && (
           <>
             <Cpu className="hidden size-3.5 shrink-0 lg:block" aria-hidden />

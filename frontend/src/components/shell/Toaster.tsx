@@ -8,6 +8,7 @@ import { toastRemoved } from "@/app/toasts";
 import type { Toast, Tone } from "@/app/toasts";
 import { IconButton, Prose } from "@/components/ui";
 import { cx } from "@/lib/cx";
+import { sentence } from "@/lib/format";
 
 const SHOWN_MS = 8000;
 const ICONS: Record<Tone, [LucideIcon, string]> = {
@@ -38,7 +39,7 @@ function ToastView({ toast }: { toast: Toast }) {
         </p>
         {text !== undefined && (
           <p className="text-muted">
-            <Prose text={text} />
+            <Prose text={sentence(text)} />
           </p>
         )}
         {link && (
@@ -69,7 +70,7 @@ export function Toaster() {
     <div
       role="status"
       aria-live="polite"
-      className="pointer-events-none fixed inset-x-4 bottom-20 z-50 flex justify-end md:bottom-4"
+      className="pointer-events-none fixed inset-x-4 bottom-30 z-50 flex justify-end md:bottom-4"
     >
       <ul className="flex w-full max-w-sm flex-col gap-2">
         {toasts.map((toast) => (

@@ -58,7 +58,7 @@ export function Progress({
       aria-valuemin={0}
       aria-valuemax={100}
       aria-valuenow={share === null ? undefined : Math.round(share * 100)}
-      className="h-1.5 w-full overflow-hidden rounded-full bg-sunken"
+      className="h-1.5 w-full overflow-hidden rounded-full bg-line"
     >
       <div
         className={cx("h-full rounded-full transition-[width]", fill, share === null && "w-1/3 animate-pulse")}

@@ -151,14 +151,14 @@ interface Props {
 export function StartBar({ reasons, fresh, busy, onStart }: Pick<Props, "reasons" | "fresh" | "busy" | "onStart">) {
   const [first] = reasons;
   return (
-    <div className="sticky bottom-14 z-20 -mx-4 flex items-center gap-3 border-t border-line bg-surface px-4 py-2 sm:-mx-6 sm:px-6 md:bottom-0 lg:hidden">
+    <div className="sticky bottom-[54px] z-20 -mx-4 flex items-center gap-3 border-t border-line bg-surface px-4 py-2 sm:-mx-6 sm:px-6 md:bottom-0 lg:hidden">
       <p className={cx("min-w-0 flex-1 truncate text-[0.8125rem] font-medium", first ? "text-warn" : "text-good")}>
         {first ? `Not ready: ${first.text}` : "Ready"}
       </p>
       <Button
         size="sm"
-        variant="primary"
-        icon={Play}
+        variant={first ? "secondary" : "primary"}
+        icon={first ? undefined : Play}
         busy={busy}
         disabled={!fresh && !first}
         onClick={first ? () => first.field !== null && focusOn(first.field) : onStart}

@@ -9,7 +9,7 @@ export function ScheduleChart({ points }: { points: readonly (readonly [number, 
   const start = first?.[0] ?? 0;
   const span = last[0] - start || 1;
   const path = points.map(
-    ([step, value]) => `${(((step - start) / span) * 100).toFixed(2)},${(30 - (value / peak) * 28).toFixed(2)}`,
+    ([step, value]) => `${(((step - start) / span) * 100).toFixed(2)},${(31 - (value / peak) * 29).toFixed(2)}`,
   );
   const summary = `Learning rate from ${rate(first?.[1])} at step ${integer(start)} to ${rate(last[1])} at step ${integer(last[0])}, at most ${rate(peak)}.`;
   return (

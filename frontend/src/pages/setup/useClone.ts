@@ -8,6 +8,8 @@ import type { SettingView } from "@/api";
 import { asApiError } from "@/api";
 import { useToast } from "@/app/hooks";
 
+import { sentence } from "@/lib/format";
+
 import { fromConfig } from "./draft";
 import type { Draft } from "./draft";
 
@@ -26,7 +28,7 @@ export function useClone(settings: readonly SettingView[] | undefined, replace: 
       toast({ tone: "info", title: `Settings of ${id} loaded`, text: "Change what you like, then start." });
     } catch (error) {
       const { message, hint } = asApiError(error);
-      toast({ tone: "bad", title: message, text: hint });
+      toast({ tone: "bad", title: sentence(message), text: hint });
     }
     setParams({}, { replace: true });
   });
