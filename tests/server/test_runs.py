@@ -11,10 +11,11 @@ import pytest
 
 from droidft import runs
 from droidft.config import parse_config
-from droidft.events import Record
+from droidft.events import EvalReport, Record
 from droidft.home import Home
 from droidft.runs import EventLog
 from droidft.server import history, report
+from droidft.server.schemas.runs import RunDetail, RunSummary
 from tests.server.live import LiveServer
 from tests.server.test_sockets import report as train_report
 
@@ -56,6 +57,7 @@ def test_the_life_of_a_run(server: LiveServer, settings: dict[str, Any]) -> None
     assert "onerror=alert" not in text.replace("&lt;img src=x onerror=alert(2)&gt;", "")
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
     assert f"{summary['best_loss']:.4f}" in text
+    assert "{&#39;" not in text  # parts of parts are said in words
     export = server.get(f"/api/runs/{run}/export.json")
     assert export["run"]["summary"] == summary
     assert export["events"]["records"] == server.get(f"/api/runs/{run}/events?limit=10000")["records"]
@@ -179,6 +181,39 @@ def test_the_pause_before_a_resume_is_no_training_time(home: Path, settings: dic
 )
 def test_ticks_are_round_and_cover_the_range(low: float, high: float, ticks: list[float]) -> None:
     assert report.round_ticks(low, high) == pytest.approx(ticks)
+
+
+@pytest.mark.parametrize(
+    ("first", "best", "step", "losses", "sentence"),
+    [
+        (2.0, 1.0, 40, [2.0, 1.0], "Validation loss fell from 2.0000 to 1.0000 at step 40 (−50.0%)."),
+        (
+            2.0,
+            2.0,
+            0,
+            [2.0, 2.5, 2.25],
+            "Validation loss did not improve: 2.0000 before training, at best 2.2500 after it (step 80).",
+        ),
+        (2.0, 2.0, 0, [2.0], "Validation loss before training was 2.0000; it has not been measured since."),
+        (None, 1.0, 40, [], "The best validation loss was 1.0000, at step 40."),
+        (None, None, None, [], "No validation loss has been measured."),
+    ],
+)
+def test_the_verdict_claims_no_more_than_was_measured(
+    first: float | None, best: float | None, step: int | None, losses: list[float], sentence: str
+) -> None:
+    summary = RunSummary.model_construct(first_loss=first, best_loss=best, best_step=step)
+    evaluations = [EvalReport.model_construct(step=40 * at, loss=loss) for at, loss in enumerate(losses)]
+    assert report.verdict(RunDetail.model_construct(summary=summary, evaluations=evaluations)) == sentence
+
+
+def test_a_flat_line_stands_in_the_middle_of_its_chart() -> None:
+    drawn = report.chart("Learning rate", [report.Series("rate", "c", [1, 2], [1e-3, 1e-3])])
+    assert drawn is not None
+    heights = {float(point.split(",")[1]) for point in drawn["series"][0]["points"].split()}
+    ticks = [tick["y"] for tick in drawn["y_ticks"]]
+    assert len(heights) == 1
+    assert min(ticks) < heights.pop() < max(ticks)
 
 
 def test_the_report_survives_a_run_that_said_nothing(server: LiveServer, settings: dict[str, Any]) -> None:

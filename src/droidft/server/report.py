@@ -28,6 +28,8 @@ class Series:
     steps: Sequence[int]
     values: Sequence[float]
     dots: bool = False
+    mark: int | None = None
+    """Step of a point worth a ring."""
 
 
 def render(detail: RunDetail, curves: Curves) -> str:
@@ -38,15 +40,16 @@ def render(detail: RunDetail, curves: Curves) -> str:
             "Loss, nats per token",
             [
                 Series("training", "a", train.step, train.loss),
-                Series("validation", "b", validation.step, validation.loss, dots=True),
+                Series("validation", "b", validation.step, validation.loss, dots=True, mark=curves.best_step),
             ],
         ),
-        chart("Learning rate", [Series("learning rate", "a", train.step, train.learning_rate)]),
-        chart("Gradient norm before clipping", [Series("gradient norm", "a", train.step, train.grad_norm)]),
+        chart("Learning rate", [Series("learning rate", "c", train.step, train.learning_rate)]),
+        chart("Gradient norm before clipping", [Series("gradient norm", "d", train.step, train.grad_norm)]),
     ]
     return _template().render(
         detail=detail,
         summary=detail.summary,
+        verdict=verdict(detail),
         charts=[made for made in charts if made],
         made=time.strftime("%Y-%m-%d %H:%M", time.localtime()),
         version=__version__,
@@ -62,6 +65,8 @@ def chart(title: str, series: Sequence[Series]) -> dict[str, Any] | None:
     top = max(max(each.values) for each in drawn)
     low = min(min(each.values) for each in drawn)
     right = max(max(each.steps) for each in drawn) or 1
+    if low == top:  # a flat line stands in the middle
+        low, top = min(0.0, 2 * low), max(0.0, 2 * top)
     ticks = round_ticks(low, top)
     low, top = min(low, ticks[0]), max(top, ticks[-1])
     height = top - low or 1.0
@@ -80,19 +85,36 @@ def chart(title: str, series: Sequence[Series]) -> dict[str, Any] | None:
         "y_ticks": [{"y": y(value), "text": f"{value:.6g}"} for value in ticks],
         "x_ticks": [{"x": x(step), "text": f"{step:g}"} for step in round_ticks(0, right) if step <= right],
         "series": [
-            {
-                "name": each.name,
-                "kind": each.kind,
-                "dots": [(x(step), y(value)) for step, value in zip(each.steps, each.values, strict=True)]
-                if each.dots or len(each.steps) == 1
-                else [],
-                "points": " ".join(
-                    f"{x(step)},{y(value)}" for step, value in zip(each.steps, each.values, strict=True)
-                ),
-            }
+            {"name": each.name, "kind": each.kind, "points": " ".join(f"{x},{y}" for x, y in points)}
+            | {"dots": points if each.dots or len(points) == 1 else [], "marks": marks}
             for each in drawn
+            for points in [[(x(step), y(value)) for step, value in zip(each.steps, each.values, strict=True)]]
+            for marks in [[point for point, step in zip(points, each.steps, strict=True) if step == each.mark]]
         ],
     }
+
+
+def verdict(detail: RunDetail) -> str:
+    """What came of the run, in a sentence that claims no more than was measured."""
+    run = detail.summary
+    if run.best_loss is None or run.best_step is None:
+        return "No validation loss has been measured."
+    if run.first_loss is None:
+        return f"The best validation loss was {run.best_loss:.4f}, at step {run.best_step:,}."
+    if run.best_step > 0 and run.best_loss < run.first_loss:
+        share = 1 - run.best_loss / run.first_loss
+        return (
+            f"Validation loss fell from {run.first_loss:.4f} to {run.best_loss:.4f} "
+            f"at step {run.best_step:,} (−{share:.1%})."
+        )
+    later = [each for each in detail.evaluations if each.step > 0]
+    if not later:
+        return f"Validation loss before training was {run.first_loss:.4f}; it has not been measured since."
+    lowest = min(later, key=lambda each: each.loss)
+    return (
+        f"Validation loss did not improve: {run.first_loss:.4f} before training, "
+        f"at best {lowest.loss:.4f} after it (step {lowest.step:,})."
+    )
 
 
 def round_ticks(low: float, high: float, *, most: int = 6) -> list[float]:
@@ -124,6 +146,22 @@ def _duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def _value(value: Any) -> str:
+    """A setting or a part of the device's description in words."""
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "on" if value else "off"
+        case float():
+            return f"{value:.6g}"
+        case list() | tuple():
+            return ", ".join(map(_value, value)) or "–"
+        case dict():
+            return ", ".join(f"{name.replace('_', ' ')} {_value(part)}" for name, part in value.items())
+    return str(value)
+
+
 def _loss(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
@@ -141,5 +179,5 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"bytes": _bytes, "duration": _duration, "loss": _loss, "moment": _moment}
+    environment.filters |= {"bytes": _bytes, "duration": _duration, "loss": _loss, "moment": _moment, "value": _value}
     return environment.get_template("report.html")
