@@ -111,6 +111,7 @@ def watch_reload_stop_and_resume(page: Page, app: LiveServer, run: str) -> None:
 def base_and_adapter_answer(page: Page, app: LiveServer) -> None:
     page.goto(f"{app.url}/compare?model=smollm2-135m-instruct&adapter=orders@best")
     page.get_by_role("textbox", name="Prompt", exact=True).fill("Two large oat lattes to go, for Greta.")
+    page.locator("summary", has_text="Sampling").click()
     page.get_by_role("textbox", name="Longest answer").fill("24")
     page.get_by_role("button", name="Compare", exact=True).click()
     main = page.get_by_role("main")
