@@ -126,6 +126,11 @@ function drawMarks(plot: uPlot, marks: readonly ChartMark[]): void {
   ctx.restore();
 }
 
+interface Range {
+  min: number;
+  max: number;
+}
+
 interface PlotSettings {
   series: readonly ChartSeries[];
   log: boolean;
@@ -136,7 +141,8 @@ interface PlotSettings {
   syncKey: string | undefined;
   marks: () => readonly ChartMark[];
   onCursor: (plot: uPlot) => void;
-  onZoom: (zoomed: boolean) => void;
+  /** Told with each change of the x scale; null when everything is seen. */
+  onZoom: (range: Range | null) => void;
 }
 
 function axis(label: string | null, values: (value: number) => string): uPlot.Axis {
@@ -184,11 +190,10 @@ function plotOptions(settings: PlotSettings): uPlot.Options {
       setScale: [
         (plot, key) => {
           if (key !== "x") return;
-          const { min, max } = plot.scales["x"] ?? {};
+          const { min = -Infinity, max = Infinity } = plot.scales["x"] ?? {};
           const x = plot.data[0];
-          settings.onZoom(
-            x.length > 1 && ((min ?? -Infinity) > (x[0] ?? 0) || (max ?? Infinity) < (x[x.length - 1] ?? 0)),
-          );
+          const within = x.length > 1 && (min > (x[0] ?? 0) || max < (x[x.length - 1] ?? 0));
+          settings.onZoom(within ? { min, max } : null);
         },
       ],
     },
@@ -218,6 +223,7 @@ export function LineChart(props: LineChartProps) {
   const current = useRef({ marks, format });
   const [log, setLog] = useState(false);
   const [zoomed, setZoomed] = useState(false);
+  const range = useRef<Range | null>(null);
   const theme = useTheme();
 
   const data = useMemo<Aligned>(
@@ -266,7 +272,10 @@ export function LineChart(props: LineChartProps) {
         syncKey,
         marks: () => current.current.marks ?? [],
         onCursor,
-        onZoom: setZoomed,
+        onZoom: (seen) => {
+          range.current = seen;
+          setZoomed(seen !== null);
+        },
       }),
       toUplot(data),
       element,
@@ -285,11 +294,12 @@ export function LineChart(props: LineChartProps) {
   useEffect(() => {
     const made = plot.current;
     if (!made) return;
-    made.setData(toUplot(data), !zoomed);
-    // With the scales left alone uPlot takes the data without drawing it.
-    if (zoomed) made.redraw();
-    // eslint-disable-next-line react-hooks/exhaustive-deps -- zooming alone must not draw anew
-  }, [data, marks]);
+    const kept = range.current;
+    made.setData(toUplot(data), kept === null);
+    // What was zoomed into stays in view, also on a plot that was made anew for another look.
+    if (kept) made.setScale("x", kept);
+     
+  }, [data, marks, shape]);
 
   const reset = () => plot.current?.setData(toUplot(data), true);
   return (
