@@ -110,7 +110,9 @@ def _note(message: Any, faults: list[str]) -> None:
 
 
 def check_accessibility(page: Page) -> None:
-    """Hold the page as it stands against axe's rules for WCAG 2.1 A and AA."""
+    """Hold the page, once it has come to rest, against axe's rules for WCAG 2.1 A and AA."""
+    page.wait_for_function("() => document.querySelector('main [aria-busy=true]') === null")
+    page.wait_for_function("() => document.getAnimations().every((each) => each.playState !== 'running')")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     tags = json.dumps(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"])
     found = page.evaluate(
