@@ -298,7 +298,6 @@ export function LineChart(props: LineChartProps) {
     made.setData(toUplot(data), kept === null);
     // What was zoomed into stays in view, also on a plot that was made anew for another look.
     if (kept) made.setScale("x", kept);
-     
   }, [data, marks, shape]);
 
   const reset = () => plot.current?.setData(toUplot(data), true);
