@@ -123,7 +123,8 @@ class Summary:
             self._seconds += self.last_time - self._started
         self._started = record.time
         assert isinstance(record.event, RunStarted)
-        step = record.event.resumed_from_step or 0
+        resumed = record.event.resumed_from_step
+        step = -1 if resumed is None else resumed  # without a checkpoint step 0 is evaluated again too
         self.evaluations = [event for event in self.evaluations if event.step <= step]
         self.checkpoints = [event for event in self.checkpoints if event.step <= step]
         if self.report is not None and self.report.step > step:

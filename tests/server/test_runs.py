@@ -153,6 +153,22 @@ def test_steps_that_a_resumed_run_does_again_appear_once(home: Path, settings: d
     assert history.curves(run, points=100).train.step == [1, 2, 3, 4]
 
 
+def test_a_run_that_begins_again_from_nothing_evaluates_the_base_once(home: Path, settings: dict[str, Any]) -> None:
+    from droidft.events import RunStarted
+    from droidft.summary import Summary
+
+    run = runs.create(Home.find(), parse_config(settings))
+    start = RunStarted(config={}, versions={}, device={})
+    base = EvalReport(step=0, loss=3.0, tokens=1, best=True, best_loss=3.0, best_step=0, seconds=1.0)
+    log, summary = EventLog(run), Summary()
+    for event in (start, base, train_report(1), start, base, train_report(1)):
+        summary.add(log.append(event))
+    log.close()
+    found = history.curves(run, points=100)
+    assert (found.train.step, found.validation.step) == ([1], [0])
+    assert [event.step for event in summary.evaluations] == [0]
+
+
 def test_the_pause_before_a_resume_is_no_training_time(home: Path, settings: dict[str, Any]) -> None:
     from droidft.events import RunStarted
 

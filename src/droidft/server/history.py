@@ -45,7 +45,8 @@ class _History:
         if self._began is not None:
             self._before += self._last - self._began
         self._began = time
-        self._rewind(event.get("resumed_from_step") or 0)
+        step = event.get("resumed_from_step")
+        self._rewind(-1 if step is None else step)  # without a checkpoint step 0 is evaluated again too
 
     def _rewind(self, step: int) -> None:
         while self.reports and self.reports[-1]["step"] > step:

@@ -62,8 +62,16 @@ export function useTimeLeft(run: RunSummary, toldAt: number | null): string {
   return left < 1 ? "any moment now" : `${duration(left)} left`;
 }
 
+interface FiguresProps {
+  run: RunSummary;
+  history: RunHistory;
+  facts: Facts;
+  /** Whether there is anything to tell yet. */
+  began: boolean;
+}
+
 /** Progress and all figures of a run. */
-export function Figures({ run, history, facts }: { run: RunSummary; history: RunHistory; facts: Facts }) {
+export function Figures({ run, history, facts, began }: FiguresProps) {
   const active = isActive(run.state);
   const now = useNow(active);
   const reportTime = history.train.time.length > 0 ? history.train.time.at(-1) : null;
@@ -86,33 +94,35 @@ export function Figures({ run, history, facts }: { run: RunSummary; history: Run
         <p className="text-muted">{[share === null ? "" : percent(share, 0), left].filter(Boolean).join(" · ")}</p>
       </div>
       <Progress value={share ?? (active ? null : 0)} label="Progress of the run" tone={barTone(run)} />
-      <Stats className="mt-4 lg:grid-cols-8">
-        <Stat
-          label="Training loss"
-          value={loss(run.loss)}
-          note={run.step > 0 ? `step ${integer(run.step)}` : undefined}
-        />
-        <Stat
-          label="Validation loss"
-          value={loss(run.last_eval_loss)}
-          note={evalStep === null ? undefined : `step ${integer(evalStep)}`}
-        />
-        <Stat
-          label="Best validation"
-          value={loss(run.best_loss)}
-          note={run.best_step === null ? undefined : `step ${integer(run.best_step)}`}
-          tone={base !== null && run.best_loss !== null && run.best_loss < base ? "good" : undefined}
-        />
-        <Stat label="Base model" value={loss(base)} note={base === null ? undefined : "before step 1"} />
-        <Stat label="Speed" value={speed(run.tokens_per_second)} />
-        <Stat label="Memory, peak" value={bytes(run.peak_memory)} />
-        <Stat
-          label="Learning rate"
-          value={history.train.step.length > 0 ? rate(history.train.learning_rate.at(-1)) : rate(run.learning_rate)}
-          note={history.train.step.length > 0 ? `peak ${rate(run.learning_rate)}` : "peak"}
-        />
-        <Stat label="Elapsed" value={duration(elapsed)} />
-      </Stats>
+      {began && (
+        <Stats className="mt-4 lg:grid-cols-8">
+          <Stat
+            label="Training loss"
+            value={loss(run.loss)}
+            note={run.step > 0 ? `step ${integer(run.step)}` : undefined}
+          />
+          <Stat
+            label="Validation loss"
+            value={loss(run.last_eval_loss)}
+            note={evalStep === null ? undefined : `step ${integer(evalStep)}`}
+          />
+          <Stat
+            label="Best validation"
+            value={loss(run.best_loss)}
+            note={run.best_step === null ? undefined : `step ${integer(run.best_step)}`}
+            tone={base !== null && run.best_loss !== null && run.best_loss < base ? "good" : undefined}
+          />
+          <Stat label="Base model" value={loss(base)} note={base === null ? undefined : "before step 1"} />
+          <Stat label="Speed" value={speed(run.tokens_per_second)} />
+          <Stat label="Memory, peak" value={bytes(run.peak_memory)} />
+          <Stat
+            label="Learning rate"
+            value={history.train.step.length > 0 ? rate(history.train.learning_rate.at(-1)) : rate(run.learning_rate)}
+            note={history.train.step.length > 0 ? `peak ${rate(run.learning_rate)}` : "peak"}
+          />
+          <Stat label="Elapsed" value={duration(elapsed)} />
+        </Stats>
+      )}
     </Card>
   );
 }

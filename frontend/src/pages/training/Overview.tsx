@@ -118,7 +118,7 @@ function ActiveRun({ run }: { run: RunSummary }) {
       <div className="space-y-3">
         {actions.failure && <ErrorNote error={actions.failure.error} onRetry={actions.failure.again} />}
         <ProblemNote run={run} />
-        {run.state !== "stalled" && <SilenceNote run={run} />}
+        <SilenceNote run={run} />
         <div>
           <div className="mb-1.5 flex flex-wrap justify-between gap-x-4 text-[0.8125rem]">
             <p>

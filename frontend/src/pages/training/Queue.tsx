@@ -126,8 +126,12 @@ function Waiting({ entries }: { entries: readonly QueueEntry[] }) {
   };
 
   return (
-    <div className="space-y-3">
-      {failure && <ErrorNote error={failure.error} onRetry={failure.again} />}
+    <div>
+      {failure && (
+        <div className="mb-3">
+          <ErrorNote error={failure.error} onRetry={failure.again} />
+        </div>
+      )}
       <ul ref={list} aria-label="Waiting runs, next first" className="space-y-2">
         {order.map((run, at) => {
           const entry = entries.find((one) => one.run === run);

@@ -1,4 +1,4 @@
-import { act, fireEvent, render, screen, waitFor, within } from "@testing-library/react";
+import { act, configure, fireEvent, render, screen, waitFor, within } from "@testing-library/react";
 import { Provider } from "react-redux";
 import { MemoryRouter } from "react-router";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
@@ -17,6 +17,10 @@ vi.mock("@/components/chart", async () => ({
   LineChart: ({ summary }: { summary: string }) => <p>{summary}</p>,
   Sparkline: () => null,
 }));
+
+// Finding things by role is slow in jsdom, and machines that test may be busy.
+configure({ asyncUtilTimeout: 10_000 });
+vi.setConfig({ testTimeout: 30_000 });
 
 interface Sent {
   method: string;

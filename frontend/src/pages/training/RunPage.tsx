@@ -114,11 +114,11 @@ function RunView({ run }: { run: RunSummary }) {
         <SilenceNote run={run} />
         <EndNote run={run} baseLoss={facts.baseLoss} />
         <HistoryLost lost={history.connection === "lost"} />
-        <Figures run={run} history={history} facts={facts} />
+        <Figures run={run} history={history} facts={facts} began={began} />
         {began && <Charts run={run.id} history={history} />}
         <div className="grid items-start gap-5 lg:grid-cols-[1fr_22rem]">
           <div className="min-w-0 space-y-5">
-            <Log run={run} history={history} />
+            {began && <Log run={run} history={history} />}
             {others && <Queue />}
           </div>
           <div className="min-w-0 space-y-5">

@@ -3,6 +3,8 @@ import { expect, it, vi } from "vitest";
 
 import { VirtualList } from "./VirtualList";
 
+vi.setConfig({ testTimeout: 30_000 });
+
 function list(extra: Partial<Parameters<typeof VirtualList>[0]> = {}) {
   return (
     <VirtualList

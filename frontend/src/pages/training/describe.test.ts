@@ -82,6 +82,12 @@ const LINES: [Event, string, string, RegExp][] = [
     "Failed",
     /^at step 31: the loss is nan; lower it$/,
   ],
+  [
+    { type: "failed", code: "non_finite", message: "step 31: the loss is nan", step: 31 },
+    "end",
+    "Failed",
+    /^step 31: the loss is nan$/,
+  ],
   [{ type: "failed", code: "x", message: "no such model" }, "end", "Failed", /^no such model$/],
   [
     { type: "finished", step: 80, best_step: 60, best_loss: 0.03, final_loss: 0.04, seconds: 148 },

@@ -17,7 +17,7 @@ import {
   TriangleAlert,
 } from "lucide-react";
 
-import type { Record as RunRecord } from "@/api";
+import type { Failed, Record as RunRecord } from "@/api";
 import type { TrainColumn } from "@/api/history";
 import type { Tone } from "@/app/toasts";
 import { bytes, compact, count, duration, integer, loss, percent, rate, speed } from "@/lib/format";
@@ -140,21 +140,7 @@ export function describe(event: Event): Line {
         text: `at step ${integer(event.step)}, on request`,
       };
     case "failed":
-      return {
-        kind: "end",
-        icon: CircleAlert,
-        tone: "bad",
-        title: "Failed",
-        text: visible(
-          [
-            event.step == null ? "" : `at step ${integer(event.step)}: `,
-            event.message,
-            event.hint && `; ${event.hint}`,
-          ]
-            .filter(Boolean)
-            .join(""),
-        ),
-      };
+      return { kind: "end", icon: CircleAlert, tone: "bad", title: "Failed", text: visible(failure(event)) };
     case "finished":
       return {
         kind: "end",
@@ -211,6 +197,12 @@ function unknown(event: never): Line {
     title: visible(sentence(name.replaceAll("_", " "))),
     text: visible(JSON.stringify(value)),
   };
+}
+
+function failure({ step, message, hint }: Failed): string {
+  // Many messages name the step themselves.
+  const where = step == null || message.startsWith(`step ${step}`) ? "" : `at step ${integer(step)}: `;
+  return where + message + (hint ? `; ${hint}` : "");
 }
 
 /** "0.056 epochs", "1 epoch". */

@@ -14,14 +14,14 @@ import { logLines, visible } from "./text";
 /** A worker gives a sign of life every two seconds. */
 const SILENT_SECONDS = 8;
 
-/** Why it failed, crashed or stalled, with the end of its log. */
+/** Why it failed or crashed, with the end of its log. */
 export function ProblemNote({ run }: { run: RunSummary }) {
   const { problem } = run;
-  if (!problem) return null;
+  if (!problem || run.state === "stalled") return null;
   const tail = logLines((problem.log_tail ?? []).join("\n"));
   return (
     <Note
-      tone={run.state === "stalled" ? "warn" : "bad"}
+      tone="bad"
       live
       title={
         <>
@@ -50,17 +50,18 @@ export function ProblemNote({ run }: { run: RunSummary }) {
   );
 }
 
-/** Says so when a run that should talk does not. */
+/** Says so when a run that should talk does not, or is stalled by the server's reckoning. */
 export function SilenceNote({ run }: { run: RunSummary }) {
   const live = useConnection() === "live";
   const on = isActive(run.state) && live && run.heard !== null;
   const now = useNow(on);
   const silent = run.heard === null ? 0 : now - run.heard;
-  if (!on || silent < SILENT_SECONDS) return null;
+  if (!on || (silent < SILENT_SECONDS && run.state !== "stalled")) return null;
   return (
     <Note tone="warn" title={`Silent for ${duration(Math.floor(silent))}.`}>
-      A worker at work gives a sign of life every two seconds. Waiting may help, when the machine is swapping or
-      asleep. Otherwise stop the run, and resume it from its checkpoint.
+      A worker at work gives a sign of life every two seconds. It may be suspended, or the machine may be swapping or
+      asleep. Wait, or stop the run and resume it from its checkpoint
+      {run.state === "stopping" ? "; killing it loses what came after that." : "."}
     </Note>
   );
 }
