@@ -109,7 +109,7 @@ export function filtered(runs: readonly RunSummary[], filter: Filter): RunSummar
     if (filter.targets !== "" && targetsOf(run) !== filter.targets) return false;
     if (words.length === 0) return true;
     const text =
-      `${run.adapter} ${run.id} ${run.model} ${targetsOf(run)} rank ${run.rank} ${run.train_data} ${run.state} ${run.problem?.message ?? ""}`.toLowerCase();
+      `${run.adapter} ${run.id} ${run.model} ${run.model_name} ${targetsOf(run)} rank ${run.rank} ${run.train_data} ${run.state} ${run.problem?.message ?? ""}`.toLowerCase();
     return words.every((word) => text.includes(word));
   });
 }
