@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +43,23 @@ class Furnished:
 
 
 def furnish(home: Path) -> Furnished:
-    """Train a tiny model for a few steps in `home`."""
+    """Make everything in `home`; the training that it takes is done once for all tests."""
+    original = _original()
+    home.mkdir(exist_ok=True)
+    shutil.copytree(original, home, symlinks=True, dirs_exist_ok=True)
+    run = next((home / "runs").iterdir())
+    for file in [*run.rglob("*.json*"), *(home / "adapters").rglob("*.json")]:
+        file.write_text(file.read_text().replace(str(original), str(home)))
+    return Furnished(home, "tiny", "chat.jsonl", run.name, "till")
+
+
+@cache
+def _original() -> Path:
+    """A home folder in which a tiny model was trained for a few steps."""
+    folder = tempfile.TemporaryDirectory(prefix="furnished")
+    atexit.register(folder.cleanup)
+    home = Path(folder.name).resolve() / "home"
+    home.mkdir()
     (home / "cache").symlink_to(CACHE, target_is_directory=True)
     tiny.write_model(home / "models" / "tiny")
     (home / "data").mkdir()
@@ -58,4 +78,4 @@ def furnish(home: Path) -> Furnished:
         patch.setenv("DROIDFT_HOME", str(home))
         run = runs.create(Home(home), parse_config(settings))
         assert run.start().wait(timeout=300) == 0, run.log_file.read_text()
-    return Furnished(home, "tiny", "chat.jsonl", run.id, "till")
+    return home
