@@ -131,4 +131,5 @@ def check_width(page: Page) -> None:
 def shot(page: Page, name: str) -> None:
     """A picture of the whole page, where pictures are wanted."""
     if SHOTS:
+        page.evaluate("window.scrollTo(0, 0)")
         page.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)
