@@ -37,6 +37,7 @@ STATUS = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "busy": 429,
+    "headers_too_large": 431,
     "internal": 500,
     "download": 502,
     "worker_died": 503,
@@ -74,6 +75,12 @@ class TooLarge(DroidError):
     """A body beyond its limit."""
 
     code = "too_large"
+
+
+class HeadersTooLarge(DroidError):
+    """More headers, or a longer address, than any client needs."""
+
+    code = "headers_too_large"
 
 
 class UnsupportedMediaType(DroidError):

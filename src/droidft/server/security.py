@@ -23,6 +23,7 @@ from droidft.server.errors import (
     BadJson,
     BadRequest,
     Forbidden,
+    HeadersTooLarge,
     SlowBody,
     TooLarge,
     Unauthorized,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from droidft.server.access import Access
     from droidft.server.app_state import Options
 
+HEADER_LIMIT, HEADER_BYTES = 100, 32 << 10
+"""How many headers a request may have, and how many bytes they and the address."""
 BODY_LIMIT = 10 << 20
 BODY_SECONDS = 60.0
 """How long a JSON body may take to arrive."""
@@ -93,10 +96,14 @@ class Guard:
         await self.app(scope, inward, dressed)
 
     def _check_target(self, scope: Scope) -> None:
-        path = scope["path"]
+        path, query, headers = scope["path"], scope["query_string"], scope["headers"]
+        size = sum(len(name) + len(value) for name, value in headers) + len(path) + len(query)
+        if len(headers) > HEADER_LIMIT or size > HEADER_BYTES:
+            hint = f"send at most {HEADER_LIMIT}, and {HEADER_BYTES >> 10} KB with the address"
+            raise HeadersTooLarge(f"the request has {len(headers)} headers, {size:,} bytes", hint=hint)
         if not path.startswith("/") or not scope.get("raw_path", b"/").startswith(b"/"):
             raise BadRequest("the request names a whole address, not a path", hint="this server is no proxy")
-        if any(ord(letter) < 32 or ord(letter) == 127 for letter in path) or b"%00" in scope["query_string"]:
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in path) or b"%00" in query:
             raise BadRequest("the address holds a control character", hint="leave it out")
 
     def _check_host(self, headers: Headers) -> None:
