@@ -23,6 +23,9 @@ export interface AnswersProps {
   onReveal: () => void;
 }
 
+/** Characters of a prompt, of which four lines are seen. */
+const MOST_SHOWN = 2000;
+
 const COLUMNS: Record<number, string> = {
   1: "",
   2: "md:grid-cols-2",
@@ -40,7 +43,9 @@ export function Answers({ comparison, onStop, onRegenerate, onSeed, onVote, onRe
         description={`${comparison.request.model_name}, ${moment(comparison.at / 1000)}`}
         actions={<Actions comparison={comparison} onStop={onStop} onRegenerate={onRegenerate} />}
       >
-        <p className="line-clamp-4 text-[0.8125rem] whitespace-pre-wrap wrap-anywhere">{comparison.request.prompt}</p>
+        <p className="line-clamp-4 text-[0.8125rem] whitespace-pre-wrap wrap-anywhere">
+          {comparison.request.prompt.slice(0, MOST_SHOWN)}
+        </p>
         <Settings comparison={comparison} onSeed={onSeed} />
         {state === "running" && phase !== null && (
           <Loading className="mt-3 text-[0.8125rem]" label={`${capital(phase)} …`} />

@@ -31,7 +31,7 @@ export function SidesCard({ models, adapters, model, chosen, onModel, onChosen }
   };
   return (
     <Card title="Sides" description="The base always answers; up to three adapters or checkpoints answer beside it.">
-      <div className="grid gap-x-5 gap-y-4 sm:grid-cols-2 xl:grid-cols-4">
+      <div className="grid gap-x-5 gap-y-4 sm:grid-cols-2 xl:grid-cols-[15rem_repeat(3,minmax(0,1fr))]">
         <ModelSelect models={models} model={model} onModel={onModel} />
         {chosen.map((choice, index) => (
           <AdapterFields
@@ -171,7 +171,7 @@ function adapterLabel(entry: AdapterEntry, model: string): string {
 /** What the adapter is, and whatever is doubtful about it on this base, before anything is asked. */
 function AdapterNotes({ entry, which, model }: { entry: AdapterEntry; which: string; model: string }) {
   const skip = model === "" || entry.problem !== "" || which === "";
-  const { currentData, error } = useGetAdapterQuery({ name: entry.name, which, model }, { skip });
+  const { currentData, error, refetch } = useGetAdapterQuery({ name: entry.name, which, model }, { skip });
   const training = useActiveRuns().some((run) => run.adapter === entry.name);
   const facts = [
     entry.rank === null ? null : `rank ${entry.rank}`,
@@ -191,12 +191,30 @@ function AdapterNotes({ entry, which, model }: { entry: AdapterEntry; which: str
             : `It says it was trained on ${entry.base}.`}
         </p>
       )}
-      {error !== undefined && <p className="text-bad wrap-anywhere">{sentence(asApiError(error).message)}</p>}
+      {error !== undefined && <Unchecked error={error} onRetry={() => void refetch()} />}
       {currentData?.warnings.map((warning) => (
         <p key={warning.code} className="text-warn wrap-anywhere">
           {sentence(warning.message)}
         </p>
       ))}
     </div>
+  );
+}
+
+/** The adapter itself may be at fault, or it could not be looked at now. */
+function Unchecked({ error, onRetry }: { error: unknown; onRetry: () => void }) {
+  const { status, message } = asApiError(error);
+  if (status !== 0) return <p className="text-bad wrap-anywhere">{sentence(message)}</p>;
+  return (
+    <p>
+      Not checked against the base yet: {sentence(message)}{" "}
+      <button
+        type="button"
+        onClick={onRetry}
+        className="rounded underline decoration-dotted underline-offset-2 hover:text-ink"
+      >
+        Check again
+      </button>
+    </p>
   );
 }
