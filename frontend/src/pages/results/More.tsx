@@ -3,7 +3,7 @@ import { useCallback, useEffect, useRef, useState } from "react";
 import { Button } from "@/components/ui";
 import { integer } from "@/lib/format";
 
-const PORTION = 100;
+const PORTION = 50;
 
 /** How many items of a long list to render: a portion at first, another one each time more are asked for. */
 export function useWindow(items: readonly unknown[]): { count: number; more: () => void } {

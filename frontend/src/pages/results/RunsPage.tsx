@@ -76,9 +76,9 @@ function RunList({ runs }: { runs: RunSummary[] }) {
   const filter = useMemo(() => readFilter(params), [params]);
   const sort = useMemo(() => readSort(params), [params]);
   const picked = usePicked(params, runs);
-  // Typing stays quick while a long list follows.
-  const shownFilter = useDeferredValue(filter);
-  const shown = useMemo(() => sorted(filtered(runs, shownFilter), sort), [runs, shownFilter, sort]);
+  const wanted = useMemo(() => sorted(filtered(runs, filter), sort), [runs, filter, sort]);
+  // Fields and heads answer at once while a long list follows.
+  const shown = useDeferredValue(wanted);
 
   const change = useCallback(
     (changes: Record<string, string>) => setParams((before) => changed(before, changes)),

@@ -42,7 +42,7 @@ const COLUMNS: readonly Column[] = [
   { key: "step", label: "Steps", right: true },
 ];
 
-/** Runs as a table, a hundred at a time. */
+/** Runs as a table, a portion at a time. */
 export function RunsTable({ runs, picked, full, busy, actions, onPick, sort, onSort }: RunListProps) {
   const { count, more } = useWindow(runs);
   const head = ({ key, label, right }: Column) => (

@@ -139,14 +139,16 @@ function valueOf(run: RunSummary, key: SortKey): string | number | null {
   }
 }
 
+/** Numbers in names count as numbers. */
+const COLLATOR = new Intl.Collator("en", { numeric: true });
+
 /** In order; what has no value comes last either way, and equals stay newest first. */
 export function sorted(runs: readonly RunSummary[], { key, up }: Sort): RunSummary[] {
   const sign = up ? 1 : -1;
   return [...runs].sort((a, b) => {
     const [left, right] = [valueOf(a, key), valueOf(b, key)];
     if (left === null || right === null) return left === right ? b.created - a.created : left === null ? 1 : -1;
-    const order =
-      typeof left === "string" ? left.localeCompare(String(right), "en", { numeric: true }) : left - Number(right);
+    const order = typeof left === "string" ? COLLATOR.compare(left, String(right)) : left - Number(right);
     return order === 0 ? b.created - a.created : sign * order;
   });
 }
