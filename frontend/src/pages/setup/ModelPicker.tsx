@@ -3,14 +3,13 @@ import { useEffect, useEffectEvent, useState } from "react";
 import type { SubmitEvent } from "react";
 
 import { api, useCancelJobMutation, useImportModelMutation, useListModelsQuery, usePullModelMutation } from "@/api";
-import type { ModelEntry } from "@/api";
+import type { Job, ModelEntry } from "@/api";
 import { useAppDispatch, useJob, useToast } from "@/app/hooks";
 import {
   Badge,
   Button,
   ErrorNote,
   IconButton,
-  Note,
   Progress,
   RadioCards,
   Skeleton,
@@ -26,48 +25,35 @@ interface Props {
   onChoose: (ref: string) => void;
 }
 
-/** A download or an import under way; says where the model is once it has come. */
-function ModelJob({ id, onDone, onEnd }: { id: string; onDone: (model: string) => void; onEnd: () => void }) {
-  const job = useJob(id);
-  const [cancel] = useCancelJobMutation();
-  const dispatch = useAppDispatch();
-  const toast = useToast();
-  const done = useEffectEvent((model: string) => {
-    dispatch(api.util.invalidateTags(["models"]));
-    toast({ tone: "good", title: `${shortName(model)} is here` });
-    onDone(model);
-  });
-  const model = job?.state === "done" ? job.model : null;
-  useEffect(() => {
-    if (model) done(model);
-  }, [model]);
-  if (!job || job.state === "running") {
-    const share = job?.total ? job.done / job.total : null;
-    return (
-      <div className="flex items-center gap-3">
-        <div className="min-w-0 flex-1">
-          <p className="mb-1 flex flex-wrap justify-between gap-2 text-xs">
-            <span className="wrap-anywhere">
-              {job ? `${job.waiting ? "Waiting: " : ""}${job.title}` : "Starting…"}
+/** A download or an import under way. */
+function ModelJob({ job, onCancel }: { job: Job | undefined; onCancel: () => void }) {
+  const title = job ? `${job.waiting ? "Waiting: " : ""}${job.title}` : "Starting…";
+  return (
+    <div className="flex items-center gap-3 rounded-md bg-sunken p-3" role="status">
+      <div className="min-w-0 flex-1">
+        <p className="mb-1 flex flex-wrap justify-between gap-2 text-xs">
+          <span className="wrap-anywhere">{title}</span>
+          {job && (
+            <span className="text-muted">
+              {job.phase !== "" && `${job.phase}, `}
+              {bytes(job.done)}
+              {job.total !== null && ` of ${bytes(job.total)}`}
             </span>
-            {job && (
-              <span className="text-muted">
-                {bytes(job.done)}
-                {job.total !== null && ` of ${bytes(job.total)}`}
-              </span>
-            )}
-          </p>
-          <Progress value={share} label={job?.title ?? "Fetching the model"} />
-        </div>
-        <IconButton icon={X} label="Cancel" size="sm" onClick={() => void cancel({ job: id })} />
+          )}
+        </p>
+        <Progress value={job?.total ? job.done / job.total : null} label={job?.title ?? "Fetching the model"} />
       </div>
-    );
-  }
-  if (job.error) return <ErrorNote error={job.error} onRetry={onEnd} />;
-  return <p className="text-xs text-muted">{job.state === "cancelled" ? "Cancelled." : "Done."}</p>;
+      <IconButton icon={X} label="Cancel" size="sm" onClick={onCancel} />
+    </div>
+  );
 }
 
-function ModelList({ chosen, onChoose, onFetch }: Props & { onFetch: (model: string) => void }) {
+interface ListProps extends Props {
+  onFetch: (model: string) => void;
+  busy: boolean;
+}
+
+function ModelList({ chosen, onChoose, onFetch, busy }: ListProps) {
   const { data, error, refetch } = useListModelsQuery();
   if (error) return <ErrorNote error={error} onRetry={() => void refetch()} />;
   if (!data) return <Skeleton className="h-28" />;
@@ -104,6 +90,7 @@ function ModelList({ chosen, onChoose, onFetch }: Props & { onFetch: (model: str
           <Button
             size="sm"
             icon={Download}
+            busy={busy}
             variant={usable.length === 0 ? "primary" : "secondary"}
             onClick={() => onFetch(model.ref)}
           >
@@ -215,51 +202,61 @@ const WAYS = [
   { value: "folder", label: "From a folder or file" },
 ] as const;
 
+/** What was begun, so that it can be begun again. */
+interface Begun {
+  job: string;
+  again: () => Promise<void>;
+}
+
 /** Models here, from the hub, or from a folder. */
 export function ModelPicker({ chosen, onChoose }: Props) {
   const [way, setWay] = useState<(typeof WAYS)[number]["value"]>("here");
-  const [job, setJob] = useState<string | null>(null);
+  const [begun, setBegun] = useState<Begun | null>(null);
   const [pull, pulling] = usePullModelMutation();
   const [adopt, adopting] = useImportModelMutation();
+  const [cancel] = useCancelJobMutation();
+  const dispatch = useAppDispatch();
+  const toast = useToast();
+  const job = useJob(begun?.job ?? null);
+  const running = begun !== null && (job === undefined || job.state === "running");
+
   const fetchModel = async (model: string) => {
     const { data } = await pull({ modelPull: { model } });
-    if (data) setJob(data.id);
+    if (data) setBegun({ job: data.id, again: () => fetchModel(model) });
   };
   const importModel = async (path: string, name: string) => {
     const { data } = await adopt({ modelImport: { path, name } });
-    if (data) setJob(data.id);
+    if (data) setBegun({ job: data.id, again: () => importModel(path, name) });
   };
+  const arrived = useEffectEvent((model: string) => {
+    dispatch(api.util.invalidateTags(["models"]));
+    toast({ tone: "good", title: `${shortName(model)} is here` });
+    onChoose(model);
+  });
+  const model = job?.state === "done" ? job.model : null;
+  useEffect(() => {
+    if (model) arrived(model);
+  }, [model]);
+
   const error = pulling.error ?? adopting.error;
   return (
     <div className="space-y-4">
       <Tabs label="Where the model comes from" value={way} tabs={WAYS} onValue={setWay}>
         {way === "here" && (
-          <ModelList chosen={chosen} onChoose={onChoose} onFetch={(model) => void fetchModel(model)} />
+          <ModelList chosen={chosen} onChoose={onChoose} onFetch={(ref) => void fetchModel(ref)} busy={running} />
         )}
-        {way === "hub" && (
-          <HubForm onFetch={(model) => void fetchModel(model)} busy={pulling.isLoading || job !== null} />
-        )}
+        {way === "hub" && <HubForm onFetch={(ref) => void fetchModel(ref)} busy={pulling.isLoading || running} />}
         {way === "folder" && (
           <FolderForm
             onUse={onChoose}
             onImport={(path, name) => void importModel(path, name)}
-            busy={adopting.isLoading}
+            busy={adopting.isLoading || running}
           />
         )}
       </Tabs>
       {error && <ErrorNote error={error} />}
-      {job !== null && (
-        <Note tone="neutral">
-          <ModelJob
-            id={job}
-            onDone={(model) => {
-              setJob(null);
-              onChoose(model);
-            }}
-            onEnd={() => setJob(null)}
-          />
-        </Note>
-      )}
+      {running && <ModelJob job={job} onCancel={() => void cancel({ job: begun.job })} />}
+      {begun && job?.error && <ErrorNote error={job.error} onRetry={() => void begun.again()} />}
     </div>
   );
 }

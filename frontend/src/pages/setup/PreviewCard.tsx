@@ -142,6 +142,8 @@ interface Props {
   fresh: boolean;
   /** The data is still being read: it can be started, yet is not known to be sound. */
   checking: boolean;
+  /** What the memory estimate says, where that is anything but "fits". */
+  memory: string | null;
   busy: boolean;
   error: unknown;
   onStart: () => void;
@@ -170,7 +172,7 @@ export function StartBar({ reasons, fresh, busy, onStart }: Pick<Props, "reasons
 }
 
 /** Whether it can start, and the same run as a command line and as a file. */
-export function PreviewCard({ reasons, report, fresh, checking, busy, error, onStart }: Props) {
+export function PreviewCard({ reasons, report, fresh, checking, memory, busy, error, onStart }: Props) {
   const [form, setForm] = useState<"command" | "yaml">("command");
   const ready = reasons.length === 0;
   const Icon = ready ? CircleCheck : CircleDashed;
@@ -197,6 +199,7 @@ export function PreviewCard({ reasons, report, fresh, checking, busy, error, onS
           Start training
         </Button>
         {error !== undefined && <ErrorNote error={error} />}
+        {memory !== null && <Note tone="warn">{memory}</Note>}
         {report?.warnings.map((warning) => (
           <Note key={warning} tone="warn">
             <Prose text={warning} />

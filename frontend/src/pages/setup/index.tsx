@@ -3,9 +3,11 @@ import { useMemo, useRef } from "react";
 import { useNavigate } from "react-router";
 
 import { useCreateRunMutation, useGetSettingsQuery, useListModelsQuery } from "@/api";
-import type { ApiError, FieldProblem, SettingView } from "@/api";
+import type { ApiError, FieldProblem, PresetReport, SettingView } from "@/api";
 import { useConnection } from "@/app/hooks";
 import { ErrorNote, PageHeader, Segmented, Skeleton } from "@/components/ui";
+
+import { bytes } from "@/lib/format";
 
 import { AdvancedCard } from "./AdvancedCard";
 import { DataCard } from "./DataCard";
@@ -54,6 +56,15 @@ function useStart() {
     if (data) await navigate(`/training/${data.id}`);
   };
   return { start, isLoading, error, refused: JSON.stringify(originalArgs?.trainingConfig) };
+}
+
+/** A doubt and no refusal: the estimate is one, and what is free changes. */
+function memoryWarning(preset: PresetReport | undefined): string | null {
+  if (!preset?.memory || preset.verdict === null || preset.verdict === "fits") return null;
+  const size = bytes(preset.memory.total);
+  return preset.verdict === "tight"
+    ? `Memory is tight: about ${size} at the peak.`
+    : `It will hardly fit: about ${size} at the peak is more than is available. See LoRA for what helps.`;
 }
 
 function isApiError(error: unknown): error is ApiError {
@@ -128,6 +139,7 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
             report={judged.report}
             fresh={judged.fresh}
             checking={data.running}
+            memory={memoryWarning(preset)}
             busy={isLoading}
             error={refusal ?? judged.error}
             onStart={() => void start(config)}
