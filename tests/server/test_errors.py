@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -110,7 +111,7 @@ def test_every_code_has_its_status(client: TestClient) -> None:
         "json": 400, "bad_request": 400, "unauthorized": 401, "forbidden": 403, "forbidden_path": 403, "run": 409,
         "checkpoint": 409, "conflict": 409, "timeout": 408, "too_large": 413, "unsupported_media_type": 415,
         "busy": 429, "headers_too_large": 431, "internal": 500, "download": 502, "worker_died": 503,
-        "out_of_memory": 503, "storage": 507,
+        "out_of_memory": 503, "ending": 503, "storage": 507,
     }  # fmt: skip
     for code, status in wanted.items():
         answer = client.get(f"/code/{code}")
@@ -293,3 +294,23 @@ def test_no_text_is_ever_run_as_code() -> None:
                 if "'-c'" in words and any("python" in word or "sys.executable" in word for word in words):
                     found.append(f"{where} {words}")
     assert not found, found
+
+
+def test_a_request_that_the_end_of_the_server_overtakes_is_answered() -> None:
+    sent: list[Any] = []
+
+    async def never(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(60)
+
+    async def scenario() -> None:
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        task = asyncio.create_task(Boundary(never)({"type": "http", "method": "GET", "path": "/x"}, None, send))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await task
+
+    asyncio.run(scenario())
+    assert sent[0]["status"] == 503
+    assert b'"ending"' in sent[1]["body"]

@@ -6,6 +6,7 @@ answer itself: it raises a `DroidError`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import traceback
@@ -40,6 +41,7 @@ STATUS = {
     "headers_too_large": 431,
     "internal": 500,
     "download": 502,
+    "ending": 503,
     "worker_died": 503,
     "out_of_memory": 503,
     "storage": 507,
@@ -107,6 +109,12 @@ class BadRequest(DroidError):
     code = "bad_request"
 
 
+class Ending(DroidError):
+    """A request that the end of the server has overtaken."""
+
+    code = "ending"
+
+
 class BadJson(DroidError):
     """A body that is not strict JSON."""
 
@@ -163,6 +171,10 @@ class Boundary:
             await self.app(scope, receive, watched)
         except (ClientDisconnect, WebSocketDisconnect):
             return
+        except asyncio.CancelledError:  # the server is ending, and nobody else would answer
+            if started or scope["type"] == "websocket":
+                raise
+            await answer(Ending("the server is ending", hint="try again when it is back"))(scope, receive, send)
         except Exception:  # the client must get an answer, whatever it is
             logger.error("%s %s failed:\n%s", scope.get("method", "socket"), scope["path"], traceback.format_exc())
             if scope["type"] == "websocket":
