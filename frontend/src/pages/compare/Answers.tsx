@@ -108,7 +108,8 @@ function Actions({ comparison, onStop, onRegenerate }: Pick<AnswersProps, "compa
     );
   }
   const json = comparisonJson(comparison);
-  const greedy = request.temperature === 0;
+  // What broke off is worth asking again in any case.
+  const greedy = request.temperature === 0 && state === "done";
   return (
     <>
       <Button

@@ -7,10 +7,10 @@ import { Button } from "@/components/ui";
 import { bytes } from "@/lib/format";
 
 export function MemoryLine() {
-  const { data } = useGetInferenceQuery(undefined, { pollingInterval: 5000, skipPollingIfUnfocused: true });
+  const { data, isError } = useGetInferenceQuery(undefined, { pollingInterval: 5000, skipPollingIfUnfocused: true });
   const [unload, { isLoading }] = useUnloadModelMutation();
   const toast = useToast();
-  if (!data) return null;
+  if (!data || isError) return null;
   const free = async () => {
     try {
       await unload().unwrap();
