@@ -43,7 +43,7 @@ ODD = [
     "file://localhost/etc", "\\\\127.0.0.1\\share\\x", "//127.0.0.1/share/x", "\\\\?\\C:\\x", "C:\\Windows\\win.ini",
     "C:/Windows/win.ini", "C:x", "CON", "con.jsonl", "NUL", "AUX", "COM1", "LPT1.txt", "x.jsonl::$DATA", "x.jsonl.",
     "x.jsonl ", " x.jsonl", ".x", "-x", "--help", ".", "..", "./", "../", "/", "//", "///", "/.", "/..", "/./..",
-    "\\", "x/..", "x/../..", "x/.", "x//y", "/proc/self/environ", "/proc/self/cwd/x", "/proc/self/root/etc/passwd",
+    "\\", "x/..", "x/../..", "x/.", "x//y", "/proc/self/environ", "/proc/self/cwd/x", "/proc/self/task/1/root",
     "/dev/stdin", "/dev/fd/0", "/dev/null", "/etc/passwd", "/etc/passwd%00.jsonl", "/etc/passwd\0.jsonl",
     "/etc/passwd#.jsonl", "/etc/passwd?.jsonl", "/etc/passwd;.jsonl", "hub:../../etc", "hub:/etc/passwd",
     "hub:a/../../etc", "hub:..", "a/../b", "../a", "a/..", "till@../../x", "till@/etc/passwd", "tiny:../x",
