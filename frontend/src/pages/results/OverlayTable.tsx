@@ -6,7 +6,8 @@ import { LineSwatch } from "@/components/chart";
 import { Card, IconButton, Table, Td, Th } from "@/components/ui";
 import { duration, integer, loss, percent } from "@/lib/format";
 
-import { fall, improvement, runLink, targetsAndRank } from "./facts";
+import { Targets } from "./cells";
+import { fall, improvement, runLink } from "./facts";
 import { EDGES } from "./look";
 import { lookAt } from "./overlay";
 import { StateBadge } from "./StateBadge";
@@ -80,7 +81,9 @@ export function OverlayTable({ runs, hidden, comparable, onShow, onRemove }: Pro
                 <Td>
                   <StateBadge run={run} />
                 </Td>
-                <Td className="min-w-24">{targetsAndRank(run)}</Td>
+                <Td className="min-w-24">
+                  <Targets run={run} />
+                </Td>
                 <Td right>{loss(run.first_loss)}</Td>
                 <Td right>
                   <span className={best !== null && run.best_loss === best ? "font-bold" : ""}>

@@ -42,9 +42,9 @@ export function RunBody({ run, detail, history, version }: Props) {
       <VerdictCard verdict={verdict} run={run} detail={detail} />
       {detail.warnings.length > 0 && (
         <div className="space-y-2">
-          {detail.warnings.map((warning) => (
-            <Note key={`${warning.code} ${warning.message}`} tone="warn">
-              {capital(warning.message)}
+          {[...new Set(detail.warnings.map(({ message }) => message))].map((message) => (
+            <Note key={message} tone="warn">
+              {capital(message)}
             </Note>
           ))}
         </div>

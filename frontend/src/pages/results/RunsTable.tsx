@@ -7,8 +7,8 @@ import { cx } from "@/lib/cx";
 import { duration, moment, relative } from "@/lib/format";
 
 import type { RunActions, Work } from "./actions";
-import { BestLoss, Curve, PickBox, RunName, Steps } from "./cells";
-import { baseName, targetsOf } from "./facts";
+import { BestLoss, Curve, PickBox, RunName, Steps, Targets } from "./cells";
+import { baseName } from "./facts";
 import { clicked } from "./filter";
 import type { Sort, SortKey } from "./filter";
 import { More, useWindow } from "./More";
@@ -135,7 +135,7 @@ const Row = memo(function Row({ run, on, full, work, actions, onPick }: RowProps
       <Td>
         <StateBadge run={run} />
       </Td>
-      <Td className="min-w-42">
+      <Td className="min-w-48">
         <RunName run={run} />
       </Td>
       <Td className="max-w-52 min-w-28 wrap-anywhere">
@@ -145,10 +145,7 @@ const Row = memo(function Row({ run, on, full, work, actions, onPick }: RowProps
         </span>
       </Td>
       <Td className="min-w-24">
-        {run.targets === "" ? "–" : targetsOf(run)}
-        {run.rank > 0 && run.fine_tune_type !== "full" && (
-          <span className="block text-xs text-muted">rank {run.rank}</span>
-        )}
+        <Targets run={run} />
       </Td>
       <Td right>
         <BestLoss run={run} />

@@ -8,7 +8,7 @@ import { Sparkline } from "@/components/chart/small";
 import { Progress } from "@/components/ui";
 import { integer, loss } from "@/lib/format";
 
-import { capital, fall, improvement, runLink } from "./facts";
+import { capital, fall, improvement, runLink, targetsOf } from "./facts";
 
 /** Name, id, and what went wrong. */
 export function RunName({ run }: { run: RunSummary }) {
@@ -46,13 +46,25 @@ export function BestLoss({ run }: { run: RunSummary }) {
   );
 }
 
+/** What is trained, and under it the rank. */
+export function Targets({ run }: { run: RunSummary }) {
+  return (
+    <>
+      {run.targets === "" ? "–" : targetsOf(run)}
+      {run.rank > 0 && run.fine_tune_type !== "full" && (
+        <span className="block text-xs text-muted">rank {run.rank}</span>
+      )}
+    </>
+  );
+}
+
 /** Steps done of those planned; a bar while it is at work. */
 export function Steps({ run }: { run: RunSummary }) {
   const planned = run.steps !== null && run.steps !== run.step;
   return (
     <>
       {integer(run.step)}
-      {planned && <span className="text-muted"> / {integer(run.steps)}</span>}
+      {planned && <span className="block text-xs text-muted">of {integer(run.steps)}</span>}
       {isActive(run.state) && (
         <div className="mt-1 w-full min-w-16">
           <Progress
