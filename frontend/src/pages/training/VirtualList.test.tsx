@@ -39,7 +39,10 @@ it("makes only the rows in sight", () => {
 it("stays at the end until scrolled up, and offers the way back", () => {
   const { rerender } = render(list());
   const region = screen.getByRole("region");
+  scrollTo(region, 0, 2_000_000);
+  expect(region.scrollTop).toBe(2_000_000);
   expect(screen.queryByText(/Jump/)).toBeNull();
+  fireEvent.wheel(region);
   scrollTo(region, 400, 2_000_000);
   expect(screen.getByRole("button", { name: "Jump to newest" })).toBeInTheDocument();
   rerender(list({ count: 100_025 }));

@@ -7,6 +7,8 @@ import { cx } from "@/lib/cx";
 import { integer } from "@/lib/format";
 
 const OVERSCAN = 10;
+/** How long after a key, wheel or pointer a scroll is the reader's doing. */
+const TOUCH_MS = 1500;
 
 export interface VirtualListProps {
   /** What it lists; read out. */
@@ -32,6 +34,7 @@ export function VirtualList(props: VirtualListProps) {
   const { label, count, rowHeight, height, render, selected, onSelect, wide, className } = props;
   const id = useId();
   const frame = useRef<HTMLDivElement>(null);
+  const touched = useRef(-Infinity);
   const [top, setTop] = useState(0);
   const [following, setFollowing] = useState(true);
   const [seen, setSeen] = useState(count);
@@ -44,13 +47,22 @@ export function VirtualList(props: VirtualListProps) {
   const onScroll = () => {
     const element = frame.current;
     if (!element) return;
+    if (following && element.scrollTop === 0 && performance.now() - touched.current > TOUCH_MS) {
+      // Nobody scrolled: browsers lose the place when they lay the page out anew, as for a picture of it.
+      element.scrollTop = element.scrollHeight;
+    }
     setTop(element.scrollTop);
     const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < rowHeight;
     if (!atEnd && following) setSeen(count);
     setFollowing(atEnd);
   };
 
+  const touch = () => {
+    touched.current = performance.now();
+  };
+
   const move = (event: KeyboardEvent) => {
+    touch();
     if (!onSelect || count === 0) return;
     const page = Math.max(1, Math.floor(height / rowHeight) - 1);
     const at = selected ?? (event.key === "ArrowUp" || event.key === "PageUp" ? count : -1);
@@ -97,8 +109,11 @@ export function VirtualList(props: VirtualListProps) {
         }
         tabIndex={0}
         onScroll={onScroll}
-        onKeyDown={choosable ? move : undefined}
-        className="overflow-auto -outline-offset-2"
+        onWheel={touch}
+        onTouchMove={touch}
+        onPointerDown={touch}
+        onKeyDown={choosable ? move : touch}
+        className="overflow-auto -outline-offset-2 [overflow-anchor:none]"
         style={{ height: Math.min(height, Math.max(1, count) * rowHeight + 2) }}
       >
         <div role="presentation" className="relative" style={{ height: count * rowHeight }}>
