@@ -162,7 +162,7 @@ class TestTargets:
             ("qwen", {"routers": "maybe"}, 422, "routers"),
             ("%2Fetc", {}, 403, "model_path"),
             ("..%2F..%2Fetc", {}, 400, "model_path"),
-            ("acme/none", {}, 502, None),
+            ("acme/none", {}, 424, None),
         ],
     )
     def test_what_cannot_be_told(

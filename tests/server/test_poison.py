@@ -79,9 +79,9 @@ class Findings:
     def note(self, answer: Answer, operation: Operation, what: object) -> None:
         self.statuses[answer.status] += 1
         if answer.status >= 400:
-            code = answer.error["code"]
-            if answer.status >= 500 and code != "download":
-                self.defects.append(f"{operation.id} {what!r:.120} -> {answer.status} {answer.body[:200]!r}")
+            assert answer.error["code"]
+        if answer.status >= 500:
+            self.defects.append(f"{operation.id} {what!r:.120} -> {answer.status} {answer.body[:200]!r}")
 
     def judge(self, *, least: int) -> None:
         print(self.statuses.total(), sorted(self.statuses.items()))

@@ -205,7 +205,7 @@ async def ask(
 def faults(answer: Answer, secrets: list[str], outside: str) -> list[str]:
     """Defects, secrets, and success with what lies outside. An error may repeat what was asked for."""
     found = [f"tells {secret}" for secret in secrets if secret.encode() in answer.body]
-    if answer.status >= 500 and answer.error["code"] != "download":
+    if answer.status >= 500:
         found.append("is a defect")
     if (
         answer.status < 300

@@ -40,13 +40,16 @@ STATUS = {
     "busy": 429,
     "headers_too_large": 431,
     "internal": 500,
-    "download": 502,
+    "download": 424,
     "ending": 503,
     "worker_died": 503,
     "out_of_memory": 503,
     "storage": 507,
 }
-"""HTTP status of an error's code; every other code is about what the client sent, hence 400."""
+"""HTTP status of an error's code; every other code is about what the client sent, hence 400.
+
+A hub that was named and cannot be reached is 424 (the request depends on it), not a failure of this server.
+"""
 
 OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
 """Codes of the errors that the framework raises by status."""
