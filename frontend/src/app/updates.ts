@@ -20,6 +20,7 @@ export function useUpdates(): void {
   const out = useAppSelector((state) => state.session.signedIn === false);
   useEffect(() => {
     if (out) return undefined;
+    let wasLost = false;
     const socket = new ReconnectingSocket({
       path: () => "/api/updates",
       onFrame: (frame, first) => {
@@ -28,9 +29,14 @@ export function useUpdates(): void {
         if (!first) return;
         dispatch(signedIn());
         dispatch(connectionChanged("live"));
+        // What was asked meanwhile got no answer: whatever is on the page is asked for again.
+        if (wasLost) dispatch(api.internalActions.onOnline());
+        wasLost = false;
       },
       onState: (state) => {
-        if (state === "lost") dispatch(connectionChanged("lost"));
+        if (state !== "lost") return;
+        wasLost = true;
+        dispatch(connectionChanged("lost"));
       },
       // A refused upgrade says nothing about its reason; a request does, and a 401 signs this page out.
       onRefused: () =>

@@ -10,6 +10,7 @@ import { Button, Card, EmptyState, ErrorNote, LinkButton, Skeleton, TextField, u
 import { bytes, count } from "@/lib/format";
 
 import { AdapterCard } from "./AdapterCard";
+import { sentences } from "./facts";
 import { Frame } from "./Frame";
 import { More, useWindow } from "./More";
 
@@ -86,7 +87,7 @@ function AdapterList({ adapters }: { adapters: readonly AdapterEntry[] }) {
       toast({ tone: "info", title: `${adapter.name} was deleted` });
     } catch (caught) {
       const { message, hint } = asApiError(caught);
-      toast({ tone: "bad", title: `${adapter.name} could not be deleted`, text: `${message}. ${hint}` });
+      toast({ tone: "bad", title: `${adapter.name} could not be deleted`, text: sentences(message, hint) });
     } finally {
       setBusy(null);
     }

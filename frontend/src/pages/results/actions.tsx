@@ -9,6 +9,7 @@ import { useToast } from "@/app/hooks";
 import { useConfirm } from "@/components/ui";
 
 import { DeleteDialog } from "./DeleteDialog";
+import { sentences } from "./facts";
 
 export type Work = "stop" | "resume" | "delete";
 
@@ -48,11 +49,7 @@ export function useRunActions(onDeleted?: (run: string) => void): UsedActions {
         return true;
       } catch (caught) {
         const { message, hint } = asApiError(caught);
-        toast({
-          tone: "bad",
-          title: `${run.adapter || run.id} ${failed}`,
-          text: hint ? `${message}. ${hint}` : message,
-        });
+        toast({ tone: "bad", title: `${run.adapter || run.id} ${failed}`, text: sentences(message, hint) });
         return false;
       } finally {
         setBusy((others) => Object.fromEntries(Object.entries(others).filter(([id]) => id !== run.id)));

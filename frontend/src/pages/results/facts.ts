@@ -59,5 +59,13 @@ export function downloadLink(adapter: string, which: string): string {
 
 /** A message of the server as a sentence begins, unless it begins with a name such as `adapters.safetensors`. */
 export function capital(text: string): string {
-  return /^[a-z]+[ ,:;']/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+  return /^[a-z]+([ ,:;']|[.?!]$)/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
+}
+
+/** An error's message and what to do about it, as sentences. */
+export function sentences(message: string, hint: string): string {
+  return [message, hint]
+    .filter((part) => part !== "")
+    .map((part) => capital(/[.?!]$/.test(part) ? part : `${part}.`))
+    .join(" ");
 }

@@ -143,7 +143,7 @@ it("offers what a state allows, and says what failed", async () => {
   expect(screen.queryByRole("button", { name: "Resume done" })).not.toBeInTheDocument();
   expect(screen.getByRole("link", { name: "Clone done into Setup" })).toHaveAttribute("href", "/setup?clone=done");
   fireEvent.click(screen.getByRole("button", { name: "Resume crashed" }));
-  await waitFor(() => expect(store.getState().toasts).toMatchObject([{ tone: "bad", text: "no room. wait" }]));
+  await waitFor(() => expect(store.getState().toasts).toMatchObject([{ tone: "bad", text: "No room. Wait." }]));
 });
 
 it("asks whether the adapter goes too before it deletes", async () => {

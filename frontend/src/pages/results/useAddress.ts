@@ -20,8 +20,10 @@ export function useAddress(): [URLSearchParams, (change: (before: URLSearchParam
   }
   const wanted = own.toString();
   useEffect(() => {
-    if (new URLSearchParams(search).toString() === wanted) return undefined;
-    const timer = setTimeout(() => setParams(new URLSearchParams(wanted), { replace: true }), SETTLE_MS);
+    const [next, now] = [new URLSearchParams(wanted), new URLSearchParams(search)];
+    if (now.toString() === wanted) return undefined;
+    const typing = next.get("q") !== now.get("q");
+    const timer = setTimeout(() => setParams(next, { replace: true }), typing ? SETTLE_MS : 0);
     return () => clearTimeout(timer);
   }, [wanted, search, setParams]);
   const change = useCallback((make: (before: URLSearchParams) => URLSearchParams) => setOwn(make), []);
