@@ -75,7 +75,10 @@ export function Figures({ run, history, facts, began }: FiguresProps) {
   const active = isActive(run.state);
   const now = useNow(active);
   const reportTime = history.train.time.length > 0 ? history.train.time.at(-1) : null;
-  const left = useTimeLeft(run, reportTime);
+  // A report from before the worker began anew says nothing of the time that is left now.
+  const stale = reportTime !== null && facts.startTime !== null && reportTime < facts.startTime;
+  const counted = useTimeLeft(run, reportTime);
+  const left = stale ? "" : counted;
   const elapsed = run.seconds === null ? null : run.seconds + (active ? age(now, history.lastTime) : 0);
   const share = shareDone(run);
   const base = run.first_loss ?? facts.baseLoss;

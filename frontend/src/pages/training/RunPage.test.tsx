@@ -98,6 +98,19 @@ it("follows a run: state, figures, curves, log, warnings", async () => {
   expect(await screen.findByText("4 of 5 events")).toBeInTheDocument();
 });
 
+it("counts the time left down, and says none before a resumed run has reported", async () => {
+  tell([run({ id: "left", seconds_left: 1e9 })], [], true);
+  open("/left");
+  await hear([started(), report(5, 2)]);
+  expect(screen.getByText(/50 % · .* left/)).toBeInTheDocument();
+  await act(async () => {
+    const resumed = records([started(), report(5, 2), started(5)]);
+    FakeSocket.latest.send({ type: "records", records: resumed, last: 3, caught_up: true });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  });
+  expect(screen.getByText("50 %")).toBeInTheDocument();
+});
+
 it("stops after asking, and kills only one that does not stop", async () => {
   tell([run({ id: "stop" })], [], true);
   open("/stop");

@@ -4,6 +4,8 @@ import type { DataPrepared, LoraAttached, Record as RunRecord, RunStarted, Train
 
 export interface Facts {
   start: RunStarted | null;
+  /** When its worker began, the last time. */
+  startTime: number | null;
   data: DataPrepared | null;
   lora: LoraAttached | null;
   plan: TrainingPlan | null;
@@ -22,12 +24,21 @@ export interface Warning {
 
 /** One pass over the events. A warning that is repeated, as after each resumption, is listed once. */
 export function factsOf(events: readonly RunRecord[]): Facts {
-  const facts: Facts = { start: null, data: null, lora: null, plan: null, baseLoss: null, warnings: [] };
+  const facts: Facts = {
+    start: null,
+    startTime: null,
+    data: null,
+    lora: null,
+    plan: null,
+    baseLoss: null,
+    warnings: [],
+  };
   const warnings = new Map<string, Warning>();
   for (const { event, time } of events) {
     switch (event.type) {
       case "run_started":
         facts.start = event;
+        facts.startTime = time;
         break;
       case "data_prepared":
         facts.data = event;
