@@ -99,7 +99,7 @@ it("follows a run: state, figures, curves, log, warnings", async () => {
 });
 
 it("counts the time left down, and says none before a resumed run has reported", async () => {
-  tell([run({ id: "left", seconds_left: 1e9 })], [], true);
+  tell([run({ id: "left", seconds_left: 1e10 })], [], true);
   open("/left");
   await hear([started(), report(5, 2)]);
   expect(screen.getByText(/50 % · .* left/)).toBeInTheDocument();
