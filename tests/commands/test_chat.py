@@ -128,6 +128,11 @@ def test_a_prompt_too_long_for_the_context_does_not_end_the_chat(
     assert captured.out.strip()
 
 
+def heed_ctrl_c() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_stops_one_answer_only(home: Path, tmp_path: Path) -> None:
     """A process of its own: the signal arrives while an answer of hundreds of tokens is being written."""
     environment = {**os.environ, "DROIDFT_HOME": str(home), "PYTHONUNBUFFERED": "1"}
@@ -140,6 +145,7 @@ def test_ctrl_c_stops_one_answer_only(home: Path, tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment,
+        preexec_fn=heed_ctrl_c,
     ) as process:
         assert process.stdin
         assert process.stdout
