@@ -36,9 +36,9 @@ SHOTS = os.environ.get("DROIDFT_SHOTS")
 """Where screenshots go, if they are wanted."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or whichever is installed."""
+    """Debian's Chromium, or whichever is installed. Closed before other tests: its driver holds an event loop."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here (apt-get install chromium)")
     if not (STATIC / "index.html").is_file():
