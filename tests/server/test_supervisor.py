@@ -342,6 +342,23 @@ def test_a_resumed_run_continues_bit_for_bit_under_supervision(home: Path, mater
     asyncio.run(scenario())
 
 
+def test_a_worker_that_dies_while_it_is_being_started_does_not_stop_the_supervisor(
+    home: Path, material: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with supervised() as supervisor:
+            with monkeypatch.context() as broken:
+                broken.setattr("sys.executable", "/bin/false")
+                run = (await supervisor.create(config(material))).id
+                view = await until(supervisor, run, state(RunState.CRASHED), seconds=10)
+            assert view.problem is not None
+            assert view.problem.code == "worker_exit"
+            await supervisor.resume(run)
+            await until(supervisor, run, state(RunState.FINISHED))
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("status", "kills", "log", "asked", "code"),
     [

@@ -255,10 +255,11 @@ class Supervisor:
         """Notice children that have ended, with whatever they left running."""
         for run_id, worker in list(self._workers.items()):
             process = worker.process
-            if process is None or os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if process is None or not _has_ended(process):
                 continue
-            with suppress(ProcessLookupError, PermissionError):  # its group, while its pid is still taken
-                os.killpg(process.pid, signal.SIGKILL)
+            if process.returncode is None:
+                with suppress(ProcessLookupError, PermissionError):  # its group, while its pid is still taken
+                    os.killpg(process.pid, signal.SIGKILL)
             status = process.wait()
             if (entry := self._entries.get(run_id)) is None:
                 del self._workers[run_id]  # the run was deleted meanwhile
@@ -391,6 +392,16 @@ class Supervisor:
     def load_endings(self) -> None:
         """Recall how workers ended under an earlier server."""
         self._endings = {run: Problem.model_validate_json(text) for run, text in self._store.endings().items()}
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a child has ended; its pid stays taken, unless it died while it was being started and was waited for."""
+    if process.returncode is not None:
+        return True
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _bury(process: subprocess.Popen[bytes]) -> None:
