@@ -395,7 +395,7 @@ class Supervisor:
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a child has ended; its pid stays taken, unless it died while it was being started and was waited for."""
+    """Whether a child has ended; its pid stays taken, unless it died while it was being started."""
     if process.returncode is not None:
         return True
     try:
