@@ -52,7 +52,8 @@ def config_page() -> Iterator[str]:
     for group, members in itertools.groupby(settings(), key=lambda setting: setting.group):
         yield from ["", f"## {group}", "", "| setting | default | values | meaning |", "|---|---|---|---|"]
         for setting in members:
-            cells = f"`{setting.name}`", f"`{setting.shown_default}`", setting.shown_values, setting.help
+            default = f"`{setting.shown_default}`" + (f"; {setting.shown_by_method}" if setting.by_method else "")
+            cells = f"`{setting.name}`", default, setting.shown_values, setting.help
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

@@ -24,6 +24,7 @@ class PhaseName(StrEnum):
     PREPARING_DATA = "preparing data"
     LOADING = "loading model"
     EVALUATING = "evaluating"
+    SAMPLING = "sampling"
     TRAINING = "training"
 
 
@@ -113,7 +114,7 @@ class TrainReport(_Event):
     step: int
     epoch: float
     loss: float
-    """Nats per supervised token."""
+    """Nats per supervised token; of methods that learn from rewards or preferences, their own loss."""
     learning_rate: float
     grad_norm: float
     """Largest global norm in the window, before clipping."""
@@ -126,6 +127,8 @@ class TrainReport(_Event):
     rss_bytes: int
     seconds_left: float | None
     """None until the first step has been timed."""
+    metrics: dict[str, float] = {}
+    """What the method measures besides: means over the steps since the last report, by the names of `METRICS`."""
 
 
 class EvalReport(_Event):
@@ -134,11 +137,41 @@ class EvalReport(_Event):
     type: Literal["eval_report"] = "eval_report"
     step: int
     loss: float
+    """What is to fall: nats per supervised token, the loss of preferences, or minus the mean reward."""
     tokens: int
     best: bool
     best_loss: float
     best_step: int
     seconds: float
+    metrics: dict[str, float] = {}
+    """What the method measures besides, by the names of `METRICS`."""
+
+
+class SampledCompletion(BaseModel):
+    """One completion and what it earned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    place: str
+    """`file:line` of its prompt."""
+    prompt: str
+    completion: str
+    rewards: dict[str, float]
+    """By the name of each reward, unweighted."""
+    reward: float
+    """Their weighted sum."""
+    advantage: float
+    tokens: int
+    truncated: bool
+    """Whether it was cut off before the model ended it."""
+
+
+class Completions(_Event):
+    """Some of the completions that a step was trained on."""
+
+    type: Literal["completions"] = "completions"
+    step: int
+    rows: list[SampledCompletion]
 
 
 class CheckpointSaved(_Event):
@@ -204,6 +237,7 @@ Event = Annotated[
     | TrainingPlan
     | TrainReport
     | EvalReport
+    | Completions
     | CheckpointSaved
     | Warned
     | EarlyStopped
@@ -212,6 +246,31 @@ Event = Annotated[
     | Finished,
     Field(discriminator="type"),
 ]
+
+METRICS = {
+    "reward": "Mean of the weighted sum of rewards.",
+    "reward_std": "Its standard deviation over all completions of a step.",
+    "reward/NAME": "Mean of the reward NAME, unweighted.",
+    "reward_std/NAME": "Its standard deviation over all completions of a step.",
+    "tied_groups": "Share of groups whose completions all earned the same: they teach nothing.",
+    "kl": "KL divergence from the base model, in nats per token (k3 estimate); with beta above 0.",
+    "clip_low": "Share of tokens whose ratio was clipped from below.",
+    "clip_high": "Share of tokens whose ratio was clipped from above.",
+    "entropy": "Entropy of the sampling policy, in nats per token.",
+    "completion_length": "Mean length of completions in tokens, the end token included.",
+    "completion_length_max": "Length of the longest completion in tokens.",
+    "truncated": "Share of completions cut off at max_completion_length.",
+    "sampling_tokens_per_second": "Tokens sampled per second of sampling.",
+    "accuracy": "Share of pairs in which the chosen answer is rated above the rejected one.",
+    "margin": "Mean rating of the chosen answer above the rejected one.",
+    "reward_chosen": "Mean rating of chosen answers: beta times their gain in log-probability over the base.",
+    "reward_rejected": "The same of rejected answers.",
+    "logp_chosen": "Mean log-probability of chosen answers, in nats (of a token, for orpo).",
+    "logp_rejected": "The same of rejected answers.",
+    "nll": "Loss on chosen answers, in nats per token (orpo).",
+    "log_odds": "Mean log odds ratio of chosen over rejected answers (orpo).",
+}
+"""Names of metrics in reports and what they are; NAME stands for the name of a reward."""
 
 TERMINAL_EVENTS = (Stopped, Failed, Finished)
 

@@ -53,7 +53,7 @@ def prepare_folder(
         "num_layers": config.lora_num_layers,
         "droidft": {
             "run": run_id,
-            "method": "sft",
+            "method": config.method.value,
             "alpha": config.lora_alpha,
             "scaling": config.lora_scaling.value,
             "targets": config.lora_targets.value,

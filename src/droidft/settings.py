@@ -13,10 +13,13 @@ from functools import cache
 from typing import Any
 
 GROUPS = {
+    "method": "Method",
     "model_path": "Model and data",
     "iterations": "Length of the run",
     "learning_rate": "Optimizer",
     "fine_tune_type": "LoRA",
+    "rewards": "Sampling and rewards",
+    "beta": "Policy and preference loss",
     "steps_per_report": "Reports, evaluation, checkpoints",
     "grad_checkpoint": "The rest",
 }
@@ -32,7 +35,7 @@ class Setting:
     name: str
     group: str
     kind: str
-    """`text`, `integer`, `number`, `boolean` or `list`."""
+    """`text`, `integer`, `number`, `boolean`, `list` (of texts) or `objects` (a list of them)."""
     required: bool
     optional: bool
     """Whether `none` (`null` in files) is a value, the default."""
@@ -41,6 +44,8 @@ class Setting:
     limits: str
     """Such as `≥ 0, < 1`; empty without limits."""
     help: str
+    by_method: dict[str, Any]
+    """Defaults of the methods that have their own."""
 
     @property
     def flag(self) -> str:
@@ -50,7 +55,15 @@ class Setting:
     @property
     def shown_default(self) -> str:
         """The default as it is written in YAML; `required` where there is none."""
-        return "required" if self.required else json.dumps(self.default, ensure_ascii=False).strip('"')
+        return "required" if self.required else _written(self.default)
+
+    @property
+    def shown_by_method(self) -> str:
+        """Such as `grpo, gspo: 0; dpo: 0.1`; empty where every method has the same default."""
+        groups: dict[str, list[str]] = {}
+        for method, value in self.by_method.items():
+            groups.setdefault(_written(value), []).append(method)
+        return "; ".join(f"{', '.join(methods)}: {value}" for value, methods in groups.items())
 
     @property
     def shown_values(self) -> str:
@@ -63,6 +76,8 @@ class Setting:
         """The flag that sets this to `value`, as words of a command line."""
         if self.kind == "boolean":
             return [self.flag if value else self.flag.replace("--", "--no-", 1)]
+        if self.kind == "objects":
+            return [self.flag, json.dumps(value, ensure_ascii=False)]
         text = ",".join(value) if self.kind == "list" else str(value)
         # A text that begins with a dash would be taken for a flag of its own.
         return (
@@ -100,6 +115,8 @@ def to_yaml(values: Mapping[str, Any]) -> str:
 
 
 def _read(schema: dict[str, Any]) -> Iterator[Setting]:
+    from droidft.config import METHODS
+
     group = ""
     for name, field in schema["properties"].items():
         group = GROUPS.get(name, group)
@@ -108,14 +125,29 @@ def _read(schema: dict[str, Any]) -> Iterator[Setting]:
         yield Setting(
             name=name,
             group=group,
-            kind={"string": "text", "array": "list"}.get(main["type"], main["type"]),
+            kind=_kind(main),
             required=name in schema["required"],
             optional=len(options) > 1,
             default=field.get("default"),
             choices=tuple(main.get("enum", ())),
             limits=", ".join(f"{sign} {main[key]:.10g}" for key, sign in _BOUNDS.items() if key in main),
             help=" ".join(field["description"].split()),
+            by_method={
+                str(method): described.defaults[name].value
+                for method, described in METHODS.items()
+                if name in described.defaults and described.defaults[name].value != field.get("default")
+            },
         )
+
+
+def _kind(main: dict[str, Any]) -> str:
+    if main["type"] == "array":
+        return "list" if main["items"].get("type") == "string" else "objects"
+    return "text" if main["type"] == "string" else str(main["type"])
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).strip('"')
 
 
 def _resolve(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

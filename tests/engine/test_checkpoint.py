@@ -32,9 +32,19 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     save(tmp_path, 5, 10)
     folder, found, complaints = checkpoint.newest_good(tmp_path)
     assert (found.step, complaints) == (10, [])
-    adapter, optimizer = checkpoint.load_arrays(folder)
+    adapter, optimizer, method = checkpoint.load_arrays(folder)
     assert mx.array_equal(adapter["a"], ARRAYS["a"]).item()
     assert optimizer["step"].item() == 10
+    assert method == {}
+
+
+def test_what_a_method_keeps_comes_back_and_is_held_to_its_hash(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, state(5), ARRAYS, {"step": mx.array(5)}, {"tokens": mx.array([1, 2])})
+    folder, _, _ = checkpoint.newest_good(tmp_path)
+    assert checkpoint.load_arrays(folder)[2]["tokens"].tolist() == [1, 2]
+    (folder / "method.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"method\.safetensors"):
+        checkpoint.newest_good(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["adapter.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])

@@ -110,14 +110,13 @@ def test_best_is_the_evaluated_weights(tmp_path: Path) -> None:
     assert bests[-1].step == finished.best_step
     assert finished.best_loss == min(evaluations(events).values())
     job = jobs.job(tmp_path / "again", settings)
-    weights, _ = checkpoint.load_arrays(tmp_path / checkpoint.folder_name(finished.best_step or 0))
+    weights, _, _ = checkpoint.load_arrays(tmp_path / checkpoint.folder_name(finished.best_step or 0))
     job.model.load_weights(list(weights.items()), strict=False)
     job.model.eval()
     from droidft.engine.loss import SplitModel
 
     answer = job.method.evaluate(SplitModel(job.model), should_stop=lambda: False)
-    assert answer is not None
-    assert answer[0] == finished.best_loss
+    assert answer.loss == finished.best_loss
 
 
 def test_early_stop_waits_for_patience_and_counts_small_gains_as_none(tmp_path: Path) -> None:
@@ -152,10 +151,10 @@ def test_nan_stops_before_the_update(tmp_path: Path, where: str, at: int, monkey
     method, healthy = job.method, job.method.loss
     bad_row = method.batches(at)[0].rows[1]
 
-    def loss(model: Any, batch: Any) -> mx.array:
-        value = healthy(model, batch)
+    def loss(model: Any, batch: Any) -> tuple[mx.array, Any]:
+        value, sums = healthy(model, batch)
         poison = where == "row" and poisoned[0] and bad_row in batch.rows
-        return value * mx.array(float("nan")) if poison else value
+        return value * mx.array(float("nan")) if poison else value, sums
 
     poisoned = [False]
     monkeypatch.setattr(method, "loss", loss)
@@ -224,11 +223,11 @@ def test_recomputed_blocks_drop_the_same_values_twice(tmp_path: Path) -> None:
         array = dict(noise)[name]
         job.model.load_weights([(name, array.at[0, 0].add(shift))], strict=False)
         seed_dropout(5)
-        return float(job.method.loss(split, batch).item())
+        return float(job.method.loss(split, batch)[0].item())
 
     with recomputed_blocks(job.model):
         seed_dropout(5)
-        gradients = dict(tree_flatten(nn.value_and_grad(job.model, lambda: job.method.loss(split, batch))()[1]))
+        gradients = dict(tree_flatten(nn.value_and_grad(job.model, lambda: job.method.loss(split, batch)[0])()[1]))
         for name in ("model.layers.0.self_attn.v_proj.lora_b", "model.layers.1.mlp.down_proj.lora_b"):
             slope = (loss_at(1e-2, name) - loss_at(-1e-2, name)) / 2e-2
             loss_at(0, name)

@@ -740,6 +740,7 @@ export type RunSummary = {
   /** At most 40 training losses, evenly spread over the run. */
   sparkline: number[];
 };
+export type Method = "sft" | "grpo" | "gspo" | "dr_grpo" | "dpo" | "orpo";
 export type DataFormat =
   "auto" | "text" | "completion" | "instruction" | "chat" | "sharegpt";
 export type Optimizer = "adamw" | "adam" | "sgd" | "lion";
@@ -749,7 +750,76 @@ export type LoraTargets =
   "full-layer" | "attention-qv" | "attention" | "mlp" | "all-linear" | "custom";
 export type LoraRouters = "auto" | "on" | "off";
 export type LoraScaling = "standard" | "rslora" | "raw";
+export type ExactAnswer = {
+  /** Factor on this reward in the sum; below zero it is a penalty. */
+  weight?: number;
+  kind?: "exact_answer";
+  /** Column of the row that holds the reference answer. */
+  column?: string;
+  /** What stands before the answer, such as `Answer:`; without it, the whole completion is the answer. */
+  after?: string | null;
+};
+export type KeywordCoverage = {
+  /** Factor on this reward in the sum; below zero it is a penalty. */
+  weight?: number;
+  kind?: "keyword_coverage";
+  /** Words to look for, the same for every row. */
+  keywords?: string[];
+  /** Column of the row that holds its own keywords, as a list or separated by commas. */
+  column?: string | null;
+};
+export type LengthWindow = {
+  /** Factor on this reward in the sum; below zero it is a penalty. */
+  weight?: number;
+  kind?: "length_window";
+  /** Shortest length that earns 1. */
+  minimum?: number;
+  /** Longest length that earns 1. */
+  maximum?: number;
+  /** What is counted. */
+  unit?: "words" | "characters" | "tokens";
+  /** How far outside the window the reward reaches 0; 0 is at once. */
+  falloff?: number;
+};
+export type LexicalF1 = {
+  /** Factor on this reward in the sum; below zero it is a penalty. */
+  weight?: number;
+  kind?: "lexical_f1";
+  /** Column of the row that holds the reference answer. */
+  column?: string;
+};
+export type NumericAnswer = {
+  /** Factor on this reward in the sum; below zero it is a penalty. */
+  weight?: number;
+  kind?: "numeric_answer";
+  /** Column of the row that holds the reference answer. */
+  column?: string;
+  /** Largest difference that still counts as equal. */
+  tolerance?: number;
+  /** Only a number after `####` counts, not the last one of the text. */
+  strict?: boolean;
+};
+export type PythonReward = {
+  /** Factor on this reward in the sum; below zero it is a penalty. */
+  weight?: number;
+  kind?: "python";
+  /** Name of the file in `rewards/`. */
+  file: string;
+  /** Name of the function in it. */
+  function?: string;
+};
+export type TagFormat = {
+  /** Factor on this reward in the sum; below zero it is a penalty. */
+  weight?: number;
+  kind?: "tag_format";
+  /** Names of the tags, in their order. */
+  tags?: string[];
+};
+export type LossType = "grpo" | "dapo" | "bnpo" | "dr_grpo";
+export type ScaleRewards = "group" | "batch" | "none";
 export type TrainingConfig = {
+  /** What is learned from: `sft` answers; `grpo`, `gspo`, `dr_grpo` rewards; `dpo`, `orpo` preferences. */
+  method?: Method;
   /** Base model: a folder, a name from `droidft models list`, or a hub id such as `org/name`. */
   model_path: string;
   /** Training data: a JSONL, JSON, CSV or Parquet file, or a hub data set id (`hub:org/name`). */
@@ -776,7 +846,7 @@ export type TrainingConfig = {
   max_seq_length?: number | null;
   /** Number of optimizer steps. Default: as many as `epochs` take. */
   iterations?: number | null;
-  /** Passes over the training data, when `iterations` is not given. Default: 3. */
+  /** Passes over the training data, when `iterations` is not given. Default: 3; 1 for all methods but `sft`. */
   epochs?: number | null;
   /** Rows processed at once. */
   batch_size?: number;
@@ -822,6 +892,64 @@ export type TrainingConfig = {
   lora_routers?: LoraRouters;
   /** Factor on the update: `standard` alpha/rank, `rslora` alpha/sqrt(rank), `raw` alpha itself. */
   lora_scaling?: LoraScaling;
+  /** What completions are scored by (`droidft rewards` lists all kinds); their weighted sum is the reward. */
+  rewards?: (
+    | ({
+        kind: "exact_answer";
+      } & ExactAnswer)
+    | ({
+        kind: "keyword_coverage";
+      } & KeywordCoverage)
+    | ({
+        kind: "length_window";
+      } & LengthWindow)
+    | ({
+        kind: "lexical_f1";
+      } & LexicalF1)
+    | ({
+        kind: "numeric_answer";
+      } & NumericAnswer)
+    | ({
+        kind: "python";
+      } & PythonReward)
+    | ({
+        kind: "tag_format";
+      } & TagFormat)
+  )[];
+  /** Completions sampled for each prompt: the group that each of them is compared with. */
+  num_generations?: number;
+  /** Prompts whose groups make one optimizer step. */
+  prompts_per_step?: number;
+  /** Optimizer steps that one sampling is split over; all but the first train on slightly old completions. */
+  steps_per_generation?: number;
+  /** Passes over the completions of each sampling. */
+  num_iterations?: number;
+  /** Longest prompt in tokens; longer ones are refused. Default: what the model's context leaves room for. */
+  max_prompt_length?: number | null;
+  /** Tokens after which a completion is cut off. */
+  max_completion_length?: number;
+  /** Divides the logits, when completions are sampled and when their probabilities are computed. */
+  temperature?: number;
+  /** Completions sampled at once; changes memory and speed only. */
+  sampling_batch_size?: number;
+  /** Validation prompts answered at each evaluation, always the same ones. */
+  max_eval_prompts?: number;
+  /** Completions written to the log with each report. */
+  shown_completions?: number;
+  /** `grpo`, `gspo`, `dr_grpo`: weight of the KL divergence from the base model. `dpo`: how strongly the base holds.
+    `orpo`: weight of the odds ratio. */
+  beta?: number;
+  /** The probability ratio is clipped below 1 - epsilon and, without `epsilon_high`, above 1 + epsilon. */
+  epsilon?: number;
+  /** The probability ratio is clipped above 1 + epsilon_high. Default: `epsilon`. */
+  epsilon_high?: number | null;
+  /** Mean over tokens: `grpo` within each completion, then over all; `dapo` and `bnpo` over all tokens of the step;
+    `dr_grpo` divides their sum by completions times `max_completion_length`. */
+  loss_type?: LossType;
+  /** Advantages are divided by the rewards' standard deviation in the `group`, in the `batch`, or by `none`. */
+  scale_rewards?: ScaleRewards;
+  /** Leave completions that were cut off out of the loss. */
+  mask_truncated_completions?: boolean;
   /** Optimizer steps between training reports. */
   steps_per_report?: number;
   /** Optimizer steps between evaluations on the whole validation set (also at step 0 and at the end). */
@@ -912,12 +1040,17 @@ export type TrainingPlan = {
 export type EvalReport = {
   type: "eval_report";
   step: number;
+  /** What is to fall: nats per supervised token, the loss of preferences, or minus the mean reward. */
   loss: number;
   tokens: number;
   best: boolean;
   best_loss: number;
   best_step: number;
   seconds: number;
+  /** What the method measures besides, by the names of `METRICS`. */
+  metrics?: {
+    [key: string]: number;
+  };
 };
 export type Checkpoint = {
   step: number;
@@ -972,6 +1105,27 @@ export type CheckpointSaved = {
   best: boolean;
   bytes: number;
 };
+export type SampledCompletion = {
+  /** `file:line` of its prompt. */
+  place: string;
+  prompt: string;
+  completion: string;
+  /** By the name of each reward, unweighted. */
+  rewards: {
+    [key: string]: number;
+  };
+  /** Their weighted sum. */
+  reward: number;
+  advantage: number;
+  tokens: number;
+  /** Whether it was cut off before the model ended it. */
+  truncated: boolean;
+};
+export type Completions = {
+  type: "completions";
+  step: number;
+  rows: SampledCompletion[];
+};
 export type EarlyStopped = {
   type: "early_stopped";
   step: number;
@@ -995,7 +1149,7 @@ export type Finished = {
   seconds: number;
 };
 export type PhaseName =
-  "preparing data" | "loading model" | "evaluating" | "training";
+  "preparing data" | "loading model" | "evaluating" | "sampling" | "training";
 export type Phase = {
   type: "phase";
   name: PhaseName;
@@ -1009,7 +1163,7 @@ export type TrainReport = {
   type: "train_report";
   step: number;
   epoch: number;
-  /** Nats per supervised token. */
+  /** Nats per supervised token; of methods that learn from rewards or preferences, their own loss. */
   loss: number;
   learning_rate: number;
   /** Largest global norm in the window, before clipping. */
@@ -1023,6 +1177,10 @@ export type TrainReport = {
   rss_bytes: number;
   /** None until the first step has been timed. */
   seconds_left: number | null;
+  /** What the method measures besides: means over the steps since the last report, by the names of `METRICS`. */
+  metrics?: {
+    [key: string]: number;
+  };
 };
 export type Record = {
   seq: number;
@@ -1031,6 +1189,9 @@ export type Record = {
     | ({
         type: "checkpoint_saved";
       } & CheckpointSaved)
+    | ({
+        type: "completions";
+      } & Completions)
     | ({
         type: "data_prepared";
       } & DataPrepared)
@@ -1129,7 +1290,7 @@ export type QueueMove = {
 export type SettingView = {
   name: string;
   group: string;
-  kind: "text" | "integer" | "number" | "boolean" | "list";
+  kind: "text" | "integer" | "number" | "boolean" | "list" | "objects";
   required: boolean;
   /** Whether null is a value, the default. */
   optional: boolean;
@@ -1137,6 +1298,10 @@ export type SettingView = {
   choices: string[];
   limits: string;
   help: string;
+  /** Defaults of the methods that have their own. */
+  by_method: {
+    [key: string]: unknown;
+  };
 };
 export type Settings = {
   settings: SettingView[];

@@ -69,6 +69,13 @@ def _value(setting: Setting, given: str | bool) -> Any:
         return [word.strip() for word in given.split(",") if word.strip()]
     if setting.kind == "text":
         return given
+    if setting.kind == "objects":
+        import yaml
+
+        try:
+            return yaml.safe_load(given)
+        except yaml.YAMLError:
+            return given  # refused by name, as everything that is no list
     if setting.optional and given.lower() in {"none", "null"}:
         return None
     for number in (int, float):

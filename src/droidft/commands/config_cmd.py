@@ -67,5 +67,6 @@ def _show(found: Sequence[Setting]) -> None:
             default = setting.shown_default if setting.required else f"= {setting.shown_default}"
             head = Text.assemble((setting.name, "bold cyan"), " ", (default, "green"), "  ")
             console.print(head.append(setting.shown_values, style="dim"))
-            wrapped = textwrap.wrap(setting.help, console.width - 4)
+            own = f" Default of {setting.shown_by_method}." if setting.by_method else ""
+            wrapped = textwrap.wrap(setting.help + own, console.width - 4)
             console.print(Text("\n".join(f"    {line}" for line in wrapped)))

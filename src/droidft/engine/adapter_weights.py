@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -20,21 +19,12 @@ from mlx.utils import tree_flatten, tree_unflatten
 from droidft.adapters import AdapterInfo, Shape
 from droidft.diagnostics import BaseModel, check_fits
 from droidft.engine.fingerprint import Fingerprint
+from droidft.engine.slots import Slot, fill, slot_of
 from droidft.engine.targets import resolve
 from droidft.errors import AdapterError, TargetError
 
 _LEAVES = ("lora_a", "lora_b", "m")
 _SLOT = "_applied_adapter"
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A place in a model that an adapter fills: `holder[key]` is a module or, for the type `full`, an array."""
-
-    holder: Any
-    key: str | int
-    base: Any
-    adapted: Any
 
 
 @dataclass(eq=False)
@@ -79,7 +69,7 @@ def put(model: nn.Module, applied: Applied | None) -> None:
         return
     remove(model)
     if applied is not None:
-        _fill(applied, adapted=True)
+        fill(applied.slots, adapted=True)
         setattr(model, _SLOT, applied)
 
 
@@ -88,7 +78,7 @@ def remove(model: nn.Module) -> None:
     applied = current(model)
     if applied is None:
         return
-    _fill(applied, adapted=False)
+    fill(applied.slots, adapted=False)
     delattr(model, _SLOT)
 
 
@@ -105,11 +95,11 @@ def without(model: nn.Module) -> Iterator[None]:
     if applied is None:
         yield
         return
-    _fill(applied, adapted=False)
+    fill(applied.slots, adapted=False)
     try:
         yield
     finally:
-        _fill(applied, adapted=True)
+        fill(applied.slots, adapted=True)
 
 
 def difference(model: nn.Module, tokens: Sequence[int]) -> Difference:
@@ -184,7 +174,7 @@ def _load_lora(model: nn.Module, info: AdapterInfo) -> Applied:
         _restore(model, replaced)
         raise
     modules = dict(model.named_modules())
-    slots = [Slot(*_place(model, name), base, modules[name]) for name, base in replaced.items()]
+    slots = [slot_of(model, name, base, modules[name]) for name, base in replaced.items()]
     return Applied(info, slots, sum(array.nbytes for array in weights.values()))
 
 
@@ -193,9 +183,9 @@ def _load_full(model: nn.Module, info: AdapterInfo) -> Applied:
     parameters = dict(tree_flatten(model.parameters()))
     weights = {name: array.astype(parameters[name].dtype) for name, array in _read(info).items()}
     mx.eval(weights)
-    slots = [Slot(*_place(model, name), parameters[name], array) for name, array in weights.items()]
+    slots = [slot_of(model, name, parameters[name], array) for name, array in weights.items()]
     applied = Applied(info, slots, sum(array.nbytes for array in weights.values()))
-    _fill(applied, adapted=True)
+    fill(applied.slots, adapted=True)
     return applied
 
 
@@ -238,20 +228,6 @@ def _shapes(model: nn.Module, replaced: Mapping[str, nn.Module]) -> dict[str, Sh
 def _restore(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
     if modules:
         model.update_modules(tree_unflatten(list(modules.items())))
-
-
-def _place(model: nn.Module, name: str) -> tuple[Any, str | int]:
-    """The module or list that holds what is called `name`, and under which key."""
-    *path, last = name.split(".")
-    holder: Any = model
-    for part in path:
-        holder = holder[int(part)] if isinstance(holder, list) else holder[part]
-    return holder, int(last) if isinstance(holder, list) else last
-
-
-def _fill(applied: Applied, *, adapted: bool) -> None:
-    for slot in applied.slots:
-        slot.holder[slot.key] = slot.adapted if adapted else slot.base
 
 
 def _read(info: AdapterInfo) -> dict[str, mx.array]:

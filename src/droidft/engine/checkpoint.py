@@ -3,6 +3,7 @@
     checkpoints/0000200/
       adapter.safetensors     the trained weights
       optimizer.safetensors   the optimizer's whole state
+      method.safetensors      what the method keeps, if anything: completions sampled for more steps than one
       state.json              step, data position, best so far, counters, hashes of configuration and data
       manifest.json           size and SHA-256 of each of the above
 
@@ -20,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from droidft.durable import commit_folder, sha256, storage_errors
 from droidft.errors import CheckpointError, NonFiniteError, StorageError
 
 FORMAT = 1
-ADAPTER, OPTIMIZER, STATE, MANIFEST = "adapter.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+ADAPTER, OPTIMIZER, METHOD = "adapter.safetensors", "optimizer.safetensors", "method.safetensors"
+STATE, MANIFEST = "state.json", "manifest.json"
 
 
 class DamagedCheckpoint(CheckpointError):
@@ -39,12 +41,23 @@ class WindowState(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     loss: float = 0.0
-    """Summed over supervised tokens, in nats."""
+    """Summed over what `weight` counts."""
+    weight: float = 0.0
     supervised_tokens: int = 0
     tokens: int = 0
     seconds: float = 0.0
     grad_norm: float = 0.0
     """Largest so far."""
+    metrics: dict[str, tuple[float, int]] = {}
+    """Sum over steps, and their number."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_of_tokens(cls, values: Any) -> Any:
+        """Before there were other methods, a loss weighed as much as its supervised tokens."""
+        if isinstance(values, dict) and "weight" not in values:
+            return {**values, "weight": values.get("supervised_tokens", 0)}
+        return values
 
 
 class RunState(BaseModel):
@@ -83,7 +96,13 @@ def folder_name(step: int) -> str:
     return f"{step:07d}"
 
 
-def save(root: Path, state: RunState, adapter: dict[str, mx.array], optimizer: dict[str, mx.array]) -> Path:
+def save(
+    root: Path,
+    state: RunState,
+    adapter: dict[str, mx.array],
+    optimizer: dict[str, mx.array],
+    method: dict[str, mx.array] | None = None,
+) -> Path:
     """Write the checkpoint of `state.step` below `root` and return its folder.
 
     Raises:
@@ -99,10 +118,12 @@ def save(root: Path, state: RunState, adapter: dict[str, mx.array], optimizer: d
         temporary.mkdir()
         _write_arrays(temporary / ADAPTER, adapter)
         _write_arrays(temporary / OPTIMIZER, optimizer)
+        if method:
+            _write_arrays(temporary / METHOD, method)
         (temporary / STATE).write_text(state.model_dump_json(indent=1))
         files = {
             name: {"bytes": (temporary / name).stat().st_size, "sha256": sha256(temporary / name)}
-            for name in (ADAPTER, OPTIMIZER, STATE)
+            for name in (ADAPTER, OPTIMIZER, *([METHOD] if method else []), STATE)
         }
         (temporary / MANIFEST).write_bytes(_manifest({"format": FORMAT, "step": state.step, "files": files}))
     commit_folder(temporary, final)
@@ -138,9 +159,10 @@ def verify(folder: Path) -> RunState:
         ) from error
 
 
-def load_arrays(folder: Path) -> tuple[dict[str, mx.array], dict[str, mx.array]]:
-    """Adapter and optimizer arrays of a verified checkpoint."""
-    return _load(folder / ADAPTER), _load(folder / OPTIMIZER)
+def load_arrays(folder: Path) -> tuple[dict[str, mx.array], dict[str, mx.array], dict[str, mx.array]]:
+    """Arrays of adapter, optimizer and method of a verified checkpoint."""
+    method = _load(folder / METHOD) if (folder / METHOD).exists() else {}
+    return _load(folder / ADAPTER), _load(folder / OPTIMIZER), method
 
 
 def steps(root: Path) -> list[int]:

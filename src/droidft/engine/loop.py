@@ -13,11 +13,11 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -30,6 +30,7 @@ from droidft.engine.checkpoint import RunState
 from droidft.engine.lora import trainable
 from droidft.engine.loss import SplitModel
 from droidft.engine.meter import Meter
+from droidft.engine.method import Interrupted, Method, Sums
 from droidft.engine.plan import plan
 from droidft.engine.recompute import recomputed_blocks, seed_dropout
 from droidft.errors import CheckpointError, NonFiniteError
@@ -48,34 +49,9 @@ from droidft.schedule import learning_rate
 
 WITHOUT_TRACE = frozenset(
     {"model_path", "train_data_path", "val_data_path", "init_adapter", "adapter_name", "resume", "offline"}
-    | {"keep_checkpoints", "save_every", "steps_per_report"}
+    | {"keep_checkpoints", "save_every", "steps_per_report", "shown_completions"}
 )
 """Settings that leave no trace in the weights."""
-
-
-class Method(Protocol):
-    """What differs between supervised training and the reinforcement methods."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in one pass over the data."""
-        ...
-
-    def batches(self, step: int) -> list[Batch]:
-        """What optimizer step `step` (1-based) accumulates."""
-        ...
-
-    def loss(self, model: SplitModel, batch: Batch) -> mx.array:
-        """Loss summed over the batch's supervised tokens; a scalar."""
-        ...
-
-    def evaluate(self, model: SplitModel, *, should_stop: Callable[[], bool]) -> tuple[float, int] | None:
-        """Mean validation loss and tokens; None if stopped on the way."""
-        ...
-
-    def locate(self, batch: Batch) -> list[tuple[Batch, str]]:
-        """Each row of a batch by itself, with a name for it."""
-        ...
 
 
 @dataclass
@@ -112,12 +88,10 @@ def config_hash(config: TrainingConfig) -> str:
 
     Paths are left out: what lies there is compared by its contents.
     """
-    values = {name: value for name, value in config.changed().items() if name not in WITHOUT_TRACE}
+    defaults = config.defaults()
+    given = config.model_dump(mode="json")
+    values = {name: given[name] for name in given if given[name] != defaults[name] and name not in WITHOUT_TRACE}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-class _Interrupted(Exception):
-    """The user asked to stop; the step in progress was not applied."""
 
 
 class _Run:
@@ -154,7 +128,7 @@ class _Run:
             yield Warned(code="whole_logits", message=message)
         try:
             yield from self._train()
-        except _Interrupted:
+        except Interrupted:
             if self.saved != self.state:
                 yield from self._save(best=False)
             yield Stopped(step=self.state.step)
@@ -171,9 +145,10 @@ class _Run:
         yield from self._settle()
         yield Phase(name=PhaseName.TRAINING)
         while self.state.step < self.total and not self._patience_is_over():
-            self._step()
+            yield from self._step()
             if self.state.step % self.config.steps_per_report == 0 or self.state.step == self.total:
                 yield self._report()
+                yield from self.method.report(self.state.step)
             yield from self._settle()
         if self._patience_is_over():
             assert self.state.best_step is not None
@@ -199,34 +174,42 @@ class _Run:
         if best or last or (step > 0 and step % self.config.save_every == 0):
             yield from self._save(best=best)
 
-    def _step(self) -> None:
+    def _step(self) -> Iterator[Event]:
         """One optimizer step, all of it or, if interrupted or not finite, nothing of it."""
         step = self.state.step + 1
         began = time.perf_counter()
+        yield from self.method.prepare(step, self.model, self.should_stop)
         batches = self.method.batches(step)
-        supervised = sum(batch.supervised for batch in batches)
-        loss_sum, gradients = 0.0, None
+        weight = self.method.weight(batches)
+        loss_sum, gradients, sums = 0.0, None, dict[str, float]()
         for number, batch in enumerate(batches):
             if self.should_stop():
-                raise _Interrupted
+                raise Interrupted
             # Dropout is a function of (seed, step, batch): a resumed run needs no generator's state.
             seed_dropout(_step_seed(self.config.seed, step, number))
-            value, gradient = self.value_and_gradients(batch, supervised)
+            (value, statistics), gradient = self.value_and_gradients(batch, weight)
             if gradients is not None:
                 gradient = tree_map(lambda a, b: a + b, gradients, gradient)
-            mx.eval(value, gradient)
+            mx.eval(value, statistics, gradient)
             gradients = gradient
-            loss_sum += value.item() * supervised
-        norm = optimizer.global_norm(gradients)
+            loss_sum += value.item() * weight
+            for name, part in statistics.items():
+                sums[name] = sums.get(name, 0.0) + part.item()
+        norm = 0.0 if gradients is None else optimizer.global_norm(gradients)
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
             raise self._non_finite(step, batches, loss_sum)
-        self._apply(gradients, norm, step)
-        self.meter.add(batches, loss_sum=loss_sum, grad_norm=norm, seconds=time.perf_counter() - began)
+        # Without a signal nothing moves, not even by momentum or decay.
+        if norm > 0:
+            self._apply(gradients, norm, step)
+        seconds = time.perf_counter() - began
+        self.meter.add(batches, loss_sum=loss_sum, weight=weight, grad_norm=norm, seconds=seconds)
+        self.meter.measure(self.method.metrics(step, sums))
         self._remember(step=step)
 
-    def _share_of_loss(self, batch: Batch, supervised: int) -> mx.array:
-        """This batch's part of the step's mean loss, so that parts add up to the mean over all its tokens."""
-        return self.method.loss(self.model, batch) / supervised
+    def _share_of_loss(self, batch: Batch, weight: float) -> tuple[mx.array, Sums]:
+        """This batch's part of the step's mean loss, so that parts add up to the mean over the step."""
+        loss, statistics = self.method.loss(self.model, batch)
+        return loss / weight, statistics
 
     def _apply(self, gradients: Any, norm: float, step: int) -> None:
         self.optimizer.learning_rate = self._rate(step)
@@ -247,11 +230,11 @@ class _Run:
     def _evaluate(self) -> EvalReport:
         began = time.perf_counter()
         self.job.model.eval()
-        answer = self.method.evaluate(self.model, should_stop=self.should_stop)
-        self.job.model.train()
-        if answer is None:
-            raise _Interrupted
-        loss, tokens = answer
+        try:
+            found = self.method.evaluate(self.model, should_stop=self.should_stop)
+        finally:
+            self.job.model.train()
+        loss = found.loss
         step, state = self.state.step, self.state
         if not math.isfinite(loss):
             raise NonFiniteError(
@@ -274,11 +257,12 @@ class _Run:
         return EvalReport(
             step=step,
             loss=loss,
-            tokens=tokens,
+            tokens=found.tokens,
             best=best,
             best_loss=loss if best or state.best_loss is None else state.best_loss,
             best_step=step if best or state.best_step is None else state.best_step,
             seconds=self.meter.evaluation_seconds,
+            metrics=found.metrics,
         )
 
     def _patience_is_over(self) -> bool:
@@ -287,7 +271,11 @@ class _Run:
     def _save(self, *, best: bool) -> Iterator[Event]:
         self._remember(step=self.state.step)
         folder = checkpoint.save(
-            self.job.checkpoints, self.state, trainable(self.job.model), optimizer.state_arrays(self.optimizer)
+            self.job.checkpoints,
+            self.state,
+            trainable(self.job.model),
+            optimizer.state_arrays(self.optimizer),
+            self.method.state(),
         )
         self.saved = self.state
         size = sum(path.stat().st_size for path in folder.iterdir())
@@ -319,9 +307,10 @@ class _Run:
                     f"the {what} is not the one that {folder} was saved with",
                     hint="put it back as it was, or start a new run with init_adapter",
                 )
-        weights, optimizer_state = checkpoint.load_arrays(folder)
+        weights, optimizer_state, method_state = checkpoint.load_arrays(folder)
         self.job.model.load_weights(list(weights.items()), strict=False)
         optimizer.restore(self.optimizer, optimizer_state)
+        self.method.restore(method_state)
         mx.eval(self.job.model.trainable_parameters(), self.optimizer.state)
         self.state = self.saved = state
         self.earlier_seconds = state.seconds
@@ -331,7 +320,7 @@ class _Run:
         self.meter.window = state.window
         self.meter.evaluation_seconds = state.evaluation_seconds
 
-    def _non_finite(self, step: int, batches: list[Batch], loss_sum: float) -> NonFiniteError:
+    def _non_finite(self, step: int, batches: Sequence[Batch], loss_sum: float) -> NonFiniteError:
         """The error for a step whose loss or gradient is not finite, naming the rows that cause it."""
         rows = [
             name for batch in batches for single, name in self.method.locate(batch) if not self._row_is_finite(single)
@@ -344,7 +333,7 @@ class _Run:
         )
 
     def _row_is_finite(self, batch: Batch) -> bool:
-        value, gradients = self.value_and_gradients(batch, max(batch.supervised, 1))
+        (value, _), gradients = self.value_and_gradients(batch, max(self.method.weight([batch]), 1))
         return math.isfinite(value.item()) and math.isfinite(optimizer.global_norm(gradients))
 
 

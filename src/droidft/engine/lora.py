@@ -8,16 +8,27 @@ that adapt the same module start it alike, whatever else they adapt.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
+from mlx.utils import tree_flatten, tree_map_with_path
 
 from droidft.config import FineTuneType, TrainingConfig
 from droidft.engine.projections import Kind
+from droidft.engine.slots import Slot, fill, slot_of
 from droidft.engine.targets import Target, TargetPlan, resolve
 from droidft.errors import ConfigError
+
+_ATTACHED = "_attached_adapter"
+
+
+@dataclass(eq=False)
+class _Attached:
+    slots: list[Slot]
 
 
 def targets_of(model: nn.Module, config: TrainingConfig) -> TargetPlan:
@@ -43,8 +54,21 @@ def attach(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> None:
         return
     modules = dict(model.named_modules())
     layers = [(target.path, _adapted(modules[target.path], target, config)) for target in plan.targets]
-    model.update_modules(tree_unflatten(layers))
+    slots = [slot_of(model, path, modules[path], layer) for path, layer in layers]
+    fill(slots, adapted=True)
+    setattr(model, _ATTACHED, _Attached(slots))
     model.train()
+
+
+@contextmanager
+def base_only(model: nn.Module) -> Iterator[None]:
+    """The base model for the length of the block: the same weights without what `attach` put on them."""
+    attached: _Attached = getattr(model, _ATTACHED)
+    fill(attached.slots, adapted=False)
+    try:
+        yield
+    finally:
+        fill(attached.slots, adapted=True)
 
 
 def trainable(model: nn.Module) -> dict[str, mx.array]:

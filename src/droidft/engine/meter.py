@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -33,8 +34,10 @@ class Meter:
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
     _timed: int = 0
 
-    def add(self, batches: list[Batch], *, loss_sum: float, grad_norm: float, seconds: float) -> None:
-        """Count one optimizer step."""
+    def add(
+        self, batches: Sequence[Batch], *, loss_sum: float, weight: float, grad_norm: float, seconds: float
+    ) -> None:
+        """Count one optimizer step; `loss_sum` is its mean loss times `weight`."""
         tokens = sum(batch.tokens for batch in batches)
         supervised = sum(batch.supervised for batch in batches)
         self.tokens += tokens
@@ -42,10 +45,12 @@ class Meter:
         self.seconds += seconds
         self.window = WindowState(
             loss=self.window.loss + loss_sum,
+            weight=self.window.weight + weight,
             supervised_tokens=self.window.supervised_tokens + supervised,
             tokens=self.window.tokens + tokens,
             seconds=self.window.seconds + seconds,
             grad_norm=max(self.window.grad_norm, grad_norm),
+            metrics=self.window.metrics,
         )
         self._timed += 1
         # The first step compiles and allocates: it says nothing about the next.
@@ -53,13 +58,22 @@ class Meter:
             self._recent.clear()
         self._recent.append(seconds)
 
+    def measure(self, metrics: Mapping[str, float]) -> None:
+        """Count what the method measured in the step just added."""
+        before = self.window.metrics
+        now = {
+            name: (before.get(name, (0.0, 0))[0] + value, before.get(name, (0.0, 0))[1] + 1)
+            for name, value in metrics.items()
+        }
+        self.window = self.window.model_copy(update={"metrics": before | now})
+
     def report(self, *, step: int, learning_rate: float) -> TrainReport:
         """The report of the window that ends with `step`; starts a new window."""
         window, self.window = self.window, WindowState()
         return TrainReport(
             step=step,
             epoch=step / self.steps_per_epoch,
-            loss=window.loss / window.supervised_tokens,
+            loss=window.loss / window.weight,
             learning_rate=learning_rate,
             grad_norm=window.grad_norm,
             tokens_per_second=window.tokens / window.seconds,
@@ -69,6 +83,7 @@ class Meter:
             peak_memory_bytes=mx.get_peak_memory(),
             rss_bytes=peak_rss(),
             seconds_left=self.seconds_left(step),
+            metrics={name: total / count for name, (total, count) in window.metrics.items()},
         )
 
     def seconds_left(self, step: int) -> float | None:

@@ -45,9 +45,8 @@ def held_out_loss(model: nn.Module, tokenizer: TokenizerWrapper, config: Trainin
     """Mean loss in nats per supervised token on the rows of a file, read and masked as `config` says."""
     changed = config.model_copy(update={"train_data_path": str(rows), "val_data_path": str(rows)})
     data = prepare(changed, tokenizer)
-    answer = Supervised(changed, data.train, data.validation).evaluate(SplitModel(model), should_stop=lambda: False)
-    assert answer is not None
-    return answer[0]
+    method = Supervised(changed, data.train, data.validation)
+    return method.evaluate(SplitModel(model), should_stop=lambda: False).loss
 
 
 def accuracy(

@@ -13,9 +13,10 @@ from droidft.config import TrainingConfig
 from droidft.engine import batches
 from droidft.engine.batches import Batch, RowSource
 from droidft.engine.loss import SplitModel, losses, summed_loss
+from droidft.engine.method import Evaluation, Interrupted, Method, Sums
 
 
-class Supervised:
+class Supervised(Method):
     """Next-token cross-entropy on the supervised tokens of a fixed set of rows."""
 
     def __init__(self, config: TrainingConfig, train: RowSource, validation: RowSource) -> None:
@@ -34,21 +35,21 @@ class Supervised:
         rows = self._epoch(epoch)[place * size : (place + 1) * size]
         return [batches.make_batch(self._train, chosen) for chosen in rows]
 
-    def loss(self, model: SplitModel, batch: Batch) -> mx.array:
+    def loss(self, model: SplitModel, batch: Batch) -> tuple[mx.array, Sums]:
         """Summed cross-entropy of a batch's targets, in nats."""
-        return summed_loss(model, batch)
+        return summed_loss(model, batch), {}
 
-    def evaluate(self, model: SplitModel, *, should_stop: Callable[[], bool]) -> tuple[float, int] | None:
-        """Mean loss and number of targets over the whole validation set; None if stopped on the way."""
+    def evaluate(self, model: SplitModel, *, should_stop: Callable[[], bool]) -> Evaluation:
+        """Mean loss over the whole validation set."""
         total, count = 0.0, 0
         for rows in batches.evaluation_order(self._validation.lengths, batch_size=self._config.batch_size):
             if should_stop():
-                return None
+                raise Interrupted
             batch = batches.make_batch(self._validation, rows)
             values = losses(model, batch)
             total += float(np.asarray(values).sum(dtype=np.float64))
             count += batch.supervised
-        return total / count, count
+        return Evaluation(total / count, count)
 
     def locate(self, batch: Batch) -> list[tuple[Batch, str]]:
         """Each row of a batch by itself, with the file and line it came from."""

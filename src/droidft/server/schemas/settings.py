@@ -14,7 +14,7 @@ class SettingView(Wire):
 
     name: str
     group: str
-    kind: Literal["text", "integer", "number", "boolean", "list"]
+    kind: Literal["text", "integer", "number", "boolean", "list", "objects"]
     required: bool
     optional: bool
     """Whether null is a value, the default."""
@@ -22,6 +22,8 @@ class SettingView(Wire):
     choices: list[str]
     limits: str
     help: str
+    by_method: dict[str, Any]
+    """Defaults of the methods that have their own."""
 
 
 class Settings(Wire):

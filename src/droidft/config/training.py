@@ -1,94 +1,33 @@
-"""`TrainingConfig`: every setting of a training run, with its limits and help text, once.
-
-The command line, YAML files, JSON, `docs/config.md` and the JSON schema are all made from this class; the
-docstring under a field is its help. Unknown names and values out of range are refused by name. Nothing is
-corrected silently: a legal setting that does nothing is reported by `TrainingConfig.warnings`.
-
-Standard library and pydantic only.
-"""
+"""`TrainingConfig`: every setting of a training run, with its limits and help text, once."""
 
 from __future__ import annotations
 
-import difflib
 import math
-import reprlib
-from collections.abc import Iterator, Mapping
-from enum import StrEnum
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from droidft.errors import ConfigError
+from droidft.config.choices import (
+    DataFormat,
+    Family,
+    FineTuneType,
+    LoraRouters,
+    LoraScaling,
+    LoraTargets,
+    LossType,
+    LrSchedule,
+    Method,
+    Optimizer,
+    ScaleRewards,
+)
+from droidft.config.methods import method_defaults, without_effect
+from droidft.config.rewards import Reward
 
 LARGE_RANK = 256
 HIGH_SCALE = 4.0
 LARGEST = 2**53 - 1
 """Largest whole number that JSON carries everywhere."""
-
-
-class FineTuneType(StrEnum):
-    """What is trained."""
-
-    LORA = "lora"
-    DORA = "dora"
-    FULL = "full"
-
-
-class LoraTargets(StrEnum):
-    """Which projections get an adapter; resolved on the model's real module tree."""
-
-    FULL_LAYER = "full-layer"
-    ATTENTION_QV = "attention-qv"
-    ATTENTION = "attention"
-    MLP = "mlp"
-    ALL_LINEAR = "all-linear"
-    CUSTOM = "custom"
-
-
-class LoraScaling(StrEnum):
-    """How `lora_alpha` and `lora_rank` become the factor on B·A."""
-
-    STANDARD = "standard"
-    RSLORA = "rslora"
-    RAW = "raw"
-
-
-class LoraRouters(StrEnum):
-    """Whether mixture-of-experts routers are adapted too."""
-
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
-
-
-class Optimizer(StrEnum):
-    """The update rule."""
-
-    ADAMW = "adamw"
-    ADAM = "adam"
-    SGD = "sgd"
-    LION = "lion"
-
-
-class LrSchedule(StrEnum):
-    """The learning rate's course after warm-up."""
-
-    CONSTANT = "constant"
-    LINEAR = "linear"
-    COSINE = "cosine"
-
-
-class DataFormat(StrEnum):
-    """What a row of training data looks like."""
-
-    AUTO = "auto"
-    TEXT = "text"
-    COMPLETION = "completion"
-    INSTRUCTION = "instruction"
-    CHAT = "chat"
-    SHAREGPT = "sharegpt"
 
 
 class Contradiction(ValueError):
@@ -112,6 +51,10 @@ class TrainingConfig(BaseModel):
         allow_inf_nan=False,
         protected_namespaces=(),
     )
+
+    # Method
+    method: Method = Method.SFT
+    """What is learned from: `sft` answers; `grpo`, `gspo`, `dr_grpo` rewards; `dpo`, `orpo` preferences."""
 
     # Model and data
     model_path: Annotated[str, Field(min_length=1)]
@@ -143,7 +86,7 @@ class TrainingConfig(BaseModel):
     iterations: Annotated[int, Field(ge=1)] | None = None
     """Number of optimizer steps. Default: as many as `epochs` take."""
     epochs: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
-    """Passes over the training data, when `iterations` is not given. Default: 3."""
+    """Passes over the training data, when `iterations` is not given. Default: 3; 1 for all methods but `sft`."""
     batch_size: Annotated[int, Field(ge=1)] = 1
     """Rows processed at once."""
     grad_accumulation_steps: Annotated[int, Field(ge=1)] = 1
@@ -192,6 +135,46 @@ class TrainingConfig(BaseModel):
     """Adapt expert routers: `auto` does so for mixtral, phimoe, qwen2_moe and qwen3_next."""
     lora_scaling: LoraScaling = LoraScaling.STANDARD
     """Factor on the update: `standard` alpha/rank, `rslora` alpha/sqrt(rank), `raw` alpha itself."""
+
+    # Sampling and rewards
+    rewards: list[Reward] = []
+    """What completions are scored by (`droidft rewards` lists all kinds); their weighted sum is the reward."""
+    num_generations: Annotated[int, Field(ge=2)] = 8
+    """Completions sampled for each prompt: the group that each of them is compared with."""
+    prompts_per_step: Annotated[int, Field(ge=1)] = 4
+    """Prompts whose groups make one optimizer step."""
+    steps_per_generation: Annotated[int, Field(ge=1)] = 1
+    """Optimizer steps that one sampling is split over; all but the first train on slightly old completions."""
+    num_iterations: Annotated[int, Field(ge=1)] = 1
+    """Passes over the completions of each sampling."""
+    max_prompt_length: Annotated[int, Field(ge=1)] | None = None
+    """Longest prompt in tokens; longer ones are refused. Default: what the model's context leaves room for."""
+    max_completion_length: Annotated[int, Field(ge=1)] = 256
+    """Tokens after which a completion is cut off."""
+    temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Divides the logits, when completions are sampled and when their probabilities are computed."""
+    sampling_batch_size: Annotated[int, Field(ge=1)] = 64
+    """Completions sampled at once; changes memory and speed only."""
+    max_eval_prompts: Annotated[int, Field(ge=1)] = 32
+    """Validation prompts answered at each evaluation, always the same ones."""
+    shown_completions: Annotated[int, Field(ge=0, le=64)] = 8
+    """Completions written to the log with each report."""
+
+    # Policy and preference loss
+    beta: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """`grpo`, `gspo`, `dr_grpo`: weight of the KL divergence from the base model. `dpo`: how strongly the base holds.
+    `orpo`: weight of the odds ratio."""
+    epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The probability ratio is clipped below 1 - epsilon and, without `epsilon_high`, above 1 + epsilon."""
+    epsilon_high: Annotated[float, Field(gt=0, le=100)] | None = None
+    """The probability ratio is clipped above 1 + epsilon_high. Default: `epsilon`."""
+    loss_type: LossType = LossType.GRPO
+    """Mean over tokens: `grpo` within each completion, then over all; `dapo` and `bnpo` over all tokens of the step;
+    `dr_grpo` divides their sum by completions times `max_completion_length`."""
+    scale_rewards: ScaleRewards = ScaleRewards.GROUP
+    """Advantages are divided by the rewards' standard deviation in the `group`, in the `batch`, or by `none`."""
+    mask_truncated_completions: bool = False
+    """Leave completions that were cut off out of the loss."""
 
     # Reports, evaluation, checkpoints
     steps_per_report: Annotated[int, Field(ge=1)] = 25
@@ -257,6 +240,11 @@ class TrainingConfig(BaseModel):
                 raise ValueError("holds half of a character")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_method(cls, values: Any) -> Any:
+        return method_defaults(values.get("method")) | values if isinstance(values, dict) else values
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if faults := list(self._contradictions()):
@@ -272,6 +260,27 @@ class TrainingConfig(BaseModel):
             yield "lora_keys needs lora_targets 'custom'"
         if self.iterations is not None and self.warmup_steps >= self.iterations:
             yield f"warmup_steps {self.warmup_steps} leaves nothing of {self.iterations} iterations"
+        yield from self._method_contradictions()
+
+    def _method_contradictions(self) -> Iterator[str]:
+        rewarded = self.method.family is Family.REWARDS
+        if rewarded and not self.rewards:
+            yield f"method '{self.method}' needs rewards"
+        names = [reward.name for reward in self.rewards]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            yield f"rewards names {', '.join(twice)} twice"
+        if self.fine_tune_type is FineTuneType.FULL and self.needs_reference:
+            yield "fine_tune_type 'full' keeps no base model to compare with; use 'lora', or beta 0"
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the base model's probabilities are part of the loss."""
+        return self.method is Method.DPO or (self.method.family is Family.REWARDS and self.beta > 0)
+
+    @property
+    def completions_per_step(self) -> int:
+        """Sampled completions that make one optimizer step."""
+        return self.prompts_per_step * self.num_generations
 
     @property
     def lora_scale(self) -> float:
@@ -285,10 +294,15 @@ class TrainingConfig(BaseModel):
                 return self.lora_alpha
 
     def changed(self) -> dict[str, Any]:
-        """The settings that differ from their defaults, as JSON values."""
+        """The settings that differ from their method's defaults, as JSON values."""
         values = self.model_dump(mode="json")
-        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        defaults = self.defaults() | method_defaults(self.method)
         return {name: value for name, value in values.items() if value != defaults[name]}
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Each setting's default, whatever the method."""
+        return {name: field.default for name, field in cls.model_fields.items()}
 
     def warnings(self) -> list[str]:
         """Settings that are legal but doubtful or without effect, each as a sentence."""
@@ -311,7 +325,19 @@ class TrainingConfig(BaseModel):
                 )
         elif self.learning_rate > 5e-5:
             found.append(f"learning_rate {self.learning_rate:g} is high for full fine-tuning; 1e-5 is usual")
-        return found
+        return [*found, *self._doubtful_for_method()]
+
+    def _doubtful_for_method(self) -> Iterator[str]:
+        if self.method is Method.GSPO and self.epsilon > 0.05:
+            yield f"epsilon {self.epsilon:g} hardly ever clips a ratio of whole sequences; GSPO's paper has 3e-4"
+        if self.method in (Method.GRPO, Method.DR_GRPO) and self.epsilon < 0.01:
+            yield f"epsilon {self.epsilon:g} clips nearly every ratio of single tokens; 0.2 is usual"
+        if self.method is Method.DR_GRPO and self.scale_rewards is not ScaleRewards.NONE:
+            yield f"scale_rewards '{self.scale_rewards}' divides by the standard deviation, which Dr. GRPO leaves out"
+        if self.method is Method.DR_GRPO and self.loss_type is not LossType.DR_GRPO:
+            yield f"loss_type '{self.loss_type}' normalises by length, which Dr. GRPO leaves out"
+        if self.method.family is Family.REWARDS and self.lora_dropout > 0:
+            yield f"lora_dropout {self.lora_dropout:g}: completions are sampled without it, so ratios are noisy"
 
     def _without_effect(self) -> list[str]:
         given = self.changed()
@@ -335,6 +361,7 @@ class TrainingConfig(BaseModel):
             ({"weight_decay"}, self.optimizer is Optimizer.ADAM, "with optimizer 'adam'; use 'adamw'"),
             ({"lr_end_fraction"}, self.lr_schedule is LrSchedule.CONSTANT, "with a constant lr_schedule"),
             ({"validation_fraction"}, self.val_data_path is not None, "when val_data_path is given"),
+            (set(without_effect(self.method)), True, f"with method '{self.method}'"),
         ]
         # Full fine-tuning still counts its layers, so `lora_num_layers` keeps its meaning there.
         return [
@@ -343,107 +370,3 @@ class TrainingConfig(BaseModel):
             if applies
             for name in sorted((names & given.keys()) - {"lora_num_layers"})
         ]
-
-
-def parse_config(values: dict[str, Any], *, source: str = "configuration") -> TrainingConfig:
-    """Build a `TrainingConfig`, turning every fault into one `ConfigError` that names each field.
-
-    `source` says where the values came from (a file name, "command line") and leads the message.
-    """
-    try:
-        return TrainingConfig.model_validate(values)
-    except ValidationError as error:
-        faults = [_sentence(detail) for detail in error.errors(include_url=False)]
-        fields = [str(detail["loc"][0]) for detail in error.errors() if detail["loc"]]
-        raise ConfigError(
-            f"{source}: " + "; ".join(faults),
-            hint="`droidft config` lists every setting with its limits",
-            field=fields[0] if fields else None,
-        ) from None
-
-
-def problems(values: Mapping[str, Any]) -> list[tuple[str | None, str]]:
-    """Everything wrong with `values`, as (setting, sentence); the setting is None for a rule between several.
-
-    Rules between settings are also looked at where others are faulty or missing.
-    """
-    found: list[tuple[str | None, str]] = []
-    for detail in _details(dict(values)):
-        if detail["loc"]:
-            found.append((str(detail["loc"][0]), _fault(detail)))
-    faulty = {name for name, _ in found}
-    fields = TrainingConfig.model_fields
-    kept = {name: "-" for name, field in fields.items() if field.is_required()}
-    kept |= {name: value for name, value in values.items() if name in fields and name not in faulty}
-    for detail in _details(kept):
-        found += [(None, fault) for fault in detail["ctx"]["error"].faults]
-    return found
-
-
-def _details(values: dict[str, Any]) -> list[ErrorDetails]:
-    try:
-        TrainingConfig.model_validate(values)
-    except ValidationError as error:
-        return error.errors(include_url=False)
-    return []
-
-
-def load_config_file(path: Path) -> dict[str, Any]:
-    """Read the settings of a YAML or JSON file, unvalidated, so that flags can be laid over them."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", hint="check the path") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
-    return parse_config_text(text, source=str(path))
-
-
-def parse_config_text(text: str, *, source: str) -> dict[str, Any]:
-    """The settings in a YAML or JSON text, unvalidated. `source` leads the message of an error.
-
-    Raises:
-        ConfigError: no YAML, or no table of settings.
-    """
-    import yaml
-
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{source}: is not valid YAML: {error}", hint="check indentation and colons") from error
-    except RecursionError:
-        raise ConfigError(f"{source}: is nested too deeply", hint="write `name: value` lines") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{source}: holds {type(values).__name__}, not settings", hint="write `name: value` lines")
-    return {str(name): value for name, value in values.items()}
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """`; did you mean 'x'?` for the closest known name, or nothing."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
-def _sentence(detail: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] in ("extra_forbidden", "missing"):
-        return f"{where} {_fault(detail)}"
-    return f"{where}: {_fault(detail)}" if where else _fault(detail)
-
-
-def _fault(detail: ErrorDetails) -> str:
-    """What is wrong with one setting, without its name."""
-    if detail["type"] == "extra_forbidden":
-        return f"is not a setting{nearest(str(detail['loc'][0]), list(TrainingConfig.model_fields))}"
-    if detail["type"] == "missing":
-        return "is required"
-    if detail["input"] is None:
-        return "needs a value"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    return f"{message}, got {_SHORT.repr(detail['input'])}" if detail["loc"] else message
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 200
-"""A wrong value may be anything; the message has to stay readable."""

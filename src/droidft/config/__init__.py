@@ -1,0 +1,56 @@
+"""`TrainingConfig`: every setting of a training run, with its limits and help text, once.
+
+The command line, YAML files, JSON, `docs/config.md` and the JSON schema are all made from this class; the
+docstring under a field is its help. Unknown names and values out of range are refused by name. Nothing is
+corrected silently: a legal setting that does nothing is reported by `TrainingConfig.warnings`.
+
+choices   enumerations            methods    training methods and the defaults each changes
+rewards   what completions earn   training   the class itself          parse   from files, flags and requests
+
+Standard library and pydantic only.
+"""
+
+from __future__ import annotations
+
+from droidft.config.choices import (
+    DataFormat,
+    Family,
+    FineTuneType,
+    LoraRouters,
+    LoraScaling,
+    LoraTargets,
+    LossType,
+    LrSchedule,
+    Method,
+    Optimizer,
+    ScaleRewards,
+)
+from droidft.config.methods import METHODS, method_defaults
+from droidft.config.parse import load_config_file, nearest, parse_config, parse_config_text, problems
+from droidft.config.rewards import Reward
+from droidft.config.training import Contradiction, Name, TrainingConfig
+
+__all__ = [
+    "METHODS",
+    "Contradiction",
+    "DataFormat",
+    "Family",
+    "FineTuneType",
+    "LoraRouters",
+    "LoraScaling",
+    "LoraTargets",
+    "LossType",
+    "LrSchedule",
+    "Method",
+    "Name",
+    "Optimizer",
+    "Reward",
+    "ScaleRewards",
+    "TrainingConfig",
+    "load_config_file",
+    "method_defaults",
+    "nearest",
+    "parse_config",
+    "parse_config_text",
+    "problems",
+]

@@ -1,0 +1,119 @@
+"""From texts and tables of settings to a `TrainingConfig`, or to every reason why not."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from droidft.config.training import TrainingConfig
+from droidft.errors import ConfigError
+
+
+def parse_config(values: dict[str, Any], *, source: str = "configuration") -> TrainingConfig:
+    """Build a `TrainingConfig`, turning every fault into one `ConfigError` that names each field.
+
+    `source` says where the values came from (a file name, "command line") and leads the message.
+    """
+    try:
+        return TrainingConfig.model_validate(values)
+    except ValidationError as error:
+        faults = [_sentence(detail) for detail in error.errors(include_url=False)]
+        fields = [str(detail["loc"][0]) for detail in error.errors() if detail["loc"]]
+        raise ConfigError(
+            f"{source}: " + "; ".join(faults),
+            hint="`droidft config` lists every setting with its limits",
+            field=fields[0] if fields else None,
+        ) from None
+
+
+def problems(values: Mapping[str, Any]) -> list[tuple[str | None, str]]:
+    """Everything wrong with `values`, as (setting, sentence); the setting is None for a rule between several.
+
+    Rules between settings are also looked at where others are faulty or missing.
+    """
+    found: list[tuple[str | None, str]] = []
+    for detail in _details(dict(values)):
+        if detail["loc"]:
+            found.append((str(detail["loc"][0]), _fault(detail)))
+    faulty = {name for name, _ in found}
+    fields = TrainingConfig.model_fields
+    kept = {name: "-" for name, field in fields.items() if field.is_required()}
+    kept |= {name: value for name, value in values.items() if name in fields and name not in faulty}
+    for detail in _details(kept):
+        found += [(None, fault) for fault in detail["ctx"]["error"].faults]
+    return found
+
+
+def _details(values: dict[str, Any]) -> list[ErrorDetails]:
+    try:
+        TrainingConfig.model_validate(values)
+    except ValidationError as error:
+        return error.errors(include_url=False)
+    return []
+
+
+def load_config_file(path: Path) -> dict[str, Any]:
+    """Read the settings of a YAML or JSON file, unvalidated, so that flags can be laid over them."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", hint="check the path") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
+    return parse_config_text(text, source=str(path))
+
+
+def parse_config_text(text: str, *, source: str) -> dict[str, Any]:
+    """The settings in a YAML or JSON text, unvalidated. `source` leads the message of an error.
+
+    Raises:
+        ConfigError: no YAML, or no table of settings.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{source}: is not valid YAML: {error}", hint="check indentation and colons") from error
+    except RecursionError:
+        raise ConfigError(f"{source}: is nested too deeply", hint="write `name: value` lines") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source}: holds {type(values).__name__}, not settings", hint="write `name: value` lines")
+    return {str(name): value for name, value in values.items()}
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`; did you mean 'x'?` for the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] in ("extra_forbidden", "missing"):
+        return f"{where} {_fault(detail)}"
+    return f"{where}: {_fault(detail)}" if where else _fault(detail)
+
+
+def _fault(detail: ErrorDetails) -> str:
+    """What is wrong with one setting, without its name."""
+    if detail["type"] == "extra_forbidden":
+        return f"is not a setting{nearest(str(detail['loc'][0]), list(TrainingConfig.model_fields))}"
+    if detail["type"] == "missing":
+        return "is required"
+    if detail["input"] is None:
+        return "needs a value"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{message}, got {_SHORT.repr(detail['input'])}" if detail["loc"] else message
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+"""A wrong value may be anything; the message has to stay readable."""
