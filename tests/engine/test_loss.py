@@ -70,6 +70,35 @@ def test_loss_and_gradients_equal_the_plain_ones(
         assert np.allclose(np.asarray(ours), np.asarray(theirs), rtol=1e-4, atol=2e-5), name
 
 
+@pytest.mark.parametrize("kind", ["tied", "gemma2", "trained head"])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("chunk", [1 << 24, tiny.VOCABULARY * 7])
+def test_each_log_probability_carries_a_gradient_of_its_own(
+    kind: str, temperature: float, chunk: int, arithmetic: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss, "CHUNK_LOGITS", chunk)
+    trained = {"lora_targets": "custom", "lora_keys": ["mlp.up_proj", "lm_head"]}
+    model = make_model("untied", **trained) if kind == "trained head" else make_model(kind)
+    split, batch = loss.SplitModel(model), batches.make_batch(tiny.Rows(5), range(5))
+    factors = mx.random.normal((batch.supervised,), key=mx.random.key(1))
+
+    def expected() -> mx.array:
+        logits = model(mx.array(batch.inputs)).reshape(-1, tiny.VOCABULARY)[mx.array(batch.positions)]
+        found = nn.log_softmax(logits / temperature)
+        return mx.take_along_axis(found, mx.array(batch.targets)[:, None], axis=-1)[:, 0]
+
+    def ours() -> mx.array:
+        return loss.log_probabilities(split, batch, temperature=temperature)
+
+    assert np.allclose(np.asarray(ours()), np.asarray(expected()), atol=2e-5)
+    without = loss.losses(split, batch, temperature=temperature)
+    assert np.allclose(-np.asarray(without), np.asarray(expected()), atol=2e-5)
+    _, wanted = nn.value_and_grad(model, lambda: (expected() * factors).sum())()
+    _, gradients = nn.value_and_grad(model, lambda: (ours() * factors).sum())()
+    for (name, mine), (_, theirs) in zip(tree_flatten(gradients), tree_flatten(wanted), strict=True):
+        assert np.allclose(np.asarray(mine), np.asarray(theirs), rtol=1e-4, atol=2e-5), name
+
+
 def test_a_trained_head_gets_its_gradient() -> None:
     model = make_model("untied", lora_targets="custom", lora_keys=["mlp.up_proj", "lm_head"])
     split = loss.SplitModel(model)

@@ -106,43 +106,55 @@ class SplitModel:
 
 
 def summed_loss(model: SplitModel, batch: Batch) -> mx.array:
-    """Sum of the cross-entropies of a batch's targets, in nats; a float32 scalar.
+    """Sum of the cross-entropies of a batch's targets, in nats; a float32 scalar."""
+    return token_losses(model, batch).sum()
 
-    Its gradient reaches the hidden states without the logits ever being held: each chunk's loss and its
-    gradient to the hidden states are computed in the forward pass (the identity `sum(h * dh)` then carries
-    it). When the head itself is trained, chunks are recomputed in the backward pass instead.
+
+def log_probabilities(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -> mx.array:
+    """Log-probability of every target, float32 [N], in nats, from logits divided by `temperature`; differentiable."""
+    return -token_losses(model, batch, temperature=temperature)
+
+
+def token_losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -> mx.array:
+    """Cross-entropy of every target, float32 [N], in nats, from logits divided by `temperature`; differentiable.
+
+    Its gradient reaches the hidden states without the logits ever being held: each chunk's losses and their
+    gradients to the hidden states are computed in the forward pass (the identity `h * dh` then carries them).
+    When the head itself is trained, chunks are recomputed in the backward pass instead.
     """
     hidden = model.backbone(mx.array(batch.inputs))
     hidden = hidden.reshape(-1, hidden.shape[-1])[mx.array(batch.positions)]
     targets = mx.array(batch.targets)
     if not model.split:
-        return cross_entropy(hidden, targets).sum()
+        return cross_entropy(_divided(hidden, temperature), targets)
     if (fused := kernels.active()) is not None and model.projection is not None:
-        return fused.linear_cross_entropy(hidden, model.projection, targets).sum()
+        return fused.linear_cross_entropy(_divided(hidden, temperature), model.projection, targets)
     chunk = max(1, CHUNK_LOGITS // _vocabulary(model.model))
     pieces = [(hidden[at : at + chunk], targets[at : at + chunk]) for at in range(0, len(batch.targets), chunk)]
 
-    def chunk_loss(h: mx.array, t: mx.array) -> mx.array:
-        return cross_entropy(model.head(h), t).sum()
+    def chunk_losses(h: mx.array, t: mx.array) -> mx.array:
+        return cross_entropy(_divided(model.head(h), temperature), t)
 
     if model.head_is_trained():
         # Targets are bound, not passed: the checkpoint differentiates whatever it is given.
-        parts = [recomputed(model.model, partial(chunk_loss, t=t))(h) for h, t in pieces]
-        return mx.stack(parts).sum()
-    return _carried(hidden, pieces, chunk_loss)
+        return mx.concatenate([recomputed(model.model, partial(chunk_losses, t=t))(h) for h, t in pieces])
+    return _carried(hidden, pieces, chunk_losses)
 
 
-def losses(model: SplitModel, batch: Batch) -> mx.array:
-    """Cross-entropy of every target, float32 [N], in nats; for evaluation, no gradient."""
+def losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -> mx.array:
+    """What `token_losses` gives, for evaluation: no gradient, half the time."""
     hidden = model.backbone(mx.array(batch.inputs))
     hidden = hidden.reshape(-1, hidden.shape[-1])[mx.array(batch.positions)]
     targets = mx.array(batch.targets)
     if (fused := kernels.active()) is not None and model.projection is not None:
-        return fused.linear_cross_entropy(hidden, model.projection, targets, with_gradient=False)
+        return fused.linear_cross_entropy(
+            _divided(hidden, temperature), model.projection, targets, with_gradient=False
+        )
     chunk = max(1, CHUNK_LOGITS // _vocabulary(model.model))
     parts = []
     for at in range(0, len(batch.targets), chunk):
-        parts.append(cross_entropy(model.head(hidden[at : at + chunk]), targets[at : at + chunk]))
+        logits = _divided(model.head(hidden[at : at + chunk]), temperature)
+        parts.append(cross_entropy(logits, targets[at : at + chunk]))
         mx.eval(parts[-1])
     return mx.concatenate(parts)
 
@@ -154,14 +166,22 @@ def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
     return mx.logsumexp(logits, axis=-1) - score
 
 
-def _carried(hidden: mx.array, pieces: list[tuple[mx.array, mx.array]], chunk_loss: Any) -> mx.array:
-    value_and_grad = mx.value_and_grad(chunk_loss)
-    results = [value_and_grad(mx.stop_gradient(h), t) for h, t in pieces]
-    total = mx.stack([value for value, _ in results]).sum()
+def _divided(logits: mx.array, temperature: float) -> mx.array:
+    return logits if temperature == 1 else logits / temperature
+
+
+def _carried(hidden: mx.array, pieces: list[tuple[mx.array, mx.array]], chunk_losses: Any) -> mx.array:
+    def summed(h: mx.array, t: mx.array) -> tuple[mx.array, mx.array]:
+        found = chunk_losses(h, t)
+        return found.sum(), found
+
+    results = [mx.value_and_grad(summed)(mx.stop_gradient(h), t) for h, t in pieces]
+    values = mx.stop_gradient(mx.concatenate([found for (_, found), _ in results]))
+    # A row's loss depends on its own hidden state alone, so this is each row's own gradient.
     gradient = mx.stop_gradient(mx.concatenate([grad for _, grad in results]))
-    carrier = (hidden.astype(mx.float32) * gradient.astype(mx.float32)).sum()
+    carrier = (hidden.astype(mx.float32) * gradient.astype(mx.float32)).sum(axis=-1)
     # The carrier is there for its gradient; its value cancels exactly.
-    return mx.stop_gradient(total) + (carrier - mx.stop_gradient(carrier))
+    return values + (carrier - mx.stop_gradient(carrier))
 
 
 class _Answer:
