@@ -127,7 +127,7 @@ def data_key(call: Call) -> Any:
     """
     from droidft.engine import models
     from droidft.engine.data.hub import fetch_dataset
-    from droidft.engine.data.prepare import locate
+    from droidft.engine.data.located import locate
     from droidft.errors import DataError
 
     config = _config(call)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from droidft.config import TrainingConfig
     from droidft.engine.data import DataReport, Fault, RowView
-    from droidft.engine.data.prepare import Progress
+    from droidft.engine.data.located import Progress
 
 DATA_SETTINGS = (
     "validation_fraction",

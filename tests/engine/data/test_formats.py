@@ -1,15 +1,16 @@
 """Every shape of row, under its usual names and under names of the user's own."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from droidft.engine.data import InvalidData, check_structure
-from droidft.engine.data.prepare import Meter, RowReader
+from droidft.engine.data.located import Meter, RowReader
 from droidft.engine.data.readers import Reading
-from droidft.engine.data.rows import Columns, Row
+from droidft.engine.data.rows import Columns, Row, recognise
 from droidft.errors import ConfigError
 from tests.engine.data.helpers import settings, write_jsonl
 
@@ -26,7 +27,7 @@ CHAT = Row(None, [USER, BOT])
 
 def rows_of(path: Path, **more: Any) -> tuple[str, list[Row]]:
     reading = Reading()
-    reader = RowReader(Columns.of(settings(path, **more)), reading)
+    reader = RowReader(partial(recognise, columns=Columns.of(settings(path, **more))), reading)
     rows = [located.row for located in reader.rows([path], Meter(None, [path]))]
     assert not reading.log.count, reading.log.faults
     assert reader.schema

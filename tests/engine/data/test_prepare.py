@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droidft.engine.data import InvalidData, Prepared, TokenSet, prepare
-from droidft.engine.data.prepare import held_out
+from droidft.engine.data.split import held_out
 from droidft.engine.data.statistics import histogram
 from droidft.errors import ConfigError, DataError
 from tests.engine.data import templates

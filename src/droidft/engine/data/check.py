@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy.typing as npt
 
 from droidft.config import TrainingConfig
 from droidft.engine.data.faults import Fault, FaultLog
-from droidft.engine.data.prepare import Located, Meter, Progress, RowReader, locate
+from droidft.engine.data.located import Content, Located, Meter, Progress, RowReader, locate
 from droidft.engine.data.readers import Reading
-from droidft.engine.data.rows import Columns, Row
+from droidft.engine.data.rows import Columns, recognise
 from droidft.engine.data.sources import Fetch
 from droidft.engine.data.statistics import Places
 
@@ -81,14 +82,14 @@ class _Hashes:
     rows: int = 0
     _path: Path | None = None
 
-    def add(self, located: Located) -> None:
+    def add(self, located: Located[Content]) -> None:
         self.rows += 1
         if len(self.values) >= COMPARED_ROWS:
             return
         if located.path is not self._path:
             self._path = located.path
             self.starts.append(len(self.values))
-        self.values.append(_key(located.row))
+        self.values.append(located.row.key)
         self.lines.append(located.line)
 
     @property
@@ -103,7 +104,7 @@ class _Hashes:
 def _check(
     paths: Sequence[Path], config: TrainingConfig, reading: Reading, meter: Meter
 ) -> tuple[FileCheck, _Hashes]:
-    reader = RowReader(Columns.of(config), reading)
+    reader = RowReader(partial(recognise, columns=Columns.of(config)), reading)
     hashes = _Hashes(paths)
     before = reading.bytes_read
     for located in reader.rows(paths, meter):
@@ -120,16 +121,8 @@ def _check(
     )
     if hashes.rows > len(keys):
         reading.notes.append(f"{paths[0].name}: repeated rows were looked for among the first {len(keys):,}")
-    if reader.unused:
-        names = ", ".join(sorted(reader.unused)[:8])
-        reading.notes.append(f"{paths[0].name}: columns not used: {names}")
+    reader.note_unused(paths)
     return found, hashes
-
-
-def _key(row: Row) -> int:
-    if row.text is not None:
-        return hash(row.text)
-    return hash(tuple([turn["content"] if len(turn) == 2 else repr(turn) for turn in row.messages]))
 
 
 def _places(chosen: npt.NDArray[np.bool_], hashes: _Hashes) -> Places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from droidft.engine.data.faults import Refused
@@ -26,8 +27,33 @@ SHAREGPT_ROLES = {
 _SYSTEM = ("system", "developer")
 
 
+def characters(messages: Sequence[Message]) -> int:
+    """How much text messages hold."""
+    return sum(len(turn.get("content") or "") for turn in messages)
+
+
+def messages_key(messages: Sequence[Message]) -> int:
+    """A hash that is equal for equal messages, within this process."""
+    return hash(tuple([turn["content"] if len(turn) == 2 else repr(turn) for turn in messages]))
+
+
 def conversation(turns: Any, column: str) -> list[Message]:
-    """The messages of a row, checked. Fields that are null are left out, as chat templates expect.
+    """The messages of a row that ends with an answer, checked. Fields that are null are left out.
+
+    Raises:
+        Refused: the first rule that is broken, with the number of the turn.
+    """
+    messages = checked_turns(turns, column)
+    if messages[-1]["role"] != "assistant":
+        role = messages[-1]["role"]
+        raise Refused(
+            "last-turn", f"ends with the {role}'s turn: there is no answer to learn", "add it or cut the turn"
+        )
+    return messages
+
+
+def checked_turns(turns: Any, column: str) -> list[Message]:
+    """Messages, checked one by one, whoever has the last word. Fields that are null are left out.
 
     Raises:
         Refused: the first rule that is broken, with the number of the turn.
@@ -42,28 +68,32 @@ def conversation(turns: Any, column: str) -> list[Message]:
                 "not-message", f"has {json_type(turn)} as turn {number}", "write an object with role and content"
             )
         _check_turn(turn, number)
-    if turns[-1]["role"] != "assistant":
-        role = turns[-1]["role"]
-        raise Refused(
-            "last-turn", f"ends with the {role}'s turn: there is no answer to learn", "add it or cut the turn"
-        )
     if any(None in turn.values() for turn in turns):
         return [{name: value for name, value in turn.items() if value is not None} for turn in turns]
     return turns
 
 
 def sharegpt(turns: Any, column: str, system: str | None) -> list[Message]:
-    """A ShareGPT conversation (`from`, `value`) as messages; `system` is put before one that has none.
+    """A ShareGPT conversation that ends with an answer, as messages.
 
     Raises:
         Refused: as `conversation` does.
     """
+    return conversation(sharegpt_turns(turns, system), column)
+
+
+def sharegpt_turns(turns: Any, system: str | None) -> Any:
+    """ShareGPT's turns (`from`, `value`) as messages, unchecked; `system` is put before ones that have none.
+
+    Raises:
+        Refused: a turn is not what ShareGPT has.
+    """
     if type(turns) is not list:
-        return conversation(turns, column)
+        return turns
     messages = [_from_value(turn, number) for number, turn in enumerate(turns, start=1)]
     if system and messages and messages[0].get("role") != "system":
         messages.insert(0, {"role": "system", "content": system})
-    return conversation(messages, column)
+    return messages
 
 
 def _from_value(turn: Any, number: int) -> Message:

@@ -6,16 +6,15 @@ The first record of a file decides its format; every other one is held to it.
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from droidft.config import DataFormat, TrainingConfig
-from droidft.engine.data.conversation import Message, conversation, sharegpt
+from droidft.engine.data.conversation import Message, characters, conversation, messages_key, sharegpt
 from droidft.engine.data.faults import Refused
+from droidft.engine.data.fields import filled, listed, optional, parsed, tools_of
+from droidft.engine.data.located import Schema
 from droidft.errors import ConfigError
-from droidft.strict_json import json_type
 
 PROMPTS = ("prompt", "instruction", "question")
 COMPLETIONS = ("completion", "answer", "output", "response")
@@ -29,6 +28,16 @@ class Row(NamedTuple):
     text: str | None
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
+
+    @property
+    def characters(self) -> int:
+        """How much text it holds."""
+        return len(self.text or "") + characters(self.messages)
+
+    @property
+    def key(self) -> int:
+        """Equal for equal rows, within this process."""
+        return hash(self.text) if self.text is not None else messages_key(self.messages)
 
 
 @dataclass(frozen=True)
@@ -53,29 +62,7 @@ class Columns:
         )
 
 
-class Schema(Protocol):
-    """A format with its column names, fixed by the first record."""
-
-    @property
-    def format(self) -> DataFormat:
-        """The format, never AUTO."""
-        ...
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns read, the optional ones included."""
-        ...
-
-    def row(self, value: dict[str, Any]) -> Row:
-        """The row in `value`.
-
-        Raises:
-            Refused: a field is missing, of the wrong type, empty, or breaks a rule of its format.
-        """
-        ...
-
-
-def recognise(first: dict[str, Any], columns: Columns) -> Schema:
+def recognise(first: dict[str, Any], columns: Columns) -> Schema[Row]:
     """The schema of the file whose first record is `first`.
 
     Raises:
@@ -96,7 +83,7 @@ def recognise(first: dict[str, Any], columns: Columns) -> Schema:
             names = CONVERSATIONS if wanted is DataFormat.CHAT else CONVERSATIONS[::-1]
             return _Chat(wanted, _column(first, columns.messages, names, wanted))
         case _:
-            raise Refused("unknown-fields", _fields(first) + ", which fit no known format" + _near(first), _KNOWN_FIX)
+            raise Refused("unknown-fields", listed(first) + ", which fit no known format" + _near(first), _KNOWN_FIX)
 
 
 def guess(value: dict[str, Any]) -> DataFormat | None:
@@ -142,10 +129,10 @@ class _Pair:
     def row(self, value: dict[str, Any]) -> Row:
         prompt = _text(value, self.prompt, self.format)
         completion = _text(value, self.completion, self.format)
-        if self.input and (extra := _optional(value, self.input)):
+        if self.input and (extra := optional(value, self.input)):
             prompt = f"{prompt}\n\n{extra}"
         messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-        if system := _optional(value, "system"):
+        if system := optional(value, "system"):
             messages.insert(0, {"role": "system", "content": system})
         return Row(None, messages)
 
@@ -162,13 +149,12 @@ class _Chat:
     def row(self, value: dict[str, Any]) -> Row:
         if self.column not in value:
             raise _missing(value, self.column, self.format)
-        turns = _parsed(value[self.column], self.column)
+        turns = parsed(value[self.column], self.column)
         if self.format is DataFormat.SHAREGPT:
-            messages = sharegpt(turns, self.column, _optional(value, "system"))
+            messages = sharegpt(turns, self.column, optional(value, "system"))
         else:
             messages = conversation(turns, self.column)
-        tools = value.get("tools")
-        return Row(None, messages, _tools(tools) if tools else None)
+        return Row(None, messages, tools_of(value))
 
 
 def _by_columns(columns: Columns) -> DataFormat | None:
@@ -208,55 +194,19 @@ def _conversation_format(turns: Any) -> DataFormat:
 
 
 def _text(value: dict[str, Any], column: str, form: DataFormat) -> str:
-    try:
-        text = value[column]
-    except KeyError:
-        raise _missing(value, column, form) from None
-    if type(text) is not str:
-        raise Refused("not-text", f"has {json_type(text)} in {column!r}, not text", "put it in quotes")
-    if not text or text.isspace():
-        state = "holds only white space" if text else "is empty"
-        raise Refused("empty-text", f"{column!r} {state}", "fill it or remove the row")
-    if "\0" in text:
-        raise Refused("nul", f"{column!r} holds a NUL character", "remove it")
-    return text
-
-
-def _optional(value: dict[str, Any], column: str) -> str | None:
-    text = value.get(column)
-    if text is not None and type(text) is not str:
-        raise Refused("not-text", f"has {json_type(text)} in {column!r}, not text", "put it in quotes")
-    return text if text and not text.isspace() else None
-
-
-def _parsed(value: Any, column: str) -> Any:
-    """CSV and many Parquet files keep lists as JSON text."""
-    if type(value) is not str:
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        reason = f"has text in {column!r} that is not a JSON list"
-        raise Refused("not-list", reason, 'write [{"role": "user", "content": "…"}, …]') from None
-
-
-def _tools(tools: Any) -> list[dict[str, Any]]:
-    tools = _parsed(tools, "tools")
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise Refused("tools", "has 'tools' that are not a list of objects", "write one JSON schema for each tool")
-    return tools
+    if column not in value:
+        raise _missing(value, column, form)
+    return filled(value[column], column)
 
 
 def _missing(value: dict[str, Any], column: str, form: DataFormat) -> Refused:
     other = guess(value)
     if other is not None and not _same_family(other, form):
-        reason = f"is a {other} row ({_fields(value)}) where {form} rows with {column!r} are expected"
+        reason = f"is a {other} row ({listed(value)}) where {form} rows with {column!r} are expected"
         return Refused("mixed", reason, "keep one format in a file, or choose it with data_format")
     close = difflib.get_close_matches(column, value, n=1)
     did = f"; did you mean {close[0]!r}?" if close else ""
-    return Refused(
-        "missing-field", f"lacks {column!r}: it {_fields(value)}{did}", f"name the column: {_option(form)}"
-    )
+    return Refused("missing-field", f"lacks {column!r}: it {listed(value)}{did}", f"name the column: {_option(form)}")
 
 
 def _same_family(one: DataFormat, other: DataFormat) -> bool:
@@ -270,14 +220,6 @@ def _option(form: DataFormat) -> str:
     if form in (DataFormat.CHAT, DataFormat.SHAREGPT):
         return "messages_column"
     return "prompt_column, completion_column"
-
-
-def _fields(value: dict[str, Any]) -> str:
-    if not value:
-        return "has no fields"
-    shown: Callable[[str], str] = lambda name: repr(name if len(name) <= 30 else name[:27] + "…")  # noqa: E731
-    names = ", ".join(shown(name) for name in list(value)[:6])
-    return f"has the fields {names}" + (" …" if len(value) > 6 else "")
 
 
 def _near(value: dict[str, Any]) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from droidft.config import TrainingConfig
 from droidft.engine.data.codec import Codec
 from droidft.engine.data.encode import Encoded, RowEncoder
 from droidft.engine.data.faults import FaultLog, Refused
-from droidft.engine.data.prepare import Located, Meter, RowReader, batched, locate
+from droidft.engine.data.located import Located, Meter, RowReader, batched, locate
 from droidft.engine.data.readers import Reading
-from droidft.engine.data.rows import Columns
+from droidft.engine.data.rows import Columns, Row, recognise
 from droidft.engine.data.sources import Fetch
 from droidft.errors import DataError
 
@@ -74,7 +75,7 @@ def view_rows(
     codec = Codec(tokenizer)
     encoder = RowEncoder(codec, config.mask_prompt, config.system_prompt)
     limit = config.max_seq_length or context_length
-    reader = RowReader(Columns.of(config), reading)
+    reader = RowReader(partial(recognise, columns=Columns.of(config)), reading)
     wanted = _wanted(reader.rows(train_from, Meter(None, train_from)), set(rows), set(lines))
     found: list[RowView] = []
     for batch in batched(wanted.rows()):
@@ -95,13 +96,13 @@ def view_rows(
 
 @dataclass
 class _Wanted:
-    source: Iterator[Located]
+    source: Iterator[Located[Row]]
     row_numbers: set[int]
     lines: set[int]
     numbers: dict[tuple[str, int], int]
     seen: int = 0
 
-    def rows(self) -> Iterator[Located]:
+    def rows(self) -> Iterator[Located[Row]]:
         """The chosen rows; reading ends with the last of them."""
         for number, located in enumerate(self.source):
             self.seen = number + 1
@@ -120,7 +121,7 @@ class _Wanted:
         return ", ".join(parts)
 
 
-def _wanted(source: Iterator[Located], rows: set[int], lines: set[int]) -> _Wanted:
+def _wanted(source: Iterator[Located[Row]], rows: set[int], lines: set[int]) -> _Wanted:
     return _Wanted(source, rows, lines, {})
 
 
