@@ -82,6 +82,12 @@ class CheckpointError(DroidError):
     code = "checkpoint"
 
 
+class RewardError(DroidError):
+    """A reward that failed, or gave something other than a finite number for each completion."""
+
+    code = "reward"
+
+
 class NonFiniteError(DroidError):
     """A loss, gradient or weight became NaN or infinite; raised before the update is applied."""
 

@@ -1,7 +1,7 @@
 """The home folder: the only module that knows where things lie and which names are allowed.
 
-`DROIDFT_HOME` (default `~/.droidft`) holds `models/`, `adapters/<name>/`, `runs/<id>/`, `data/`, `cache/`,
-`server/`.
+`DROIDFT_HOME` (default `~/.droidft`) holds `models/`, `adapters/<name>/`, `runs/<id>/`, `data/`, `rewards/`,
+`cache/`, `server/`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Home:
     def data(self) -> Path:
         """Downloaded data sets."""
         return self._folder("data")
+
+    @property
+    def rewards(self) -> Path:
+        """The user's own reward files: the only place that they are run from."""
+        return self._folder("rewards")
 
     @property
     def cache(self) -> Path:
