@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from droidft.engine.data.codec import Codec
+from droidft.engine.data.conversation import Message
 from droidft.engine.data.faults import Refused
 from droidft.engine.data.masks import Flag, Rendered, check_messages, render, supervised
 from droidft.engine.data.rows import Row
@@ -81,8 +83,7 @@ class RowEncoder:
         answers = self.codec.encode_rendered([row.messages[1]["content"] for row in rows])
         found = []
         for row, prompt, answer in zip(rows, prompts, answers, strict=True):
-            if len(prompt) > 1 and prompt[-1] == self.codec.eos_id:
-                prompt.pop()
+            _open_end(self.codec, prompt)
             ids = [*prompt, *answer.ids]
             self._close(ids)
             flags = {Flag.SPECIAL_TOKENS} if check_messages(self.codec, row.messages) else set()
@@ -93,7 +94,8 @@ class RowEncoder:
         rendered: list[Rendered | Refused] = []
         for row in rows:
             try:
-                rendered.append(render(self.codec, self._with_system(row), spans=self.mask_prompt))
+                whole = row._replace(messages=with_system(row.messages, self.system_prompt))
+                rendered.append(render(self.codec, whole, spans=self.mask_prompt))
             except Refused as why:
                 rendered.append(why)
         encodings = iter(self.codec.encode_rendered([one.text for one in rendered if isinstance(one, Rendered)]))
@@ -109,14 +111,60 @@ class RowEncoder:
             found.append(Encoded(np.array(encoding.ids, dtype=np.int32), mask, frozenset(one.flags)))
         return found
 
-    def _with_system(self, row: Row) -> Row:
-        if self.system_prompt is None or row.messages[0]["role"] in ("system", "developer"):
-            return row
-        return row._replace(messages=[{"role": "system", "content": self.system_prompt}, *row.messages])
-
     def _close(self, ids: list[int]) -> None:
         if self.codec.eos_id is not None and ids[-1:] != [self.codec.eos_id]:
             ids.append(self.codec.eos_id)
+
+
+def encode_prompts(
+    codec: Codec, prompts: Sequence[tuple[list[Message], list[dict[str, Any]] | None]]
+) -> list[Encoded | Refused]:
+    """What generation starts from, for messages with their tools: nothing of it is supervised.
+
+    With a chat template the assistant's opening ends it; else it is the text of the only message.
+    """
+    texts: list[str | Refused] = []
+    for messages, tools in prompts:
+        try:
+            texts.append(_prompt_text(codec, messages, tools))
+        except Refused as why:
+            texts.append(why)
+    usable = [text for text in texts if isinstance(text, str)]
+    if codec.has_template:
+        rows = iter([encoding.ids for encoding in codec.encode_rendered(usable)])
+    else:
+        rows = iter([_open_end(codec, ids) for ids in codec.encode_texts(usable)])
+    found: list[Encoded | Refused] = []
+    for (messages, _), text in zip(prompts, texts, strict=True):
+        if isinstance(text, Refused):
+            found.append(text)
+            continue
+        flags = frozenset({Flag.SPECIAL_TOKENS} if check_messages(codec, messages) else set())
+        ids = np.array(next(rows), dtype=np.int32)
+        found.append(Encoded(ids, np.zeros(len(ids), dtype=np.bool_), flags))
+    return found
+
+
+def _prompt_text(codec: Codec, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
+    if codec.has_template:
+        return codec.render(messages, tools, prompt=True)
+    if tools is not None or [message["role"] for message in messages] != ["user"]:
+        raise _NO_TEMPLATE
+    return str(messages[0]["content"])
+
+
+def with_system(messages: list[Message], system_prompt: str | None) -> list[Message]:
+    """The conversation with a system message first, unless it has one or there is none to put."""
+    if system_prompt is None or messages[0]["role"] in ("system", "developer"):
+        return messages
+    return [{"role": "system", "content": system_prompt}, *messages]
+
+
+def _open_end(codec: Codec, ids: list[int]) -> list[int]:
+    """A prompt without the end-of-sequence token that some tokenizers put after every text."""
+    if len(ids) > 1 and ids[-1] == codec.eos_id:
+        ids.pop()
+    return ids
 
 
 def _encoded(ids: list[int], first: int, flags: set[Flag]) -> Encoded:

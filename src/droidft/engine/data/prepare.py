@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from droidft.config import DataFormat, TrainingConfig
 from droidft.engine.data.codec import Codec
 from droidft.engine.data.encode import Encoded, RowEncoder, ends_in_eos
 from droidft.engine.data.faults import Refused
-from droidft.engine.data.located import Located, Meter, Progress, RowReader, batched, locate
+from droidft.engine.data.located import Located, Meter, Progress, RowReader, batched
 from droidft.engine.data.masks import Flag
 from droidft.engine.data.readers import Reading
 from droidft.engine.data.rows import Columns, Row, recognise
 from droidft.engine.data.sources import Fetch
-from droidft.engine.data.split import divide
+from droidft.engine.data.split import load_both
 from droidft.engine.data.statistics import DataReport, Noticed, measure, overlap, warnings
 from droidft.engine.data.tokens import TokenSet, TokenSetBuilder
 from droidft.errors import ConfigError
@@ -60,17 +61,8 @@ def prepare(
         ConfigError: settings that do not fit the data.
         DownloadError: a hub data set cannot be had.
     """
-    train_from, validation_from = locate(config, fetch)
-    meter = Meter(progress, [*train_from, *validation_from])
-    codec = Codec(tokenizer)
-    job = _Job(config, codec, config.max_seq_length or context_length, Reading())
-    train = job.load(train_from, meter)
-    held = job.load(validation_from, meter) if validation_from else None
-    job.reading.log.raise_if_any()
-    if held is None:
-        train, held, split = _split(train, config)
-    else:
-        split = f"validation rows come from {', '.join(path.name for path in validation_from)}"
+    job = _Job(config, Codec(tokenizer), config.max_seq_length or context_length, Reading())
+    train, held, split = load_both(config, job.load, job.reading, fetch=fetch, progress=progress)
     return _report(job, train, held, split, context_length)
 
 
@@ -78,6 +70,13 @@ def prepare(
 class _Loaded:
     rows: TokenSet
     noticed: Noticed
+
+    @property
+    def digests(self) -> npt.NDArray[np.uint64]:
+        return self.rows.digests
+
+    def take(self, rows: npt.NDArray[np.int64]) -> _Loaded:
+        return _Loaded(self.rows.take(rows), self.noticed.take(rows))
 
 
 @dataclass
@@ -156,12 +155,6 @@ def _trainable(encoded: Encoded, limit: int | None) -> Encoded | Refused:
         f"has its answer at token {first:,} of {len(encoded.tokens):,}, beyond the limit of {limit:,}",
         f"raise max_seq_length to {first + 1:,} or more, shorten the prompt, or remove the row",
     )
-
-
-def _split(loaded: _Loaded, config: TrainingConfig) -> tuple[_Loaded, _Loaded, str]:
-    rest, chosen, sentence = divide(loaded.rows.digests, config)
-    train, validation = (_Loaded(loaded.rows.take(part), loaded.noticed.take(part)) for part in (rest, chosen))
-    return train, validation, sentence
 
 
 def _report(job: _Job, train: _Loaded, held: _Loaded, split: str, context_length: int | None) -> Prepared:

@@ -1,12 +1,60 @@
-"""Which rows are held out for validation: decided by each row's own hash, never by its place."""
+"""Training and validation set: which rows are held out is decided by each row's own hash, never by its place."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from droidft.config import TrainingConfig
+from droidft.engine.data.located import Meter, Progress, locate
+from droidft.engine.data.readers import Reading
+from droidft.engine.data.sources import Fetch
 from droidft.errors import DataError
+
+
+class Rows(Protocol):
+    """Rows that can be divided."""
+
+    @property
+    def digests(self) -> npt.NDArray[np.uint64]:
+        """A hash of each row."""
+        ...
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Self:
+        """The rows of these indices, in this order."""
+        ...
+
+
+S = TypeVar("S", bound=Rows)
+
+
+def load_both(
+    config: TrainingConfig,
+    load: Callable[[Sequence[Path], Meter], S],
+    reading: Reading,
+    *,
+    fetch: Fetch | None,
+    progress: Progress | None,
+) -> tuple[S, S, str]:
+    """Both sets, read by `load`, and how validation rows were obtained, as a sentence.
+
+    Raises:
+        InvalidData: `reading` has faults, all of them listed.
+        DataError, ConfigError, DownloadError: the data as a whole cannot be used.
+    """
+    train_from, validation_from = locate(config, fetch)
+    meter = Meter(progress, [*train_from, *validation_from])
+    train = load(train_from, meter)
+    held = load(validation_from, meter) if validation_from else None
+    reading.log.raise_if_any()
+    if held is not None:
+        return train, held, f"validation rows come from {', '.join(path.name for path in validation_from)}"
+    rest, chosen, sentence = divide(train.digests, config)
+    return train.take(rest), train.take(chosen), sentence
 
 
 def held_out(digests: npt.NDArray[np.uint64], *, seed: int, fraction: float) -> npt.NDArray[np.int64]:

@@ -198,7 +198,7 @@ def _lost(name: str, part: SetStatistics, limit: int) -> str | None:
 
 
 def _no_eos(name: str, part: SetStatistics, limit: int) -> str | None:
-    if not part.rows or part.ends_in_eos >= 0.99 * part.rows:
+    if not part.supervised_tokens or part.ends_in_eos >= 0.99 * part.rows:
         return None
     share = 100 * part.ends_in_eos / part.rows
     return (
