@@ -133,7 +133,13 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
     from droidft.engine.loop import train
 
     config, adapter = run.config(), home.adapter(run.adapter_name())
-    places = Places(models=home.models, adapters=home.adapters, cache=home.cache, checkpoints=run.checkpoints)
+    places = Places(
+        models=home.models,
+        adapters=home.adapters,
+        cache=home.cache,
+        checkpoints=run.checkpoints,
+        rewards=home.rewards,
+    )
     preparation = Kept(assemble(config, places, device))
     attached: LoraAttached | None = None
     for event in preparation:

@@ -11,24 +11,33 @@ import shutil
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from droidft.adapters import AdapterInfo, Origin, find_adapter, read_adapter
-from droidft.config import FineTuneType, TrainingConfig
+from droidft.config import Family, FineTuneType, TrainingConfig
 from droidft.engine import checkpoint, lora, machine, models
 from droidft.engine.adapter_weights import template_hash
 from droidft.engine.architectures import build_lazily
-from droidft.engine.data import Prepared, prepare
+from droidft.engine.data import DataReport, prepare
+from droidft.engine.data.prompts import prepare_prompts
 from droidft.engine.device import Device, DeviceKind
 from droidft.engine.estimate import peak_memory
 from droidft.engine.fingerprint import Fingerprint, fingerprint
+from droidft.engine.grpo import GroupRelative
 from droidft.engine.loop import Job
+from droidft.engine.method import Method
+from droidft.engine.rewards import Scorer
 from droidft.engine.sft import Supervised
 from droidft.engine.targets import TargetPlan
+from droidft.engine.text import Texts
 from droidft.errors import AdapterError, StorageError, TargetError
 from droidft.events import Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
+
+if TYPE_CHECKING:
+    from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class Places:
     adapters: Path
     cache: Path
     checkpoints: Path
+    rewards: Path
+    """Python files with rewards of the user's own."""
 
 
 @dataclass(frozen=True)
@@ -80,19 +91,19 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
 
     yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
     tokenizer = models.load_tokenizer(model_path)
-    data = prepare(config, tokenizer, context_length=models.context_length(model_config))
-    yield data.report.event()
-    yield from (Warned(code="data", message=message) for message in data.report.warnings)
-    yield from _memory_warning(empty, plan, config, data, device)
+    method, report = _method(config, places, tokenizer, models.context_length(model_config))
+    yield report.event()
+    yield from (Warned(code="data", message=message) for message in report.warnings)
+    yield from _memory_warning(empty, plan, config, report, device)
 
     model, identity = yield from _load(config, places, model_path, fresh=found is None)
 
     job = Job(
         config=config,
         model=model,
-        method=Supervised(config, data.train, data.validation),
+        method=method,
         checkpoints=places.checkpoints,
-        data_hash=data.report.data_hash,
+        data_hash=report.data_hash,
         base_hash=identity["weights_sha256"],
         versions=versions,
         resume_from=found[:2] if found else None,
@@ -100,11 +111,33 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     origin = Origin(
         model_path=model_path,
         fingerprint=identity,
-        data_format=data.report.format,
+        data_format=report.format,
         chat_template_sha256=template_hash(tokenizer.chat_template),
         versions=versions,
     )
     return Assembled(job, origin)
+
+
+def _method(
+    config: TrainingConfig, places: Places, tokenizer: TokenizerWrapper, context_length: int | None
+) -> tuple[Method, DataReport]:
+    """The method with its data, read, checked and tokenized, and what is known of the data."""
+    match config.method.family:
+        case Family.ANSWERS:
+            data = prepare(config, tokenizer, context_length=context_length)
+            return Supervised(config, data.train, data.validation), data.report
+        case Family.REWARDS:
+            # The user's own files run before anything takes long, so that their errors come at once.
+            scorer = Scorer(config.rewards, places.rewards)
+            scorer.prepare()
+            prompts = prepare_prompts(config, tokenizer, context_length=context_length)
+            scorer.check(prompts.places_and_columns())
+            method = GroupRelative(
+                config, prompts.train, prompts.validation, scorer=scorer, texts=Texts.of(tokenizer)
+            )
+            return method, prompts.report
+        case Family.PREFERENCES:
+            raise NotImplementedError
 
 
 def _load(
@@ -227,15 +260,17 @@ def _origin_warnings(info: AdapterInfo, config: TrainingConfig, identity: Finger
 
 
 def _memory_warning(
-    model: nn.Module, plan: TargetPlan, config: TrainingConfig, data: Prepared, device: Device
+    model: nn.Module, plan: TargetPlan, config: TrainingConfig, report: DataReport, device: Device
 ) -> list[Event]:
     """A warning if the longest batch is likely not to fit."""
-    supervised = data.report.train.supervised_tokens / max(data.report.train.tokens, 1)
+    supervised = report.train.supervised_tokens / max(report.train.tokens, 1)
+    if config.method.family is Family.REWARDS:
+        supervised = config.max_completion_length / report.max_seq_length
     estimate = peak_memory(
         model,
         plan,
         batch_size=config.batch_size,
-        seq_length=data.report.max_seq_length,
+        seq_length=report.max_seq_length,
         rank=config.lora_rank,
         grad_checkpoint=config.grad_checkpoint,
         optimizer=config.optimizer,

@@ -60,6 +60,11 @@ class SplitModel:
         """The matrix [V, H] if the head is nothing but a product with it, frozen and float32; else None."""
         return None if self._projection is None else self._projection.weight
 
+    @property
+    def rounds(self) -> bool:
+        """Whether it computes in a type shorter than float32."""
+        return any(array.dtype in (mx.bfloat16, mx.float16) for _, array in _leaves(self.model.parameters()))
+
     def head_is_trained(self) -> bool:
         """Whether any parameter outside the backbone's blocks is trained (then its gradient is needed)."""
         blocks = {id(array) for block in self.model.layers for _, array in _leaves(block.trainable_parameters())}

@@ -45,7 +45,7 @@ def advantages(rewards: NDArray[np.float64], scale: ScaleRewards) -> NDArray[np.
     Divided by the standard deviation (with n - 1) of the group or of all, or by nothing. A group of equal rewards
     gives exact zeros.
     """
-    lead = rewards - rewards.mean(axis=1, keepdims=True)
+    lead = np.asarray(rewards - rewards.mean(axis=1, keepdims=True))
     lead[tied(rewards)] = 0.0
     match scale:
         case ScaleRewards.GROUP:

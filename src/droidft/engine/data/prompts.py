@@ -117,6 +117,13 @@ class PreparedPrompts:
     validation: PromptSet
     report: DataReport
 
+    def places_and_columns(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """`file:line` and record of every prompt of both sets, as `Scorer.check` wants them."""
+        for rows in (self.train, self.validation):
+            for index in range(len(rows)):
+                row = rows[index]
+                yield row.place, row.columns
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -136,8 +143,8 @@ class Limit:
         longest = config.max_completion_length
         if context_length is not None and longest >= context_length:
             raise ConfigError(
-                f"max_completion_length {longest:,} leaves no room for a prompt: the model's limit is {context_length:,}",
-                hint=f"lower it well below {context_length:,} tokens",
+                f"max_completion_length {longest:,} leaves no room for a prompt",
+                hint=f"lower it well below the model's limit of {context_length:,} tokens",
                 field="max_completion_length",
             )
         return cls(config.max_prompt_length, context_length, longest)
