@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -118,25 +118,32 @@ def _read(schema: dict[str, Any]) -> Iterator[Setting]:
     from droidft.config import METHODS
 
     group = ""
+    for setting in fields(schema):
+        group = GROUPS.get(setting.name, group)
+        by_method = {
+            str(method): described.defaults[setting.name].value
+            for method, described in METHODS.items()
+            if setting.name in described.defaults and described.defaults[setting.name].value != setting.default
+        }
+        yield replace(setting, group=group, by_method=by_method)
+
+
+def fields(schema: dict[str, Any]) -> Iterator[Setting]:
+    """The fields of a class, given its JSON schema, without groups."""
     for name, field in schema["properties"].items():
-        group = GROUPS.get(name, group)
         options = [_resolve(option, schema) for option in field.get("anyOf", [field])]
         main = next(option for option in options if option.get("type") != "null")
         yield Setting(
             name=name,
-            group=group,
+            group="",
             kind=_kind(main),
-            required=name in schema["required"],
+            required=name in schema.get("required", ()),
             optional=len(options) > 1,
             default=field.get("default"),
             choices=tuple(main.get("enum", ())),
             limits=", ".join(f"{sign} {main[key]:.10g}" for key, sign in _BOUNDS.items() if key in main),
-            help=" ".join(field["description"].split()),
-            by_method={
-                str(method): described.defaults[name].value
-                for method, described in METHODS.items()
-                if name in described.defaults and described.defaults[name].value != field.get("default")
-            },
+            help=" ".join(field.get("description", "").split()),
+            by_method={},
         )
 
 

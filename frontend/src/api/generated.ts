@@ -4,6 +4,8 @@ export const addTagTypes = [
   "runs",
   "queue",
   "settings",
+  "methods",
+  "rewards",
   "inference",
   "openai",
   "models",
@@ -187,6 +189,22 @@ const injectedRtkApi = api
           body: queryArg.yamlText,
         }),
         invalidatesTags: ["settings"],
+      }),
+      getMethods: build.query<GetMethodsApiResponse, GetMethodsApiArg>({
+        query: () => ({ url: `/api/methods` }),
+        providesTags: ["methods"],
+      }),
+      getRewards: build.query<GetRewardsApiResponse, GetRewardsApiArg>({
+        query: () => ({ url: `/api/rewards` }),
+        providesTags: ["rewards"],
+      }),
+      tryRewards: build.mutation<TryRewardsApiResponse, TryRewardsApiArg>({
+        query: (queryArg) => ({
+          url: `/api/rewards/try`,
+          method: "POST",
+          body: queryArg.tryRequest,
+        }),
+        invalidatesTags: ["rewards"],
       }),
       postApiModelsInference: build.mutation<
         PostApiModelsInferenceApiResponse,
@@ -508,6 +526,16 @@ export type ParseYamlApiResponse =
 export type ParseYamlApiArg = {
   yamlText: YamlText;
 };
+export type GetMethodsApiResponse =
+  /** status 200 Successful Response */ Methods;
+export type GetMethodsApiArg = void;
+export type GetRewardsApiResponse =
+  /** status 200 Successful Response */ Rewards;
+export type GetRewardsApiArg = void;
+export type TryRewardsApiResponse = /** status 202 Successful Response */ Job;
+export type TryRewardsApiArg = {
+  tryRequest: TryRequest;
+};
 export type PostApiModelsInferenceApiResponse =
   /** status 200 Successful Response */ InferenceAnswer;
 export type PostApiModelsInferenceApiArg = {
@@ -753,30 +781,40 @@ export type LoraScaling = "standard" | "rslora" | "raw";
 export type ExactAnswer = {
   /** Factor on this reward in the sum; below zero it is a penalty. */
   weight?: number;
-  kind?: "exact_answer";
-  /** Column of the row that holds the reference answer. */
+  /** What it is called in reports, for two rewards of one kind. Default: its kind. */
+  label?: string | null;
+  /** Column of the row that holds the reference answer, or a list of answers of which the best counts. */
   column?: string;
-  /** What stands before the answer, such as `Answer:`; without it, the whole completion is the answer. */
+  /** Look only inside the last `<tag>…</tag>` of the completion, such as `answer`; without one, it scores 0. */
+  tag?: string | null;
+  kind?: "exact_answer";
+  /** What stands before the answer, such as `Answer:`; the answer is the rest of the last line that holds it. */
   after?: string | null;
 };
 export type KeywordCoverage = {
   /** Factor on this reward in the sum; below zero it is a penalty. */
   weight?: number;
+  /** What it is called in reports, for two rewards of one kind. Default: its kind. */
+  label?: string | null;
   kind?: "keyword_coverage";
-  /** Words to look for, the same for every row. */
+  /** Words or phrases to look for, the same for every row. */
   keywords?: string[];
   /** Column of the row that holds its own keywords, as a list or separated by commas. */
   column?: string | null;
+  /** A keyword counts only where no letter or digit touches it; turn off for languages without spaces. */
+  whole_words?: boolean;
 };
 export type LengthWindow = {
   /** Factor on this reward in the sum; below zero it is a penalty. */
   weight?: number;
+  /** What it is called in reports, for two rewards of one kind. Default: its kind. */
+  label?: string | null;
   kind?: "length_window";
   /** Shortest length that earns 1. */
   minimum?: number;
   /** Longest length that earns 1. */
   maximum?: number;
-  /** What is counted. */
+  /** What is counted; words are what white space separates. */
   unit?: "words" | "characters" | "tokens";
   /** How far outside the window the reward reaches 0; 0 is at once. */
   falloff?: number;
@@ -784,24 +822,34 @@ export type LengthWindow = {
 export type LexicalF1 = {
   /** Factor on this reward in the sum; below zero it is a penalty. */
   weight?: number;
-  kind?: "lexical_f1";
-  /** Column of the row that holds the reference answer. */
+  /** What it is called in reports, for two rewards of one kind. Default: its kind. */
+  label?: string | null;
+  /** Column of the row that holds the reference answer, or a list of answers of which the best counts. */
   column?: string;
+  /** Look only inside the last `<tag>…</tag>` of the completion, such as `answer`; without one, it scores 0. */
+  tag?: string | null;
+  kind?: "lexical_f1";
 };
 export type NumericAnswer = {
   /** Factor on this reward in the sum; below zero it is a penalty. */
   weight?: number;
-  kind?: "numeric_answer";
-  /** Column of the row that holds the reference answer. */
+  /** What it is called in reports, for two rewards of one kind. Default: its kind. */
+  label?: string | null;
+  /** Column of the row that holds the reference answer, or a list of answers of which the best counts. */
   column?: string;
+  /** Look only inside the last `<tag>…</tag>` of the completion, such as `answer`; without one, it scores 0. */
+  tag?: string | null;
+  kind?: "numeric_answer";
   /** Largest difference that still counts as equal. */
   tolerance?: number;
-  /** Only a number after `####` counts, not the last one of the text. */
+  /** In completions, only a number right after the last `####` counts. */
   strict?: boolean;
 };
 export type PythonReward = {
   /** Factor on this reward in the sum; below zero it is a penalty. */
   weight?: number;
+  /** What it is called in reports, for two rewards of one kind. Default: its kind. */
+  label?: string | null;
   kind?: "python";
   /** Name of the file in `rewards/`. */
   file: string;
@@ -811,6 +859,8 @@ export type PythonReward = {
 export type TagFormat = {
   /** Factor on this reward in the sum; below zero it is a penalty. */
   weight?: number;
+  /** What it is called in reports, for two rewards of one kind. Default: its kind. */
+  label?: string | null;
   kind?: "tag_format";
   /** Names of the tags, in their order. */
   tags?: string[];
@@ -1337,6 +1387,192 @@ export type ParsedSettings = {
 export type YamlText = {
   text: string;
 };
+export type Family = "answers" | "rewards" | "preferences";
+export type MethodDefault = {
+  /** The setting. */
+  name: string;
+  value: unknown;
+  why: string;
+};
+export type MethodView = {
+  name: Method;
+  title: string;
+  /** Empty for `sft`. */
+  paper: string;
+  good_for: string;
+  costs: string;
+  family: Family;
+  defaults: MethodDefault[];
+  /** Settings that belong to its family and not to every other. */
+  settings: string[];
+  /** Settings that it does not look at. */
+  without_effect: string[];
+};
+export type MetricView = {
+  name: string;
+  help: string;
+};
+export type Methods = {
+  methods: MethodView[];
+  metrics: MetricView[];
+};
+export type RewardKindView = {
+  kind: string;
+  title: string;
+  /** Least and most that it gives, in words. */
+  range: string;
+  help: string;
+  /** Its fields but `kind`; `weight` and `label`, which every kind has, come last. */
+  parameters: SettingView[];
+  /** JSON schema of the whole object. */
+  json_schema: {
+    [key: string]: unknown;
+  };
+};
+export type RewardFunction = {
+  name: string;
+  line: number;
+  /** First line of its docstring. */
+  help: string;
+  parameters: string[];
+  /** Columns that a row has to have: parameters without a default. */
+  required: string[];
+  /** Whether it takes every column (`**columns`). */
+  takes_all: boolean;
+};
+export type RewardFileView = {
+  file: string;
+  functions: RewardFunction[];
+  problem: string;
+};
+export type Rewards = {
+  kinds: RewardKindView[];
+  files: RewardFileView[];
+  /** Where own files belong. */
+  folder: string;
+};
+export type Fault = {
+  file: string;
+  line: number | null;
+  offset: number | null;
+  kind: string;
+  reason: string;
+  fix: string;
+};
+export type Places = {
+  count: number;
+  first: string[];
+};
+export type FileReport = {
+  files: string[];
+  format: string;
+  rows: number;
+  bytes: number;
+  duplicates: Places;
+};
+export type StructureReport = {
+  train: FileReport;
+  validation: FileReport | null;
+  overlap: Places;
+  notes: string[];
+};
+export type LengthBin = {
+  low: number;
+  high: number;
+  rows: number;
+};
+export type SetReport = {
+  rows: number;
+  tokens: number;
+  supervised_tokens: number;
+  /** min, p5, p25, p50, p75, p95, p99, max. */
+  lengths: {
+    [key: string]: number;
+  };
+  histogram: LengthBin[];
+  truncated: Places;
+  cut_tokens: number;
+  lost_end_of_turn: Places;
+  duplicates: Places;
+  flagged: {
+    [key: string]: Places;
+  };
+  ends_in_eos: number;
+};
+export type TokenReport = {
+  train: SetReport;
+  validation: SetReport;
+  overlap: Places;
+  max_seq_length: number;
+  format: string;
+  split: string;
+  data_hash: string;
+  warnings: string[];
+  notes: string[];
+};
+export type StepPlan = {
+  steps: number;
+  steps_per_epoch: number;
+  epochs: number;
+  effective_batch: number;
+};
+export type DataCheck = {
+  ok: boolean;
+  fault_count: number;
+  faults: Fault[];
+  structure: StructureReport | null;
+  /** With a model only. */
+  tokens: TokenReport | null;
+  /** Why tokens could not be counted though there is a model: it is not here, or has no usable tokenizer. */
+  token_problem: ErrorBody | null;
+  plan: StepPlan | null;
+};
+export type Trial = {
+  /** Names of the rewards, in order. */
+  rewards: string[];
+  weights: number[];
+  /** Completions of one prompt stand together; `advantage` is the reward's lead over their mean. */
+  rows: SampledCompletion[];
+  /** Share of prompts whose completions all earned the same: nothing would be learned from them. */
+  tied_groups: number;
+  sampling_tokens_per_second: number;
+  /** From the first token to the last score. */
+  seconds: number;
+  seed: number;
+  warnings: string[];
+};
+export type Job = {
+  id: string;
+  kind: "check" | "pull" | "import" | "try";
+  title: string;
+  state: "running" | "done" | "failed" | "cancelled";
+  /** Whether it has yet to begin, since two others are being done. */
+  waiting: boolean;
+  /** What is being done: checking rows, counting tokens, downloading, importing, sampling …; may be empty. */
+  phase: string;
+  /** Bytes so far, of this phase; while rewards are tried, completions. */
+  done: number;
+  total: number | null;
+  started: number;
+  error: ErrorBody | null;
+  /** Result of a data check; while tokens are being counted, what is known of the structure. */
+  check: DataCheck | null;
+  /** Result of a pull or import: what to give as `model_path`. */
+  model: string | null;
+  /** Result of trying rewards. */
+  trial: Trial | null;
+};
+export type TryRequest = {
+  /** Settings by name, as for a run: model, data, method, rewards, temperature, max_completion_length … */
+  settings: {
+    [key: string]: unknown;
+  };
+  prompts?: number;
+  /** Completions of each prompt, at most; fewer where `num_generations` is less. */
+  completions?: number;
+  /** Decides prompts and completions; without it they are drawn anew. */
+  seed?: number | null;
+};
 export type AdapterWarning = {
   code: string;
   message: string;
@@ -1528,101 +1764,6 @@ export type ModelEntry = {
   problem: string;
   note: string;
 };
-export type Fault = {
-  file: string;
-  line: number | null;
-  offset: number | null;
-  kind: string;
-  reason: string;
-  fix: string;
-};
-export type Places = {
-  count: number;
-  first: string[];
-};
-export type FileReport = {
-  files: string[];
-  format: string;
-  rows: number;
-  bytes: number;
-  duplicates: Places;
-};
-export type StructureReport = {
-  train: FileReport;
-  validation: FileReport | null;
-  overlap: Places;
-  notes: string[];
-};
-export type LengthBin = {
-  low: number;
-  high: number;
-  rows: number;
-};
-export type SetReport = {
-  rows: number;
-  tokens: number;
-  supervised_tokens: number;
-  /** min, p5, p25, p50, p75, p95, p99, max. */
-  lengths: {
-    [key: string]: number;
-  };
-  histogram: LengthBin[];
-  truncated: Places;
-  cut_tokens: number;
-  lost_end_of_turn: Places;
-  duplicates: Places;
-  flagged: {
-    [key: string]: Places;
-  };
-  ends_in_eos: number;
-};
-export type TokenReport = {
-  train: SetReport;
-  validation: SetReport;
-  overlap: Places;
-  max_seq_length: number;
-  format: string;
-  split: string;
-  data_hash: string;
-  warnings: string[];
-  notes: string[];
-};
-export type StepPlan = {
-  steps: number;
-  steps_per_epoch: number;
-  epochs: number;
-  effective_batch: number;
-};
-export type DataCheck = {
-  ok: boolean;
-  fault_count: number;
-  faults: Fault[];
-  structure: StructureReport | null;
-  /** With a model only. */
-  tokens: TokenReport | null;
-  /** Why tokens could not be counted though there is a model: it is not here, or has no usable tokenizer. */
-  token_problem: ErrorBody | null;
-  plan: StepPlan | null;
-};
-export type Job = {
-  id: string;
-  kind: "check" | "pull" | "import";
-  title: string;
-  state: "running" | "done" | "failed" | "cancelled";
-  /** Whether it has yet to begin, since two others are being done. */
-  waiting: boolean;
-  /** What is being done: checking rows, counting tokens, downloading, importing; may be empty. */
-  phase: string;
-  /** Bytes so far, of this phase. */
-  done: number;
-  total: number | null;
-  started: number;
-  error: ErrorBody | null;
-  /** Result of a data check; while tokens are being counted, what is known of the structure. */
-  check: DataCheck | null;
-  /** Result of a pull or import: what to give as `model_path`. */
-  model: string | null;
-};
 export type ModelPull = {
   model: string;
 };
@@ -1782,6 +1923,11 @@ export const {
   useCheckDraftQuery,
   useLazyCheckDraftQuery,
   useParseYamlMutation,
+  useGetMethodsQuery,
+  useLazyGetMethodsQuery,
+  useGetRewardsQuery,
+  useLazyGetRewardsQuery,
+  useTryRewardsMutation,
   usePostApiModelsInferenceMutation,
   useCompareStreamMutation,
   useGetInferenceQuery,

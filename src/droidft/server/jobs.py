@@ -1,4 +1,4 @@
-"""Work that takes a while: data checks, downloads, imports. Two at once, the others wait their turn."""
+"""Work that takes a while: data checks, downloads, imports, two at once, the others wait; and trials of rewards."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from droidft.config import TrainingConfig
-from droidft.errors import DroidError, NotFound
-from droidft.server.inspect import Inspector
+from droidft.errors import DroidError, NotFound, RewardError
+from droidft.server.child import Child, ChildError
+from droidft.server.errors import Conflict
+from droidft.server.inspect import NICENESS, Inspector
 from droidft.server.schemas.base import ErrorBody
 from droidft.server.schemas.data import DataCheck
 from droidft.server.schemas.jobs import Job
+from droidft.server.schemas.rewards import Trial
 
 AT_ONCE = 2
 KEPT = 100
 """Ended jobs that are remembered."""
 KEPT_CHECKS = 32
+KEPT_TRIALS = 5
+TRIAL = "droidft.trial"
+TRIAL_SECONDS = 600.0
+"""A trial that has not ended by then is."""
 QUICK_SECONDS = 0.25
 """How long a request waits for its job, so that the answer for a small file comes with it."""
 
-Kind = Literal["check", "pull", "import"]
+Kind = Literal["check", "pull", "import", "try"]
 
 
 @dataclass(eq=False)
@@ -47,6 +54,7 @@ class Work:
     error: ErrorBody | None = None
     check: DataCheck | None = None
     model: str | None = None
+    trial: Trial | None = None
     task: asyncio.Task[None] | None = None
 
     def view(self) -> Job:
@@ -66,6 +74,7 @@ class Jobs:
         self._works: dict[str, Work] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._checks: OrderedDict[str, DataCheck] = OrderedDict()
+        self.trial_seconds = TRIAL_SECONDS
 
     def all(self) -> list[Job]:
         """Newest first."""
@@ -103,6 +112,21 @@ class Jobs:
         params = self._inspector.params(path=path, name=name)
         return await self._start("import", f"{path} as {name}", params, lambda work: self._import(work, params))
 
+    async def try_rewards(self, config: TrainingConfig, *, prompts: int, completions: int, seed: int | None) -> Job:
+        """Score a few completions of the model that `config` names.
+
+        Raises:
+            Conflict: another trial is going on.
+        """
+        params = self._inspector.params(
+            config=config.model_dump(mode="json"), prompts=prompts, completions=completions, seed=seed
+        )
+        other = next((work for work in self._works.values() if work.kind == "try" and work.state == "running"), None)
+        if other is not None and other.request != _request("try", params):
+            raise Conflict("rewards are being tried already", hint="wait for that trial, or cancel it")
+        asked = params | {"seed": secrets.randbits(32) if seed is None else seed}
+        return await self._start("try", config.model_path, params, lambda work: self._try(work, asked))
+
     async def close(self) -> None:
         """Call everything off; the inspector is closed, so nothing has to be waited for."""
         tasks = [work.task for work in self._works.values() if work.task is not None and not work.task.done()]
@@ -113,7 +137,7 @@ class Jobs:
     async def _start(
         self, kind: Kind, title: str, params: dict[str, Any], steps: Callable[[Work], Coroutine[Any, Any, None]]
     ) -> Job:
-        request = json.dumps([kind, params], sort_keys=True)
+        request = _request(kind, params)
         work = next((one for one in self._works.values() if one.state == "running" and one.request == request), None)
         if work is None:
             work = Work(kind, title, request)
@@ -181,6 +205,36 @@ class Jobs:
                 else:
                     work.model = value["model"]
 
+    async def _try(self, work: Work, params: dict[str, Any]) -> None:
+        """In a process for this alone, which is ended at once when the trial is called off or takes too long."""
+        work.waiting = False
+        child = Child(TRIAL, niceness=NICENESS)
+        try:
+            async with asyncio.timeout(self.trial_seconds), aclosing(child.stream("try", params)) as steps:
+                try:
+                    async for kind, value in steps:
+                        if kind == "event":
+                            work.note(value)
+                        else:
+                            work.trial = Trial.model_validate(value)
+                except asyncio.CancelledError:
+                    await child.close()
+                    raise
+        except TimeoutError:
+            raise RewardError(
+                f"trying the rewards took longer than {self.trial_seconds:g} s and was ended while {work.phase}",
+                hint="try fewer prompts, lower max_completion_length, or look for a reward that never returns",
+            ) from None
+        except ChildError as error:
+            if error.code != "worker_died":
+                raise
+            raise RewardError(
+                f"the process ended while {work.phase or 'starting'}: {error.message}",
+                hint="if it was killed for memory, use a smaller model; a reward of your own may have ended it",
+            ) from None
+        finally:
+            await child.close()
+
     @asynccontextmanager
     async def _steps(
         self, work: Work, name: str, params: dict[str, Any]
@@ -197,6 +251,11 @@ class Jobs:
         return self._works[job]
 
     def _forget_old(self) -> None:
-        ended = [work.id for work in self._works.values() if work.state != "running"]
-        for job in ended[: max(0, len(ended) - KEPT)]:
-            del self._works[job]
+        ended = [work for work in self._works.values() if work.state != "running"]
+        trials = [work for work in ended if work.kind == "try"]
+        for work in [*ended[: max(0, len(ended) - KEPT)], *trials[: max(0, len(trials) - KEPT_TRIALS)]]:
+            self._works.pop(work.id, None)
+
+
+def _request(kind: Kind, params: dict[str, Any]) -> str:
+    return json.dumps([kind, params], sort_keys=True)

@@ -18,9 +18,11 @@ from droidft.server.routes import (
     data,
     inference,
     jobs,
+    methods,
     models,
     openai,
     queue,
+    rewards,
     runs,
     settings,
     sockets,
@@ -32,7 +34,9 @@ from droidft.server.security import Guard
 STATIC = Path(__file__).parent / "static"
 """The built front end: part of a wheel; in a checkout `make serve` builds it."""
 
-ROUTERS = (system, runs, sockets, queue, settings, inference, openai, models, adapters, data, jobs)
+ROUTERS = (
+    system, runs, sockets, queue, settings, methods, rewards, inference, openai, models, adapters, data, jobs,
+)  # fmt: skip
 
 
 def create_app(options: Options | None = None) -> FastAPI:

@@ -6,21 +6,22 @@ from typing import Literal
 
 from droidft.server.schemas.base import ErrorBody, Wire
 from droidft.server.schemas.data import DataCheck
+from droidft.server.schemas.rewards import Trial
 
 
 class Job(Wire):
-    """Work that takes a while: a data check, a download, an import."""
+    """Work that takes a while: a data check, a download, an import, a trial of rewards."""
 
     id: str
-    kind: Literal["check", "pull", "import"]
+    kind: Literal["check", "pull", "import", "try"]
     title: str
     state: Literal["running", "done", "failed", "cancelled"]
     waiting: bool
     """Whether it has yet to begin, since two others are being done."""
     phase: str
-    """What is being done: checking rows, counting tokens, downloading, importing; may be empty."""
+    """What is being done: checking rows, counting tokens, downloading, importing, sampling …; may be empty."""
     done: int
-    """Bytes so far, of this phase."""
+    """Bytes so far, of this phase; while rewards are tried, completions."""
     total: int | None
     started: float
     error: ErrorBody | None
@@ -28,3 +29,5 @@ class Job(Wire):
     """Result of a data check; while tokens are being counted, what is known of the structure."""
     model: str | None
     """Result of a pull or import: what to give as `model_path`."""
+    trial: Trial | None
+    """Result of trying rewards."""
