@@ -37,6 +37,13 @@ def messages_key(messages: Sequence[Message]) -> int:
     return hash(tuple([turn["content"] if len(turn) == 2 else repr(turn) for turn in messages]))
 
 
+def with_system(messages: list[Message], system_prompt: str | None) -> list[Message]:
+    """The conversation with a system message first, unless it has one or there is none to put."""
+    if system_prompt is None or messages[0]["role"] in ("system", "developer"):
+        return messages
+    return [{"role": "system", "content": system_prompt}, *messages]
+
+
 def conversation(turns: Any, column: str) -> list[Message]:
     """The messages of a row that ends with an answer, checked. Fields that are null are left out.
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.engine.data.codec import Codec
-from droidft.engine.data.conversation import Message
+from droidft.engine.data.conversation import Message, with_system
 from droidft.engine.data.faults import Refused
 from droidft.engine.data.masks import Flag, Rendered, check_messages, render, supervised
 from droidft.engine.data.rows import Row
@@ -57,7 +57,7 @@ class RowEncoder:
                 found[index] = _NO_TEMPLATE
         for index, encoded in zip(texts, self._texts([rows[index] for index in texts]), strict=True):
             found[index] = encoded
-        for index, encoded in zip(pairs, self._pairs([rows[index] for index in pairs]), strict=True):
+        for index, encoded in zip(pairs, self.pairs([rows[index] for index in pairs]), strict=True):
             found[index] = encoded
         for index, chat in zip(chats, self._chats([rows[index] for index in chats]), strict=True):
             found[index] = chat
@@ -74,7 +74,7 @@ class RowEncoder:
             found.append(_encoded(ids, 0, flags))
         return found
 
-    def _pairs(self, rows: list[Row]) -> list[Encoded]:
+    def pairs(self, rows: list[Row]) -> list[Encoded]:
         """Prompt and completion joined without a template.
 
         They are encoded apart, so that the prompt's tokens are those that generation will start from.
@@ -153,13 +153,6 @@ def _prompt_text(codec: Codec, messages: list[Message], tools: list[dict[str, An
     return str(messages[0]["content"])
 
 
-def with_system(messages: list[Message], system_prompt: str | None) -> list[Message]:
-    """The conversation with a system message first, unless it has one or there is none to put."""
-    if system_prompt is None or messages[0]["role"] in ("system", "developer"):
-        return messages
-    return [{"role": "system", "content": system_prompt}, *messages]
-
-
 def _open_end(codec: Codec, ids: list[int]) -> list[int]:
     """A prompt without the end-of-sequence token that some tokenizers put after every text."""
     if len(ids) > 1 and ids[-1] == codec.eos_id:
@@ -184,6 +177,20 @@ _NO_TEMPLATE = Refused(
     "is a conversation, but the model's tokenizer has no chat template",
     "choose an instruct model, or write prompt and completion",
 )
+
+
+def trainable(encoded: Encoded, limit: int | None) -> Encoded | Refused:
+    """The row, unless it has no token to train on, before or after the cut."""
+    if encoded.supervised[:limit].any():
+        return encoded
+    if not encoded.supervised.any():
+        return Refused("no-target", "has no token to train on", "fill the answer or remove the row")
+    first = int(np.argmax(encoded.supervised)) + 1
+    return Refused(
+        "all-cut",
+        f"has its answer at token {first:,} of {len(encoded.tokens):,}, beyond the limit of {limit:,}",
+        f"raise max_seq_length to {first + 1:,} or more, shorten the prompt, or remove the row",
+    )
 
 
 def ends_in_eos(codec: Codec, tokens: npt.NDArray[np.int32], mask: npt.NDArray[np.bool_]) -> bool:

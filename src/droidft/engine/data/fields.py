@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import Any
 
@@ -73,3 +74,18 @@ def listed(value: dict[str, Any]) -> str:
         return "has no fields"
     names = ", ".join(repr(name if len(name) <= 30 else name[:27] + "…") for name in list(value)[:6])
     return f"has the fields {names}" + (" …" if len(value) > 6 else "")
+
+
+def missing(value: dict[str, Any], column: str, option: str) -> Refused:
+    """What to say of a record without `column`; `option` is the setting that names the column, if any does."""
+    close = difflib.get_close_matches(column, value, n=1)
+    did = f"; did you mean {close[0]!r}?" if close else ""
+    fix = f"fill it, or name the column: {option}" if option else "fill it or remove the row"
+    return Refused("missing-field", f"lacks {column!r}: it {listed(value)}{did}", fix)
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether a field holds messages: a list, one message, or either as JSON text (CSV, Parquet)."""
+    if isinstance(value, str):
+        return value.startswith(("[{", "{")) and ('"role"' in value or '"from"' in value)
+    return isinstance(value, list | dict)

@@ -63,12 +63,12 @@ def render(codec: Codec, row: Row, *, spans: bool) -> Rendered:
         return rendered
     if codec.marks_generation:
         tagged, found = codec.generation_spans(row.messages, row.tools)
-        if tagged == text and found:
-            rendered.spans = found
+        if tagged == text and len(found) > row.given:
+            rendered.spans = found[row.given :]
             return rendered
-    for index, message in enumerate(row.messages):
-        if message["role"] == "assistant":
-            rendered.spans.append(_turn(codec, row, rendered, index))
+    answers = [index for index, message in enumerate(row.messages) if message["role"] == "assistant"]
+    for index in answers[row.given :]:
+        rendered.spans.append(_turn(codec, row, rendered, index))
     _check_order(rendered.spans)
     return rendered
 

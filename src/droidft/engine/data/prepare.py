@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from droidft.config import DataFormat, TrainingConfig
 from droidft.engine.data.codec import Codec
-from droidft.engine.data.encode import Encoded, RowEncoder, ends_in_eos
+from droidft.engine.data.encode import Encoded, RowEncoder, ends_in_eos, trainable
 from droidft.engine.data.faults import Refused
 from droidft.engine.data.located import Located, Meter, Progress, RowReader, batched
 from droidft.engine.data.masks import Flag
@@ -72,7 +72,7 @@ class _Loaded:
     noticed: Noticed
 
     @property
-    def digests(self) -> npt.NDArray[np.uint64]:
+    def split_keys(self) -> npt.NDArray[np.uint64]:
         return self.rows.digests
 
     def take(self, rows: npt.NDArray[np.int64]) -> _Loaded:
@@ -121,7 +121,7 @@ class _Gatherer:
     def add(self, located: Located[Row], encoded: Encoded | Refused) -> None:
         log, codec, limit = self.job.reading.log, self.job.codec, self.job.limit
         if not isinstance(encoded, Refused):
-            encoded = _trainable(encoded, limit)
+            encoded = trainable(encoded, limit)
         if isinstance(encoded, Refused):
             log.add(located.path, located.line, located.offset, encoded)
             return
@@ -141,20 +141,6 @@ class _Gatherer:
         noticed = {flag: (flags >> bit & 1).astype(np.bool_) for bit, flag in enumerate(Flag)}
         ends, ended = (np.array(bits, dtype=np.bool_) for bits in (self.ends, self.ended))
         return _Loaded(self.builder.build(), Noticed(noticed, ends, ended))
-
-
-def _trainable(encoded: Encoded, limit: int | None) -> Encoded | Refused:
-    """The row, unless it has no token to train on, before or after the cut."""
-    if encoded.supervised[:limit].any():
-        return encoded
-    if not encoded.supervised.any():
-        return Refused("no-target", "has no token to train on", "fill the answer or remove the row")
-    first = int(np.argmax(encoded.supervised)) + 1
-    return Refused(
-        "all-cut",
-        f"has its answer at token {first:,} of {len(encoded.tokens):,}, beyond the limit of {limit:,}",
-        f"raise max_seq_length to {first + 1:,} or more, shorten the prompt, or remove the row",
-    )
 
 
 def _report(job: _Job, train: _Loaded, held: _Loaded, split: str, context_length: int | None) -> Prepared:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from droidft.config import DataFormat, TrainingConfig
 from droidft.engine.data.conversation import Message, characters, checked_turns, messages_key, sharegpt_turns
 from droidft.engine.data.faults import Refused
-from droidft.engine.data.fields import filled, listed, optional, parsed, tools_of
+from droidft.engine.data.fields import filled, is_conversation, listed, missing, optional, parsed, tools_of
 from droidft.engine.data.json_values import plain
 from droidft.engine.data.located import Schema
 from droidft.engine.data.rows import COMPLETIONS, CONVERSATIONS, INPUTS, PROMPTS, Columns
@@ -52,8 +52,8 @@ def recognise_prompts(first: dict[str, Any], config: TrainingConfig) -> Schema[A
     prompt = columns.prompt or next((name for name in _prompt_names(columns) if name in first), None)
     if columns.messages is None and prompt is not None:
         if prompt not in first:
-            raise _missing(first, prompt, "prompt_column")
-        if _is_conversation(first[prompt]):
+            raise missing(first, prompt, "prompt_column")
+        if is_conversation(first[prompt]):
             return _Chat(DataFormat.CHAT, prompt, columns.completion, tuple(first), takes_answer=False)
         form = "instruction" if prompt == "instruction" else "prompt"
         extra = next((name for name in INPUTS if name in first), None) if prompt == "instruction" else None
@@ -62,7 +62,7 @@ def recognise_prompts(first: dict[str, Any], config: TrainingConfig) -> Schema[A
     if turns is None:
         raise Refused("unknown-fields", f"{listed(first)}: there is no prompt{_near(first)}", _KNOWN_FIX)
     if turns not in first:
-        raise _missing(first, turns, "messages_column")
+        raise missing(first, turns, "messages_column")
     form = DataFormat.SHAREGPT if _speaks_sharegpt(first[turns]) else DataFormat.CHAT
     return _Chat(form, turns, columns.completion, tuple(first), takes_answer=True)
 
@@ -79,7 +79,7 @@ class _Text:
 
     def row(self, value: dict[str, Any]) -> Ask:
         if self.prompt not in value:
-            raise _missing(value, self.prompt, "prompt_column")
+            raise missing(value, self.prompt, "prompt_column")
         prompt = filled(value[self.prompt], self.prompt)
         if self.input and (extra := optional(value, self.input)):
             prompt = f"{prompt}\n\n{extra}"
@@ -101,7 +101,7 @@ class _Chat:
 
     def row(self, value: dict[str, Any]) -> Ask:
         if self.column not in value:
-            raise _missing(value, self.column, "messages_column" if self.takes_answer else "prompt_column")
+            raise missing(value, self.column, "messages_column" if self.takes_answer else "prompt_column")
         turns = parsed(value[self.column], self.column)
         if self.format == DataFormat.SHAREGPT:
             turns = sharegpt_turns(turns, optional(value, "system"))
@@ -127,7 +127,7 @@ def _with_answer(value: dict[str, Any], chosen: str | None, said: str | None) ->
     columns: dict[str, Any] = plain(value)
     if chosen is not None:
         if chosen not in value:
-            raise _missing(value, chosen, "completion_column")
+            raise missing(value, chosen, "completion_column")
         return columns | {ANSWER: columns[chosen]}
     if ANSWER in columns:
         return columns
@@ -162,24 +162,11 @@ def _refuse_text(columns: Columns, config: TrainingConfig) -> None:
         )
 
 
-def _is_conversation(value: Any) -> bool:
-    """Whether a prompt is given as messages, perhaps as JSON text (CSV, Parquet)."""
-    return isinstance(value, list) or (isinstance(value, str) and value.startswith("[{") and '"role"' in value)
-
-
 def _speaks_sharegpt(turns: Any) -> bool:
     if isinstance(turns, str):
         return '"from"' in turns and '"role"' not in turns
     first = turns[0] if isinstance(turns, list) and turns else None
     return isinstance(first, dict) and "from" in first
-
-
-def _missing(value: dict[str, Any], column: str, option: str) -> Refused:
-    close = difflib.get_close_matches(column, value, n=1)
-    did = f"; did you mean {close[0]!r}?" if close else ""
-    return Refused(
-        "missing-field", f"lacks {column!r}: it {listed(value)}{did}", f"fill it, or name the column: {option}"
-    )
 
 
 def _near(value: dict[str, Any]) -> str:

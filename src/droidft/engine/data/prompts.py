@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from droidft.config import TrainingConfig
 from droidft.engine.data.codec import Codec
-from droidft.engine.data.conversation import Message
-from droidft.engine.data.encode import Encoded, encode_prompts, with_system
+from droidft.engine.data.conversation import Message, with_system
+from droidft.engine.data.encode import Encoded, encode_prompts
 from droidft.engine.data.faults import Refused
 from droidft.engine.data.located import Located, Meter, Progress, RowReader, batched
 from droidft.engine.data.masks import Flag
@@ -89,8 +89,8 @@ class PromptSet:
         return self.rows.lengths
 
     @property
-    def digests(self) -> npt.NDArray[np.uint64]:
-        """A hash of each prompt's tokens."""
+    def split_keys(self) -> npt.NDArray[np.uint64]:
+        """A hash of each prompt's tokens: the same prompt is never on both sides."""
         return self.rows.digests
 
     def take(self, rows: npt.NDArray[np.int64]) -> PromptSet:

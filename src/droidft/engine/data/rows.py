@@ -23,11 +23,15 @@ CONVERSATIONS = ("messages", "conversations")
 
 
 class Row(NamedTuple):
-    """One training example: plain `text`, or a conversation that ends with the assistant's turn."""
+    """One training example: plain `text`, or a conversation that ends with the assistant's turn.
+
+    The first `given` of the assistant's turns are not to be trained.
+    """
 
     text: str | None
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
+    given: int = 0
 
     @property
     def characters(self) -> int:

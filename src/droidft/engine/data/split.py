@@ -20,8 +20,8 @@ class Rows(Protocol):
     """Rows that can be divided."""
 
     @property
-    def digests(self) -> npt.NDArray[np.uint64]:
-        """A hash of each row."""
+    def split_keys(self) -> npt.NDArray[np.uint64]:
+        """A hash of each row; rows with the same one stay on one side."""
         ...
 
     def take(self, rows: npt.NDArray[np.int64]) -> Self:
@@ -53,7 +53,7 @@ def load_both(
     reading.log.raise_if_any()
     if held is not None:
         return train, held, f"validation rows come from {', '.join(path.name for path in validation_from)}"
-    rest, chosen, sentence = divide(train.digests, config)
+    rest, chosen, sentence = divide(train.split_keys, config)
     return train.take(rest), train.take(chosen), sentence
 
 

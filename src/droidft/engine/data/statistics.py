@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from droidft.engine.data.masks import Flag
-from droidft.engine.data.tokens import TokenSet
 from droidft.events import DataPrepared
 
 LISTED = 100
@@ -116,7 +115,42 @@ class Noticed:
         return Noticed({flag: found[rows] for flag, found in self.flags.items()}, self.ends[rows], self.ended[rows])
 
 
-def measure(rows: TokenSet, noticed: Noticed) -> SetStatistics:
+class Measured(Protocol):
+    """A set of rows that can be counted."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def full_lengths(self) -> npt.NDArray[np.int32]:
+        """Tokens of each row before the cut."""
+        ...
+
+    @property
+    def cut(self) -> npt.NDArray[np.int32]:
+        """Tokens that each row lost."""
+        ...
+
+    @property
+    def token_count(self) -> int:
+        """Tokens of all rows, after the cut."""
+        ...
+
+    @property
+    def supervised_counts(self) -> npt.NDArray[np.int32]:
+        """Trained tokens of each row."""
+        ...
+
+    @property
+    def digests(self) -> npt.NDArray[np.uint64]:
+        """A hash of each row, the same for equal ones."""
+        ...
+
+    def place(self, index: int) -> str:
+        """`file:line` of row `index`."""
+        ...
+
+
+def measure(rows: Measured, noticed: Noticed) -> SetStatistics:
     """The statistics of one set."""
     full = rows.full_lengths
     if not len(rows):
@@ -125,12 +159,12 @@ def measure(rows: TokenSet, noticed: Noticed) -> SetStatistics:
     repeated[np.unique(rows.digests, return_index=True)[1]] = False
     return SetStatistics(
         rows=len(rows),
-        tokens=len(rows.tokens),
+        tokens=rows.token_count,
         supervised_tokens=int(rows.supervised_counts.sum()),
         lengths={name: int(np.percentile(full, share, method="higher")) for name, share in PERCENTILES.items()},
         histogram=histogram(full),
-        truncated=_places(rows, full > rows.lengths),
-        cut_tokens=int((full - rows.lengths).sum()),
+        truncated=_places(rows, rows.cut > 0),
+        cut_tokens=int(rows.cut.sum()),
         lost_end_of_turn=_places(rows, noticed.ended & ~noticed.ends),
         duplicates=_places(rows, repeated),
         flagged={flag: _places(rows, found) for flag, found in noticed.flags.items() if found.any()},
@@ -138,7 +172,7 @@ def measure(rows: TokenSet, noticed: Noticed) -> SetStatistics:
     )
 
 
-def overlap(train: TokenSet, validation: TokenSet) -> Places:
+def overlap(train: Measured, validation: Measured) -> Places:
     """Validation rows that the training set holds too."""
     return _places(validation, np.isin(validation.digests, train.digests))
 
@@ -159,7 +193,7 @@ def _round_widths() -> Any:
         scale *= 10
 
 
-def _places(rows: TokenSet, chosen: npt.NDArray[np.bool_]) -> Places:
+def _places(rows: Measured, chosen: npt.NDArray[np.bool_]) -> Places:
     found = np.flatnonzero(chosen)
     return Places(len(found), [rows.place(int(index)) for index in found[:LISTED]])
 

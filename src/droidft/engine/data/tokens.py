@@ -69,6 +69,16 @@ class TokenSet:
         """Tokens of each row, after the cut. Shape (rows,)."""
         return np.diff(self.offsets)
 
+    @property
+    def token_count(self) -> int:
+        """Tokens of all rows, after the cut."""
+        return len(self.tokens)
+
+    @property
+    def cut(self) -> npt.NDArray[np.int32]:
+        """Tokens that each row lost. Shape (rows,)."""
+        return (self.full_lengths - self.lengths).astype(np.int32)
+
     def file_of(self, index: int) -> str:
         """The file that row `index` came from."""
         return self.files[int(self.file_numbers[index])]
