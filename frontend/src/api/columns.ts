@@ -35,6 +35,57 @@ export class Column {
   }
 }
 
+/** Columns by name that are all of one length; a name that a row lacks, or that comes up later, is NaN there. */
+export class NamedColumns {
+  readonly #columns = new Map<string, Column>();
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** In the order in which they came up. */
+  get names(): string[] {
+    return [...this.#columns.keys()];
+  }
+
+  push(row: Readonly<Record<string, number>>): void {
+    for (const name of Object.keys(row)) {
+      if (this.#columns.has(name)) continue;
+      const column = new Column();
+      for (let at = 0; at < this.#length; at++) column.push(NaN);
+      this.#columns.set(name, column);
+    }
+    for (const [name, column] of this.#columns) column.push(row[name] ?? NaN);
+    this.#length++;
+  }
+
+  has(name: string): boolean {
+    return this.#columns.has(name);
+  }
+
+  /** As `Column.at`; NaN for a name that there is not. */
+  at(name: string, index: number): number {
+    return this.#columns.get(name)?.at(index) ?? NaN;
+  }
+
+  /** As `Column.view`; empty for a name that there is not. */
+  view(name: string): Float64Array {
+    return this.#columns.get(name)?.view() ?? new Float64Array();
+  }
+
+  /** The values of one row, without those that it lacks. */
+  row(index: number): Record<string, number> {
+    const values = [...this.#columns].map(([name, column]) => [name, column.at(index)] as const);
+    return Object.fromEntries(values.filter(([, value]) => !Number.isNaN(value)));
+  }
+
+  truncate(length: number): void {
+    for (const column of this.#columns.values()) column.truncate(length);
+    this.#length = Math.min(this.#length, Math.max(0, length));
+  }
+}
+
 /** How many leading values of an ascending column are at most `limit`. */
 export function countUpTo(column: Column, limit: number): number {
   let low = 0;

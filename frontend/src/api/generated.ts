@@ -119,6 +119,18 @@ const injectedRtkApi = api
         }),
         providesTags: ["runs"],
       }),
+      getCompletions: build.query<
+        GetCompletionsApiResponse,
+        GetCompletionsApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/completions`,
+          params: {
+            step: queryArg.step,
+          },
+        }),
+        providesTags: ["runs"],
+      }),
       getLog: build.query<GetLogApiResponse, GetLogApiArg>({
         query: (queryArg) => ({
           url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/log`,
@@ -476,6 +488,13 @@ export type GetCurvesApiArg = {
   run: string;
   points?: number;
 };
+export type GetCompletionsApiResponse =
+  /** status 200 Successful Response */ CompletionsView;
+export type GetCompletionsApiArg = {
+  /** Id of the run. */
+  run: string;
+  step?: number | null;
+};
 export type GetLogApiResponse = /** status 200 Successful Response */ LogText;
 export type GetLogApiArg = {
   /** Id of the run. */
@@ -729,6 +748,7 @@ export type RunSummary = {
   /** As the configuration gives it: a name, a hub id or a path. */
   model: string;
   model_name: string;
+  /** One of `Method`; empty where the folder cannot be read. */
   method: string;
   fine_tune_type: string;
   targets: string;
@@ -765,8 +785,15 @@ export type RunSummary = {
   /** From 0, when it waits. */
   queue_position: number | null;
   problem: Problem | null;
-  /** At most 40 training losses, evenly spread over the run. */
+  /** At most 40 training losses, evenly spread over the run; mean rewards, of methods that have rewards. */
   sparkline: number[];
+  /** Mean reward of the newest training report; this and what follows is null for other methods. */
+  reward: number | null;
+  /** Of validation prompts, before the first step. */
+  first_reward: number | null;
+  last_eval_reward: number | null;
+  /** At `best_step`. */
+  best_reward: number | null;
 };
 export type Method = "sft" | "grpo" | "gspo" | "dr_grpo" | "dpo" | "orpo";
 export type DataFormat =
@@ -1106,6 +1133,8 @@ export type Checkpoint = {
   step: number;
   /** Validation loss at that step, if it was evaluated. */
   loss: number | null;
+  /** Mean reward of validation prompts at that step, likewise. */
+  reward: number | null;
   best: boolean;
   latest: boolean;
   /** Whether the optimizer's state is kept too. */
@@ -1297,17 +1326,31 @@ export type TrainCurve = {
   grad_norm: number[];
   tokens_per_second: number[];
   peak_memory: number[];
+  /** What the method measures besides, by name; null where a report has none of that name. */
+  metrics: {
+    [key: string]: (number | null)[];
+  };
 };
 export type EvalCurve = {
   step: number[];
   seconds: number[];
   loss: number[];
+  metrics: {
+    [key: string]: (number | null)[];
+  };
 };
 export type Curves = {
   run: string;
   train: TrainCurve;
   validation: EvalCurve;
   best_step: number | null;
+};
+export type CompletionsView = {
+  /** Ascending. */
+  steps: number[];
+  /** Whose completions these are; null where there are none at all. */
+  step: number | null;
+  rows: SampledCompletion[];
 };
 export type LogText = {
   text: string;
@@ -1906,6 +1949,8 @@ export const {
   useLazyGetEventsQuery,
   useGetCurvesQuery,
   useLazyGetCurvesQuery,
+  useGetCompletionsQuery,
+  useLazyGetCompletionsQuery,
   useGetLogQuery,
   useLazyGetLogQuery,
   useGetReportQuery,

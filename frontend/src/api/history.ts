@@ -5,8 +5,8 @@
 
 import { useEffect, useSyncExternalStore } from "react";
 
-import { Column, countUpTo } from "./columns";
-import type { Record as RunRecord, RecordsFrame, ResetFrame } from "./generated";
+import { Column, countUpTo, NamedColumns } from "./columns";
+import type { Completions, Record as RunRecord, RecordsFrame, ResetFrame } from "./generated";
 import { ReconnectingSocket } from "./sockets";
 import type { SocketState } from "./sockets";
 
@@ -55,6 +55,14 @@ export class RunHistory {
   reports = trainColumns();
   /** A row per evaluation that still counts. */
   evals = evalColumns();
+  /** What the method measured besides, by name; as long as `train.step`, NaN where a report has none of that name. */
+  trainMetrics = new NamedColumns();
+  /** The same of `reports`. */
+  reportMetrics = new NamedColumns();
+  /** The same of `evals`. */
+  evalMetrics = new NamedColumns();
+  /** Sampled completions of steps that still count, oldest first. */
+  completions: Completions[] = [];
   /** Everything but training reports, in order: phases, evaluations, checkpoints, warnings, ends. */
   events: RunRecord[] = [];
   bestStep: number | null = null;
@@ -73,6 +81,10 @@ export class RunHistory {
     this.train = trainColumns();
     this.reports = trainColumns();
     this.evals = evalColumns();
+    this.trainMetrics = new NamedColumns();
+    this.reportMetrics = new NamedColumns();
+    this.evalMetrics = new NamedColumns();
+    this.completions = [];
     this.events = [];
     this.bestStep = this.bestLoss = this.lastTime = null;
     this.last = 0;
@@ -100,13 +112,19 @@ export class RunHistory {
           this.train[name].push(value);
           this.reports[name].push(value);
         }
+        this.trainMetrics.push(event.metrics ?? {});
+        this.reportMetrics.push(event.metrics ?? {});
         return;
       case "eval_report":
         this.evals.step.push(event.step);
         this.evals.loss.push(event.loss);
         this.evals.best_step.push(event.best_step);
         this.evals.best_loss.push(event.best_loss);
+        this.evalMetrics.push(event.metrics ?? {});
         this.#setBest();
+        break;
+      case "completions":
+        this.completions.push(event);
         break;
       case "run_started":
         // What came after the checkpoint is done again, without one everything is: old points would be drawn twice.
@@ -123,6 +141,9 @@ export class RunHistory {
     for (const name of TRAIN) this.train[name].truncate(reports);
     const evals = countUpTo(this.evals.step, step);
     for (const column of Object.values(this.evals)) column.truncate(evals);
+    this.trainMetrics.truncate(reports);
+    this.evalMetrics.truncate(evals);
+    this.completions = this.completions.filter((one) => one.step <= step);
     this.#setBest();
   }
 

@@ -29,6 +29,8 @@ export interface ChartSeries {
   points?: boolean | undefined;
   /** Not in the legend: a companion of another line. */
   unlisted?: boolean | undefined;
+  /** Label of the line down to which the area below this one is tinted: a band. */
+  bandTo?: string | undefined;
 }
 
 export interface ChartMark {
@@ -156,6 +158,16 @@ function axis(label: string | null, values: (value: number) => string): uPlot.Ax
   };
 }
 
+/** Tints between pairs of lines. */
+function bandsOf(series: readonly ChartSeries[]): uPlot.Band[] {
+  return series.flatMap(({ bandTo, colour }, at) => {
+    const low = bandTo === undefined ? -1 : series.findIndex(({ label }) => label === bandTo);
+    return low < 0
+      ? []
+      : [{ series: [at + 1, low + 1] satisfies uPlot.Band.Bounds, fill: `${cssColour(`s${colour}`)}1c` }];
+  });
+}
+
 function plotOptions(settings: PlotSettings): uPlot.Options {
   return {
     width: settings.width,
@@ -184,6 +196,7 @@ function plotOptions(settings: PlotSettings): uPlot.Options {
         points: { show: one.points === true, size: 6, fill: cssColour(`s${one.colour}`) },
       })),
     ],
+    bands: bandsOf(settings.series),
     hooks: {
       draw: [(plot) => drawMarks(plot, settings.marks())],
       setCursor: [settings.onCursor],
@@ -236,7 +249,7 @@ export function LineChart(props: LineChartProps) {
   );
   // What uPlot cannot change on a plot that exists; the plot is made anew when it differs.
   const shape = JSON.stringify([
-    series.map(({ label, colour, faint, dashed, dash, points }) => [label, colour, faint, dashed, dash, points]),
+    series.map((one) => [one.label, one.colour, one.faint, one.dashed, one.dash, one.points, one.bandTo]),
     log,
     theme,
     xLabel,

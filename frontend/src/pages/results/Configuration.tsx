@@ -4,7 +4,7 @@ import { useGetSettingsQuery } from "@/api";
 import type { RunDetail, RunSummary, SettingView } from "@/api";
 import { Card, CodeBlock, Disclosure, ErrorNote, Skeleton, Switch } from "@/components/ui";
 
-import { labelOf } from "@/pages/setup/labels";
+import { labelOf } from "@/features/form/labels";
 
 import { settingText } from "./settingText";
 

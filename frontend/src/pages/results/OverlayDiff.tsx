@@ -3,7 +3,7 @@ import type { RunSummary } from "@/api";
 import { LineSwatch } from "@/components/chart";
 import { Card, ErrorNote, Note, Skeleton, Table, Td, Th } from "@/components/ui";
 import { cx } from "@/lib/cx";
-import { labelOf } from "@/pages/setup/labels";
+import { labelOf } from "@/features/form/labels";
 
 import { EDGES } from "./look";
 import { lookAt, unlikeMeasures } from "./overlay";

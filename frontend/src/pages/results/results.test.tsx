@@ -168,8 +168,17 @@ it("shows one run: verdict, checkpoints to take along, settings", async () => {
     detail(one, {
       evaluations: [evaluation(0, 2.5), evaluation(80, 0.5, true)],
       checkpoints: [
-        { step: 80, loss: 0.5, best: true, latest: true, resumable: true, adapter: "till@80", bytes: 117_000_000 },
-        { step: 40, loss: null, best: false, latest: false, resumable: true, adapter: null, bytes: 1000 },
+        {
+          step: 80,
+          loss: 0.5,
+          reward: null,
+          best: true,
+          latest: true,
+          resumable: true,
+          adapter: "till@80",
+          bytes: 117_000_000,
+        },
+        { step: 40, loss: null, reward: null, best: false, latest: false, resumable: true, adapter: null, bytes: 1000 },
       ],
     }),
   ];

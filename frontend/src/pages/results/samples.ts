@@ -41,6 +41,10 @@ export function run(id: string, changes: Partial<RunSummary> = {}): RunSummary {
     queue_position: null,
     problem: null,
     sparkline: [2, 1, 0.5],
+    reward: null,
+    first_reward: null,
+    last_eval_reward: null,
+    best_reward: null,
     ...changes,
   };
 }
@@ -82,9 +86,10 @@ export function curves(name: string, changes: Partial<Curves["train"]> = {}): Cu
       grad_norm: zeros,
       tokens_per_second: zeros,
       peak_memory: zeros,
+      metrics: {},
       ...changes,
     },
-    validation: { step: [0, 30], seconds: [1, 31], loss: [2.5, 0.7] },
+    validation: { step: [0, 30], seconds: [1, 31], loss: [2.5, 0.7], metrics: {} },
     best_step: 30,
   };
 }

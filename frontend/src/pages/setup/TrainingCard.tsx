@@ -1,13 +1,14 @@
 import { Gauge } from "lucide-react";
 
 import type { DraftReport, RateHint } from "@/api";
-import { Button, Card, Disclosure, Segmented } from "@/components/ui";
+import { Button, Card, Disclosure } from "@/components/ui";
 import { count, integer, rate, significant } from "@/lib/format";
 import { typed } from "@/lib/numbers";
 
-import { useNumber, useSetting, useSetup } from "./form";
-import { ScheduleChart } from "./ScheduleChart";
-import { SettingField } from "./SettingField";
+import { useNumber, useRunForm, useSetting } from "@/features/form/form";
+import { RunLength, RunLengthField } from "@/features/form/RunLength";
+import { ScheduleChart } from "@/features/form/ScheduleChart";
+import { SettingField } from "@/features/form/SettingField";
 
 function RateSuggestion({ hint }: { hint: RateHint }) {
   const bound = useSetting("learning_rate");
@@ -31,42 +32,6 @@ function RateSuggestion({ hint }: { hint: RateHint }) {
         <p className="text-xs text-muted">{hint.why}.</p>
       </Disclosure>
     </div>
-  );
-}
-
-type Length = "epochs" | "iterations";
-
-/** By passes over the data, or by steps; the two exclude each other. */
-function RunLength() {
-  const { draft, unset, set } = useSetup();
-  const iterations = draft["iterations"];
-  const by: Length = iterations !== undefined ? "iterations" : "epochs";
-  const choose = (length: Length) => {
-    unset(length === "epochs" ? "iterations" : "epochs");
-    if (length === "iterations") set("iterations", "100");
-  };
-  return (
-    <div className="col-span-full">
-      <Segmented
-        size="sm"
-        label="Length of the run"
-        value={by}
-        options={[
-          { value: "epochs", label: "By epochs" },
-          { value: "iterations", label: "By steps" },
-        ]}
-        onValue={choose}
-      />
-    </div>
-  );
-}
-
-function RunLengthField() {
-  const { draft } = useSetup();
-  return draft["iterations"] === undefined ? (
-    <SettingField name="epochs" label="Epochs" placeholder="3" hint="Passes over the training data." />
-  ) : (
-    <SettingField name="iterations" hint="Optimizer steps, however often that shows each row." />
   );
 }
 
@@ -102,7 +67,7 @@ interface Props {
 /** How long and how fast. */
 export function TrainingCard({ plan, rows, hint, report, longest }: Props) {
   const schedule = useSetting("lr_schedule");
-  const rateProblem = useSetup().problems["learning_rate"];
+  const rateProblem = useRunForm().problems["learning_rate"];
   return (
     <Card title="Training" icon={Gauge} description="How long, how much at once, and how fast.">
       <div className="space-y-5">

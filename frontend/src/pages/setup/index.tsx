@@ -1,82 +1,34 @@
-import { nanoid } from "@reduxjs/toolkit";
-import { useMemo, useRef } from "react";
-import { useNavigate } from "react-router";
+import { useMemo } from "react";
 
-import { useCreateRunMutation, useGetSettingsQuery, useListModelsQuery } from "@/api";
-import type { ApiError, FieldProblem, PresetReport, SettingView } from "@/api";
+import { useGetSettingsQuery, useListModelsQuery } from "@/api";
+import type { SettingView } from "@/api";
 import { useConnection } from "@/app/hooks";
 import { ErrorNote, PageHeader, Segmented, Skeleton } from "@/components/ui";
+import { useDataCheck } from "@/features/data/useDataCheck";
+import { AdvancedCard } from "@/features/form/AdvancedCard";
+import { stepsOf, toConfig } from "@/features/form/draft";
+import { FormProvider, MODES, useForm } from "@/features/form/form";
+import type { Form } from "@/features/form/form";
+import { PreviewCard, StartBar } from "@/features/form/PreviewCard";
+import { useDraftReport, useTargets } from "@/features/form/queries";
+import { memoryWarning, merge, reasons } from "@/features/form/readiness";
+import { useClone } from "@/features/form/useClone";
+import { useStart } from "@/features/form/useStart";
+import { ModelCard } from "@/features/model/ModelCard";
 
-import { bytes } from "@/lib/format";
-
-import { AdvancedCard } from "./AdvancedCard";
 import { DataCard } from "./DataCard";
-import { isConfig, stepsOf, toConfig } from "./draft";
-import type { Problems } from "./draft";
-import { FormProvider, useForm } from "./form";
-import type { Form, Mode } from "./form";
 import { LoraCard } from "./LoraCard";
-import { ModelCard } from "./ModelCard";
-import { PreviewCard, StartBar } from "./PreviewCard";
-import { useDraftReport, useTargets } from "./queries";
-import { reasons } from "./readiness";
 import { TrainingCard } from "./TrainingCard";
-import { useClone } from "./useClone";
-import { useDataCheck } from "./useDataCheck";
 
-const MODES = [
-  { value: "simple", label: "Simple" },
-  { value: "advanced", label: "Advanced" },
-] as const satisfies readonly { value: Mode; label: string }[];
-
-/** Model and data are asked for by the readiness, not by red fields that nobody has touched. */
-const REQUIRED: ReadonlySet<string> = new Set(["model_path", "train_data_path"]);
-
-/** The same trouble is told once: what was typed cannot be read, or the server refuses it, alone or with the model. */
-function merge(own: Problems, found: readonly FieldProblem[], refusals: readonly (ApiError | undefined)[]): Problems {
-  const all: Record<string, string> = {};
-  for (const { field, message } of found) if (field !== null && !REQUIRED.has(field)) all[field] = message;
-  for (const refusal of refusals) if (refusal?.field) all[refusal.field] ??= refusal.message;
-  return { ...all, ...own };
-}
-
-/** Start the run of a configuration. The same form sent twice, for want of an answer, makes one run. */
-function useStart() {
-  const navigate = useNavigate();
-  const [create, { isLoading, error, originalArgs }] = useCreateRunMutation();
-  const sent = useRef({ body: "", key: "" });
-  const start = async (config: Record<string, unknown>) => {
-    if (!isConfig(config)) return;
-    const body = JSON.stringify(config);
-    if (sent.current.body !== body) sent.current = { body, key: nanoid() };
-    const { data, error: failure } = await create({ trainingConfig: config, "Idempotency-Key": sent.current.key });
-    // An answer settles the matter; only silence leaves open whether there is a run.
-    const silence = failure !== undefined && "status" in failure && failure.status === 0;
-    if (!silence) sent.current = { body: "", key: "" };
-    if (data) await navigate(`/training/${data.id}`);
-  };
-  return { start, isLoading, error, refused: JSON.stringify(originalArgs?.trainingConfig) };
-}
-
-/** A doubt and no refusal: the estimate is one, and what is free changes. */
-function memoryWarning(preset: PresetReport | undefined): string | null {
-  if (!preset?.memory || preset.verdict === null || preset.verdict === "fits") return null;
-  const size = bytes(preset.memory.total);
-  return preset.verdict === "tight"
-    ? `Memory is tight: about ${size} at the peak.`
-    : `It will hardly fit: about ${size} at the peak is more than is available. See LoRA for what helps.`;
-}
-
-function isApiError(error: unknown): error is ApiError {
-  return typeof error === "object" && error !== null && "code" in error && "field" in error;
-}
+/** Settings of methods that Enhanced Setup sets up: they mean nothing to supervised training. */
+const ELSEWHERE: ReadonlySet<string> = new Set(["Method", "Sampling and rewards", "Policy and preference loss"]);
 
 function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Form }) {
   const { draft, mode, setMode } = form;
   const connection = useConnection();
   const { data: models } = useListModelsQuery();
   const { config, problems: own } = useMemo(() => toConfig(draft, settings), [draft, settings]);
-  const { start, isLoading, error, refused } = useStart();
+  const { start, isLoading, refusalOf } = useStart();
 
   const data = useDataCheck(config, models === undefined && config["model_path"] !== undefined);
   const known = data.check ?? data.previous;
@@ -86,8 +38,7 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
 
   const targets = useTargets(config, own, longest);
   const judged = useDraftReport(config, plan?.total ?? null);
-  // A refusal is about the form as it was sent; once it changes, the server judges anew.
-  const refusal = isApiError(error) && refused === JSON.stringify(config) ? error : undefined;
+  const refusal = refusalOf(config);
   const found = judged.report?.problems ?? [];
   const problems = merge(own, found, [refusal, targets.error]);
 
@@ -107,7 +58,7 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
   const byName = useMemo(() => new Map(settings.map((setting) => [setting.name, setting])), [settings]);
 
   return (
-    <FormProvider value={{ ...form, settings: byName, problems }}>
+    <FormProvider value={{ ...form, page: "/setup", settings: byName, problems }}>
       <PageHeader
         title="Setup"
         description="Choose a model and data, look at what will happen, start."
@@ -154,10 +105,11 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
 /** Everything a run needs, from choosing a model to starting it. */
 export default function SetupPage() {
   const { data, error, refetch } = useGetSettingsQuery();
-  const form = useForm();
-  useClone(data?.settings, form.replace);
+  const form = useForm("/setup");
+  const settings = useMemo(() => data?.settings.filter(({ group }) => !ELSEWHERE.has(group)), [data]);
+  useClone("/setup", settings, form.replace);
   if (error) return <ErrorNote error={error} onRetry={() => void refetch()} />;
-  if (!data) {
+  if (!settings) {
     return (
       <div className="space-y-5">
         <Skeleton className="h-9 w-48" />
@@ -166,5 +118,5 @@ export default function SetupPage() {
       </div>
     );
   }
-  return <Loaded settings={data.settings} form={form} />;
+  return <Loaded settings={settings} form={form} />;
 }

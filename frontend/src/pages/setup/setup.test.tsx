@@ -3,15 +3,15 @@ import { describe, expect, it } from "vitest";
 
 import type { DataCheck } from "@/api";
 
-import { checkRequest } from "./useDataCheck";
-import { restore } from "./form";
-import { scaleOf, scaleText } from "./LoraCard";
-import { targetsQuestion } from "./queries";
-import { reasons } from "./readiness";
-import type { Standing } from "./readiness";
-import { ScheduleChart } from "./ScheduleChart";
-import { stretches } from "./TokenView";
-import { safeName } from "./upload";
+import { checkRequest } from "@/features/data/useDataCheck";
+import { restore } from "@/features/form/form";
+import { scaleOf, scaleText } from "@/features/lora/Scale";
+import { targetsQuestion } from "@/features/form/queries";
+import { reasons } from "@/features/form/readiness";
+import type { Standing } from "@/features/form/readiness";
+import { ScheduleChart } from "@/features/form/ScheduleChart";
+import { stretches } from "@/features/data/TokenView";
+import { safeName } from "@/features/data/upload";
 
 describe("the scale", () => {
   it("is 1.0 for alpha 32 at rank 32", () => {

@@ -1,56 +1,29 @@
-import { memo, useMemo, useState } from "react";
+import { memo, useMemo } from "react";
 
 import type { RunHistory } from "@/api/history";
 import { LineChart, smooth } from "@/components/chart";
 import type { ChartSeries, SeriesColour } from "@/components/chart";
-import { Card, Skeleton } from "@/components/ui";
+import { Card } from "@/components/ui";
+import { pointsOf } from "@/features/metrics/lines";
+import { MetricChart } from "@/features/metrics/MetricChart";
+import { metricLabel, panelsOf } from "@/features/metrics/panels";
 import { bytes, compact, integer, loss, rate, significant } from "@/lib/format";
+import { familyOf } from "@/lib/methods";
 
 import { useThrottled } from "./hooks";
+import { RewardChart } from "./RewardChart";
+import { SmoothingSlider, useSmoothing, Waiting } from "./chartParts";
+import type { ChartsProps } from "./chartParts";
 
 const REDRAW_MS = 300;
 
-function Waiting({ history, text }: { history: RunHistory; text: string }) {
-  if (!history.caughtUp) return <Skeleton className="h-40 w-full" />;
-  return <p className="flex h-40 items-center justify-center text-center text-muted">{text}</p>;
-}
-
-/** Weights of the past: what a slider with even steps could not reach is where they differ. */
-const WEIGHTS = [0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999] as const;
-const FIRST_WEIGHT = 3;
-
-/** How strongly the training loss is smoothed: a place in `WEIGHTS`. */
-function SmoothingSlider({ value, onValue }: { value: number; onValue: (value: number) => void }) {
-  const weight = WEIGHTS[value] ?? 0;
-  const text = weight === 0 ? "off" : String(weight);
-  return (
-    <label className="flex items-center gap-2 text-xs text-muted">
-      Smoothing
-      <input
-        type="range"
-        min={0}
-        max={WEIGHTS.length - 1}
-        step={1}
-        value={value}
-        onChange={(event) => onValue(Number(event.target.value))}
-        aria-valuetext={text}
-        className="w-28 accent-accent"
-      />
-      <span className="w-10 text-ink">{text}</span>
-    </label>
-  );
-}
-
-interface ChartsProps {
-  run: string;
-  history: RunHistory;
-  /** Of the history, already slowed down. */
-  version: number;
-}
-
-const LossChart = memo(function LossChart({ run, history, version }: ChartsProps) {
-  const [smoothing, setSmoothing] = useState(FIRST_WEIGHT);
-  const weight = WEIGHTS[useThrottled(smoothing, 60)] ?? 0;
+const LossChart = memo(function LossChart({
+  run,
+  history,
+  version,
+  description,
+}: ChartsProps & { description: string }) {
+  const { place, setPlace, weight } = useSmoothing();
   const { train, evals, bestStep, bestLoss } = history;
   const series = useMemo<ChartSeries[]>(
     () => {
@@ -79,11 +52,7 @@ const LossChart = memo(function LossChart({ run, history, version }: ChartsProps
   );
   const empty = train.step.length === 0 && evals.step.length === 0;
   return (
-    <Card
-      title="Loss"
-      description="Nats per token. Drag to zoom, double-click for all."
-      actions={<SmoothingSlider value={smoothing} onValue={setSmoothing} />}
-    >
+    <Card title="Loss" description={description} actions={<SmoothingSlider value={place} onValue={setPlace} />}>
       {empty ? (
         <Waiting history={history} text="The curves begin with the first evaluation." />
       ) : (
@@ -119,9 +88,12 @@ function lossSummary({ train, evals, bestStep, bestLoss }: RunHistory): string {
 
 interface Lines {
   title: string;
+  /** What has to be known to read it. */
+  note?: string;
   series: {
     label: string;
     column:
+      | "loss"
       | "learning_rate"
       | "grad_norm"
       | "tokens_per_second"
@@ -130,6 +102,8 @@ interface Lines {
       | "rss_bytes";
     colour: SeriesColour;
   }[];
+  /** A metric that belongs into the same chart, where the run has it. */
+  metric?: string;
   format: (value: number) => string;
 }
 
@@ -146,6 +120,7 @@ const SMALL: Lines[] = [
       { label: "All tokens", column: "tokens_per_second", colour: 4 },
       { label: "Trained on", column: "supervised_tokens_per_second", colour: 6 },
     ],
+    metric: "sampling_tokens_per_second",
     format: (value) => compact(value),
   },
   {
@@ -159,24 +134,27 @@ const SMALL: Lines[] = [
 ];
 
 const SmallChart = memo(function SmallChart({ run, history, version, lines }: ChartsProps & { lines: Lines }) {
-  const { train } = history;
+  const { train, trainMetrics } = history;
   const series = useMemo<ChartSeries[]>(
     () => {
       const x = train.step.view();
-      return lines.series.map(({ label, column, colour }) => ({
+      const own = lines.series.map<ChartSeries>(({ label, column, colour }) => ({
         label,
         colour,
         x,
         y: train[column].view(),
         points: x.length < 2,
       }));
+      if (lines.metric === undefined || !trainMetrics.has(lines.metric)) return own;
+      const measured = pointsOf(x, trainMetrics, lines.metric);
+      return [...own, { label: metricLabel(lines.metric), colour: 2, ...measured, points: x.length < 2 }];
     },
     // eslint-disable-next-line react-hooks/exhaustive-deps -- columns grow in place; `version` says when
-    [train, lines, version],
+    [train, trainMetrics, lines, version],
   );
   const said = lines.series.map(({ label, column }) => `${label} ${lines.format(train[column].at(-1))}`).join(", ");
   return (
-    <Card title={lines.title}>
+    <Card title={lines.title} description={lines.note}>
       {train.step.length === 0 ? (
         <Waiting history={history} text="It begins with the first training report." />
       ) : (
@@ -193,19 +171,53 @@ const SmallChart = memo(function SmallChart({ run, history, version, lines }: Ch
   );
 });
 
+const LOSS: Lines = {
+  title: "Loss",
+  note:
+    "About zero is normal: advantages of a group sum to zero, so the loss says which way to go and not how good it " +
+    "is. What counts is the reward.",
+  series: [{ label: "Loss", column: "loss", colour: 2 }],
+  format: (value) => significant(value, 3),
+};
+
 /** All curves of a run; their cursors and zoom move together. Drawn anew a few times a second at most. */
-export function Charts({ run, history }: { run: string; history: RunHistory }) {
+export function Charts({ run, method, history }: { run: string; method: string; history: RunHistory }) {
   // While the past is read, each frame brings thousands of reports: drawing every frame would only delay them.
   const version = useThrottled(history.version, history.caughtUp ? REDRAW_MS : 4 * REDRAW_MS);
+  const family = familyOf(method);
+  const names = history.trainMetrics.names.join("\n");
+  const panels = useMemo(() => panelsOf(method, names === "" ? [] : names.split("\n")), [method, names]);
+  const shared = { run, history, version };
+  const reported = history.train.step.length > 0;
   return (
     <div className="grid gap-5 lg:grid-cols-2">
       <div className="min-w-0 lg:col-span-2">
-        <LossChart run={run} history={history} version={version} />
+        {family === "rewards" ? (
+          <RewardChart {...shared} />
+        ) : (
+          <LossChart
+            {...shared}
+            description={
+              family === "answers"
+                ? "Nats per token. Drag to zoom, double-click for all."
+                : "Of preferences, in nats per pair. Drag to zoom, double-click for all."
+            }
+          />
+        )}
       </div>
-      {(history.train.step.length > 0 || !history.caughtUp) &&
-        SMALL.map((lines) => (
-          <SmallChart key={lines.title} run={run} history={history} version={version} lines={lines} />
-        ))}
+      {panels.map((panel) => (
+        <Card key={panel.title} title={panel.title} description={panel.note || undefined}>
+          <MetricChart panel={panel} history={history} version={version} syncKey={run} height={190} />
+        </Card>
+      ))}
+      {(reported || !history.caughtUp) && (
+        <>
+          {family === "rewards" && <SmallChart {...shared} lines={LOSS} />}
+          {SMALL.map((lines) => (
+            <SmallChart key={lines.title} {...shared} lines={lines} />
+          ))}
+        </>
+      )}
     </div>
   );
 }

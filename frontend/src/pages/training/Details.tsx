@@ -4,6 +4,7 @@ import type { ReactNode } from "react";
 import type { RunSummary } from "@/api";
 import { Card, CopyButton, Prose } from "@/components/ui";
 import { compact, count, integer, moment, percent, rate, relative } from "@/lib/format";
+import { familyOf, methodTitle } from "@/lib/methods";
 
 import { epochs } from "./describe";
 import type { Facts, Warning } from "./facts";
@@ -36,7 +37,8 @@ function Lora({ run, facts }: { run: RunSummary; facts: Facts }) {
   const { lora } = facts;
   return (
     <>
-      <Fact label="Method">
+      {familyOf(run.method) !== "answers" && <Fact label="Method">{methodTitle(run.method)}</Fact>}
+      <Fact label={familyOf(run.method) === "answers" ? "Method" : "Adapter"}>
         {methodName(run)}
         {lora
           ? `, alpha ${lora.alpha} / rank ${lora.rank}, scale ${Number(lora.scale.toFixed(4))}`
@@ -79,7 +81,9 @@ function Data({ facts }: { facts: Facts }) {
           </Fact>
           <Fact label="Tokens">
             {`${integer(data.train_tokens)}, `}
-            {`${percent(data.train_supervised_tokens / Math.max(1, data.train_tokens), 0)} trained on; at most ${integer(data.max_seq_length)} a row`}
+            {data.train_supervised_tokens === 0
+              ? `of prompts; at most ${integer(data.max_seq_length)} each`
+              : `${percent(data.train_supervised_tokens / Math.max(1, data.train_tokens), 0)} trained on; at most ${integer(data.max_seq_length)} a row`}
           </Fact>
         </>
       )}

@@ -5,12 +5,12 @@ import type { RunHistory } from "@/api/history";
 import { CodeBlock, IconButton, Loading } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { count as counted, integer, moment } from "@/lib/format";
+import { useNarrow } from "@/lib/hooks";
 
 import { KIND_LABELS, KINDS } from "./describe";
 import type { Kind } from "./describe";
 import { EventIndex } from "./eventIndex";
 import type { Row } from "./eventIndex";
-import { useNarrow } from "./hooks";
 import { SearchBox } from "./SearchBox";
 import { VirtualList } from "./VirtualList";
 
@@ -61,7 +61,9 @@ function Detail({ index, reference, onClose }: { index: EventIndex; reference: n
   const row = index.row(reference);
   if (!row) return null;
   const record = index.record(reference);
-  const fields = record ? record.event : { type: "train_report", ...index.report(reference) };
+  const fields = record
+    ? record.event
+    : { type: "train_report", ...index.report(reference), metrics: index.metrics(reference) };
   return (
     <div className="mt-3">
       <div className="mb-1 flex items-start justify-between gap-3">

@@ -2,7 +2,10 @@ import type { RunSummary } from "@/api";
 import type { RunHistory } from "@/api/history";
 import { isActive } from "@/app/live";
 import { Badge, Card, Progress, Stat, Stats } from "@/components/ui";
-import { bytes, duration, integer, loss, percent, rate, speed } from "@/lib/format";
+import { lastOf } from "@/features/metrics/lines";
+import { rewardText, scoreOf, scoreText } from "@/features/metrics/score";
+import { bytes, duration, integer, percent, rate, speed } from "@/lib/format";
+import { familyOf } from "@/lib/methods";
 
 import type { Facts } from "./facts";
 import { useNow } from "./hooks";
@@ -82,7 +85,7 @@ export function Figures({ run, history, facts, began }: FiguresProps) {
   const elapsed = run.seconds === null ? null : run.seconds + (active ? age(now, history.lastTime) : 0);
   const share = shareDone(run);
   const base = run.first_loss ?? facts.baseLoss;
-  const evalStep = history.evals.step.length > 0 ? history.evals.step.at(-1) : null;
+  const rewarded = familyOf(run.method) === "rewards";
   const busy = active && run.phase !== null ? capital(run.phase) : lookOf(run.state).label;
   return (
     <Card>
@@ -99,24 +102,16 @@ export function Figures({ run, history, facts, began }: FiguresProps) {
       <Progress value={share ?? (active ? null : 0)} label="Progress of the run" tone={barTone(run)} />
       {began && (
         <Stats className="mt-4 lg:grid-cols-8">
-          <Stat
-            label="Training loss"
-            value={loss(run.loss)}
-            note={run.step > 0 ? `step ${integer(run.step)}` : undefined}
-          />
-          <Stat
-            label="Validation loss"
-            value={loss(run.last_eval_loss)}
-            note={evalStep === null ? undefined : `step ${integer(evalStep)}`}
-          />
-          <Stat
-            label="Best validation"
-            value={loss(run.best_loss)}
-            note={run.best_step === null ? undefined : `step ${integer(run.best_step)}`}
-            tone={base !== null && run.best_loss !== null && run.best_loss < base ? "good" : undefined}
-          />
-          <Stat label="Base model" value={loss(base)} note={base === null ? undefined : "before step 1"} />
-          <Stat label="Speed" value={speed(run.tokens_per_second)} />
+          <Scores run={run} history={history} base={base} />
+          {rewarded && !Number.isNaN(lastOf(history.trainMetrics, "sampling_tokens_per_second")) ? (
+            <Stat
+              label="Sampling"
+              value={speed(lastOf(history.trainMetrics, "sampling_tokens_per_second"))}
+              note={`all of a step: ${speed(run.tokens_per_second)}`}
+            />
+          ) : (
+            <Stat label="Speed" value={speed(run.tokens_per_second)} />
+          )}
           <Stat label="Memory, peak" value={bytes(run.peak_memory)} />
           <Stat
             label="Learning rate"
@@ -127,6 +122,45 @@ export function Figures({ run, history, facts, began }: FiguresProps) {
         </Stats>
       )}
     </Card>
+  );
+}
+
+interface ScoresProps {
+  run: RunSummary;
+  history: RunHistory;
+  /** Validation loss before the first step. */
+  base: number | null;
+}
+
+/** What is learned so far: losses, or rewards where those are learned from. */
+function Scores({ run, history, base }: ScoresProps) {
+  const { kind, last, best, first } = scoreOf({ ...run, first_loss: base });
+  const rewarded = kind === "reward";
+  const evalStep = history.evals.step.length > 0 ? history.evals.step.at(-1) : null;
+  const trained = rewarded ? lastOf(history.trainMetrics, "reward") : run.loss;
+  const spread = lastOf(history.trainMetrics, "reward_std");
+  const better = first !== null && best !== null && (rewarded ? best > first : best < first);
+  const steps = run.step > 0 ? `step ${integer(run.step)}` : undefined;
+  return (
+    <>
+      <Stat
+        label={rewarded ? "Reward" : "Training loss"}
+        value={scoreText(kind, trained)}
+        note={rewarded && !Number.isNaN(spread) ? `± ${rewardText(spread)} in the step` : steps}
+      />
+      <Stat
+        label={rewarded ? "Validation reward" : "Validation loss"}
+        value={scoreText(kind, last)}
+        note={evalStep === null ? undefined : `step ${integer(evalStep)}`}
+      />
+      <Stat
+        label="Best validation"
+        value={scoreText(kind, best)}
+        note={run.best_step === null ? undefined : `step ${integer(run.best_step)}`}
+        tone={better ? "good" : undefined}
+      />
+      <Stat label="Base model" value={scoreText(kind, first)} note={first === null ? undefined : "before step 1"} />
+    </>
   );
 }
 

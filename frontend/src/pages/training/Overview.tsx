@@ -16,7 +16,9 @@ import {
   Stat,
   Stats,
 } from "@/components/ui";
+import { scoreOf, scoreText } from "@/features/metrics/score";
 import { bytes, loss, percent, relative, speed } from "@/lib/format";
+import { familyOf } from "@/lib/methods";
 
 import { ActionButtons, useRunActions } from "./actions";
 import { progressText, shareDone, StateBadge, useTimeLeft } from "./Figures";
@@ -94,6 +96,8 @@ function ActiveRun({ run }: { run: RunSummary }) {
   const share = shareDone(run);
   const to = `/training/${encodeURIComponent(run.id)}`;
   const progress = progressText(run, null);
+  const { kind, last, best } = scoreOf(run);
+  const rewarded = kind === "reward";
   return (
     <Card
       title={
@@ -133,8 +137,12 @@ function ActiveRun({ run }: { run: RunSummary }) {
         </div>
         <div className="flex flex-col gap-4 sm:flex-row sm:items-center sm:justify-between">
           <Stats className="flex-1">
-            <Stat label="Training loss" value={loss(run.loss)} />
-            <Stat label="Best validation" value={loss(run.best_loss)} />
+            {rewarded ? (
+              <Stat label="Validation reward" value={scoreText(kind, last)} />
+            ) : (
+              <Stat label="Training loss" value={loss(run.loss)} />
+            )}
+            <Stat label="Best validation" value={scoreText(kind, best)} />
             <Stat label="Speed" value={speed(run.tokens_per_second)} />
             <Stat label="Memory, peak" value={bytes(run.peak_memory)} />
           </Stats>
@@ -181,8 +189,10 @@ function Recent({ runs }: { runs: readonly RunSummary[] }) {
               className="max-sm:hidden"
             />
             <p className="w-28 text-right text-[0.8125rem]">
-              {loss(run.best_loss)}
-              <span className="block text-xs text-muted">best validation</span>
+              {scoreText(scoreOf(run).kind, scoreOf(run).best)}
+              <span className="block text-xs text-muted">
+                {familyOf(run.method) === "rewards" ? "best reward" : "best validation"}
+              </span>
             </p>
           </li>
         ))}

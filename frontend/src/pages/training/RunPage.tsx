@@ -9,7 +9,9 @@ import { useConnection, useQueue, useRun, useRuns } from "@/app/hooks";
 import { isActive } from "@/app/live";
 import { Card, EmptyState, ErrorNote, LinkButton, Note, PageHeader, Skeleton, Tabs } from "@/components/ui";
 
+import { CompletionsCard } from "@/features/completions/CompletionsCard";
 import { integer, percent } from "@/lib/format";
+import { familyOf, methodTitle } from "@/lib/methods";
 
 import { ActionButtons, useRunActions } from "./actions";
 import { Charts } from "./Charts";
@@ -17,7 +19,7 @@ import { Details, fileName, methodName, Warnings } from "./Details";
 import { EventLog } from "./EventLog";
 import { factsOf } from "./facts";
 import { Figures, StateBadge } from "./Figures";
-import { EndNote, ProblemNote, SilenceNote } from "./notes";
+import { EndNote, LoudWarnings, ProblemNote, SilenceNote } from "./notes";
 import { Queue } from "./Queue";
 import { RawLog } from "./RawLog";
 
@@ -87,6 +89,7 @@ function RunView({ run }: { run: RunSummary }) {
   const history = useRunHistory(run.id);
   const actions = useRunActions(run);
   const queue = useQueue();
+  const family = familyOf(run.method);
   const events = history.events.length;
   const facts = useMemo(
     () => factsOf(history.events),
@@ -114,15 +117,26 @@ function RunView({ run }: { run: RunSummary }) {
         <SilenceNote run={run} />
         <EndNote run={run} baseLoss={facts.baseLoss} />
         <HistoryLost lost={history.connection === "lost"} />
+        {family !== "answers" && <LoudWarnings warnings={facts.warnings} />}
         <Figures run={run} history={history} facts={facts} began={began} />
-        {began && <Charts run={run.id} history={history} />}
+        {began && <Charts run={run.id} method={run.method} history={history} />}
+        {began && family === "rewards" && (
+          <CompletionsCard
+            completions={history.completions}
+            empty={
+              isActive(run.state)
+                ? "They come with the first training report."
+                : "This run showed none: see `shown_completions` among its settings."
+            }
+          />
+        )}
         <div className="grid items-start gap-5 lg:grid-cols-[1fr_22rem]">
           <div className="min-w-0 space-y-5">
             {began && <Log run={run} history={history} />}
             {others && <Queue />}
           </div>
           <div className="min-w-0 space-y-5">
-            <Warnings warnings={facts.warnings} />
+            {family === "answers" && <Warnings warnings={facts.warnings} />}
             <Details run={run} facts={facts} />
           </div>
         </div>
@@ -143,7 +157,13 @@ function subtitle(run: RunSummary): string {
       ? ""
       : `${integer(run.trainable)} trainable (${percent(run.trainable / Math.max(1, run.total))})`;
   const place = run.queue_position === null ? "" : `number ${run.queue_position + 1} in the queue`;
-  return [run.model_name, fileName(run.train_data), `${methodName(run)} on ${run.targets}`, trainable, place]
+  return [
+    run.model_name,
+    fileName(run.train_data),
+    `${familyOf(run.method) === "answers" ? "" : `${methodTitle(run.method)}, `}${methodName(run)} on ${run.targets}`,
+    trainable,
+    place,
+  ]
     .filter(Boolean)
     .join(" · ");
 }

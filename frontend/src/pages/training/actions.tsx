@@ -10,10 +10,7 @@ import { isActive } from "@/app/live";
 import { useToast } from "@/app/hooks";
 import { Button, LinkButton, useConfirm } from "@/components/ui";
 import { integer } from "@/lib/format";
-
-export function setupLink(run: RunSummary): string {
-  return `/setup?clone=${encodeURIComponent(run.id)}`;
-}
+import { cloneLink, setupName } from "@/lib/methods";
 
 export function resultLink(run: RunSummary): string {
   return `/results/${encodeURIComponent(run.id)}`;
@@ -167,8 +164,8 @@ export function ActionButtons({
             </LinkButton>
           )}
           {state !== "unreadable" && (
-            <LinkButton to={setupLink(run)} icon={CopyPlus}>
-              Clone into Setup
+            <LinkButton to={cloneLink(run)} icon={CopyPlus}>
+              Clone into {setupName(run.method)}
             </LinkButton>
           )}
         </>

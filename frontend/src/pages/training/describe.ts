@@ -12,14 +12,16 @@ import {
   Gauge,
   Layers,
   ListOrdered,
+  MessagesSquare,
   Play,
   Save,
   TriangleAlert,
 } from "lucide-react";
 
-import type { Failed, Record as RunRecord } from "@/api";
+import type { EvalReport, Failed, Record as RunRecord, SampledCompletion } from "@/api";
 import type { TrainColumn } from "@/api/history";
 import type { Tone } from "@/app/toasts";
+import { rewardText } from "@/features/metrics/score";
 import { bytes, compact, count, duration, integer, loss, percent, rate, speed } from "@/lib/format";
 
 import { visible } from "./text";
@@ -46,8 +48,12 @@ export interface Line {
 
 type Event = RunRecord["event"];
 
-/** Any event. Training reports come in columns: see `describeReport`. */
-export function describe(event: Event): Line {
+/**
+ * Any event. Training reports come in columns: see `describeReport`. `rewarded`: whether the run is judged by rewards,
+ * so that its best loss is minus the best of them.
+ */
+export function describe(event: Event, rewarded = false): Line {
+  const best = (value: number | null) => (rewarded ? rewardText(value === null ? null : -value) : loss(value));
   switch (event.type) {
     case "run_started":
       return {
@@ -104,14 +110,22 @@ export function describe(event: Event): Line {
         text: `${count(event.steps, "step")}, ${epochs(event.epochs)}, effective batch ${event.effective_batch}`,
       };
     case "train_report":
-      return report(event);
+      return report(event, event.metrics ?? {});
+    case "completions":
+      return {
+        kind: "report",
+        icon: MessagesSquare,
+        tone: "neutral",
+        title: `Completions of step ${integer(event.step)}`,
+        text: `${count(event.rows.length, "sampled completion")}, ${rewardRange(event.rows)}`,
+      };
     case "eval_report":
       return {
         kind: "evaluation",
         icon: Flag,
         tone: event.best ? "good" : "neutral",
         title: `Evaluation at step ${integer(event.step)}`,
-        text: `validation loss ${loss(event.loss)}${event.best ? ", the best so far" : `; best ${loss(event.best_loss)} at step ${integer(event.best_step)}`}; took ${duration(event.seconds)}`,
+        text: evaluationText(event),
       };
     case "checkpoint_saved":
       return {
@@ -129,7 +143,7 @@ export function describe(event: Event): Line {
         icon: Flag,
         tone: "info",
         title: "Stopped early",
-        text: `at step ${integer(event.step)}: no better for ${count(event.evaluations_without_improvement, "evaluation")}; best ${loss(event.best_loss)} at step ${integer(event.best_step)}`,
+        text: `at step ${integer(event.step)}: no better for ${count(event.evaluations_without_improvement, "evaluation")}; best ${best(event.best_loss)} at step ${integer(event.best_step)}`,
       };
     case "stopped":
       return {
@@ -149,7 +163,7 @@ export function describe(event: Event): Line {
         title: "Finished",
         text:
           `${count(event.step, "step")} in ${duration(event.seconds)}` +
-          (event.best_step === null ? "" : `; best ${loss(event.best_loss)} at step ${integer(event.best_step)}`),
+          (event.best_step === null ? "" : `; best ${best(event.best_loss)} at step ${integer(event.best_step)}`),
       };
     default:
       return unknown(event);
@@ -157,8 +171,11 @@ export function describe(event: Event): Line {
 }
 
 /** A training report, from its columns. */
-export function describeReport(row: Record<TrainColumn, number>): Line {
-  return report(row);
+export function describeReport(
+  row: Record<TrainColumn, number>,
+  metrics: Readonly<Record<string, number>> = {},
+): Line {
+  return report(row, metrics);
 }
 
 interface Reported {
@@ -171,14 +188,42 @@ interface Reported {
   rss_bytes: number;
 }
 
-function report(row: Reported): Line {
+/** Where rewards are learned from, an evaluation's loss is minus their mean. */
+function evaluationText({ loss: value, best, best_loss, best_step, seconds, metrics = {} }: EvalReport): string {
+  const reward = metrics["reward"];
+  const rewarded = reward !== undefined;
+  const now = rewarded ? `mean reward ${rewardText(reward)}` : `validation loss ${loss(value)}`;
+  const record = rewarded ? rewardText(-best_loss) : loss(best_loss);
+  return `${now}${best ? ", the best so far" : `; best ${record} at step ${integer(best_step)}`}; took ${duration(seconds)}`;
+}
+
+function rewardRange(rows: readonly SampledCompletion[]): string {
+  const rewards = rows.map(({ reward }) => reward);
+  if (rewards.length === 0) return "none shown";
+  const [low, high] = [Math.min(...rewards), Math.max(...rewards)];
+  return low === high
+    ? `each with a reward of ${rewardText(low)}`
+    : `rewards from ${rewardText(low)} to ${rewardText(high)}`;
+}
+
+/** What a report says first: the reward, or the accuracy of preferences, before the loss. */
+function measured(metrics: Readonly<Record<string, number>>): string {
+  const { reward, accuracy, tied_groups: tied } = metrics;
+  if (reward !== undefined) {
+    const groups = tied === undefined || tied === 0 ? "" : `${percent(tied, 0)} of groups tied, `;
+    return `reward ${rewardText(reward)}, ${groups}`;
+  }
+  return accuracy === undefined ? "" : `accuracy ${percent(accuracy, 0)}, `;
+}
+
+function report(row: Reported, metrics: Readonly<Record<string, number>>): Line {
   return {
     kind: "report",
     icon: Gauge,
     tone: "neutral",
     title: `Step ${integer(row.step)}`,
     text:
-      `loss ${loss(row.loss)}, ${speed(row.tokens_per_second)}, learning rate ${rate(row.learning_rate)}, ` +
+      `${measured(metrics)}loss ${loss(row.loss)}, ${speed(row.tokens_per_second)}, learning rate ${rate(row.learning_rate)}, ` +
       `gradient norm ${compact(row.grad_norm)}, ${bytes(Math.max(row.peak_memory_bytes, row.rss_bytes))}`,
   };
 }

@@ -83,10 +83,12 @@ export class EventIndex {
   row(reference: number): Row | null {
     if (reference >= 0) {
       const report = this.report(reference);
-      return { ...describeReport(report), seq: report.seq, time: report.time };
+      return { ...describeReport(report, this.metrics(reference)), seq: report.seq, time: report.time };
     }
     const record = this.record(reference);
-    return record ? { ...describe(record.event), seq: record.seq, time: record.time } : null;
+    return record
+      ? { ...describe(record.event, this.#history.evalMetrics.has("reward")), seq: record.seq, time: record.time }
+      : null;
   }
 
   /** The event behind a reference, if it is not a report. */
@@ -111,6 +113,11 @@ export class EventIndex {
       peak_memory_bytes: reports.peak_memory_bytes.at(index),
       rss_bytes: reports.rss_bytes.at(index),
     };
+  }
+
+  /** What else a report measured. */
+  metrics(index: number): Record<string, number> {
+    return this.#history.reportMetrics.row(index);
   }
 
   #passes(reference: number, wanted: string, kinds: ReadonlySet<Kind>): boolean {

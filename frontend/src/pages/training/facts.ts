@@ -61,6 +61,7 @@ export function factsOf(events: readonly RunRecord[]): Facts {
       }
       case "phase":
       case "train_report":
+      case "completions":
       case "checkpoint_saved":
       case "early_stopped":
       case "stopped":

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { useEffect, useRef, useState } from "react";
 
 /** The time in seconds since the epoch, every `ms` while `on`. */
 export function useNow(on: boolean, ms = 1000): number {
@@ -24,17 +24,4 @@ export function useThrottled<T>(value: T, ms: number): T {
     return () => clearTimeout(timer);
   }, [value, ms]);
   return shown;
-}
-
-const narrow = () => window.matchMedia("(max-width: 639px)");
-
-function subscribe(listener: () => void): () => void {
-  const query = narrow();
-  query.addEventListener("change", listener);
-  return () => query.removeEventListener("change", listener);
-}
-
-/** Whether the window is as narrow as a phone. */
-export function useNarrow(): boolean {
-  return useSyncExternalStore(subscribe, () => narrow().matches);
 }

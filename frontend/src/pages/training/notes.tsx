@@ -5,9 +5,12 @@ import { isActive } from "@/app/live";
 import type { RunSummary } from "@/api";
 import { Badge, CodeBlock, Disclosure, LinkButton, Note, Prose } from "@/components/ui";
 import { ChartLine, Columns2 } from "lucide-react";
-import { duration, integer, loss, percent } from "@/lib/format";
+import { scoreOf, scoreText } from "@/features/metrics/score";
+import type { Score } from "@/features/metrics/score";
+import { count, duration, integer, moment, percent } from "@/lib/format";
 
 import { compareLink, resultLink } from "./actions";
+import type { Warning } from "./facts";
 import { useNow } from "./hooks";
 import { logLines, visible } from "./text";
 
@@ -82,14 +85,14 @@ export function EndNote({ run, baseLoss }: { run: RunSummary; baseLoss: number |
     );
   }
   if (run.state !== "finished") return null;
-  const fell = base !== null && run.best_loss !== null && base > 0 ? 1 - run.best_loss / base : null;
+  const score = scoreOf({ ...run, first_loss: base });
   return (
     <Note
       tone="good"
       title={
-        run.best_loss === null
+        score.best === null
           ? `Finished in ${duration(run.seconds)}.`
-          : `Finished in ${duration(run.seconds)}. Best validation loss ${loss(run.best_loss)}, at step ${integer(run.best_step)}.`
+          : `Finished in ${duration(run.seconds)}. Best ${score.name} ${scoreText(score.kind, score.best)}, at step ${integer(run.best_step)}.`
       }
       actions={
         <>
@@ -102,16 +105,52 @@ export function EndNote({ run, baseLoss }: { run: RunSummary; baseLoss: number |
         </>
       }
     >
-      {base !== null && fell !== null && (
-        <p>
-          {fell > 0
-            ? `The base model had ${loss(base)}: ${percent(fell, 0)} less. Whether the answers are better, only reading them tells.`
-            : `The base model had ${loss(base)}: it did not get better. Try a lower learning rate, or look at the data.`}
-        </p>
-      )}
+      {verdict(score) !== null && <p>{verdict(score)}</p>}
     </Note>
   );
 }
+
+/** What the best is worth against the base model; null where there is nothing to compare. */
+function verdict({ kind, first, best }: Score): string | null {
+  if (first === null || best === null) return null;
+  if (kind === "reward") {
+    return best > first
+      ? `The base model earned ${scoreText(kind, first)}. Whether the answers are better, only reading them tells.`
+      : `The base model earned ${scoreText(kind, first)}: it did not get better. Look at the completions: do their rewards differ within a group?`;
+  }
+  if (first <= 0) return null;
+  const fell = 1 - best / first;
+  return fell > 0
+    ? `The base model had ${scoreText(kind, first)}: ${percent(fell, 0)} less. Whether the answers are better, only reading them tells.`
+    : `The base model had ${scoreText(kind, first)}: it did not get better. Try a lower learning rate, or look at the data.`;
+}
+
+/** How many warnings stand above everything else; further ones are in the log. */
+const LOUD = 4;
+
+/** What the run warned of, where it cannot be missed: a run that learns nothing looks as busy as one that does. */
+export function LoudWarnings({ warnings }: { warnings: readonly Warning[] }) {
+  return (
+    <>
+      {warnings.slice(-LOUD).map((warning) => (
+        <Note key={`${warning.code} ${warning.message}`} tone="warn" live title={WARNINGS[warning.code]}>
+          <p>
+            <Prose text={capital(visible(warning.message))} />
+          </p>
+          <p className="text-xs text-muted">
+            {moment(warning.time)}
+            {warning.times > 1 && `, and ${count(warning.times - 1, "time")} again`}
+          </p>
+        </Note>
+      ))}
+      {warnings.length > LOUD && (
+        <p className="text-xs text-muted">{count(warnings.length - LOUD, "earlier warning")} in the log.</p>
+      )}
+    </>
+  );
+}
+
+const WARNINGS: Readonly<Record<string, string>> = { all_tied: "Nothing is being learned." };
 
 function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);

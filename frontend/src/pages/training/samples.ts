@@ -86,6 +86,10 @@ export function run(changes: Partial<RunSummary> = {}): RunSummary {
     queue_position: null,
     problem: null,
     sparkline: [3, 2, 1],
+    reward: null,
+    first_reward: null,
+    last_eval_reward: null,
+    best_reward: null,
     ...changes,
   };
 }

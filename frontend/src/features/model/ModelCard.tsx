@@ -6,9 +6,9 @@ import type { ModelEntry, TargetsReport } from "@/api";
 import { Badge, Button, Card, ErrorNote, Note, Skeleton, Stat, Stats } from "@/components/ui";
 import { bytes, compact, integer } from "@/lib/format";
 
-import { useSetting } from "./form";
+import { useSetting } from "@/features/form/form";
 import { ModelPicker } from "./ModelPicker";
-import type { Targets } from "./queries";
+import type { Targets } from "@/features/form/queries";
 
 /** The last part of a path or hub id. */
 export function shortName(ref: string): string {

@@ -1,7 +1,8 @@
 import { CircleCheck, CircleDashed, FileDown, FileUp, Play, RotateCcw } from "lucide-react";
 import { useRef, useState } from "react";
+import { useNavigate } from "react-router";
 
-import { useParseYamlMutation } from "@/api";
+import { useGetSettingsQuery, useParseYamlMutation } from "@/api";
 import type { DraftReport } from "@/api";
 import { useToast } from "@/app/hooks";
 import {
@@ -19,8 +20,10 @@ import {
 import { cx } from "@/lib/cx";
 import { count } from "@/lib/format";
 
-import { fromConfig } from "./draft";
-import { useSetup } from "./form";
+import { setupName, setupPath } from "@/lib/methods";
+
+import { forMethod, fromConfig } from "./draft";
+import { leaveFor, useRunForm } from "./form";
 import { labelOf } from "./labels";
 import type { Reason } from "./readiness";
 
@@ -58,7 +61,9 @@ function ReasonList({ reasons }: { reasons: readonly Reason[] }) {
 }
 
 function Files({ yaml }: { yaml: string }) {
-  const { settings, replace } = useSetup();
+  const { page, replace } = useRunForm();
+  const { data: known } = useGetSettingsQuery();
+  const navigate = useNavigate();
   const [parse, { error, reset }] = useParseYamlMutation();
   const input = useRef<HTMLInputElement>(null);
   const toast = useToast();
@@ -67,10 +72,17 @@ function Files({ yaml }: { yaml: string }) {
     reset();
     const { data } = await parse({ yamlText: { text: await file.text() } });
     if (!data) return;
-    const { draft, unknown } = fromConfig(data.values, [...settings.values()]);
-    replace(draft);
+    const method = typeof data.values["method"] === "string" ? data.values["method"] : "sft";
+    const { draft, unknown } = fromConfig(data.values, forMethod(known?.settings ?? [], method));
     const left = unknown.length > 0 ? `Left out: ${unknown.join(", ")}.` : undefined;
-    toast({ tone: left ? "warn" : "good", title: `Settings of ${file.name} loaded`, text: left });
+    const there = setupPath(method);
+    if (there === page) replace(draft);
+    else {
+      leaveFor(there, draft);
+      await navigate(there);
+    }
+    const title = `Settings of ${file.name} loaded${there === page ? "" : ` into ${setupName(method)}`}`;
+    toast({ tone: left ? "warn" : "good", title, text: left });
   };
   const save = () => {
     const link = document.createElement("a");
@@ -108,7 +120,7 @@ function Files({ yaml }: { yaml: string }) {
 }
 
 function Reset() {
-  const { replace, draft } = useSetup();
+  const { replace, draft } = useRunForm();
   const [ask, dialog] = useConfirm();
   const reset = async () => {
     const yes = await ask({

@@ -15,6 +15,7 @@ function setting(name: string, kind: SettingView["kind"], more: Partial<SettingV
     choices: [],
     limits: "",
     help: "",
+    by_method: {},
     ...more,
   };
 }

@@ -3,13 +3,13 @@ import { Settings2 } from "lucide-react";
 import { Badge, Card, Disclosure } from "@/components/ui";
 
 import { NOT_IN_FORM } from "./draft";
-import { useSetup } from "./form";
+import { useRunForm } from "./form";
 import { PLACED } from "./labels";
 import { SettingField } from "./SettingField";
 
 /** Every setting that has no place in the other cards, as the server lists them. */
 export function AdvancedCard() {
-  const { settings, draft, problems } = useSetup();
+  const { settings, draft, problems } = useRunForm();
   const rest = [...settings.values()].filter(({ name }) => !PLACED.has(name) && !NOT_IN_FORM.has(name));
   const groups = [...new Set(rest.map((setting) => setting.group))];
   return (

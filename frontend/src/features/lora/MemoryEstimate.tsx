@@ -5,7 +5,7 @@ import { Badge } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { bytes, count, integer } from "@/lib/format";
 
-import { useNumber, useSetting } from "./form";
+import { useNumber, useSetting } from "@/features/form/form";
 
 const PARTS = [
   { name: "weights", label: "model", fill: "fill-s8", swatch: "bg-s8" },

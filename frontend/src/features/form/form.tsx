@@ -6,12 +6,14 @@ import type { ReactNode } from "react";
 import type { SettingView } from "@/api";
 import { parseNumber } from "@/lib/numbers";
 
-import { current, rulesOf } from "./draft";
+import { current, isField, isItem, rulesOf } from "./draft";
 import type { Draft, DraftValue, Problems } from "./draft";
 
-const KEY = "droidft.setup";
-
 export type Mode = "simple" | "advanced";
+export const MODES = [
+  { value: "simple", label: "Simple" },
+  { value: "advanced", label: "Advanced" },
+] as const satisfies readonly { value: Mode; label: string }[];
 
 interface Stored {
   draft: Draft;
@@ -41,11 +43,7 @@ function reduce(state: Stored, action: Action): Stored {
 }
 
 function isValue(value: unknown): value is DraftValue {
-  return (
-    typeof value === "string" ||
-    typeof value === "boolean" ||
-    (Array.isArray(value) && value.every((item) => typeof item === "string"))
-  );
+  return isField(value) || (Array.isArray(value) && value.every(isItem));
 }
 
 /** What an earlier visit left, as far as it can be understood. */
@@ -74,12 +72,23 @@ export interface Form {
   setMode: (mode: Mode) => void;
 }
 
-/** The form of this browser. */
-export function useForm(): Form {
-  const [state, dispatch] = useReducer(reduce, null, () => restore(localStorage.getItem(KEY)));
+/** Where this browser keeps the form of each page. */
+export const STORED = { "/setup": "droidft.setup", "/enhanced": "droidft.enhanced" } as const;
+export type Page = keyof typeof STORED;
+
+/** Leave a form for a page that is about to be opened. */
+export function leaveFor(page: Page, draft: Draft): void {
+  const { mode } = restore(localStorage.getItem(STORED[page]));
+  localStorage.setItem(STORED[page], JSON.stringify({ draft, mode }));
+}
+
+/** The form of a page, in this browser. */
+export function useForm(page: Page): Form {
+  const key = STORED[page];
+  const [state, dispatch] = useReducer(reduce, null, () => restore(localStorage.getItem(key)));
   useEffect(() => {
-    localStorage.setItem(KEY, JSON.stringify(state));
-  }, [state]);
+    localStorage.setItem(key, JSON.stringify(state));
+  }, [state, key]);
   const set = useCallback((name: string, value: DraftValue) => dispatch({ type: "set", name, value }), []);
   const unset = useCallback((...names: string[]) => dispatch({ type: "unset", names }), []);
   const replace = useCallback((draft: Draft) => dispatch({ type: "replace", draft }), []);
@@ -88,6 +97,8 @@ export function useForm(): Form {
 }
 
 interface FormContext extends Form {
+  page: Page;
+  /** With the defaults of the method that is set up. */
   settings: ReadonlyMap<string, SettingView>;
   /** What is wrong, by setting. */
   problems: Problems;
@@ -100,9 +111,9 @@ export function FormProvider({ value, children }: { value: FormContext; children
 }
 
 /** The form, in any card of the page. */
-export function useSetup(): FormContext {
+export function useRunForm(): FormContext {
   const context = use(Context);
-  if (!context) throw new Error("useSetup outside of the Setup page");
+  if (!context) throw new Error("useRunForm outside of a page with a form");
   return context;
 }
 
@@ -117,7 +128,7 @@ export interface BoundSetting {
 
 /** One setting of the form; null where this server has no such setting. */
 export function useSetting(name: string): BoundSetting | null {
-  const { settings, draft, problems, set } = useSetup();
+  const { settings, draft, problems, set } = useRunForm();
   const setting = settings.get(name);
   if (!setting) return null;
   const value = current(draft, setting);

@@ -3,8 +3,8 @@ import type { ReactNode } from "react";
 
 import { NumberField, Prose, Select, Switch, TextArea, TextField } from "@/components/ui";
 
-import { rulesOf, shown } from "./draft";
-import { useSetting, useSetup } from "./form";
+import { isText, rulesOf, shown } from "./draft";
+import { useSetting, useRunForm } from "./form";
 import { labelOf } from "./labels";
 
 interface Props {
@@ -33,7 +33,7 @@ function Back({ label, onClick }: { label: string; onClick: () => void }) {
 /** The control of a setting, whatever kind it is, with the server's own help under it. */
 export function SettingField({ name, label, hint, unit, placeholder, className }: Props) {
   const bound = useSetting(name);
-  const { unset } = useSetup();
+  const { unset } = useRunForm();
   if (!bound) return null;
   const { setting, value, text, problem, isDefault, set } = bound;
   const shared = {
@@ -78,7 +78,7 @@ export function SettingField({ name, label, hint, unit, placeholder, className }
           {...shared}
           name={name}
           mono
-          value={Array.isArray(value) ? value.join("\n") : ""}
+          value={Array.isArray(value) ? value.filter(isText).join("\n") : ""}
           onValue={(lines) => set(lines.split("\n"))}
         />
       );
@@ -89,5 +89,7 @@ export function SettingField({ name, label, hint, unit, placeholder, className }
       }
       if (name === "system_prompt") return <TextArea {...shared} name={name} value={text} onValue={set} />;
       return <TextField {...shared} name={name} value={text} onValue={set} placeholder={placeholder} />;
+    case "objects":
+      return null; // each kind of object has an editor of its own
   }
 }

@@ -3,11 +3,22 @@
  * until they are needed, so that a field can be empty or half typed.
  */
 
+import { nanoid } from "@reduxjs/toolkit";
+
 import type { SettingView, TrainingConfig } from "@/api";
 import { parseNumber, typed } from "@/lib/numbers";
 import type { NumberRules } from "@/lib/numbers";
 
-export type DraftValue = string | boolean | string[];
+/** An item of a list of objects, such as a reward: its kind, and its fields as they are typed. */
+export interface DraftItem {
+  /** Of this browser only: it stays the same when the item is moved. */
+  id: string;
+  kind: string;
+  fields: Readonly<Record<string, FieldValue>>;
+}
+
+export type FieldValue = string | boolean | string[];
+export type DraftValue = FieldValue | DraftItem[];
 export type Draft = Readonly<Record<string, DraftValue>>;
 export type Problems = Readonly<Record<string, string>>;
 
@@ -31,23 +42,60 @@ export function rulesOf(setting: SettingView): NumberRules {
 }
 
 /** The text, state or list that a field shows for a value of the configuration. */
-export function shown(value: unknown): DraftValue {
+export function shown(value: unknown): FieldValue {
   if (typeof value === "boolean") return value;
   if (typeof value === "number") return typed(value);
   if (Array.isArray(value)) return value.map(String);
   return typeof value === "string" ? value : "";
 }
 
+/** Settings with the defaults that they have with a method. */
+export function forMethod(settings: readonly SettingView[], method: string): SettingView[] {
+  return settings.map((setting) =>
+    method in setting.by_method ? { ...setting, default: setting.by_method[method] } : setting,
+  );
+}
+
+/** A list of objects as the form keeps it; what is no object with a kind is left out. */
+export function itemsOf(value: unknown): DraftItem[] {
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((item: unknown) => {
+    if (typeof item !== "object" || item === null || !("kind" in item) || typeof item.kind !== "string") return [];
+    const { kind, ...fields } = item;
+    // A field that is null is not given: what that means is its default.
+    const given = Object.entries(fields).filter(([, own]) => own !== null);
+    return [{ id: nanoid(), kind, fields: Object.fromEntries(given.map(([name, own]) => [name, shown(own)])) }];
+  });
+}
+
 /** What the field of `setting` shows now. */
 export function current(draft: Draft, setting: SettingView): DraftValue {
-  return draft[setting.name] ?? shown(setting.default);
+  return draft[setting.name] ?? (setting.kind === "objects" ? itemsOf(setting.default) : shown(setting.default));
 }
 
-function isList(value: DraftValue): value is string[] {
-  return Array.isArray(value);
+export function isText(value: unknown): value is string {
+  return typeof value === "string";
 }
 
-/** The configuration that a draft stands for, without what cannot be read; that is named in `problems`. */
+export function isItem(value: unknown): value is DraftItem {
+  if (typeof value !== "object" || value === null || !("id" in value) || !("kind" in value) || !("fields" in value))
+    return false;
+  const { id, kind, fields } = value;
+  return (
+    isText(id) &&
+    isText(kind) &&
+    typeof fields === "object" &&
+    fields !== null &&
+    Object.values(fields).every(isField)
+  );
+}
+
+/** What one field can hold. */
+export function isField(value: unknown): value is FieldValue {
+  return isText(value) || typeof value === "boolean" || (Array.isArray(value) && value.every(isText));
+}
+
+/** The configuration that a draft stands for, without what cannot be read (named in `problems`) and without objects. */
 export function toConfig(
   draft: Draft,
   settings: readonly SettingView[],
@@ -61,8 +109,11 @@ export function toConfig(
       const parsed = parseNumber(typeof value === "string" ? value : "", rulesOf(setting));
       if (parsed.kind === "bad") problems[setting.name] = parsed.message;
       if (parsed.kind === "number") config[setting.name] = parsed.value;
-    } else if (isList(value)) {
-      if (value.length > 0) config[setting.name] = value;
+      // Emptied where the method has a default of its own: that is not meant.
+      if (parsed.kind === "empty" && setting.default !== null) config[setting.name] = null;
+    } else if (Array.isArray(value)) {
+      // Lists of objects need their own fields' rules: `features/rewards` reads them.
+      if (value.length > 0 && value.every(isText)) config[setting.name] = value;
     } else if (typeof value === "boolean" || value !== "") {
       config[setting.name] = value;
     }
@@ -81,7 +132,10 @@ export function fromConfig(
   for (const [name, value] of Object.entries(values)) {
     const setting = known.get(name);
     if (!setting || NOT_IN_FORM.has(name)) unknown.push(name);
-    else if (value !== null && JSON.stringify(value) !== JSON.stringify(setting.default)) draft[name] = shown(value);
+    else if (value === null) {
+      if (setting.optional && setting.default !== null) draft[name] = "";
+    } else if (JSON.stringify(value) !== JSON.stringify(setting.default))
+      draft[name] = setting.kind === "objects" ? itemsOf(value) : shown(value);
   }
   return { draft, unknown };
 }

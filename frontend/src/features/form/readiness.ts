@@ -1,8 +1,8 @@
 /** Whether a run could be started, and if not, why. */
 
-import type { DataCheck, DraftReport, FieldProblem, ModelEntry } from "@/api";
+import type { ApiError, DataCheck, DraftReport, FieldProblem, ModelEntry, PresetReport } from "@/api";
 import type { Connection } from "@/app/live";
-import { count, sentence } from "@/lib/format";
+import { bytes, count, sentence } from "@/lib/format";
 
 import type { Problems } from "./draft";
 import { labelOf } from "./labels";
@@ -50,4 +50,28 @@ export function reasons(standing: Standing): Reason[] {
   for (const { message } of general) found.push({ field: null, text: message });
   if (standing.connection === "lost") found.push({ field: null, text: "There is no connection to the server." });
   return found.map(({ field, text }) => ({ field, text: sentence(text) }));
+}
+
+/** Model and data are asked for by the readiness, not by red fields that nobody has touched. */
+const REQUIRED: ReadonlySet<string> = new Set(["model_path", "train_data_path"]);
+
+/** The same trouble is told once: what was typed cannot be read, or the server refuses it, alone or with the model. */
+export function merge(
+  own: Problems,
+  found: readonly FieldProblem[],
+  refusals: readonly (ApiError | undefined)[],
+): Problems {
+  const all: Record<string, string> = {};
+  for (const { field, message } of found) if (field !== null && !REQUIRED.has(field)) all[field] = message;
+  for (const refusal of refusals) if (refusal?.field) all[refusal.field] ??= refusal.message;
+  return { ...all, ...own };
+}
+
+/** A doubt and no refusal: the estimate is one, and what is free changes. */
+export function memoryWarning(preset: PresetReport | undefined): string | null {
+  if (!preset?.memory || preset.verdict === null || preset.verdict === "fits") return null;
+  const size = bytes(preset.memory.total);
+  return preset.verdict === "tight"
+    ? `Memory is tight: about ${size} at the peak.`
+    : `It will hardly fit: about ${size} at the peak is more than is available. See LoRA for what helps.`;
 }

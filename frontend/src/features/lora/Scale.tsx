@@ -1,0 +1,70 @@
+/** Rank and alpha, and the factor that they make. */
+
+import type { Tone } from "@/app/toasts";
+import { useNumber, useSetting } from "@/features/form/form";
+import { cx } from "@/lib/cx";
+import { significant } from "@/lib/format";
+
+const RANKS = [8, 16, 32, 64] as const;
+
+/** How alpha and rank become the factor on the update, for each kind of scaling. */
+export function scaleOf(scaling: string, alpha: number, rank: number): { formula: string; scale: number } {
+  switch (scaling) {
+    case "rslora":
+      return { formula: `alpha ${significant(alpha, 4)} / √rank ${rank}`, scale: alpha / Math.sqrt(rank) };
+    case "raw":
+      return { formula: `alpha ${significant(alpha, 4)} as it is`, scale: alpha };
+    default:
+      return { formula: `alpha ${significant(alpha, 4)} / rank ${rank}`, scale: alpha / rank };
+  }
+}
+
+/** A scale with at least one decimal: `1.0`, `0.5`, `2.83`. */
+export function scaleText(scale: number): string {
+  const text = significant(scale, 3);
+  return /^\d+$/.test(text) ? `${text}.0` : text;
+}
+
+/** The factor on the update, and how it comes about. */
+export function Scale() {
+  const rank = useNumber("lora_rank");
+  const alpha = useNumber("lora_alpha");
+  const scaling = useSetting("lora_scaling");
+  if (rank === null || alpha === null) return <p className="text-muted">Rank and alpha give the scale.</p>;
+  const { formula, scale } = scaleOf(scaling?.text ?? "standard", alpha, rank);
+  const tone: Tone = scale > 4 ? "warn" : "neutral";
+  return (
+    <p className="flex flex-wrap items-center gap-x-2 text-[0.8125rem]" aria-live="polite">
+      <span className="text-muted">{formula}</span>
+      <span aria-hidden className="text-muted">
+        →
+      </span>
+      <span className={cx("font-semibold", tone === "warn" && "text-warn")}>scale {scaleText(scale)}</span>
+      <span className="text-xs text-muted">
+        {scale === 1 ? "the update counts as it is" : `the update is multiplied by ${scaleText(scale)}`}
+      </span>
+    </p>
+  );
+}
+
+/** Usual ranks to click. */
+export function RankChoices() {
+  const rank = useSetting("lora_rank");
+  if (!rank) return null;
+  return (
+    <span className="inline-flex gap-1">
+      {RANKS.map((value) => (
+        <button
+          key={value}
+          type="button"
+          aria-label={`Rank ${value}`}
+          aria-pressed={rank.text === String(value)}
+          onClick={() => rank.set(String(value))}
+          className="rounded border border-line px-1.5 text-xs text-ink hover:border-edge aria-pressed:border-accent aria-pressed:bg-accent-soft"
+        >
+          {value}
+        </button>
+      ))}
+    </span>
+  );
+}
