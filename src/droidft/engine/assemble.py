@@ -22,6 +22,7 @@ from droidft.engine import checkpoint, lora, machine, models
 from droidft.engine.adapter_weights import template_hash
 from droidft.engine.architectures import build_lazily
 from droidft.engine.data import DataReport, prepare
+from droidft.engine.data.preferences import prepare_pairs
 from droidft.engine.data.prompts import prepare_prompts
 from droidft.engine.device import Device, DeviceKind
 from droidft.engine.estimate import peak_memory
@@ -29,6 +30,7 @@ from droidft.engine.fingerprint import Fingerprint, fingerprint
 from droidft.engine.grpo import GroupRelative
 from droidft.engine.loop import Job
 from droidft.engine.method import Method
+from droidft.engine.preference import Preference
 from droidft.engine.rewards import Scorer
 from droidft.engine.sft import Supervised
 from droidft.engine.targets import TargetPlan
@@ -137,7 +139,8 @@ def _method(
             )
             return method, prompts.report
         case Family.PREFERENCES:
-            raise NotImplementedError
+            pairs = prepare_pairs(config, tokenizer, context_length=context_length)
+            return Preference(config, pairs.train, pairs.validation), pairs.report
 
 
 def _load(
@@ -269,7 +272,7 @@ def _memory_warning(
     estimate = peak_memory(
         model,
         plan,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size * (2 if config.method.family is Family.PREFERENCES else 1),
         seq_length=report.max_seq_length,
         rank=config.lora_rank,
         grad_checkpoint=config.grad_checkpoint,
