@@ -63,6 +63,7 @@ class Summary:
     first_time: float | None = None
     last_time: float | None = None
     losses: Sparkline = field(default_factory=Sparkline)
+    """Training losses, or rewards, where there are some: their loss is about zero all the time."""
     _seconds: float = 0.0
     _started: float | None = None
 
@@ -104,7 +105,7 @@ class Summary:
                 self.plan = event
             case TrainReport() as event:
                 self.report, self.phase = event, "training"
-                self.losses.add(event.loss)
+                self.losses.add(event.metrics.get("reward", event.loss))
             case EvalReport() as event:
                 self.evaluations.append(event)
                 self.phase = "training"

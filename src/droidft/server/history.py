@@ -14,7 +14,7 @@ from droidft.runs import Run
 from droidft.server import tail
 from droidft.server.schemas.runs import ConfigDiff, Curves, DiffRow, EvalCurve, LogText, TrainCurve
 
-COLUMNS = TrainCurve.model_fields.keys() - {"peak_memory"}
+COLUMNS = TrainCurve.model_fields.keys() - {"peak_memory", "metrics"}
 
 
 @dataclass
@@ -56,7 +56,10 @@ class _History:
 
 
 def curves(run: Run, *, points: int) -> Curves:
-    """The run's history with about `points` reports; of each stretch the lowest and the highest loss are kept."""
+    """The run's history with about `points` reports.
+
+    Of each stretch those with the lowest and the highest loss are kept, or reward, where there is one.
+    """
     history = _History()
     offset, last, more = 0, 0, True
     while more:
@@ -64,20 +67,29 @@ def curves(run: Run, *, points: int) -> Curves:
         for line in found.records:
             history.add(line)
         offset, last, more = found.end, found.last, found.more
-    reports = [history.reports[index] for index in thinned([it["loss"] for it in history.reports], points)]
+    told = [it.get("metrics", {}).get("reward", it["loss"]) for it in history.reports]
+    reports = [history.reports[index] for index in thinned(told, points)]
     columns: dict[str, Any] = {name: [report[name] for report in reports] for name in COLUMNS}
     peak = [report["peak_memory_bytes"] for report in reports]
     evaluations = history.evaluations
     return Curves(
         run=run.id,
-        train=TrainCurve(peak_memory=peak, **columns),
+        train=TrainCurve(peak_memory=peak, metrics=_metrics(reports), **columns),
         validation=EvalCurve(
             step=[it["step"] for it in evaluations],
             seconds=[it["seconds"] for it in evaluations],
             loss=[it["loss"] for it in evaluations],
+            metrics=_metrics(evaluations),
         ),
         best_step=evaluations[-1]["best_step"] if evaluations else None,
     )
+
+
+def _metrics(reports: list[dict[str, Any]]) -> dict[str, list[float | None]]:
+    """Columns by name, in the order in which they came up."""
+    found = [report.get("metrics", {}) for report in reports]
+    names = dict.fromkeys(name for metrics in found for name in metrics)
+    return {name: [metrics.get(name) for metrics in found] for name in names}
 
 
 def thinned(values: list[float], points: int) -> list[int]:

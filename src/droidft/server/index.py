@@ -99,14 +99,14 @@ def summarise(entry: Entry, known: Known) -> RunSummary:
     config, summary = entry.config, entry.summary
     state = state_of(entry, known)
     report, best = summary.report, summary.best
-    first = next((event.loss for event in summary.evaluations if event.step == 0), None)
+    first = next((event for event in summary.evaluations if event.step == 0), None)
     living = state in LIVING
     return RunSummary(
         id=entry.run.id,
         state=state,
         model=config.model_path if config else "",
         model_name=_model_name(config.model_path) if config else "",
-        method="sft",
+        method=config.method.value if config else "",
         fine_tune_type=config.fine_tune_type.value if config else "",
         targets=config.lora_targets.value if config else "",
         rank=config.lora_rank if config else 0,
@@ -122,7 +122,7 @@ def summarise(entry: Entry, known: Known) -> RunSummary:
         steps=summary.plan.steps if summary.plan else None,
         epoch=report.epoch if report else 0.0,
         loss=report.loss if report else None,
-        first_loss=first,
+        first_loss=first.loss if first else None,
         last_eval_loss=best.loss if best else None,
         best_loss=best.best_loss if best else None,
         best_step=best.best_step if best else None,
@@ -138,7 +138,15 @@ def summarise(entry: Entry, known: Known) -> RunSummary:
         queue_position=known.position,
         problem=_problem(entry, state, known),
         sparkline=summary.losses.values,
+        reward=report.metrics.get("reward") if report else None,
+        first_reward=_reward(first),
+        last_eval_reward=_reward(best),
+        best_reward=_reward(next((it for it in summary.evaluations if best and it.step == best.best_step), None)),
     )
+
+
+def _reward(event: EvalReport | None) -> float | None:
+    return event.metrics.get("reward") if event else None
 
 
 def state_of(entry: Entry, known: Known) -> RunState:
@@ -167,13 +175,14 @@ def state_of(entry: Entry, known: Known) -> RunState:
 def checkpoints(entry: Entry, adapter: Path) -> list[Checkpoint]:
     """Weights that can be had, newest first: those of the adapter folder and those of resumable checkpoints."""
     best = entry.summary.best
-    losses = {event.step: event.loss for event in entry.summary.evaluations if isinstance(event, EvalReport)}
+    evaluations = {event.step: event for event in entry.summary.evaluations}
     numbered = {int(path.name.split("_")[0]): path for path in adapter.glob("[0-9]*_adapters.safetensors")}
     steps = sorted({*entry.checkpoint_steps, *numbered}, reverse=True)
     return [
         Checkpoint(
             step=step,
-            loss=losses.get(step),
+            loss=evaluations[step].loss if step in evaluations else None,
+            reward=_reward(evaluations.get(step)),
             best=best is not None and best.best_step == step,
             latest=step == steps[0],
             resumable=step in entry.checkpoint_steps,

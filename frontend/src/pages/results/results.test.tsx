@@ -178,7 +178,16 @@ it("shows one run: verdict, checkpoints to take along, settings", async () => {
           adapter: "till@80",
           bytes: 117_000_000,
         },
-        { step: 40, loss: null, reward: null, best: false, latest: false, resumable: true, adapter: null, bytes: 1000 },
+        {
+          step: 40,
+          loss: null,
+          reward: null,
+          best: false,
+          latest: false,
+          resumable: true,
+          adapter: null,
+          bytes: 1000,
+        },
       ],
     }),
   ];

@@ -11,11 +11,12 @@ from droidft.config import TrainingConfig, parse_config
 from droidft.errors import ConfigError, RunError
 from droidft.events import Record
 from droidft.runs import Run, parse_record
-from droidft.server import history, report, tail
+from droidft.server import completions, history, report, tail
 from droidft.server.app_state import AppState, State
 from droidft.server.details import detail
 from droidft.server.paths import confine
 from droidft.server.schemas.runs import (
+    CompletionsView,
     ConfigDiff,
     Curves,
     Events,
@@ -109,6 +110,14 @@ async def get_events(
 async def get_curves(run: RunId, state: State, points: Annotated[int, Query(ge=10, le=1_000_000)] = 2000) -> Curves:
     """The history as columns, thinned to about `points` reports."""
     return await asyncio.to_thread(history.curves, state.supervisor.entry(run).run, points=points)
+
+
+@router.get("/runs/{run}/completions", operation_id="getCompletions")
+async def get_completions(
+    run: RunId, state: State, step: Annotated[int | None, Query(ge=0, le=2**53)] = None
+) -> CompletionsView:
+    """Sampled completions of the last step up to `step` that has some in the log; without it, of the newest."""
+    return await asyncio.to_thread(completions.at_step, state.supervisor.entry(run).run, step)
 
 
 @router.get("/runs/{run}/log", operation_id="getLog")

@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from droidft.config import TrainingConfig
-from droidft.events import DataPrepared, EvalReport, LoraAttached, Record, RunStarted, TrainingPlan, Warned
+from droidft.events import (
+    DataPrepared,
+    EvalReport,
+    LoraAttached,
+    Record,
+    RunStarted,
+    SampledCompletion,
+    TrainingPlan,
+    Warned,
+)
 from droidft.server.schemas.base import Wire
 
 
@@ -52,6 +61,7 @@ class RunSummary(Wire):
     """As the configuration gives it: a name, a hub id or a path."""
     model_name: str
     method: str
+    """One of `Method`; empty where the folder cannot be read."""
     fine_tune_type: str
     targets: str
     rank: int
@@ -88,7 +98,14 @@ class RunSummary(Wire):
     """From 0, when it waits."""
     problem: Problem | None
     sparkline: list[float]
-    """At most 40 training losses, evenly spread over the run."""
+    """At most 40 training losses, evenly spread over the run; mean rewards, of methods that have rewards."""
+    reward: float | None
+    """Mean reward of the newest training report; this and what follows is null for other methods."""
+    first_reward: float | None
+    """Of validation prompts, before the first step."""
+    last_eval_reward: float | None
+    best_reward: float | None
+    """At `best_step`."""
 
 
 class Checkpoint(Wire):
@@ -97,6 +114,8 @@ class Checkpoint(Wire):
     step: int
     loss: float | None
     """Validation loss at that step, if it was evaluated."""
+    reward: float | None
+    """Mean reward of validation prompts at that step, likewise."""
     best: bool
     latest: bool
     resumable: bool
@@ -164,6 +183,8 @@ class TrainCurve(Wire):
     grad_norm: list[float]
     tokens_per_second: list[float]
     peak_memory: list[int]
+    metrics: dict[str, list[float | None]]
+    """What the method measures besides, by name; null where a report has none of that name."""
 
 
 class EvalCurve(Wire):
@@ -172,6 +193,7 @@ class EvalCurve(Wire):
     step: list[int]
     seconds: list[float]
     loss: list[float]
+    metrics: dict[str, list[float | None]]
 
 
 class Curves(Wire):
@@ -181,6 +203,16 @@ class Curves(Wire):
     train: TrainCurve
     validation: EvalCurve
     best_step: int | None
+
+
+class CompletionsView(Wire):
+    """Completions of one step that were written to the log, and of which other steps there are some."""
+
+    steps: list[int]
+    """Ascending."""
+    step: int | None
+    """Whose completions these are; null where there are none at all."""
+    rows: list[SampledCompletion]
 
 
 class LogText(Wire):
