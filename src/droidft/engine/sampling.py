@@ -171,7 +171,9 @@ def _draw_on_device(
     weights = mx.exp(scores)
     passed = mx.cumsum(weights, axis=1)
     total = passed[:, -1:]
-    level = mx.array(uniforms.astype(np.float32))[:, None] * total
+    # Rounding must not make it one: the last tokens may have no probability.
+    below = np.minimum(uniforms, 1 - 2.0**-24).astype(np.float32)
+    level = mx.array(below)[:, None] * total
     tokens = mx.minimum((passed <= level).sum(axis=1), logits.shape[1] - 1)
     logps = mx.take_along_axis(scores, tokens[:, None], axis=1) - mx.log(total)
     entropies = mx.log(total) - (weights * scores).sum(axis=1, keepdims=True) / total
