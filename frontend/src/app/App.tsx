@@ -14,6 +14,7 @@ import { useRunToasts } from "./runToasts";
 import { useUpdates } from "./updates";
 
 const Setup = lazy(() => import("@/pages/setup"));
+const Enhanced = lazy(() => import("@/pages/enhanced"));
 const Training = lazy(() => import("@/pages/training"));
 const Results = lazy(() => import("@/pages/results"));
 const Compare = lazy(() => import("@/pages/compare"));
@@ -37,6 +38,7 @@ export function App() {
         <Route element={<Shell />}>
           <Route index element={<Navigate to="/setup" replace />} />
           <Route path="setup/*" element={<Setup />} />
+          <Route path="enhanced/*" element={<Enhanced />} />
           <Route path="training/*" element={<Training />} />
           <Route path="results/*" element={<Results />} />
           <Route path="compare/*" element={<Compare />} />

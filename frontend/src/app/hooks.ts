@@ -49,7 +49,7 @@ export function useConnection(): Connection {
 export function useJob(id: string | null): Job | undefined {
   const told = useAppSelector((state) => (id === null ? undefined : state.live.jobs[id]));
   const live = useAppSelector((state) => state.live.connection === "live");
-  const lacksResult = told?.state === "done" && told.check === null && told.model === null;
+  const lacksResult = told?.state === "done" && told.check === null && told.model === null && told.trial === null;
   const skip = id === null || (live && told !== undefined && !lacksResult);
   const { currentData } = useGetJobQuery({ job: id ?? "" }, { skip, pollingInterval: live ? 0 : 1000 });
   if (id === null) return undefined;

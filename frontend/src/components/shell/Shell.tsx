@@ -1,4 +1,5 @@
-import { Activity, ChartLine, Columns2, SlidersHorizontal } from "lucide-react";
+import { Activity, ChartLine, Columns2, SlidersHorizontal, Trophy } from "lucide-react";
+import type { LucideIcon } from "lucide-react";
 import { Suspense, useEffect } from "react";
 import { NavLink, Outlet, useLocation } from "react-router";
 
@@ -12,10 +13,11 @@ import { ThemeSwitch } from "./ThemeSwitch";
 
 const PAGES = [
   { to: "/setup", label: "Setup", icon: SlidersHorizontal },
+  { to: "/enhanced", label: "Enhanced Setup", short: "Enhanced", icon: Trophy },
   { to: "/training", label: "Training", icon: Activity },
   { to: "/results", label: "Results", icon: ChartLine },
   { to: "/compare", label: "Compare", icon: Columns2 },
-] as const;
+] as const satisfies readonly { to: string; label: string; short?: string; icon: LucideIcon }[];
 
 /** How many runs train or wait. */
 function QueueBadge() {
@@ -39,9 +41,10 @@ function Navigation({ bottom }: { bottom?: boolean }) {
           : "hidden gap-1 md:flex"
       }
     >
-      {PAGES.map(({ to, label, icon: Icon }) => (
+      {PAGES.map(({ to, label, icon: Icon, ...rest }) => (
         <NavLink
           key={to}
+          aria-label={"short" in rest && bottom ? label : undefined}
           to={to}
           className={({ isActive }) =>
             cx(
@@ -54,7 +57,7 @@ function Navigation({ bottom }: { bottom?: boolean }) {
           }
         >
           <Icon className={bottom ? "size-5" : "size-4"} aria-hidden />
-          {label}
+          {"short" in rest && bottom ? rest.short : label}
           {to === "/training" && (
             <span className={bottom ? "absolute top-1 left-[calc(50%+8px)]" : ""}>
               <QueueBadge />
@@ -80,6 +83,7 @@ function Offline() {
 
 const TITLES: Record<string, string> = {
   setup: "Setup",
+  enhanced: "Enhanced Setup",
   training: "Training",
   results: "Results",
   compare: "Compare",

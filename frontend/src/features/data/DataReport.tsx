@@ -3,6 +3,7 @@ import { Histogram } from "@/components/chart/small";
 import { Disclosure, Note, Stat, Stats, Table, Td, Th } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { bytes, count, integer, percent, sentence } from "@/lib/format";
+import type { Family } from "@/lib/methods";
 
 import { TokenView } from "./TokenView";
 
@@ -68,22 +69,27 @@ function Lengths({ set, limit }: { set: SetReport; limit: number }) {
   );
 }
 
-function Tokens({ tokens }: { tokens: TokenReport }) {
+/** What the rows are called, by what is learned from. */
+const ROWS: Record<Family, string> = { answers: "rows", rewards: "prompts", preferences: "pairs" };
+
+function Tokens({ tokens, family }: { tokens: TokenReport; family: Family }) {
   const { train, validation, overlap } = tokens;
   return (
     <div className="space-y-4">
       <Stats>
         <Stat
-          label="Training rows"
+          label={`Training ${ROWS[family]}`}
           value={integer(train.rows)}
           note={`${count(train.tokens, "token")}, format ${tokens.format}`}
         />
-        <Stat label="Validation rows" value={integer(validation.rows)} note={tokens.split} />
-        <Stat
-          label="Trained on"
-          value={percent(train.supervised_tokens / Math.max(1, train.tokens), 1)}
-          note={`${integer(train.supervised_tokens)} of ${integer(train.tokens)} tokens`}
-        />
+        <Stat label={`Validation ${ROWS[family]}`} value={integer(validation.rows)} note={tokens.split} />
+        {family !== "rewards" && (
+          <Stat
+            label="Trained on"
+            value={percent(train.supervised_tokens / Math.max(1, train.tokens), 1)}
+            note={`${integer(train.supervised_tokens)} of ${integer(train.tokens)} tokens`}
+          />
+        )}
         <Stat
           label="Cut rows"
           value={integer(train.truncated.count)}
@@ -156,12 +162,22 @@ function Structure({ check, withModel }: { check: DataCheck; withModel: boolean 
 }
 
 /** What the check found. `stale`: a newer one is under way. */
-export function DataReport({ check, request, stale }: { check: DataCheck; request: DataSettings; stale: boolean }) {
+export function DataReport({
+  check,
+  request,
+  stale,
+  family = "answers",
+}: {
+  check: DataCheck;
+  request: DataSettings;
+  stale: boolean;
+  family?: Family;
+}) {
   return (
     <div className={cx("space-y-4 transition-opacity", stale && "opacity-60")} aria-busy={stale}>
       {check.fault_count > 0 && <Faults check={check} />}
       {check.tokens ? (
-        <Tokens tokens={check.tokens} />
+        <Tokens tokens={check.tokens} family={family} />
       ) : (
         <Structure check={check} withModel={request.model_path != null} />
       )}
@@ -170,7 +186,7 @@ export function DataReport({ check, request, stale }: { check: DataCheck; reques
           {sentence(check.token_problem.hint)}
         </Note>
       )}
-      {check.ok && check.tokens && (
+      {check.ok && check.tokens && family === "answers" && (
         <Disclosure title="See rows token by token: what is trained on, what is masked, what is cut">
           <TokenView request={request} rows={check.tokens.train.rows} />
         </Disclosure>

@@ -23,6 +23,10 @@ const MATTERS = [
   "max_seq_length",
   "seed",
   "offline",
+  "method",
+  "rewards",
+  "max_prompt_length",
+  "max_completion_length",
 ] as const;
 
 /** What to check for a configuration; null without data. */

@@ -7,10 +7,10 @@ import { useRunForm } from "./form";
 import { PLACED } from "./labels";
 import { SettingField } from "./SettingField";
 
-/** Every setting that has no place in the other cards, as the server lists them. */
-export function AdvancedCard() {
+/** Every setting that has no place in the other cards, which are `placed`; as the server lists them. */
+export function AdvancedCard({ placed = PLACED }: { placed?: ReadonlySet<string> }) {
   const { settings, draft, problems } = useRunForm();
-  const rest = [...settings.values()].filter(({ name }) => !PLACED.has(name) && !NOT_IN_FORM.has(name));
+  const rest = [...settings.values()].filter(({ name }) => !placed.has(name) && !NOT_IN_FORM.has(name));
   const groups = [...new Set(rest.map((setting) => setting.group))];
   return (
     <Card

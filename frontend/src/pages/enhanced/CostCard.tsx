@@ -1,0 +1,85 @@
+import { Scale } from "lucide-react";
+
+import { Card, Stat, Stats } from "@/components/ui";
+import { useNumber } from "@/features/form/form";
+import { count, integer } from "@/lib/format";
+import type { Family } from "@/lib/methods";
+
+import type { Plan } from "./plan";
+
+interface Props {
+  family: Family;
+  plan: Plan | null;
+  /** Of the training data, in tokens, where they were counted. */
+  longest: number | null;
+}
+
+/** What one step and the whole run take. */
+export function CostCard({ family, plan, longest }: Props) {
+  const group = useNumber("num_generations") ?? 0;
+  const prompts = useNumber("prompts_per_step") ?? 0;
+  const most = useNumber("max_completion_length") ?? 0;
+  const together = useNumber("sampling_batch_size") ?? 0;
+  const steps = useNumber("steps_per_generation") ?? 1;
+  const passes = useNumber("num_iterations") ?? 1;
+  const pairs = (useNumber("batch_size") ?? 0) * (useNumber("grad_accumulation_steps") ?? 1);
+  const completions = group * prompts;
+  const length = plan === null ? "known once the data is checked" : count(plan.total, "step");
+  return (
+    <Card title="What it takes" icon={Scale} description="Of one optimizer step; the memory stands under LoRA.">
+      {family === "rewards" ? (
+        <>
+          <Stats>
+            <Stat
+              label="Completions a step"
+              value={integer(completions)}
+              note={`${integer(prompts)} prompts × ${integer(group)}`}
+            />
+            <Stat
+              label="Tokens a step, at most"
+              value={integer(completions * (most + (longest ?? 0)))}
+              note={longest === null ? "prompts not counted" : `prompts of up to ${integer(longest)} included`}
+            />
+            <Stat
+              label="Sampled, at most"
+              value={integer(completions * most)}
+              note={`tokens; ${integer(Math.min(together, completions * steps))} completions at once`}
+            />
+            <Stat
+              label="The run"
+              value={length}
+              note={plan === null ? undefined : `${integer(plan.perEpoch)} an epoch`}
+            />
+          </Stats>
+          {(steps > 1 || passes > 1) && (
+            <p className="mt-3 text-xs text-muted">
+              Each sampling of {integer(completions * steps)} completions is used for{" "}
+              {count(steps * passes, "update")}; all but the first are off the policy that sampled, which is what
+              clipping is for.
+            </p>
+          )}
+          {plan !== null && (
+            <p className="mt-3 text-xs text-muted">
+              About {integer((plan.total / Math.max(1, passes)) * completions)} completions are sampled in all.
+              Sampling takes most of the time; try the rewards above to see its speed here.
+            </p>
+          )}
+        </>
+      ) : (
+        <Stats>
+          <Stat label="Pairs a step" value={integer(pairs)} note="two answers each" />
+          <Stat
+            label="Tokens a step, at most"
+            value={longest === null ? "–" : integer(2 * pairs * longest)}
+            note={longest === null ? "known once the data is checked" : `answers of up to ${integer(longest)}`}
+          />
+          <Stat
+            label="The run"
+            value={length}
+            note={plan === null ? undefined : `${integer(plan.perEpoch)} an epoch`}
+          />
+        </Stats>
+      )}
+    </Card>
+  );
+}
