@@ -103,6 +103,44 @@ def test_a_run_killed_ten_times_equals_one_never_killed(home: Path, material: di
     assert not [event for event in events(run) if isinstance(event, Warned) and event.code == "damaged_checkpoint"]
 
 
+def test_a_run_that_samples_is_killed_and_equals_one_never_killed(home: Path, material: dict[str, str]) -> None:
+    """Checkpoints fall in the middle of samplings that serve four steps each."""
+    settings: dict[str, Any] = {
+        "method": "grpo",
+        "rewards": [{"kind": "length_window", "maximum": 8, "unit": "characters", "falloff": 10}],
+        "num_generations": 4,
+        "prompts_per_step": 2,
+        "steps_per_generation": 2,
+        "num_iterations": 2,
+        "max_completion_length": 12,
+        "beta": 0.02,
+        "lora_dropout": 0.0,
+        "mask_prompt": False,
+        "iterations": 60,
+        "max_eval_prompts": 2,
+        "learning_rate": 1e-2,
+    }
+    undisturbed = create(material, **settings)
+    expected = finish(undisturbed)
+    assert isinstance(expected[-1], Finished), undisturbed.log_file.read_text()
+    run = create(material, **settings)
+    kill_repeatedly(run, kills=6, seed=2)
+    assert isinstance(finish(run)[-1], Finished)
+    assert losses(events(run)) == losses(expected)
+    assert measured(events(run)) == measured(expected)
+    assert any(found["tied_groups"] < 1 for found in measured(expected).values()), "it learned something"
+    assert adapter_hash(run) == adapter_hash(undisturbed)
+    assert adapter_hash(run, "best_adapters") == adapter_hash(undisturbed, "best_adapters")
+
+
+def measured(found: list[Any]) -> dict[int, dict[str, float]]:
+    """Metrics by step, but for speed."""
+    reports = {event.step: dict(event.metrics) for event in found if isinstance(event, TrainReport)}
+    for metrics in reports.values():
+        metrics.pop("sampling_tokens_per_second")
+    return reports
+
+
 def test_stop_saves_a_checkpoint_and_resume_continues_from_it(home: Path, material: dict[str, str]) -> None:
     run = create(material, iterations=2000, steps_per_eval=1000, save_every=1000)
     worker = run.start()
