@@ -1,13 +1,15 @@
 import type { Checkpoint, EvalReport, RunDetail, RunSummary } from "@/api";
 import { isActive } from "@/app/live";
 import { Badge, Card, Disclosure, LinkButton, Table, Td, Th } from "@/components/ui";
-import { bytes, count, duration, integer, loss } from "@/lib/format";
+import { scoreFrom, scoreOf, scoreText } from "@/features/metrics/score";
+import { bytes, count, duration, integer } from "@/lib/format";
 
 import { compareLink, downloadLink } from "./facts";
 import { EDGES } from "./look";
 
 /** Weights that can be had: to download, to use in Compare, to resume from. */
 export function Checkpoints({ run, detail: { checkpoints } }: { run: RunSummary; detail: RunDetail }) {
+  const { kind } = scoreOf(run);
   return (
     <Card
       title="Checkpoints"
@@ -21,7 +23,7 @@ export function Checkpoints({ run, detail: { checkpoints } }: { run: RunSummary;
           <thead>
             <tr>
               <Th>Step, size</Th>
-              <Th right>Val. loss</Th>
+              <Th right>{kind === "reward" ? "Val. reward" : "Val. loss"}</Th>
               <Th>What it is</Th>
               <Th>
                 <span className="sr-only">Use</span>
@@ -47,7 +49,7 @@ function Row({ checkpoint, run }: { checkpoint: Checkpoint; run: RunSummary }) {
         {integer(step)}
         <span className="block text-xs whitespace-nowrap text-muted">{bytes(checkpoint.bytes)}</span>
       </Td>
-      <Td right>{loss(checkpoint.loss)}</Td>
+      <Td right>{scoreText(scoreOf(run).kind, scoreFrom(run.method, checkpoint.loss))}</Td>
       <Td>
         <span className="flex flex-wrap gap-1">
           {checkpoint.best && <Badge tone="good">best</Badge>}
@@ -78,12 +80,13 @@ const MANY = 12;
 
 /** Every measurement on the validation set. */
 export function Evaluations({ run, evaluations }: { run: RunSummary; evaluations: readonly EvalReport[] }) {
+  const { kind } = scoreOf(run);
   const table = (
     <Table label="Table of evaluations" className={EDGES}>
       <thead>
         <tr>
           <Th>Step</Th>
-          <Th right>Loss</Th>
+          <Th right>{kind === "reward" ? "Reward" : "Loss"}</Th>
           <Th right>Tokens</Th>
           <Th right>Took</Th>
           <Th>
@@ -95,7 +98,7 @@ export function Evaluations({ run, evaluations }: { run: RunSummary; evaluations
         {evaluations.map((evaluation) => (
           <tr key={evaluation.step}>
             <Td>{integer(evaluation.step)}</Td>
-            <Td right>{loss(evaluation.loss)}</Td>
+            <Td right>{scoreText(kind, scoreFrom(run.method, evaluation.loss))}</Td>
             <Td right>{integer(evaluation.tokens)}</Td>
             <Td right>{duration(evaluation.seconds)}</Td>
             <Td>{evaluation.step === run.best_step && <Badge tone="good">best</Badge>}</Td>
@@ -105,7 +108,11 @@ export function Evaluations({ run, evaluations }: { run: RunSummary; evaluations
     </Table>
   );
   return (
-    <Card title="Evaluations" description="Loss on the whole validation set." flush={evaluations.length > 0}>
+    <Card
+      title="Evaluations"
+      description={kind === "reward" ? "Mean reward of the validation prompts." : "Loss on the whole validation set."}
+      flush={evaluations.length > 0}
+    >
       {evaluations.length === 0 ? (
         <p className="text-muted">None was made yet.</p>
       ) : evaluations.length > MANY ? (

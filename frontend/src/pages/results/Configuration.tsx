@@ -4,6 +4,7 @@ import { useGetSettingsQuery } from "@/api";
 import type { RunDetail, RunSummary, SettingView } from "@/api";
 import { Card, CodeBlock, Disclosure, ErrorNote, Skeleton, Switch } from "@/components/ui";
 
+import { forMethod } from "@/features/form/draft";
 import { labelOf } from "@/features/form/labels";
 
 import { settingText } from "./settingText";
@@ -49,7 +50,8 @@ interface GroupsProps {
   all: boolean;
 }
 
-function Groups({ settings, detail: { config, changed }, all }: GroupsProps) {
+function Groups({ settings: known, detail: { config, changed }, all }: GroupsProps) {
+  const settings = forMethod(known, config.method ?? "sft");
   const values: Readonly<Record<string, unknown>> = { ...config };
   const shown = settings.filter(({ name }) => name !== "resume" && (all || name in changed));
   const groups = [...new Set(shown.map((setting) => setting.group))];

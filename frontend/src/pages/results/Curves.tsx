@@ -6,6 +6,9 @@ import { isActive } from "@/app/live";
 import { LineChart, smooth } from "@/components/chart";
 import type { ChartSeries } from "@/components/chart";
 import { Card, Note, Segmented } from "@/components/ui";
+import { rewardMarks, rewardSeries, rewardSummary } from "@/features/metrics/rewardLines";
+import { rewardText } from "@/features/metrics/score";
+import { familyOf } from "@/lib/methods";
 import { count, loss, rate, significant } from "@/lib/format";
 
 export type Lines = "both" | "raw" | "smoothed";
@@ -29,8 +32,10 @@ interface Props {
 export function Curves({ run, history, version }: Props) {
   const [lines, setLines] = useState<Lines>("both");
   const { train, evals } = history;
+  const rewarded = familyOf(run.method) === "rewards";
   const series = useMemo(
     () => {
+      if (rewarded) return rewardSeries(history, lines === "raw" ? 0 : SMOOTHING);
       const x = train.step.view();
       const raw = train.loss.view();
       const made: ChartSeries[] = [];
@@ -40,7 +45,7 @@ export function Curves({ run, history, version }: Props) {
       return made;
     },
     // eslint-disable-next-line react-hooks/exhaustive-deps -- columns grow in place; `version` says when
-    [train, evals, lines, version],
+    [history, train, evals, lines, rewarded, version],
   );
   const small = useMemo(
     () => {
@@ -55,22 +60,34 @@ export function Curves({ run, history, version }: Props) {
   const { bestStep, bestLoss } = history;
   const marks = useMemo(
     () =>
-      bestStep === null || bestLoss === null
-        ? []
-        : [{ x: bestStep, y: bestLoss, label: `best ${loss(bestLoss)}`, colour: 2 as const }],
-    [bestStep, bestLoss],
+      rewarded
+        ? rewardMarks({ bestStep, bestLoss })
+        : bestStep === null || bestLoss === null
+          ? []
+          : [{ x: bestStep, y: bestLoss, label: `best ${loss(bestLoss)}`, colour: 2 as const }],
+    [bestStep, bestLoss, rewarded],
   );
   const reports = train.step.length;
   const nothing = reports === 0 && evals.step.length === 0;
   const key = `run-${run.id}`;
-  const summary = `Loss over ${count(run.step, "step")}: training from ${loss(train.loss.at(0))} to ${loss(train.loss.at(-1))}, validation from ${loss(evals.loss.at(0))} to ${loss(evals.loss.at(-1))}, best ${loss(bestLoss)} at step ${bestStep ?? "–"}.`;
+  const summary = rewarded
+    ? rewardSummary(history)
+    : `Loss over ${count(run.step, "step")}: training from ${loss(train.loss.at(0))} to ${loss(train.loss.at(-1))}, validation from ${loss(evals.loss.at(0))} to ${loss(evals.loss.at(-1))}, best ${loss(bestLoss)} at step ${bestStep ?? "–"}.`;
 
   return (
     <Card
       title="Curves"
-      description="Loss in nats per trained token. Drag to zoom, double-click to see everything again."
+      description={`${rewarded ? "Mean reward and one standard deviation around it" : "Loss in nats per trained token"}. Drag to zoom, double-click to see everything again.`}
       actions={
-        !nothing && <Segmented size="sm" label="Training loss" value={lines} options={LINES} onValue={setLines} />
+        !nothing && (
+          <Segmented
+            size="sm"
+            label={rewarded ? "Training reward" : "Training loss"}
+            value={lines}
+            options={rewarded ? LINES.slice(1) : LINES}
+            onValue={setLines}
+          />
+        )
       }
     >
       {nothing ? (
@@ -94,7 +111,8 @@ export function Curves({ run, history, version }: Props) {
             marks={marks}
             summary={summary}
             height={300}
-            logToggle
+            logToggle={!rewarded}
+            format={rewarded ? rewardText : undefined}
             syncKey={key}
             version={version}
           />

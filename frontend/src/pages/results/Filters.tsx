@@ -4,6 +4,8 @@ import { useMemo } from "react";
 import type { RunSummary } from "@/api";
 import { IconButton, Select, TextField } from "@/components/ui";
 
+import { methodTitle } from "@/lib/methods";
+
 import { targetsOf } from "./facts";
 import { clicked, distinct, STATES } from "./filter";
 import type { Filter, Sort, SortKey } from "./filter";
@@ -26,7 +28,7 @@ const SORTS: readonly { value: SortKey; label: string }[] = [
   { value: "model", label: "Model" },
   { value: "targets", label: "Targets" },
   { value: "data", label: "Data" },
-  { value: "loss", label: "Best validation loss" },
+  { value: "loss", label: "Best loss or reward" },
   { value: "gain", label: "Improvement" },
   { value: "seconds", label: "Time" },
   { value: "step", label: "Steps" },
@@ -36,13 +38,14 @@ const SORTS: readonly { value: SortKey; label: string }[] = [
 export function Filters({ runs, filter, onChange, sort, onSort }: Props) {
   const models = useMemo(() => distinct(runs, (run) => run.model_name), [runs]);
   const targets = useMemo(() => distinct(runs, targetsOf), [runs]);
+  const methods = useMemo(() => distinct(runs, (run) => run.method), [runs]);
   const states = STATES.filter((state) => state === filter.state || runs.some((run) => run.state === state));
   const anyOf = (all: string, values: readonly string[], chosen: string) => [
     { value: "", label: all },
     ...[...new Set([...values, ...(chosen === "" ? [] : [chosen])])].map((value) => ({ value, label: value })),
   ];
   return (
-    <search className="grid grid-cols-2 gap-3 lg:grid-cols-[minmax(0,2fr)_repeat(3,minmax(0,1fr))]">
+    <search className="grid grid-cols-2 gap-3 lg:grid-cols-[minmax(0,2fr)_repeat(4,minmax(0,1fr))]">
       <TextField
         label="Search"
         type="search"
@@ -73,6 +76,18 @@ export function Filters({ runs, filter, onChange, sort, onSort }: Props) {
         value={filter.targets}
         onValue={(chosen) => onChange({ targets: chosen })}
         options={anyOf("All targets", targets, filter.targets)}
+      />
+      <Select
+        label="Method"
+        value={filter.method}
+        onValue={(method) => onChange({ method })}
+        options={[
+          { value: "", label: "All methods" },
+          ...[...new Set([...methods, ...(filter.method === "" ? [] : [filter.method])])].map((value) => ({
+            value,
+            label: methodTitle(value),
+          })),
+        ]}
       />
       {onSort && (
         <div className="flex min-w-0 items-end gap-1">

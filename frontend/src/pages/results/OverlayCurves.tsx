@@ -2,13 +2,15 @@ import { useMemo, useState } from "react";
 
 import type { RunSummary } from "@/api";
 import { LineChart } from "@/components/chart";
-import { Card, ErrorNote, Loading, Segmented } from "@/components/ui";
-import { loss } from "@/lib/format";
+import { Card, ErrorNote, Loading, Segmented, Select } from "@/components/ui";
+import { metricLabel } from "@/features/metrics/panels";
+import { loss, significant } from "@/lib/format";
+import { familyOf } from "@/lib/methods";
 
 import { LINES, SMOOTHING } from "./Curves";
 import type { Lines } from "./Curves";
-import { lookAt, timeUnit, trainingSeries, validationSeries } from "./overlay";
-import type { Axis, OverlaidRun } from "./overlay";
+import { lookAt, metricNames, metricSeries, timeUnit, trainingSeries, validationSeries } from "./overlay";
+import type { Axis, OverlaidRun, TimeUnit } from "./overlay";
 import { useManyCurves } from "./useManyCurves";
 
 const AXES = [
@@ -21,6 +23,7 @@ const AXES = [
 export function OverlayCurves({ runs, hidden }: { runs: readonly RunSummary[]; hidden: ReadonlySet<string> }) {
   const [lines, setLines] = useState<Lines>("smoothed");
   const [axis, setAxis] = useState<Axis>("step");
+  const [metric, setMetric] = useState<string | null>(null);
   const { curves, error, loading, retry } = useManyCurves(runs);
 
   // The runs themselves change whenever one of them moves; what is drawn of them does not.
@@ -43,14 +46,30 @@ export function OverlayCurves({ runs, hidden }: { runs: readonly RunSummary[]; h
     [overlaid, lines, axis, unit],
   );
   const validation = useMemo(() => validationSeries(overlaid, axis, unit), [overlaid, axis, unit]);
+  const names = useMemo(() => metricNames(overlaid.map((run) => run.curves)), [overlaid]);
+  // The loss says nothing where rewards are learned from.
+  const rewarded = overlaid.length > 0 && runs.every((run) => familyOf(run.method) === "rewards");
+  const wanted = metric ?? (rewarded && names.includes("reward") ? "reward" : "");
+  const shown = names.includes(wanted) ? wanted : "";
   const xLabel = axis === "time" ? unit.label : axis;
 
   return (
     <Card
       title="Curves"
-      description="Loss in nats per trained token. Drag to zoom; both charts move together."
+      description={`${shown === "" ? "Loss in nats per trained token. " : ""}Drag to zoom; both charts move together.`}
       actions={
         <>
+          {names.length > 0 && (
+            <Select
+              label={<span className="sr-only">What to show</span>}
+              value={shown}
+              onValue={setMetric}
+              options={[
+                { value: "", label: "Loss" },
+                ...names.map((name) => ({ value: name, label: metricLabel(name) })),
+              ]}
+            />
+          )}
           <Segmented size="sm" label="Training loss" value={lines} options={LINES} onValue={setLines} />
           <Segmented size="sm" label="X axis" value={axis} options={AXES} onValue={setAxis} />
         </>
@@ -61,6 +80,8 @@ export function OverlayCurves({ runs, hidden }: { runs: readonly RunSummary[]; h
         <Loading label="Loading curves…" className="h-60" />
       ) : overlaid.length === 0 ? (
         error === undefined && <p className="text-muted">Every run is hidden.</p>
+      ) : shown !== "" ? (
+        <MetricOverlay runs={overlaid} metric={shown} axis={axis} unit={unit} xLabel={xLabel} />
       ) : (
         <div className="space-y-6">
           <section aria-label="Validation loss">
@@ -90,6 +111,47 @@ export function OverlayCurves({ runs, hidden }: { runs: readonly RunSummary[]; h
     </Card>
   );
 }
+
+interface MetricProps {
+  runs: readonly OverlaidRun[];
+  metric: string;
+  axis: Axis;
+  unit: TimeUnit;
+  xLabel: string;
+}
+
+/** One metric of all the runs, while training and, where it is measured there, on validation data. */
+function MetricOverlay({ runs, metric, axis, unit, xLabel }: MetricProps) {
+  const sets = useMemo(
+    () =>
+      SETS.map(({ of, name }) => ({ name, series: metricSeries(runs, metric, of, axis, unit) })).filter(
+        ({ series }) => series.length > 0,
+      ),
+    [runs, metric, axis, unit],
+  );
+  if (sets.length === 0) return <p className="text-muted">None of the runs shown has measured it.</p>;
+  return (
+    <div className="space-y-6">
+      {sets.map(({ name, series }) => (
+        <section key={name} aria-label={`${metricLabel(metric)}, ${name}`}>
+          <h3 className="mb-2 text-[0.8125rem] font-medium">{`${metricLabel(metric)}, ${name}`}</h3>
+          <LineChart
+            series={series}
+            summary={`${metricLabel(metric)}, ${name}, of ${series.map(({ label, y }) => `${label}, from ${significant(y[0], 3)} to ${significant(y[y.length - 1], 3)}`).join("; ")}.`}
+            xLabel={xLabel}
+            height={280}
+            syncKey={`overlay-${axis}`}
+          />
+        </section>
+      ))}
+    </div>
+  );
+}
+
+const SETS = [
+  { of: "validation", name: "validation" },
+  { of: "train", name: "training" },
+] as const;
 
 function lowest({ name, curves: { validation } }: OverlaidRun): string {
   return validation.loss.length === 0

@@ -4,7 +4,9 @@ import { Link } from "react-router";
 import type { RunSummary } from "@/api";
 import { LineSwatch } from "@/components/chart";
 import { Card, IconButton, Table, Td, Th } from "@/components/ui";
-import { duration, integer, loss, percent } from "@/lib/format";
+import { scoreOf, scoreText } from "@/features/metrics/score";
+import { duration, integer, percent } from "@/lib/format";
+import { familyOf } from "@/lib/methods";
 
 import { Targets } from "./cells";
 import { fall, improvement, runLink } from "./facts";
@@ -31,10 +33,12 @@ function smallest(values: readonly (number | null)[]): number | null {
 export function OverlayTable({ runs, hidden, comparable, onShow, onRemove }: Props) {
   const best = comparable ? smallest(runs.map((run) => run.best_loss)) : null;
   const last = comparable ? smallest(runs.map((run) => run.last_eval_loss)) : null;
+  const rewards = runs.filter((run) => familyOf(run.method) === "rewards").length;
+  const measure = rewards === 0 ? "Loss" : rewards === runs.length ? "Reward" : "Loss or reward";
   return (
     <Card
       title="Runs"
-      description={`Untick a run to hide its lines.${comparable ? " The lowest losses are bold." : ""}`}
+      description={`Untick a run to hide its lines.${comparable ? " The best are bold." : ""}`}
       flush
     >
       <Table label="Overlaid runs" className={EDGES}>
@@ -44,9 +48,9 @@ export function OverlayTable({ runs, hidden, comparable, onShow, onRemove }: Pro
             <Th>Run</Th>
             <Th>State</Th>
             <Th>Targets</Th>
-            <Th right>Loss before</Th>
-            <Th right>Best val. loss</Th>
-            <Th right>Last val. loss</Th>
+            <Th right>{`${measure} before`}</Th>
+            <Th right>{`Best val. ${measure.toLowerCase()}`}</Th>
+            <Th right>{`Last val. ${measure.toLowerCase()}`}</Th>
             <Th right>Steps</Th>
             <Th right>Time</Th>
             <Th right>Trained parameters</Th>
@@ -58,6 +62,7 @@ export function OverlayTable({ runs, hidden, comparable, onShow, onRemove }: Pro
         <tbody>
           {runs.map((run, place) => {
             const share = improvement(run);
+            const { kind, first, best: score, last: now } = scoreOf(run);
             return (
               <tr key={run.id}>
                 <Td>
@@ -84,10 +89,10 @@ export function OverlayTable({ runs, hidden, comparable, onShow, onRemove }: Pro
                 <Td className="min-w-24">
                   <Targets run={run} />
                 </Td>
-                <Td right>{loss(run.first_loss)}</Td>
+                <Td right>{scoreText(kind, first)}</Td>
                 <Td right>
                   <span className={best !== null && run.best_loss === best ? "font-bold" : ""}>
-                    {loss(run.best_loss)}
+                    {scoreText(kind, score)}
                   </span>
                   {run.best_step !== null && (
                     <span className="block text-xs text-muted">
@@ -98,7 +103,7 @@ export function OverlayTable({ runs, hidden, comparable, onShow, onRemove }: Pro
                 </Td>
                 <Td right>
                   <span className={last !== null && run.last_eval_loss === last ? "font-bold" : ""}>
-                    {loss(run.last_eval_loss)}
+                    {scoreText(kind, now)}
                   </span>
                 </Td>
                 <Td right>{integer(run.step)}</Td>

@@ -8,12 +8,16 @@ import type { RunHistory } from "@/api/history";
 import { isActive } from "@/app/live";
 import type { Tone } from "@/app/toasts";
 import { Card, Note, Stat, Stats } from "@/components/ui";
+import { CompletionsCard } from "@/features/completions/CompletionsCard";
+import { rewardText, scoreOf, scoreText } from "@/features/metrics/score";
 import { cx } from "@/lib/cx";
+import { familyOf } from "@/lib/methods";
 import { bytes, compact, duration, integer, loss, moment, percent, rate, significant, speed } from "@/lib/format";
 
 import { Checkpoints, Evaluations } from "./Checkpoints";
 import { Configuration } from "./Configuration";
 import { Curves } from "./Curves";
+import { Metrics } from "./Metrics";
 import { capital } from "./facts";
 import { DataCard, EnvironmentCard, ExportCard, TargetsCard } from "./RunFacts";
 import { LogCard } from "./LogCard";
@@ -50,6 +54,10 @@ export function RunBody({ run, detail, history, version }: Props) {
         </div>
       )}
       <Curves run={run} history={history} version={version} />
+      {familyOf(run.method) !== "answers" && <Metrics run={run} history={history} version={version} />}
+      {familyOf(run.method) === "rewards" && (
+        <CompletionsCard completions={history.completions} empty="None were written to its log." />
+      )}
       <div className="grid items-start gap-5 lg:grid-cols-2">
         <div className="min-w-0 space-y-5">
           <Checkpoints run={run} detail={detail} />
@@ -88,6 +96,8 @@ const SIGNS: Record<Tone, typeof Info> = {
 
 function VerdictCard({ verdict, run, detail }: { verdict: Verdict; run: RunSummary; detail: RunDetail }) {
   const Sign = SIGNS[verdict.tone];
+  const score = scoreOf(run);
+  const rewarded = score.kind === "reward";
   const colour = verdict.tone === "good" ? "text-good" : verdict.tone === "warn" ? "text-warn" : "text-muted";
   return (
     <Card>
@@ -100,13 +110,13 @@ function VerdictCard({ verdict, run, detail }: { verdict: Verdict; run: RunSumma
       </div>
       <Stats className="mt-4 border-t border-line pt-4 lg:grid-cols-6">
         <Stat
-          label="Best validation loss"
-          value={loss(run.best_loss)}
+          label={rewarded ? "Best mean reward" : "Best validation loss"}
+          value={scoreText(score.kind, score.best)}
           note={run.best_step === null ? undefined : `step ${integer(run.best_step)}`}
         />
         <Stat
-          label="Last training loss"
-          value={loss(run.loss)}
+          label={rewarded ? "Last training reward" : "Last training loss"}
+          value={rewarded ? rewardText(run.reward) : loss(run.loss)}
           note={run.phase ?? (run.learning_rate > 0 ? `learning rate ${rate(run.learning_rate)}` : undefined)}
         />
         <Stat

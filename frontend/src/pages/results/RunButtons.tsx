@@ -5,9 +5,9 @@ import { Link } from "react-router";
 import type { RunSummary } from "@/api";
 import { isActive } from "@/app/live";
 import { IconButton } from "@/components/ui";
+import { cloneLink, setupName } from "@/lib/methods";
 
 import type { RunActions, Work } from "./actions";
-import { setupLink } from "./facts";
 
 /** A link that looks like an `IconButton`. */
 function IconLink({ to, icon: Icon, label }: { to: string; icon: LucideIcon; label: string }) {
@@ -64,7 +64,7 @@ export function RunButtons({ run, work, actions }: Props) {
         />
       )}
       {run.state !== "unreadable" && (
-        <IconLink to={setupLink(run.id)} icon={Copy} label={`Clone ${name} into Setup`} />
+        <IconLink to={cloneLink(run)} icon={Copy} label={`Clone ${name} into ${setupName(run.method)}`} />
       )}
       {!isActive(run.state) && (
         <IconButton

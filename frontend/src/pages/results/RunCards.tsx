@@ -3,6 +3,7 @@ import { memo } from "react";
 import type { RunSummary } from "@/api";
 import { cx } from "@/lib/cx";
 import { duration, moment, relative } from "@/lib/format";
+import { familyOf } from "@/lib/methods";
 
 import type { RunActions, Work } from "./actions";
 import { BestLoss, Curve, PickBox, RunName, Steps } from "./cells";
@@ -63,7 +64,9 @@ const RunCard = memo(function RunCard({ run, on, full, work, actions, onPick }: 
       </p>
       <dl className="mt-3 grid grid-cols-[1.4fr_1fr_1fr] gap-3 text-[0.8125rem]">
         <div>
-          <dt className="text-xs text-muted">Best val. loss</dt>
+          <dt className="text-xs text-muted">
+            {familyOf(run.method) === "rewards" ? "Best reward" : "Best val. loss"}
+          </dt>
           <dd>
             <BestLoss run={run} />
           </dd>

@@ -10,10 +10,11 @@ import { useRun, useRuns } from "@/app/hooks";
 import { isActive } from "@/app/live";
 import { useRunHistory } from "@/api/history";
 import { Button, EmptyState, ErrorNote, LinkButton, PageHeader, Skeleton } from "@/components/ui";
+import { cloneLink, familyOf, methodTitle, setupName } from "@/lib/methods";
 
 import { useRunActions } from "./actions";
 import type { UsedActions } from "./actions";
-import { compareLink, setupLink, targetsAndRank } from "./facts";
+import { compareLink, targetsAndRank } from "./facts";
 import { RunBody } from "./RunBody";
 import { RunProblem } from "./RunProblem";
 import { StateBadge } from "./StateBadge";
@@ -116,7 +117,12 @@ function Header({
       }
       description={
         <span className="wrap-anywhere">
-          {[run.adapter === run.id ? "" : run.id, run.model_name, run.targets && targetsAndRank(run)]
+          {[
+            run.adapter === run.id ? "" : run.id,
+            run.model_name,
+            familyOf(run.method) === "answers" ? "" : methodTitle(run.method),
+            run.targets && targetsAndRank(run),
+          ]
             .filter(Boolean)
             .join(" · ")}
         </span>
@@ -149,8 +155,8 @@ function Header({
             </LinkButton>
           )}
           {run.state !== "unreadable" && (
-            <LinkButton size="sm" to={setupLink(run.id)} icon={Copy}>
-              Clone into Setup
+            <LinkButton size="sm" to={cloneLink(run)} icon={Copy}>
+              Clone into {setupName(run.method)}
             </LinkButton>
           )}
           {!isActive(run.state) && (

@@ -95,7 +95,7 @@ function RunList({ runs }: { runs: RunSummary[] }) {
     [setParams],
   );
   const onSort = useCallback((next: Sort) => change({ sort: sortText(next) }), [change]);
-  const noFilter = () => change({ q: "", state: "", model: "", targets: "" });
+  const noFilter = () => change({ q: "", state: "", model: "", targets: "", method: "" });
   const list = { runs: shown, picked, full: picked.size >= MOST_OVERLAID, busy, actions, onPick: pick, sort, onSort };
 
   return (

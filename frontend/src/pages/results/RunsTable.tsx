@@ -37,7 +37,7 @@ const COLUMNS: readonly Column[] = [
   { key: "state", label: "State" },
   { key: "name", label: "Name" },
   { key: "targets", label: "Targets" },
-  { key: "loss", label: "Best val. loss", right: true },
+  { key: "loss", label: "Best loss or reward", right: true },
   { key: "seconds", label: "Time", right: true },
   { key: "step", label: "Steps", right: true },
 ];
@@ -66,7 +66,7 @@ export function RunsTable({ runs, picked, full, busy, actions, onPick, sort, onS
             {COLUMNS.slice(0, 2).map(head)}
             <ModelAndData sort={sort} onSort={onSort} />
             {COLUMNS.slice(2).map(head)}
-            <Th>Training loss</Th>
+            <Th>Course</Th>
             {head({ key: "created", label: "Created", right: true })}
             <Th>
               <span className="sr-only">Actions</span>

@@ -5,10 +5,12 @@ import { Link } from "react-router";
 import type { RunSummary } from "@/api";
 import { isActive } from "@/app/live";
 import { Sparkline } from "@/components/chart/small";
-import { Progress } from "@/components/ui";
+import { Badge, Progress } from "@/components/ui";
+import { rewardText, scoreOf } from "@/features/metrics/score";
+import { familyOf, methodTitle } from "@/lib/methods";
 import { integer, loss } from "@/lib/format";
 
-import { capital, fall, improvement, runLink, targetsOf } from "./facts";
+import { capital, fall, improvement, rewardGain, runLink, targetsOf } from "./facts";
 
 /** Name, id, and what went wrong. */
 export function RunName({ run }: { run: RunSummary }) {
@@ -17,6 +19,11 @@ export function RunName({ run }: { run: RunSummary }) {
       <Link to={runLink(run.id)} className="font-medium text-accent hover:underline wrap-anywhere">
         {run.adapter || run.id}
       </Link>
+      {familyOf(run.method) !== "answers" && (
+        <span className="ml-2 align-middle">
+          <Badge tone="info">{methodTitle(run.method)}</Badge>
+        </span>
+      )}
       {run.adapter !== run.id && run.adapter !== "" && (
         <span className="block text-xs text-muted wrap-anywhere">{run.id}</span>
       )}
@@ -27,9 +34,20 @@ export function RunName({ run }: { run: RunSummary }) {
   );
 }
 
-/** Best validation loss, and under it where it began. */
+/** Best validation loss, or reward, and under it where it began. */
 export function BestLoss({ run }: { run: RunSummary }) {
   const share = improvement(run);
+  const gain = rewardGain(run);
+  const score = scoreOf(run);
+  if (score.kind === "reward")
+    return (
+      <>
+        <span className="font-medium">{rewardText(score.best)}</span>
+        <span className="block text-xs text-muted">
+          {gain === null || run.best_step === 0 ? "reward" : `reward, from ${rewardText(score.first)}`}
+        </span>
+      </>
+    );
   return (
     <>
       <span className="font-medium">{loss(run.best_loss)}</span>
@@ -77,13 +95,18 @@ export function Steps({ run }: { run: RunSummary }) {
   );
 }
 
-/** The course of the training loss in small. */
+/** The course of the training loss, or reward, in small. */
 export function Curve({ run, className }: { run: RunSummary; className?: string | undefined }) {
   const [first, last] = [run.sparkline[0], run.sparkline[run.sparkline.length - 1]];
+  const rewarded = familyOf(run.method) === "rewards";
   return (
     <Sparkline
       values={run.sparkline}
-      label={`Training loss from ${loss(first)} to ${loss(last)}`}
+      label={
+        rewarded
+          ? `Mean reward from ${rewardText(first)} to ${rewardText(last)}`
+          : `Training loss from ${loss(first)} to ${loss(last)}`
+      }
       className={className}
     />
   );

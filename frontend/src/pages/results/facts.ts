@@ -1,6 +1,14 @@
 /** Short texts about a run that list, page and overlay share. */
 
 import type { RunSummary } from "@/api";
+import { scoreOf } from "@/features/metrics/score";
+import { familyOf } from "@/lib/methods";
+
+/** By how much the mean reward rose; null for runs that are judged by a loss. */
+export function rewardGain(run: RunSummary): number | null {
+  const { kind, first, best } = scoreOf(run);
+  return kind === "reward" && first !== null && best !== null ? best - first : null;
+}
 
 /** The last part of a path or hub id, for tight places. */
 export function baseName(path: string): string {
@@ -20,6 +28,8 @@ export function targetsAndRank(run: RunSummary): string {
 
 /** The share by which the validation loss fell, negative when it rose; null where either is unknown. */
 export function improvement(run: RunSummary): number | null {
+  // A reward may begin at zero or below it: its gain is no share of anything.
+  if (familyOf(run.method) === "rewards") return null;
   if (run.first_loss === null || run.best_loss === null || run.first_loss === 0) return null;
   return (run.first_loss - run.best_loss) / run.first_loss;
 }
@@ -30,11 +40,6 @@ export function fall(share: number): string {
   const digits = Math.abs(percent) >= 10 ? 1 : Math.abs(percent) >= 1 ? 2 : 3;
   if (Number(percent.toFixed(3)) === 0) return "0 %";
   return `${percent > 0 ? "−" : "+"}${Math.abs(percent).toFixed(digits)} %`;
-}
-
-/** Where Setup opens with this run's settings. */
-export function setupLink(run: string): string {
-  return `/setup?clone=${encodeURIComponent(run)}`;
 }
 
 /** Where Compare opens with a model and an adapter, such as `till@200`. */

@@ -66,7 +66,7 @@ describe("the address", () => {
   it("holds filter and order, and nothing that is as usual", () => {
     const params = changed(new URLSearchParams("model=x"), { q: "a b", state: "failed", model: "", sort: "-loss" });
     expect(params.toString()).toBe("q=a+b&state=failed&sort=-loss");
-    expect(readFilter(params)).toEqual({ text: "a b", state: "failed", model: "", targets: "" });
+    expect(readFilter(params)).toEqual({ text: "a b", state: "failed", model: "", targets: "", method: "" });
     expect(readSort(params)).toEqual({ key: "loss", up: false });
     expect(sortText(NEWEST_FIRST)).toBe("");
   });

@@ -2,8 +2,9 @@
 
 import type { RunState, RunSummary } from "@/api";
 import { isActive } from "@/app/live";
+import { methodTitle } from "@/lib/methods";
 
-import { improvement, targetsOf } from "./facts";
+import { improvement, rewardGain, targetsOf } from "./facts";
 
 export type SortKey =
   "state" | "name" | "model" | "targets" | "data" | "loss" | "gain" | "seconds" | "step" | "created";
@@ -20,9 +21,10 @@ export interface Filter {
   state: StateFilter;
   model: string;
   targets: string;
+  method: string;
 }
 
-export const NO_FILTER: Filter = { text: "", state: "", model: "", targets: "" };
+export const NO_FILTER: Filter = { text: "", state: "", model: "", targets: "", method: "" };
 export const NEWEST_FIRST: Sort = { key: "created", up: false };
 
 const SORT_KEYS: readonly SortKey[] = [
@@ -62,6 +64,7 @@ export function readFilter(params: URLSearchParams): Filter {
     state: isStateFilter(state) ? state : "",
     model: params.get("model") ?? "",
     targets: params.get("targets") ?? "",
+    method: params.get("method") ?? "",
   };
 }
 
@@ -107,9 +110,10 @@ export function filtered(runs: readonly RunSummary[], filter: Filter): RunSummar
     if (!passesState(run, filter.state)) return false;
     if (filter.model !== "" && run.model_name !== filter.model) return false;
     if (filter.targets !== "" && targetsOf(run) !== filter.targets) return false;
+    if (filter.method !== "" && run.method !== filter.method) return false;
     if (words.length === 0) return true;
     const text =
-      `${run.adapter} ${run.id} ${run.model} ${run.model_name} ${targetsOf(run)} rank ${run.rank} ${run.train_data} ${run.state} ${run.problem?.message ?? ""}`.toLowerCase();
+      `${run.adapter} ${run.id} ${run.model} ${run.model_name} ${targetsOf(run)} rank ${run.rank} ${methodTitle(run.method)} ${run.train_data} ${run.state} ${run.problem?.message ?? ""}`.toLowerCase();
     return words.every((word) => text.includes(word));
   });
 }
@@ -129,7 +133,7 @@ function valueOf(run: RunSummary, key: SortKey): string | number | null {
     case "loss":
       return run.best_loss;
     case "gain":
-      return improvement(run);
+      return improvement(run) ?? rewardGain(run);
     case "seconds":
       return run.seconds;
     case "step":

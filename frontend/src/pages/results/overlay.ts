@@ -112,6 +112,33 @@ export function validationSeries(runs: readonly OverlaidRun[], axis: Axis, unit:
   }));
 }
 
+/** Names of what any of the runs measured besides the loss, in the order in which they come up. */
+export function metricNames(curves: readonly Curves[]): string[] {
+  return [
+    ...new Set(
+      curves.flatMap(({ train, validation }) => [...Object.keys(train.metrics), ...Object.keys(validation.metrics)]),
+    ),
+  ];
+}
+
+/** A metric of each run that has it: of its training reports, or of its evaluations, a dot each. */
+export function metricSeries(
+  runs: readonly OverlaidRun[],
+  metric: string,
+  of: "train" | "validation",
+  axis: Axis,
+  unit: TimeUnit,
+): ChartSeries[] {
+  return runs.flatMap(({ name, look, curves }) => {
+    const values = curves[of].metrics[metric];
+    if (!values) return [];
+    const xs = of === "train" ? trainX(curves, axis, unit) : validationX(curves, axis, unit);
+    const places = values.flatMap((value, at) => (value === null ? [] : [{ x: xs[at] ?? NaN, y: value }]));
+    const [x, y] = [places.map((one) => one.x), places.map((one) => one.y)];
+    return x.length === 0 ? [] : [{ label: name, x, y, ...look, points: of === "validation" || x.length < 2 }];
+  });
+}
+
 const MEASURE = new Set([
   "model_path",
   "train_data_path",

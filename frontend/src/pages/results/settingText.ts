@@ -6,5 +6,15 @@ export function settingText(value: unknown): string {
   if (typeof value === "boolean") return value ? "on" : "off";
   if (typeof value === "number") return typed(value);
   if (Array.isArray(value)) return value.map(settingText).join(", ");
-  return typeof value === "string" ? value : JSON.stringify(value);
+  if (typeof value === "object") return objectText(value);
+  return typeof value === "string" ? value : "";
+}
+
+/** An object such as a reward: its kind, then its fields that are given. */
+function objectText(value: object): string {
+  const { kind, ...fields }: Readonly<Record<string, unknown>> = { ...value };
+  const said = Object.entries(fields)
+    .filter(([, own]) => own !== null)
+    .map(([name, own]) => `${name.replaceAll("_", " ")} ${settingText(own)}`);
+  return `${typeof kind === "string" ? `${kind} ` : ""}(${said.join(", ")})`;
 }

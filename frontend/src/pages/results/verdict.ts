@@ -5,6 +5,9 @@ import { isActive } from "@/app/live";
 import type { Tone } from "@/app/toasts";
 import { count, duration, integer, loss, percent } from "@/lib/format";
 
+import { rewardText, scoreFrom, scoreOf } from "@/features/metrics/score";
+import { familyOf } from "@/lib/methods";
+
 import { fall } from "./facts";
 
 export interface Verdict {
@@ -31,7 +34,32 @@ export function verdictOf(run: RunSummary, measured: Measured): Verdict {
   return { ...sentence(run, measured), notes: notes.filter((note) => note !== null) };
 }
 
+/** The same of a run that is judged by rewards. */
+function rewardSentence(run: RunSummary): { tone: Tone; title: string } {
+  const { first, best } = scoreOf(run);
+  if (best === null || run.best_step === null) {
+    const yet = isActive(run.state) || run.state === "queued" ? " yet" : "";
+    return { tone: "neutral", title: `No mean reward of validation prompts has been measured${yet}.` };
+  }
+  const step = integer(run.best_step);
+  if (first === null)
+    return {
+      tone: "neutral",
+      title: `The best mean reward was ${rewardText(best)}, at step ${step}; there is none from before training.`,
+    };
+  if (run.best_step > 0 && best > first)
+    return {
+      tone: "good",
+      title: `Mean reward rose from ${rewardText(first)} to ${rewardText(best)} at step ${step}.`,
+    };
+  return {
+    tone: run.step > 0 ? "warn" : "neutral",
+    title: `Mean reward did not rise: ${rewardText(first)} before training is the best so far.`,
+  };
+}
+
 function sentence(run: RunSummary, { evaluations }: Measured): { tone: Tone; title: string } {
+  if (familyOf(run.method) === "rewards") return rewardSentence(run);
   const { first_loss: first, best_loss: best, best_step: step } = run;
   if (best === null || step === null) {
     const yet = isActive(run.state) || run.state === "queued" ? " yet" : "";
@@ -73,6 +101,11 @@ function cost(run: RunSummary): string | null {
 function afterwards(run: RunSummary, { evaluations }: Measured): string | null {
   const last = evaluations[evaluations.length - 1];
   if (!last || run.best_loss === null || run.best_step === null || run.best_step === 0) return null;
+  if (familyOf(run.method) === "rewards") {
+    const [now, record] = [scoreFrom(run.method, last.loss), scoreFrom(run.method, run.best_loss)];
+    if (last.step <= run.best_step || now >= record) return null;
+    return `By step ${integer(last.step)} it was at ${rewardText(now)}; the best weights are those of step ${integer(run.best_step)}.`;
+  }
   if (last.step <= run.best_step || last.loss <= run.best_loss * (1 + SMALL)) return null;
   return `By step ${integer(last.step)} it had risen again to ${loss(last.loss)}; the best weights are those of step ${integer(run.best_step)}.`;
 }
@@ -83,6 +116,8 @@ function ending({ early }: Measured): string | null {
 
 function trust(run: RunSummary, { data }: Measured): string | null {
   if (!data || run.best_loss === null || run.first_loss === null) return null;
+  if (familyOf(run.method) === "rewards")
+    return "Measured on a few validation prompts, sampled anew each time, so small differences say little; and a reward says how well the rewards were served, not how good the answers are: read them below.";
   const rows = `Measured on ${count(data.val_rows, "validation row")}`;
   const small = Math.abs(run.first_loss - run.best_loss) / run.first_loss < SMALL;
   if (small && run.best_step !== 0) return `${rows}; a difference this small may be noise.`;
