@@ -23,6 +23,7 @@ from tests.server import asking
 from tests.server.serving import serving
 
 WHOLE = {"model_path": "m", "train_data_path": "t.jsonl"}
+REWARD = [{"kind": "length_window"}]
 
 
 @pytest.fixture
@@ -98,6 +99,27 @@ def test_the_schedule_is_drawn_with_few_points(schedule: LrSchedule, steps: int)
     assert max(rate for _, rate in points) == pytest.approx(1e-3)
 
 
+def rewards() -> st.SearchStrategy[dict[str, Any]]:
+    """Rewards of several kinds as they stand in a file, each with a label of its own."""
+    text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+    common = {
+        "weight": st.floats(-1000, 1000, allow_nan=False),
+        "label": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True),
+    }
+    return st.one_of(
+        st.fixed_dictionaries({"kind": st.just("lexical_f1"), "column": text, **common}),
+        st.fixed_dictionaries({"kind": st.just("exact_answer"), "after": st.none() | text, **common}),
+        st.fixed_dictionaries({"kind": st.just("length_window"), "minimum": st.integers(0, 100), **common}),
+        st.fixed_dictionaries(
+            {
+                "kind": st.just("keyword_coverage"),
+                "keywords": st.lists(text.filter(str.strip), min_size=1, max_size=3),
+                **common,
+            }
+        ),
+    )
+
+
 def values_of(setting: settings.Setting) -> st.SearchStrategy[Any]:
     """Values that are right for one setting, odd ones among them."""
     text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
@@ -105,11 +127,13 @@ def values_of(setting: settings.Setting) -> st.SearchStrategy[Any]:
         case "boolean":
             return st.booleans()
         case "integer":
-            return st.integers(8, 2**31)
+            return st.integers(8, int(setting.limits.partition("≤ ")[2] or 2**31))
         case "number":
             return st.floats(1e-8, 0.999)
         case "list":
             return st.lists(st.from_regex(r"[a-z_.]{1,12}", fullmatch=True), min_size=1, max_size=4, unique=True)
+        case "objects":
+            return st.lists(rewards(), max_size=3, unique_by=lambda reward: reward["label"])
     if setting.choices:
         return st.sampled_from([choice for choice in setting.choices if choice != "custom"])
     if setting.name in ("adapter_name", "resume"):
@@ -126,6 +150,10 @@ def drawn(draw: st.DrawFn) -> dict[str, Any]:
         values["warmup_steps"] = values["iterations"] - 1
     if "lora_keys" in values:
         values["lora_targets"] = "custom"
+    if parse_config(WHOLE | {"method": values.get("method", "sft"), "rewards": REWARD}).method.family == "rewards":
+        values["rewards"] = values.get("rewards") or REWARD
+    if values.get("fine_tune_type") == "full":
+        values["method"] = "sft"
     return values
 
 

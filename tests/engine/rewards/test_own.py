@@ -1,0 +1,181 @@
+"""Rewards of the user's own: how they are called, and every way in which they go wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from droidft import reward_files
+from droidft.config.rewards import PythonReward
+from droidft.engine.data.faults import InvalidData
+from droidft.engine.rewards import RewardError, Scorer, ToScore
+
+ITEMS = [
+    ToScore("p1", "one", 3, {"answer": "a", "n": 1}, "rows.jsonl:4"),
+    ToScore("p2", "", 3, {"answer": "b", "completion": "x"}, "rows.jsonl:9"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "rewards"
+    made.mkdir()
+    return made
+
+
+def scorer(folder: Path, text: str, function: str = "reward") -> Scorer:
+    (folder / "mine.py").write_text(text)
+    return Scorer([PythonReward(file="mine.py", function=function)], folder)
+
+
+def returning(folder: Path, value: str) -> Scorer:
+    return scorer(folder, f"import numpy as np\ndef reward(prompts, completions, **columns):\n    return {value}\n")
+
+
+def test_it_is_given_prompts_completions_and_columns(folder: Path) -> None:
+    text = (
+        "def reward(prompts, completions, **columns):\n"
+        "    assert prompts == ['p1', 'p2'] and completions == ['one', ''], (prompts, completions)\n"
+        "    assert columns == {'answer': ['a', 'b'], 'n': [1, None]}, columns\n"
+        "    return [1, 2.5]\n"
+    )
+    found = scorer(folder, text)
+    assert found.names == ["mine.reward"]
+    assert found.score(ITEMS).tolist() == [[1.0], [2.5]]
+
+
+def test_it_may_ask_for_some_columns_only(folder: Path) -> None:
+    text = "def reward(completions, answer, spare=None):\n    return [float(a == 'b') for a in answer]\n"
+    found = scorer(folder, text)
+    assert found.score(ITEMS).tolist() == [[0.0], [1.0]]
+    found.check([("rows.jsonl:1", {"answer": None})])  # null is a value: the function may know what to do
+    with pytest.raises(InvalidData, match="column 'answer' is missing, which reward"):
+        found.check([("rows.jsonl:1", {})])
+
+
+@pytest.mark.parametrize(
+    "value", ["[True, False]", "(1, 0)", "np.array([1, 0])", "[np.float32(1), np.int64(0)]", "iter([1, 0])"]
+)
+def test_numbers_of_any_kind(folder: Path, value: str) -> None:
+    assert returning(folder, value).score(ITEMS).tolist() == [[1.0], [0.0]]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("[float('nan'), 0]", "returned nan for row rows.jsonl:4, which is not finite"),
+        ("[0, -float('inf')]", "returned -inf for row rows.jsonl:9, which is not finite"),
+        ("[0, 10**400]", "returned inf for row rows.jsonl:9"),
+        ("[1]", "returned 1 numbers for 2 completions"),
+        ("[1, 2, 3]", "returned 3 numbers for 2 completions"),
+        ("[None, 1]", "returned None for row rows.jsonl:4, not a number"),
+        ("['1', 1]", "returned a str for row rows.jsonl:4, not a number"),
+        ("None", "returned None, not a list of numbers"),
+        ("0.5", "returned a float, not a list of numbers"),
+        ("'ab'", "returned a str, not a list"),
+        ("{1: 2}", "returned a dict, not a list"),
+    ],
+)
+def test_wrong_answers_have_messages_of_their_own(folder: Path, value: str, told: str) -> None:
+    with pytest.raises(RewardError, match=r"mine\.reward") as caught:
+        returning(folder, value).score(ITEMS)
+    assert told in caught.value.message
+    assert "one finite number for each of 2" in caught.value.hint
+
+
+def test_an_exception_is_told_with_line_and_row(folder: Path) -> None:
+    text = "def helper(c):\n    return 1 / len(c)\ndef reward(completions):\n    return [*map(helper, completions)]\n"
+    with pytest.raises(RewardError) as caught:
+        scorer(folder, text).score(ITEMS)
+    assert "mine.py:2: ZeroDivisionError: division by zero (row rows.jsonl:9)" in caught.value.message
+
+
+def test_an_exception_of_all_together_and_of_a_library(folder: Path) -> None:
+    text = "import json\ndef reward(completions):\n    if completions[1:]:\n        json.loads('{')\n    return [0]\n"
+    with pytest.raises(RewardError, match=r"mine.py:4: JSONDecodeError.*2 completions were scored together"):
+        scorer(folder, text).score(ITEMS)
+    with pytest.raises(RewardError, match=r"mine.py:2: SystemExit: 5"):
+        scorer(folder, "def reward(**_):\n    raise SystemExit(5)\n").score(ITEMS)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x = 1 / 0\n", "mine.py failed when it was run: mine.py:1: ZeroDivisionError"),
+        ("import nothing_of_this_name\n", "mine.py:1: ModuleNotFoundError"),
+        ("import sys; sys.exit(3)\n", "mine.py:1: SystemExit"),
+        ("reward = 5\n", "has no function 'reward'"),
+        ("def other(): pass\n", "has no function 'reward'"),
+        ("async def reward(**_): return []\n", "is async"),
+    ],
+)
+def test_files_that_fail_when_they_are_run(folder: Path, text: str, told: str) -> None:
+    found = scorer(folder, text)
+    with pytest.raises(RewardError) as caught:
+        found.prepare()
+    assert told in caught.value.message
+
+
+def test_a_file_is_run_once_for_all_its_functions_and_not_before(folder: Path, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    text = (
+        f"with open({str(noted)!r}, 'a') as file:\n    file.write('x')\n"
+        "def a(completions): return [1, 1]\n"
+        "def b(completions): return [2, 2]\n"
+    )
+    (folder / "mine.py").write_text(text)
+    rewards = [PythonReward(file="mine.py", function=name) for name in "ab"]
+    found = Scorer(rewards, folder)
+    found.check([("rows.jsonl:1", {})])
+    assert not noted.exists()
+    found.prepare()
+    assert found.score(ITEMS).tolist() == [[1.0, 2.0], [1.0, 2.0]]
+    assert noted.read_text() == "x"
+
+
+def test_only_plain_files_of_the_folder(folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.py"
+    outside.write_text("def reward(completions): return [0 for _ in completions]\n")
+    (folder / "link.py").symlink_to(outside)
+    (folder / "real.py").write_text(outside.read_text())
+    (folder / "inner.py").symlink_to(folder / "real.py")
+    (folder / "folder.py").mkdir()
+    (folder / "dangling.py").symlink_to(tmp_path / "nothing.py")
+    wrong: dict[str, Any] = {
+        "link.py": "a link out of its folder", "folder.py": "is not a file", "dangling.py": "does not exist",
+        "none.py": "does not exist", "../outside.py": "not the name", "sub/x.py": "not the name",
+    }  # fmt: skip
+    for name, told in wrong.items():
+        with pytest.raises(RewardError, match=told):
+            reward_files.source(folder, name)
+    for name in ("real.py", "inner.py"):
+        assert Scorer([PythonReward(file=name)], folder).score(ITEMS).tolist() == [[0.0], [0.0]]
+
+
+def test_files_are_listed_without_being_run(folder: Path, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    (folder / "a.py").write_text(
+        f"open({str(noted)!r}, 'w')\n"
+        "def short(completions, answer, *, n, k=3):\n    '''Short ones.\n\n    More.'''\n"
+        "def _private(): pass\nclass C: pass\ndef wide(prompts, **columns): pass\n"
+    )
+    (folder / "b.py").write_text("def broken(:\n")
+    (folder / "c.py").write_bytes(b"\xff\xfe")
+    (folder / "d.py").write_bytes(b"x" * (reward_files.LARGEST + 1))
+    (folder / "e.py").write_text("x = " + "(" * 5000)
+    (folder / "f.py").write_bytes(b"x = '\0'")
+    (folder / "notes.txt").write_text("not Python")
+    found = {each.file: each for each in reward_files.listed(folder)}
+    assert sorted(found) == ["a.py", "b.py", "c.py", "d.py", "e.py", "f.py"]
+    short, wide = found["a.py"].functions
+    assert (short.name, short.line, short.help) == ("short", 2, "Short ones.")
+    assert (short.required, short.takes_all) == (("answer", "n"), False)
+    assert (wide.required, wide.takes_all) == ((), True)
+    assert "b.py:1" in found["b.py"].problem
+    assert "UTF-8" in found["c.py"].problem
+    assert "larger than 1 MiB" in found["d.py"].problem
+    assert found["e.py"].problem
+    assert found["f.py"].problem
+    assert not noted.exists()
