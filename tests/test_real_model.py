@@ -11,7 +11,7 @@ import pytest
 from droidft import runs
 from droidft.config import load_config_file, parse_config
 from droidft.demo import orders
-from droidft.events import DataPrepared, EvalReport, Finished, LoraAttached
+from droidft.events import Completions, DataPrepared, EvalReport, Finished, LoraAttached, TrainReport
 from droidft.home import Home
 from droidft.runs import Run
 
@@ -73,13 +73,55 @@ def test_gsm8k_trains_as_it_is(home: Path, smollm2: Path, tmp_path: Path) -> Non
     assert event(run, Finished).step == 2
 
 
-@pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "examples").glob("*.yaml"))])
+@pytest.mark.parametrize(
+    "name", [path.name for path in sorted((ROOT / "examples").glob("*.yaml")) if path.name != "grpo.yaml"]
+)
 def test_an_example_trains(name: str, home: Path, smollm2: Path, tmp_path: Path) -> None:
     settings = load_config_file(ROOT / "examples" / name)
     few = tmp_path / "few.jsonl"
-    few.write_text("".join((ROOT / settings["val_data_path"]).read_text().splitlines(keepends=True)[:4]))
+    few.write_text(
+        "".join(
+            (ROOT / settings.get("val_data_path", settings["train_data_path"]))
+            .read_text()
+            .splitlines(keepends=True)[:4]
+        )
+    )
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join((ROOT / settings["train_data_path"]).read_text().splitlines(keepends=True)[:16]))
     short = {"epochs": None, "iterations": 2, "warmup_steps": 0, "batch_size": 2}
     run = train(smollm2, **settings | short | {"train_data_path": str(rows), "val_data_path": str(few)})
     assert event(run, Finished).step == 2
+
+
+def test_the_grpo_example_runs_and_writes_its_keys_out(home: Path, smollm2: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(ROOT)
+    few = {"iterations": 2, "num_generations": 4, "prompts_per_step": 2, "max_completion_length": 24}
+    run = train(
+        smollm2, **load_config_file(ROOT / "examples/grpo.yaml") | few | {"mask_prompt": False, "max_eval_prompts": 3}
+    )
+    attached = event(run, LoraAttached)
+    assert [target.key for target in attached.targets] == ["self_attn.q_proj", "self_attn.v_proj"]
+    assert attached.trainable == 1_843_200
+    written = json.loads((Home.find().adapter(run.adapter_name()) / "adapter_config.json").read_text())
+    assert written["lora_parameters"]["keys"] == ["self_attn.q_proj", "self_attn.v_proj"]
+    assert written["droidft"]["method"] == "grpo"
+    report, shown = event(run, TrainReport), event(run, Completions)
+    assert 0 <= report.metrics["reward/length_window"] <= 1
+    assert report.metrics["clip_low"] == report.metrics["clip_high"] == 0, "each sampling serves one step"
+    assert {row.tokens for row in shown.rows} <= set(range(1, 25))
+    assert event(run, Finished).step == 2
+
+
+@pytest.mark.skipif(not GSM8K.is_dir(), reason="GSM8K is not here")
+def test_gsm8k_is_learned_from_rewards_as_it_is(home: Path, smollm2: Path, tmp_path: Path) -> None:
+    rows = (GSM8K / "gsm8k_train.jsonl").read_text().splitlines(keepends=True)
+    few = tmp_path / "gsm8k.jsonl"
+    few.write_text("".join(rows[:20]))
+    run = train(
+        smollm2, method="grpo", train_data_path=str(few), mask_prompt=False, iterations=1, num_generations=4,
+        prompts_per_step=1, max_completion_length=32, max_eval_prompts=2,
+        rewards=[{"kind": "numeric_answer"}, {"kind": "length_window", "maximum": 20, "falloff": 20}],
+    )  # fmt: skip
+    assert event(run, DataPrepared).train_rows == 18
+    assert event(run, TrainReport).metrics.keys() >= {"reward/numeric_answer", "reward/length_window", "tied_groups"}
+    assert event(run, Finished).best_loss is not None
