@@ -71,7 +71,7 @@ def set_up(page: Page, app: LiveServer, data: Path) -> None:
     page.get_by_role("textbox", name="Steps", exact=True).fill(str(STEPS))
     page.get_by_role("textbox", name="Name of the adapter").fill("sums")
     expect(page.get_by_role("button", name="Start training")).to_be_enabled(timeout=PATIENCE)
-    expect(page.get_by_role("region", name="What it takes")).to_contain_text("1 prompts × 4")
+    expect(page.get_by_role("region", name="What it takes")).to_contain_text("1 prompt × 4")
 
 
 def add_reward(page: Page, kind: str) -> Locator:

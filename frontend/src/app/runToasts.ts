@@ -3,7 +3,7 @@
 import { useEffect, useRef } from "react";
 
 import type { RunState, RunSummary } from "@/api";
-import { loss } from "@/lib/format";
+import { scoreOf, scoreText } from "@/features/metrics/score";
 
 import { useRuns, useToast } from "./hooks";
 import { isActive } from "./live";
@@ -12,12 +12,13 @@ import type { Toast } from "./toasts";
 /** What to say about a run that went from being at work to `run.state`; nothing for states that are no end. */
 export function endOf(run: RunSummary): Omit<Toast, "id"> | null {
   const link = { to: `/results/${run.id}`, label: "Open the result" };
+  const best = scoreOf(run);
   switch (run.state) {
     case "finished":
       return {
         tone: "good",
         title: `${run.adapter} finished`,
-        text: `Best validation loss ${loss(run.best_loss)}.`,
+        text: best.best === null ? undefined : `Best ${best.name} ${scoreText(best.kind, best.best)}.`,
         link,
       };
     case "stopped":

@@ -168,13 +168,21 @@ function bandsOf(series: readonly ChartSeries[]): uPlot.Band[] {
   });
 }
 
+/** The y axis: what uPlot finds, but for a line that never moves, around which a little room is enough. */
+function padded(_plot: uPlot, low: number | null, high: number | null): uPlot.Range.MinMax {
+  if (low === null || high === null) return [null, null];
+  if (low !== high) return uPlot.rangeNum(low, high, 0.1, true);
+  const room = low === 0 ? 1 : Math.abs(low) / 10;
+  return low >= 0 ? [Math.max(0, low - room), high + room] : [low - room, high + room];
+}
+
 function plotOptions(settings: PlotSettings): uPlot.Options {
   return {
     width: settings.width,
     height: settings.height,
     padding: [10, 24, 0, 0], // the last label of the x axis is centred at the right edge
     legend: { show: false },
-    scales: { x: { time: false }, y: settings.log ? LOGARITHMIC : {} },
+    scales: { x: { time: false }, y: settings.log ? LOGARITHMIC : { range: padded } },
     axes: [
       { ...axis(settings.xLabel, (value) => significant(value, 6)), size: 32 },
       { ...axis(null, settings.format), size: 58 },

@@ -104,7 +104,8 @@ const PREFERRED: readonly Panel[] = [
 /** Shown in a chart of their own, above these. */
 const ELSEWHERE = new Set(["reward", "reward_std", "sampling_tokens_per_second"]);
 
-const COLOURS: readonly SeriesColour[] = [1, 4, 3, 5, 6, 7, 8, 2];
+/** Neighbours differ as much as they can. */
+const COLOURS: readonly SeriesColour[] = [1, 5, 3, 7, 6, 4, 8, 2];
 
 /** The names of a run's rewards, in the order of its reports. */
 export function rewardNames(names: readonly string[]): string[] {

@@ -18,7 +18,8 @@ interface FieldProps {
 }
 
 function label(name: string): string {
-  return sentence(name.replaceAll("_", " ")).replace(/\.$/, "");
+  const text = name.replaceAll("_", " ");
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function Parameter({ reward, parameter, problem, onField }: FieldProps) {

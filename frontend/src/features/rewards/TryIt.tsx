@@ -83,6 +83,28 @@ function Trying({ job, onStop }: { job: Job | undefined; onStop: () => void }) {
   );
 }
 
+/** A trial, and the settings that it was about. */
+interface Begun {
+  job: string;
+  asked: string;
+  /** From before a reload: the server may have forgotten it. */
+  restored?: boolean;
+}
+
+/** The last trial of this tab, so that a reload shows it again as long as the server knows it. */
+const KEY = "droidft.trial";
+
+function remembered(text: string | null): Begun | null {
+  try {
+    const value: unknown = JSON.parse(text ?? "null");
+    if (typeof value !== "object" || value === null || !("job" in value) || !("asked" in value)) return null;
+    const { job, asked } = value;
+    return typeof job === "string" && typeof asked === "string" ? { job, asked, restored: true } : null;
+  } catch {
+    return null;
+  }
+}
+
 interface Props {
   /** As for a run. */
   config: Record<string, unknown>;
@@ -94,20 +116,22 @@ interface Props {
 export function TryIt({ config, hindrance }: Props) {
   const [prompts, setPrompts] = useState<(typeof COUNTS)[number]>("2");
   const [completions, setCompletions] = useState<(typeof COUNTS)[number]>("4");
-  const [begun, setBegun] = useState<{ job: string; asked: string } | null>(null);
+  const [begun, setBegun] = useState<Begun | null>(() => remembered(sessionStorage.getItem(KEY)));
   const [last, setLast] = useState<{ trial: Trial; asked: string } | null>(null);
   const [attempt, { isLoading, error }] = useTryRewardsMutation();
   const [cancel] = useCancelJobMutation();
   const job = useJob(begun?.job ?? null);
   const trial = job?.state === "done" ? job.trial : null;
   if (begun && trial && last?.trial !== trial) setLast({ trial, asked: begun.asked });
-  const running = begun !== null && (job === undefined || job.state === "running");
+  const running = begun !== null && (job === undefined ? begun.restored !== true : job.state === "running");
   const asked = JSON.stringify(config);
 
   const run = async () => {
     const request = { settings: config, prompts: Number(prompts), completions: Number(completions) };
     const { data } = await attempt({ tryRequest: request });
-    if (data) setBegun({ job: data.id, asked });
+    if (!data) return;
+    setBegun({ job: data.id, asked });
+    sessionStorage.setItem(KEY, JSON.stringify({ job: data.id, asked }));
   };
   return (
     <div className="space-y-3 border-t border-line pt-4">
@@ -145,6 +169,7 @@ export function TryIt({ config, hindrance }: Props) {
           onStop={() => {
             void cancel({ job: begun.job });
             setBegun(null);
+            sessionStorage.removeItem(KEY);
           }}
         />
       )}

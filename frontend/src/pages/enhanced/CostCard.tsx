@@ -33,7 +33,7 @@ export function CostCard({ family, plan, longest }: Props) {
             <Stat
               label="Completions a step"
               value={integer(completions)}
-              note={`${integer(prompts)} prompts × ${integer(group)}`}
+              note={`${count(prompts, "prompt")} × ${integer(group)}`}
             />
             <Stat
               label="Tokens a step, at most"

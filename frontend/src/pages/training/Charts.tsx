@@ -177,7 +177,7 @@ const LOSS: Lines = {
     "About zero is normal: advantages of a group sum to zero, so the loss says which way to go and not how good it " +
     "is. What counts is the reward.",
   series: [{ label: "Loss", column: "loss", colour: 2 }],
-  format: (value) => significant(value, 3),
+  format: rate,
 };
 
 /** All curves of a run; their cursors and zoom move together. Drawn anew a few times a second at most. */

@@ -98,6 +98,32 @@ it("follows a run: state, figures, curves, log, warnings", async () => {
   expect(await screen.findByText("4 of 5 events")).toBeInTheDocument();
 });
 
+it("shows rewards, panels and completions of a run that learns from rewards, and its warnings first", async () => {
+  tell([run({ id: "rewarded", method: "grpo", first_loss: -0.25, best_loss: -0.5, last_eval_loss: -0.5 })], [], true);
+  open("/rewarded");
+  const metrics = { reward: 0.4, reward_std: 0.1, "reward/a": 0.3, "reward/b": 0.1, tied_groups: 0.5, truncated: 0 };
+  const rest = { place: "d.jsonl:1", prompt: "Why?", rewards: { a: 1, b: 0 }, reward: 1, advantage: 1, tokens: 3 };
+  await hear([
+    started(),
+    { type: "warning", code: "all_tied", message: "all groups were tied for 10 steps" },
+    evaluation(0, -0.25, [0, -0.25], { reward: 0.25 }),
+    report(1, 0, metrics),
+    { type: "completions", step: 1, rows: [{ ...rest, completion: "Because.", truncated: true }] },
+  ]);
+  expect(screen.getByText("Nothing is being learned.")).toBeInTheDocument();
+  expect(screen.getByText(/Mean reward went from 0.4 at step 1/)).toBeInTheDocument();
+  for (const name of ["Reward", "Each reward", "Tied groups", "Cut off", "Loss", "Sampled completions"])
+    expect(screen.getByRole("region", { name })).toBeInTheDocument();
+  expect(screen.getByText(/About zero is normal/)).toBeInTheDocument();
+  expect(screen.queryByRole("region", { name: "KL divergence" })).toBeNull();
+  expect(screen.getByText("Because.")).toBeInTheDocument();
+  expect(screen.getByText("± 0.1 in the step")).toBeInTheDocument();
+  expect(screen.getByRole("link", { name: "Clone into Enhanced Setup" })).toHaveAttribute(
+    "href",
+    "/enhanced?clone=rewarded",
+  );
+});
+
 it("counts the time left down, and says none before a resumed run has reported", async () => {
   tell([run({ id: "left", seconds_left: 1e10 })], [], true);
   open("/left");

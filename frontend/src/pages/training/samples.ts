@@ -4,7 +4,7 @@ import type { Record as RunRecord, RunSummary } from "@/api";
 
 type Event = RunRecord["event"];
 
-export function report(step: number, value = 1 / step): Event {
+export function report(step: number, value = 1 / step, metrics: Record<string, number> = {}): Event {
   return {
     type: "train_report",
     step,
@@ -19,10 +19,16 @@ export function report(step: number, value = 1 / step): Event {
     peak_memory_bytes: 1e9,
     rss_bytes: 2e9,
     seconds_left: 10,
+    metrics,
   };
 }
 
-export function evaluation(step: number, value: number, best: [number, number] = [step, value]): Event {
+export function evaluation(
+  step: number,
+  value: number,
+  best: [number, number] = [step, value],
+  metrics: Record<string, number> = {},
+): Event {
   return {
     type: "eval_report",
     step,
@@ -32,6 +38,7 @@ export function evaluation(step: number, value: number, best: [number, number] =
     best_step: best[0],
     best_loss: best[1],
     seconds: 1,
+    metrics,
   };
 }
 
