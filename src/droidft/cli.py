@@ -27,6 +27,7 @@ COMMANDS = {
     "models": ("models", "list, fetch, import and inspect base models"),
     "adapters": ("adapters", "list, check and delete adapters"),
     "data": ("data", "check training data, count its tokens, show what is trained on"),
+    "rewards": ("rewards", "list what completions can be scored by, and try it on a few"),
     "chat": ("chat", "talk to a model, with or without an adapter"),
     "compare": ("compare", "answer a prompt with base and adapter, side by side"),
     "config": ("config_cmd", "list every training setting with default, limits and meaning"),

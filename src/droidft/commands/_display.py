@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from droidft.commands._format import duration, lines_of_curve, size, thousands
+from droidft.commands._format import duration, lines_of_curve, one_line, size, thousands
 from droidft.events import (
     CheckpointSaved,
+    Completions,
     DataPrepared,
     EarlyStopped,
     EvalReport,
@@ -29,6 +30,20 @@ from droidft.events import (
     TrainReport,
     Warned,
 )
+
+COMPLETION_SHOWN = 48
+SHOWN_METRICS = {
+    "reward": ("reward", ".3f"),
+    "tied_groups": ("tied", ".0%"),
+    "kl": ("kl", ".2g"),
+    "completion_length": ("length", ".0f"),
+    "entropy": ("entropy", ".2f"),
+    "accuracy": ("accuracy", ".0%"),
+    "margin": ("margin", ".3f"),
+}
+"""Metrics on the line of a report: what they are called there, and their form."""
+MOST_METRICS = 4
+"""So many fit on a line of 80 characters."""
 
 
 class RunDisplay:
@@ -50,6 +65,7 @@ class RunDisplay:
         )
         self._task: TaskID | None = None
         self._steps = 0
+        self._rewarded = False
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -70,13 +86,13 @@ class RunDisplay:
         """Take the losses of records that were shown before."""
         for record in records:
             match record.event:
-                case TrainReport(step=step, loss=loss):
-                    self.train_losses[step] = loss
-                case EvalReport(step=step, loss=loss):
-                    self.eval_losses[step] = loss
+                case TrainReport() as event:
+                    self.train_losses[event.step] = event.metrics.get("reward", event.loss)
+                case EvalReport() as event:
+                    self.eval_losses[event.step] = event.metrics.get("reward", event.loss)
 
     def curve(self) -> list[str]:
-        """The losses so far as lines of text."""
+        """The losses so far, or the rewards, as lines of text."""
         return lines_of_curve(self.train_losses, self.eval_losses, width=min(self.console.width, 100) - 12)
 
     def _event(self, event: Event) -> None:
@@ -98,9 +114,9 @@ class RunDisplay:
             case TrainReport():
                 self._report(event)
             case EvalReport():
-                self.eval_losses[event.step] = event.loss
-                mark = "  [green]best[/]" if event.best else f"  best {event.best_loss:.4f} at {event.best_step}"
-                self._line(f"eval      step {event.step:<6} loss [bold]{event.loss:.4f}[/]{mark}")
+                self._evaluated(event)
+            case Completions():
+                self._completion(event)
             case CheckpointSaved():
                 if not self.console.is_terminal:
                     self._line(f"saved     step {event.step}  {size(event.bytes)}")
@@ -109,7 +125,7 @@ class RunDisplay:
             case EarlyStopped():
                 self._line(
                     f"early stop at step {event.step}: no improvement in {event.evaluations_without_improvement} "
-                    f"evaluations; best {event.best_loss:.4f} at step {event.best_step}"
+                    f"evaluations; best {self._best(event.best_loss)} at step {event.best_step}"
                 )
             case Stopped():
                 self._line(f"stopped   at step {event.step}; the checkpoint is saved")
@@ -138,9 +154,10 @@ class RunDisplay:
 
     def _data(self, event: DataPrepared) -> None:
         share = event.train_supervised_tokens / max(event.train_tokens, 1)
+        trained = f", {share:.0%} trained on" if share else ""  # of prompts nothing is
         self._line(
-            f"data      {thousands(event.train_rows)} rows, {thousands(event.train_tokens)} tokens, "
-            f"{share:.0%} trained on; longest {event.max_seq_length}"
+            f"data      {thousands(event.train_rows)} rows, {thousands(event.train_tokens)} tokens"
+            f"{trained}; longest {event.max_seq_length}"
             + (f"; [yellow]{event.truncated_rows} rows cut[/]" if event.truncated_rows else "")
         )
         self._line(f"          {thousands(event.val_rows)} validation rows: {escape(event.split)}")
@@ -151,22 +168,53 @@ class RunDisplay:
         self._line(share + (f"; {_factor(event)}" if event.targets else ""))
 
     def _report(self, event: TrainReport) -> None:
-        self.train_losses[event.step] = event.loss
+        self.train_losses[event.step] = event.metrics.get("reward", event.loss)
         left = "" if event.seconds_left is None else f"{duration(event.seconds_left)} left"
-        status = (
-            f"loss {event.loss:.4f}  {event.tokens_per_second:.0f} tok/s  {size(event.peak_memory_bytes)}  {left}"
-        )
+        status = f"{_measured(event)}  {left}"
         if self._task is not None:
             self._bar.update(self._task, completed=event.step, status=status)
         if not self.console.is_terminal:
             self._line(f"train     step {event.step:<6} {status}")
 
+    def _evaluated(self, event: EvalReport) -> None:
+        self._rewarded = "reward" in event.metrics
+        self.eval_losses[event.step] = event.metrics.get("reward", event.loss)
+        best = f"  best {self._best(event.best_loss)} at {event.best_step}"
+        self._line(f"eval      step {event.step:<6} {_measured(event)}{'  [green]best[/]' if event.best else best}")
+
+    def _best(self, loss: float) -> str:
+        """The best loss; where rewards are what is measured, the reward, which it is the opposite of."""
+        return f"{-loss if self._rewarded else loss:.4f}"
+
+    def _completion(self, event: Completions) -> None:
+        """The first of the completions, on a line."""
+        if self.console.is_terminal or not event.rows:
+            return
+        row = event.rows[0]
+        text = one_line(row.completion, most=COMPLETION_SHOWN)
+        self._line(f"[dim]          {row.reward:.3f} {escape(row.place)}: {escape(text)}[/]")
+
     def _finished(self, event: Finished) -> None:
-        best = "" if event.best_loss is None else f"; best {event.best_loss:.4f} at step {event.best_step}"
+        best = "" if event.best_loss is None else f"; best {self._best(event.best_loss)} at step {event.best_step}"
         self._line(f"finished  {event.step} steps in {duration(event.seconds)}{best}")
 
     def _line(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _measured(event: TrainReport | EvalReport) -> str:
+    """What matters of a report, in few words: a bare loss, or what the method measures."""
+    mark = ("[bold]", "[/]") if isinstance(event, EvalReport) else ("", "")
+    shown = [
+        f"{name} {event.metrics[key]:{form}}" for key, (name, form) in SHOWN_METRICS.items() if key in event.metrics
+    ]
+    if "reward" not in event.metrics:
+        shown.insert(0, f"loss {event.loss:.4f}")
+    name, _, value = shown[0].partition(" ")
+    shown[0] = f"{name} {mark[0]}{value}{mark[1]}"
+    if not event.metrics and isinstance(event, TrainReport):
+        shown += [f"{event.tokens_per_second:.0f} tok/s", size(event.peak_memory_bytes)]
+    return "  ".join(shown[:MOST_METRICS])
 
 
 def _factor(event: LoraAttached) -> str:

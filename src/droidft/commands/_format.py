@@ -33,6 +33,12 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def one_line(text: str, *, most: int) -> str:
+    """At most `most` characters of a text on one line, without what would move a terminal's cursor."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    return plain if len(plain) <= most else f"{plain[:most]}…"
+
+
 def lines_of_curve(train: dict[int, float], evaluation: dict[int, float], *, width: int) -> list[str]:
     """Training (·) and validation (●) losses over steps, as lines of text with a scale on the left."""
     steps, values = {*train, *evaluation}, [*train.values(), *evaluation.values()]

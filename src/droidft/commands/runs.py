@@ -71,10 +71,12 @@ def summary(run: Run) -> dict[str, Any]:
         "id": run.id,
         "status": run.status().value,
         "model": config.model_path,
+        "method": config.method.value,
         "targets": config.lora_targets.value,
         "step": found.report.step if found.report else 0,
         "steps": found.plan.steps if found.plan else None,
         "loss": found.report.loss if found.report else None,
+        "reward": found.report.metrics.get("reward") if found.report else None,
         "best_loss": found.best.best_loss if found.best else None,
         "trainable": found.lora.trainable if found.lora else None,
         "error": found.last.message if isinstance(found.last, Failed) else None,
@@ -89,7 +91,9 @@ def _summary_or_fault(run: Run) -> dict[str, Any]:
     try:
         return summary(run)
     except DroidError as error:
-        unknown = dict.fromkeys(("model", "targets", "step", "steps", "loss", "best_loss", "trainable", "adapter"))
+        unknown = dict.fromkeys(
+            ("model", "method", "targets", "step", "steps", "loss", "best_loss", "trainable", "adapter")
+        )
         return {"id": run.id, "status": "unreadable", **unknown, "error": error.message}
 
 
@@ -104,12 +108,12 @@ def _list(found: list[Run], console: Any, *, as_json: bool) -> None:
         console.print("no runs yet; start one with `droidft train` or `droidft demo`")
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("run", "status", "targets", "step", "loss", "best val"):
+    for name in ("run", "status", "method", "step", "loss", "best val"):
         table.add_column(name, justify="right" if name in ("step", "loss", "best val") else "left", overflow="fold")
     for row in rows:
         step = f"{row['step']}/{row['steps']}" if row["steps"] else "-"
         table.add_row(
-            row["id"], row["status"], row["targets"] or "-", step, _loss(row["loss"]), _loss(row["best_loss"])
+            row["id"], row["status"], row["method"] or "-", step, _score(row, "loss"), _score(row, "best_loss")
         )
     console.print(table)
 
@@ -132,5 +136,11 @@ def _show(run: Run, console: Any, *, as_json: bool) -> None:
         console.print(line, highlight=False)
 
 
-def _loss(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _score(row: dict[str, Any], name: str) -> str:
+    """A loss, or the reward of methods that have rewards."""
+    value = row[name]
+    if value is None:
+        return "-"
+    if row.get("reward") is None:
+        return f"{value:.4f}"
+    return f"reward {row['reward'] if name == 'loss' else -value:.3f}"

@@ -1,0 +1,146 @@
+"""`droidft rewards`: what completions can be scored by; `rewards try`: a few completions and what they earn."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from droidft.commands._format import one_line
+from droidft.commands._settings import add_setting_flags, config_from
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from droidft.engine.trial import Trial
+    from droidft.settings import Setting
+
+SHOWN = 400
+"""Characters of a completion that are shown."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `droidft rewards`."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="every kind with range, parameters and meaning; files of your own (the default)")
+    trial = actions.add_parser("try", help="sample a few completions of the model as it is, and score them")
+    trial.add_argument("file", nargs="?", type=Path, help="YAML or JSON file with settings; flags go over it")
+    trial.add_argument("--prompts", type=int, default=2, choices=range(1, 65), metavar="N", help="prompts [2]")
+    trial.add_argument(
+        "--completions", type=int, default=4, choices=range(1, 65), metavar="N", help="completions of each [4]"
+    )
+    trial.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    add_setting_flags(trial)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List, or try."""
+    from rich.console import Console
+
+    if args.action == "try":
+        _try(args, Console())
+    else:
+        _list(Console(), as_json=args.json)
+    return 0
+
+
+def _list(console: Console, *, as_json: bool) -> None:
+    from droidft import reward_files
+    from droidft.home import Home
+    from droidft.reward_kinds import kinds
+
+    folder = Home.find().rewards
+    files = reward_files.listed(folder)
+    if as_json:
+        found = [asdict(kind) for kind in kinds()]
+        print(
+            json.dumps({"kinds": found, "files": [asdict(file) for file in files], "folder": str(folder)}, indent=1)
+        )
+        return
+    for kind in kinds():
+        console.print(f"[bold]{kind.kind}[/]  {kind.range}", highlight=False)
+        _paragraph(console, " ".join(kind.help.split()), indent=2)
+        for parameter in kind.parameters:
+            name = f"{parameter.name} [{_values(parameter)}; {parameter.shown_default}]"
+            _paragraph(console, f"{name}  {parameter.help}", indent=4)
+    console.print(f"\nfiles of your own: {folder}", highlight=False, soft_wrap=True)
+    for file in files:
+        named = ", ".join(each.name + (f" ({each.help})" if each.help else "") for each in file.functions)
+        _paragraph(console, f"{file.file}  {file.problem or named or 'defines no function'}", indent=2)
+    if not files:
+        console.print("  none yet; docs/rewards.md shows how to write one", highlight=False)
+
+
+def _try(args: argparse.Namespace, console: Console) -> None:
+    from droidft.config import Family
+    from droidft.engine.session import computing
+    from droidft.errors import ConfigError
+    from droidft.home import Home
+
+    config = config_from(args, file=args.file)
+    if config.method.family is not Family.REWARDS:
+        hint = "choose grpo, gspo or dr_grpo"
+        raise ConfigError(f"method '{config.method}' has no rewards to try", hint=hint, field="method")
+    home = Home.find()
+    with computing(home.cache):
+        from droidft.engine.assemble import Places
+        from droidft.engine.rewards import Scorer
+        from droidft.engine.trial import try_rewards
+
+        places = Places(home.models, home.adapters, home.cache, home.runs, home.rewards)
+        with console.status("") as status:
+            found = try_rewards(
+                config,
+                places,
+                Scorer(config.rewards, home.rewards),
+                prompts=args.prompts,
+                completions=args.completions,
+                seed=config.seed,
+                report=lambda phase, done, total: status.update(f"{phase} {done}/{total}" if total else phase),
+            )
+    if args.json:
+        print(json.dumps(found.as_dict(), indent=1))
+    else:
+        show(found, console)
+
+
+def show(found: Trial, console: Console) -> None:
+    """The completions of each prompt with what each earned."""
+    from rich.table import Table
+    from rich.text import Text
+
+    weights = dict(zip(found.rewards, found.weights, strict=True))
+    for place in dict.fromkeys(row.place for row in found.rows):
+        rows = [row for row in found.rows if row.place == place]
+        console.print(Text(f"\n{place}  {one_line(rows[0].prompt, most=SHOWN)}", style="bold"))
+        for row in rows:
+            table = Table(box=None, pad_edge=False, show_header=False)
+            parts = [f"{name} {value:.3g} x {weights[name]:g}" for name, value in row.rewards.items()]
+            cut = ", cut off" if row.truncated else ""
+            table.add_row(f"{row.reward:8.3f}", Text(one_line(row.completion, most=SHOWN) or "(empty)"))
+            table.add_row("", Text(f"{' + '.join(parts)}; {row.tokens} tokens{cut}", style="dim"))
+            console.print(table)
+    console.print(
+        f"\n{len(found.rows)} completions at {found.sampling_tokens_per_second:.0f} tok/s; "
+        f"{found.tied_groups:.0%} of prompts tied",
+        highlight=False,
+    )
+    if found.tied_groups == 1:
+        console.print("all completions of each prompt earned the same: nothing would be learned", highlight=False)
+    for warning in found.warnings:
+        console.print(Text(f"warning  {warning}"))
+
+
+def _values(parameter: Setting) -> str:
+    return " | ".join(parameter.choices) if parameter.choices else f"{parameter.kind} {parameter.limits}".rstrip()
+
+
+def _paragraph(console: Console, text: str, *, indent: int) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    shown: Any = Text(text)
+    console.print(Padding(shown, (0, 0, 0, indent)))
