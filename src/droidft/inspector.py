@@ -112,6 +112,7 @@ def targets(call: Call) -> dict[str, Any]:
         "model": params["model"],
         "path": str(path),
         "hidden_size": shape.hidden_size,
+        "cache_bytes_per_token": shape.estimator.cache_per_token,
         "context_length": models.context_length(shape.config),
         "code": models.code_files(path),
         "memory_available": available,
@@ -158,7 +159,9 @@ def check_data(call: Call) -> dict[str, Any]:
 
     tokenizer = partial(_tokenizer, config, _home(call)) if call.params["with_model"] else None
     try:
-        return inspected.checked(verify(config, tokenizer, progress=report, notice=notice))
+        return inspected.checked(
+            verify(config, tokenizer, progress=report, notice=notice, rewards=_home(call).rewards)
+        )
     except (NotFound, ModelError, DownloadError) as error:
         if not found:
             raise

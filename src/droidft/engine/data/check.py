@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from droidft.config import TrainingConfig
+from droidft.config import Family, TrainingConfig
 from droidft.engine.data.faults import Fault, FaultLog
-from droidft.engine.data.located import Content, Located, Meter, Progress, RowReader, locate
+from droidft.engine.data.located import Content, Located, Meter, Progress, RowReader, Schema, locate
+from droidft.engine.data.preference_rows import recognise_preferences
+from droidft.engine.data.prompt_rows import recognise_prompts
 from droidft.engine.data.readers import Reading
 from droidft.engine.data.rows import Columns, recognise
 from droidft.engine.data.sources import Fetch
@@ -104,7 +106,7 @@ class _Hashes:
 def _check(
     paths: Sequence[Path], config: TrainingConfig, reading: Reading, meter: Meter
 ) -> tuple[FileCheck, _Hashes]:
-    reader = RowReader(partial(recognise, columns=Columns.of(config)), reading)
+    reader = RowReader(_recogniser(config), reading)
     hashes = _Hashes(paths)
     before = reading.bytes_read
     for located in reader.rows(paths, meter):
@@ -123,6 +125,17 @@ def _check(
         reading.notes.append(f"{paths[0].name}: repeated rows were looked for among the first {len(keys):,}")
     reader.note_unused(paths)
     return found, hashes
+
+
+def _recogniser(config: TrainingConfig) -> Callable[[dict[str, Any]], Schema[Content]]:
+    """What the first record of a file is recognised by: each family of methods has rows of its own."""
+    match config.method.family:
+        case Family.ANSWERS:
+            return partial(recognise, columns=Columns.of(config))
+        case Family.REWARDS:
+            return partial(recognise_prompts, config=config)
+        case Family.PREFERENCES:
+            return partial(recognise_preferences, config=config)
 
 
 def _places(chosen: npt.NDArray[np.bool_], hashes: _Hashes) -> Places:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from droidft.config import TrainingConfig
+from droidft.config import Family, TrainingConfig
 from droidft.engine.batches import steps_per_epoch
 from droidft.engine.data.check import StructureReport, check_structure
 from droidft.engine.data.faults import Fault, InvalidData
+from droidft.engine.data.preferences import prepare_pairs
 from droidft.engine.data.prepare import prepare
+from droidft.engine.data.prompts import prepare_prompts
 from droidft.engine.data.sources import Fetch
 from droidft.engine.data.statistics import DataReport
 from droidft.engine.plan import plan
 from droidft.engine.progress import Progress
+from droidft.engine.rewards import Scorer
 from droidft.errors import DataError
 from droidft.events import TrainingPlan
 
@@ -43,13 +48,16 @@ def verify(
     fetch: Fetch | None = None,
     progress: Progress | None = None,
     notice: Callable[[Verified], None] | None = None,
+    rewards: Path | None = None,
 ) -> Verified:
     """Hold the data of `config` to every rule; faults are listed, not raised.
 
-    `notice` is told what the structural check found before tokens are counted.
+    `notice` is told what the structural check found before tokens are counted. `rewards` is the folder of the user's
+    own reward files, none of which is run; with it, columns that rewards need are looked for too.
 
     Raises:
         ConfigError, ModelError, DownloadError: the settings, the tokenizer or a hub data set cannot be used.
+        RewardError: there is no such file of the user's own.
     """
     structure = check_structure(config, fetch=fetch, progress=_named("checking rows", progress))
     found = Verified(structure, structure.faults, structure.fault_count)
@@ -59,19 +67,42 @@ def verify(
         notice(found)
     made, limit = tokenizer()
     try:
-        report = prepare(
-            config, made, context_length=limit, fetch=fetch, progress=_named("counting tokens", progress)
-        ).report
+        report = _prepared(config, made, limit, fetch, _named("counting tokens", progress), rewards)
     except InvalidData as error:
         return replace(found, faults=error.faults, fault_count=error.count)
     except DataError as error:  # of the data as a whole: no line is at fault
         reason = error.message.removeprefix(f"{config.train_data_path}: ")
         fault = Fault(config.train_data_path, None, None, "data", reason, error.hint)
         return replace(found, faults=[fault], fault_count=1)
-    steps = steps_per_epoch(
-        report.train.rows, batch_size=config.batch_size, accumulation=config.grad_accumulation_steps
-    )
-    return replace(found, tokens=report, plan=plan(config, steps))
+    return replace(found, tokens=report, plan=plan(config, _steps(config, report.train.rows)))
+
+
+def _prepared(
+    config: TrainingConfig,
+    tokenizer: Any,
+    limit: int | None,
+    fetch: Fetch | None,
+    progress: Callable[[int, int | None], None] | None,
+    rewards: Path | None,
+) -> DataReport:
+    """What the data is, as the method will see it."""
+    match config.method.family:
+        case Family.ANSWERS:
+            return prepare(config, tokenizer, context_length=limit, fetch=fetch, progress=progress).report
+        case Family.REWARDS:
+            prompts = prepare_prompts(config, tokenizer, context_length=limit, fetch=fetch, progress=progress)
+            if rewards is not None:
+                Scorer(config.rewards, rewards).check(prompts.places_and_columns())
+            return prompts.report
+        case Family.PREFERENCES:
+            return prepare_pairs(config, tokenizer, context_length=limit, fetch=fetch, progress=progress).report
+
+
+def _steps(config: TrainingConfig, rows: int) -> int:
+    """Optimizer steps of an epoch, as the methods have them."""
+    if config.method.family is Family.REWARDS:
+        return max(1, math.ceil(rows * config.num_iterations / config.prompts_per_step))
+    return steps_per_epoch(rows, batch_size=config.batch_size, accumulation=config.grad_accumulation_steps)
 
 
 def _named(what: str, progress: Progress | None) -> Callable[[int, int | None], None] | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from droidft.config import TrainingConfig, load_config_file, parse_config
+from droidft.config import Family, Method, TrainingConfig, load_config_file, parse_config
 from droidft.demo import orders
 from droidft.durable import storage_errors
 from droidft.errors import ConfigError
@@ -30,10 +30,14 @@ MATTERS = frozenset(
     {
         "validation_fraction", "data_format", "text_column", "prompt_column", "completion_column", "messages_column",
         "system_prompt", "mask_prompt", "max_seq_length", "seed", "offline", "iterations", "epochs", "batch_size",
-        "grad_accumulation_steps",
+        "grad_accumulation_steps", "method", "rewards", "max_prompt_length", "max_completion_length",
+        "num_iterations", "prompts_per_step", "num_generations",
     }
 )  # fmt: skip
 """Settings that decide what the data becomes and how long the run is; a draft's others are not looked at."""
+NO_COLUMN_NEEDED = [{"kind": "length_window"}]
+"""Stands for rewards as long as none is chosen: what the data is does not wait for them."""
+REWARDED = [method.value for method in Method if method.family is Family.REWARDS]
 USING = {RunState.QUEUED, RunState.RUNNING, RunState.STOPPING, RunState.STALLED}
 BINARY = {
     "requestBody": {
@@ -118,6 +122,8 @@ def _config(request: DataSettings, state: State) -> TrainingConfig:
     """
     unknown = [name for name in request.settings if name not in TrainingConfig.model_fields]
     given = {name: value for name, value in request.settings.items() if name in MATTERS or name in unknown}
+    if given.get("method") in REWARDED:
+        given["rewards"] = given.get("rewards") or NO_COLUMN_NEEDED
     model = None if request.model_path is None else paths.model_ref(state.options, request.model_path)
     values = {
         **given,
