@@ -1860,6 +1860,8 @@ export type TargetsReport = {
   batch_size: number;
   seq_length: number;
   memory_available: number;
+  /** What keys and values of one token take while sampling, at most. */
+  cache_bytes_per_token: number;
   presets: PresetReport[];
   learning_rate: RateHint;
 };

@@ -31,6 +31,7 @@ ADAPTER_BYTES = 4  # adapters, their gradients and moments are float32
 
 _MOMENTS = {Optimizer.ADAMW: 2, Optimizer.ADAM: 2, Optimizer.LION: 1, Optimizer.SGD: 1}
 _HEADS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
+_KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")
 _ACTIVE_EXPERTS = (
     "num_experts_per_tok",
     "num_experts_per_token",
@@ -105,6 +106,13 @@ class Estimator:
         self.vocabulary, self.width = _vocabulary(survey.model)
         self.heads = _setting(survey.model, _HEADS, 1)
         self.active = _setting(survey.model, _ACTIVE_EXPERTS, 1)
+
+    @property
+    def cache_per_token(self) -> int:
+        """Bytes that keys and values of one token take while sampling, were every block full attention."""
+        key_value_heads = _setting(self.survey.model, _KEY_VALUE_HEADS, self.heads)
+        size = _setting(self.survey.model, ("head_dim",), self.width // max(1, self.heads))
+        return 2 * len(self.survey.blocks) * key_value_heads * size * self.bytes_per_value
 
     def peak(
         self,

@@ -1,8 +1,9 @@
 import { Scale } from "lucide-react";
 
+import type { MemoryParts, TargetsReport } from "@/api";
 import { Card, Stat, Stats } from "@/components/ui";
 import { useNumber } from "@/features/form/form";
-import { count, integer } from "@/lib/format";
+import { bytes, count, integer } from "@/lib/format";
 import type { Family } from "@/lib/methods";
 
 import type { Plan } from "./plan";
@@ -12,10 +13,24 @@ interface Props {
   plan: Plan | null;
   /** Of the training data, in tokens, where they were counted. */
   longest: number | null;
+  /** The model's shape, and the memory of a training step, where a model is chosen. */
+  report: TargetsReport | undefined;
+  memory: MemoryParts | null;
+}
+
+/** What sampling holds at its peak: the model, the adapter, and keys and values of all completions at once. */
+export function samplingMemory(
+  report: Pick<TargetsReport, "cache_bytes_per_token">,
+  memory: Pick<MemoryParts, "weights" | "adapter">,
+  together: number,
+  tokens: number,
+): { cache: number; total: number } {
+  const cache = together * tokens * report.cache_bytes_per_token;
+  return { cache, total: memory.weights + memory.adapter + cache };
 }
 
 /** What one step and the whole run take. */
-export function CostCard({ family, plan, longest }: Props) {
+export function CostCard({ family, plan, longest, report, memory }: Props) {
   const group = useNumber("num_generations") ?? 0;
   const prompts = useNumber("prompts_per_step") ?? 0;
   const most = useNumber("max_completion_length") ?? 0;
@@ -24,9 +39,12 @@ export function CostCard({ family, plan, longest }: Props) {
   const passes = useNumber("num_iterations") ?? 1;
   const pairs = (useNumber("batch_size") ?? 0) * (useNumber("grad_accumulation_steps") ?? 1);
   const completions = group * prompts;
+  const atOnce = Math.min(together, completions * steps);
+  const sampling = report && memory ? samplingMemory(report, memory, atOnce, most + (longest ?? 256)) : null;
+  const tooMuch = report && sampling !== null && sampling.total > 0.8 * report.memory_available;
   const length = plan === null ? "known once the data is checked" : count(plan.total, "step");
   return (
-    <Card title="What it takes" icon={Scale} description="Of one optimizer step; the memory stands under LoRA.">
+    <Card title="What it takes" icon={Scale} description="Of one optimizer step, at most.">
       {family === "rewards" ? (
         <>
           <Stats>
@@ -43,7 +61,7 @@ export function CostCard({ family, plan, longest }: Props) {
             <Stat
               label="Sampled, at most"
               value={integer(completions * most)}
-              note={`tokens; ${integer(Math.min(together, completions * steps))} completions at once`}
+              note={`tokens; ${integer(atOnce)} completions at once`}
             />
             <Stat
               label="The run"
@@ -51,6 +69,27 @@ export function CostCard({ family, plan, longest }: Props) {
               note={plan === null ? undefined : `${integer(plan.perEpoch)} an epoch`}
             />
           </Stats>
+          {sampling !== null && report && memory && (
+            <div className="mt-4 border-t border-line pt-3">
+              <Stats>
+                <Stat
+                  label="Memory while sampling"
+                  value={bytes(sampling.total)}
+                  note={`keys and values ${bytes(sampling.cache)}`}
+                  tone={tooMuch ? "warn" : undefined}
+                />
+                <Stat label="Memory while learning" value={bytes(memory.total)} note="its parts stand under LoRA" />
+                <Stat label="At the peak" value={bytes(Math.max(sampling.total, memory.total))} />
+                <Stat label="Available" value={bytes(report.memory_available)} />
+              </Stats>
+              {tooMuch && (
+                <p className="mt-2 text-xs text-warn">
+                  Sampling is tight: fewer completions at once (sampling_batch_size) or shorter ones take less, and
+                  change only the speed.
+                </p>
+              )}
+            </div>
+          )}
           {(steps > 1 || passes > 1) && (
             <p className="mt-3 text-xs text-muted">
               Each sampling of {integer(completions * steps)} completions is used for{" "}

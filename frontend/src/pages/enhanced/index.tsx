@@ -141,7 +141,13 @@ function Loaded({ methods, settings: all, form }: Props) {
               <LoraCard targets={targets} />
             </div>
             <TrainingCard report={judged.report} />
-            <CostCard family={family} plan={plan} longest={longest} />
+            <CostCard
+              family={family}
+              plan={plan}
+              longest={longest}
+              report={targets.report}
+              memory={preset?.memory ?? null}
+            />
             {mode === "advanced" && <AdvancedCard placed={placed} />}
           </div>
           <div className="min-w-0 lg:sticky lg:top-[4.5rem] lg:max-h-[calc(100dvh-5.5rem)] lg:overflow-y-auto">

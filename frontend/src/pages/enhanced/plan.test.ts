@@ -1,6 +1,13 @@
 import { expect, it } from "vitest";
 
+import { samplingMemory } from "./CostCard";
 import { planOf } from "./plan";
+
+it("sampling holds the model, the adapter, and keys and values", () =>
+  expect(samplingMemory({ cache_bytes_per_token: 10 }, { weights: 100, adapter: 5 }, 4, 20)).toEqual({
+    cache: 800,
+    total: 905,
+  }));
 
 it.each([
   ["grpo", { prompts_per_step: 4 }, 18, { total: 5, perEpoch: 5 }],

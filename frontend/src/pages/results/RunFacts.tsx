@@ -74,12 +74,18 @@ export function DataCard({ data }: { data: DataPrepared | null }) {
           rows={[
             ["Format", data.format],
             ["Training", `${integer(data.train_rows)} rows, ${integer(data.train_tokens)} tokens`],
-            [
-              "Trained on",
-              `${integer(data.train_supervised_tokens)} tokens (${percent(data.train_supervised_tokens / data.train_tokens, 1)})`,
-            ],
+            ...(data.train_supervised_tokens > 0
+              ? [
+                  [
+                    "Trained on",
+                    `${integer(data.train_supervised_tokens)} tokens (${percent(data.train_supervised_tokens / data.train_tokens, 1)})`,
+                  ] as const,
+                ]
+              : []),
             ["Validation", `${integer(data.val_rows)} rows, ${integer(data.val_tokens)} tokens`],
-            ["Measured on", `${integer(data.val_supervised_tokens)} tokens`],
+            ...(data.val_supervised_tokens > 0
+              ? [["Measured on", `${integer(data.val_supervised_tokens)} tokens`] as const]
+              : []),
             ["Longest row", `${integer(data.max_seq_length)} tokens allowed`],
             ["Cut rows", integer(data.truncated_rows)],
             ["Dropped rows", integer(data.dropped_rows)],

@@ -117,7 +117,7 @@ function ending({ early }: Measured): string | null {
 function trust(run: RunSummary, { data }: Measured): string | null {
   if (!data || run.best_loss === null || run.first_loss === null) return null;
   if (familyOf(run.method) === "rewards")
-    return "Measured on a few validation prompts, sampled anew each time, so small differences say little; and a reward says how well the rewards were served, not how good the answers are: read them below.";
+    return "Measured on a few validation prompts, so small differences say little; and a reward says how well the rewards were served, not how good the answers are: read them below.";
   const rows = `Measured on ${count(data.val_rows, "validation row")}`;
   const small = Math.abs(run.first_loss - run.best_loss) / run.first_loss < SMALL;
   if (small && run.best_step !== 0) return `${rows}; a difference this small may be noise.`;

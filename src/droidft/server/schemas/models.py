@@ -93,6 +93,8 @@ class TargetsReport(Wire):
     batch_size: int
     seq_length: int
     memory_available: int
+    cache_bytes_per_token: int
+    """What keys and values of one token take while sampling, at most."""
     presets: list[PresetReport]
     learning_rate: RateHint
 
