@@ -11,10 +11,10 @@ import pytest
 
 from droidft import runs
 from droidft.config import parse_config
-from droidft.events import EvalReport, Record
+from droidft.events import Completions, EvalReport, Record, RunStarted, SampledCompletion
 from droidft.home import Home
 from droidft.runs import EventLog
-from droidft.server import history, report
+from droidft.server import completions, history, report
 from droidft.server.schemas.runs import RunDetail, RunSummary
 from tests.server.live import LiveServer
 from tests.server.test_sockets import report as train_report
@@ -219,7 +219,7 @@ def test_ticks_are_round_and_cover_the_range(low: float, high: float, ticks: lis
 def test_the_verdict_claims_no_more_than_was_measured(
     first: float | None, best: float | None, step: int | None, losses: list[float], sentence: str
 ) -> None:
-    summary = RunSummary.model_construct(first_loss=first, best_loss=best, best_step=step)
+    summary = RunSummary.model_construct(first_loss=first, best_loss=best, best_step=step, last_eval_reward=None)
     evaluations = [EvalReport.model_construct(step=40 * at, loss=loss) for at, loss in enumerate(losses)]
     assert report.verdict(RunDetail.model_construct(summary=summary, evaluations=evaluations)) == sentence
 
@@ -240,3 +240,62 @@ def test_the_report_survives_a_run_that_said_nothing(server: LiveServer, setting
     assert status == 200
     assert b"created" in page
     assert json.loads(json.dumps(server.get(f"/api/runs/{run.id}/curves")["train"]["step"])) == []
+
+
+def test_a_run_that_learns_from_rewards(server: LiveServer, settings: dict[str, Any]) -> None:
+    more = {
+        "method": "grpo", "rewards": [{"kind": "length_window", "unit": "characters", "maximum": 6, "falloff": 20}],
+        "max_completion_length": 8, "steps_per_eval": 3, "num_generations": 4, "prompts_per_step": 2,
+    }  # fmt: skip
+    run = server.post("/api/runs", settings | more)["id"]
+    detail = server.until(f"/api/runs/{run}", lambda found: found["summary"]["state"] == "finished")
+    summary, evaluations = detail["summary"], detail["evaluations"]
+    assert summary["method"] == "grpo"
+    rewards = {row["step"]: row["metrics"]["reward"] for row in evaluations}
+    assert (summary["first_reward"], summary["last_eval_reward"]) == (rewards[0], rewards[6])
+    assert summary["best_reward"] == rewards[summary["best_step"]] == max(rewards.values())
+
+    curves = server.get(f"/api/runs/{run}/curves")
+    metrics = curves["train"]["metrics"]
+    assert {"reward", "reward/length_window", "tied_groups", "entropy"} <= set(metrics)
+    assert {len(column) for column in metrics.values()} == {6}
+    assert metrics["reward"] == summary["sparkline"]
+    assert metrics["reward"][-1] == summary["reward"]
+    assert curves["validation"]["metrics"]["reward"] == list(rewards.values())
+
+    newest = server.get(f"/api/runs/{run}/completions")
+    assert (newest["steps"], newest["step"]) == ([1, 2, 3, 4, 5, 6], 6)
+    assert server.get(f"/api/runs/{run}/completions?step=9") == newest
+    third = server.get(f"/api/runs/{run}/completions?step=3")
+    assert third["step"] == 3
+    assert {row["place"].split(":")[0] for row in third["rows"]} == {"chat.jsonl"}
+    assert third["rows"] != newest["rows"]
+    assert server.get(f"/api/runs/{run}/completions?step=0")["step"] == 1
+
+    status, page = server.request("GET", f"/api/runs/{run}/report.html")
+    text = page.decode()
+    assert status == 200
+    assert "The mean reward of validation prompts" in text
+    assert "Mean reward" in text
+    assert f"{summary['best_reward']:.4f}" in text
+    assert '<p class="soft">GRPO' in text or "GRPO, lora" in text
+
+
+def test_completions_that_a_resumed_run_did_again_replace_the_old_ones(home: Path) -> None:
+    run = runs.create(Home(home), parse_config({"model_path": "m", "train_data_path": "t", "iterations": 9}))
+    row = SampledCompletion(
+        place="t:1", prompt="p", completion="old", rewards={}, reward=0, advantage=0, tokens=1, truncated=False
+    )
+    started = {"config": {}, "versions": {}, "device": {}}
+    events: list[Any] = [
+        RunStarted(**started), Completions(step=1, rows=[row]), Completions(step=2, rows=[row]),
+        Completions(step=3, rows=[row]), RunStarted(**started, resumed_from_step=1),
+        Completions(step=2, rows=[row.model_copy(update={"completion": "new"})]),
+    ]  # fmt: skip
+    lines = [Record(seq=at, time=at, event=event).model_dump_json() for at, event in enumerate(events, start=1)]
+    run.events_file.write_text("\n".join([*lines[:3], "{damaged", *lines[3:]]) + "\n")
+    assert completions.at_step(run, None).steps == [1, 2]
+    assert completions.at_step(run, 2).rows[0].completion == "new"
+    assert completions.at_step(run, 1).rows[0].completion == "old"
+    run.events_file.write_text("")
+    assert completions.at_step(run, 5).model_dump() == {"steps": [], "step": None, "rows": []}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from droidft import __version__
-from droidft.server.schemas.runs import Curves, RunDetail
+from droidft.config import METHODS, Method
+from droidft.server.schemas.runs import Curves, RunDetail, RunSummary
 
 POINTS = 1000
 WIDTH, HEIGHT, MARGIN = 760, 240, 46
@@ -37,7 +38,14 @@ def render(detail: RunDetail, curves: Curves) -> str:
     train, validation = curves.train, curves.validation
     charts = [
         chart(
-            "Loss, nats per token",
+            "Mean reward",
+            [
+                _rewards("training", "a", train.step, train.metrics),
+                _rewards("validation", "b", validation.step, validation.metrics, dots=True, mark=curves.best_step),
+            ],
+        ),
+        chart(
+            "Loss, nats per token" if detail.config.method is Method.SFT else "Loss",
             [
                 Series("training", "a", train.step, train.loss),
                 Series("validation", "b", validation.step, validation.loss, dots=True, mark=curves.best_step),
@@ -50,6 +58,7 @@ def render(detail: RunDetail, curves: Curves) -> str:
         detail=detail,
         summary=detail.summary,
         verdict=verdict(detail),
+        method=METHODS[detail.config.method].title.partition(":")[0],
         charts=[made for made in charts if made],
         made=time.strftime("%Y-%m-%d %H:%M", time.localtime()),
         version=__version__,
@@ -94,9 +103,26 @@ def chart(title: str, series: Sequence[Series]) -> dict[str, Any] | None:
     }
 
 
+def _rewards(
+    name: str,
+    kind: str,
+    steps: Sequence[int],
+    metrics: Mapping[str, Sequence[float | None]],
+    *,
+    dots: bool = False,
+    mark: int | None = None,
+) -> Series:
+    """The reward where there is one; without any, an empty series, which is not drawn."""
+    values = metrics.get("reward", ())
+    found = [(step, value) for step, value in zip(steps, values, strict=False) if value is not None]
+    return Series(name, kind, [step for step, _ in found], [value for _, value in found], dots=dots, mark=mark)
+
+
 def verdict(detail: RunDetail) -> str:
     """What came of the run, in a sentence that claims no more than was measured."""
     run = detail.summary
+    if run.last_eval_reward is not None:
+        return _of_rewards(run)
     if run.best_loss is None or run.best_step is None:
         return "No validation loss has been measured."
     if run.first_loss is None:
@@ -115,6 +141,18 @@ def verdict(detail: RunDetail) -> str:
         f"Validation loss did not improve: {run.first_loss:.4f} before training, "
         f"at best {lowest.loss:.4f} after it (step {lowest.step:,})."
     )
+
+
+def _of_rewards(run: RunSummary) -> str:
+    before, best, last = run.first_reward, run.best_reward, run.last_eval_reward
+    if before is None or best is None or run.best_step is None:
+        return f"The mean reward of validation prompts was {last:.4f} at last."
+    if run.best_step > 0 and best > before:
+        return (
+            f"The mean reward of validation prompts rose from {before:.4f} to {best:.4f} at step {run.best_step:,}; "
+            f"it was {last:.4f} at last."
+        )
+    return f"The mean reward of validation prompts did not rise: {before:.4f} before training, {last:.4f} at last."
 
 
 def round_ticks(low: float, high: float, *, most: int = 6) -> list[float]:
