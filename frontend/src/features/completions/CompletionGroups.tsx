@@ -109,7 +109,9 @@ function Narrow({ rows, rewards, label }: Shown & { label: string }) {
     <ul aria-label={label} className="divide-y divide-line">
       {rows.map((row, at) => (
         <li key={at} className="space-y-1.5 p-3 text-[0.8125rem]">
-          <Text text={row.completion} what="completion" />
+          <div>
+            <Text text={row.completion} what="completion" />
+          </div>
           <dl className="flex flex-wrap gap-x-4 gap-y-1 text-xs">
             {rewards.map((name) => (
               <div key={name} className="flex gap-1">

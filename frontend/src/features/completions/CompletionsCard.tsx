@@ -58,7 +58,7 @@ function StepChoice({
         onChange={(event) => onChoose(Number(event.target.value))}
         aria-label="Step of the completions"
         aria-valuetext={`step ${integer(step)}`}
-        className="w-32 min-w-0 flex-1 accent-accent sm:w-48 sm:flex-none"
+        className="w-full accent-accent sm:w-48"
       />
       <Button size="sm" variant="ghost" icon={ChevronsRight} disabled={newest} onClick={() => onChoose(null)}>
         {newest ? "Newest" : "To the newest"}
