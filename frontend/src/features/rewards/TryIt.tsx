@@ -16,7 +16,7 @@ function Figures({ trial }: { trial: Trial }) {
   const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
   const cut = trial.rows.filter((row) => row.truncated).length;
   return (
-    <Stats className="lg:grid-cols-5">
+    <Stats className="lg:grid-cols-6">
       <Stat label="Mean reward" value={rewardText(mean(trial.rows.map((row) => row.reward)))} />
       {trial.rewards.map((name) => (
         <Stat key={name} label={name} value={rewardText(mean(trial.rows.map((row) => row.rewards[name] ?? NaN)))} />
