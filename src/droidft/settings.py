@@ -76,6 +76,8 @@ class Setting:
         """The flag that sets this to `value`, as words of a command line."""
         if self.kind == "boolean":
             return [self.flag if value else self.flag.replace("--", "--no-", 1)]
+        if value is None:
+            return [self.flag, "none"]
         if self.kind == "objects":
             return [self.flag, json.dumps(value, ensure_ascii=False)]
         text = ",".join(value) if self.kind == "list" else str(value)
@@ -95,23 +97,31 @@ def settings() -> tuple[Setting, ...]:
 
 
 def command_line(values: Mapping[str, Any]) -> str:
-    """`droidft train` with a flag for each of `values`, quoted for a shell; those that are None are left out."""
+    """`droidft train` with a flag for each of `values`, quoted for a shell; those that are None are left out,
+    unless their method has another default."""
     words = ["droidft", "train"]
     for setting in settings():
-        if (value := values.get(setting.name)) is not None:
-            words += setting.words(value)
+        if _is_given(setting, values):
+            words += setting.words(values[setting.name])
     return shlex.join(words)
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
-    """A settings file with `values`, in the order of `TrainingConfig`; those that are None are left out."""
+    """A settings file with `values`, in the order of `TrainingConfig`; those that are None are left out, unless their
+    method has another default."""
     import yaml
 
-    known = [setting.name for setting in settings()]
-    kept = {name: values[name] for name in known if values.get(name) is not None}
+    kept = {setting.name: values[setting.name] for setting in settings() if _is_given(setting, values)}
     if not kept:
         return ""
     return str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, default_flow_style=False, width=110))
+
+
+def _is_given(setting: Setting, values: Mapping[str, Any]) -> bool:
+    """Whether a reader has to be told the value, or would take it for the default by itself."""
+    if values.get(setting.name) is not None:
+        return True
+    return setting.name in values and setting.by_method.get(values.get("method", "")) is not None
 
 
 def _read(schema: dict[str, Any]) -> Iterator[Setting]:

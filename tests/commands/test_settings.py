@@ -102,3 +102,10 @@ def test_the_message_says_where_the_values_came_from(tmp_path: Path) -> None:
         parsed("--seed", "1", file=file)
     with pytest.raises(ConfigError, match="command line: model_path is required; train_data_path is required"):
         parsed()
+
+
+def test_a_default_of_the_method_that_is_taken_off_is_written_out() -> None:
+    values = {"method": "gspo", "epsilon_high": None, "max_prompt_length": None}
+    assert settings.command_line(values) == "droidft train --method gspo --epsilon-high none"
+    assert settings.to_yaml(values) == "method: gspo\nepsilon_high: null\n"
+    assert settings.command_line({"method": "grpo", "epsilon_high": None}) == "droidft train --method grpo"
