@@ -13,12 +13,12 @@ import mlx.nn as nn
 import numpy as np
 
 from droidft.adapters import find_adapter, read_adapter
-from droidft.config import TrainingConfig
+from droidft.config import ScaleRewards, TrainingConfig
 from droidft.engine import adapter_weights, models
 from droidft.engine.assemble import Places
 from droidft.engine.data.prompts import PromptRow, PromptSet, prepare_prompts
 from droidft.engine.generate import wired
-from droidft.engine.policy import tied
+from droidft.engine.policy import advantages, tied
 from droidft.engine.rewards import Scorer, ToScore
 from droidft.engine.sampling import Completion, Sampler, streams
 from droidft.engine.text import Texts
@@ -81,34 +81,43 @@ def try_rewards(
     del model
     gc.collect()
     report("scoring", 0, 0)
-    items = [_to_score(texts, row, one) for row, group in zip(rows, drawn, strict=True) for one in group]
-    scores = scorer.score(items)
-    totals = scorer.total(scores)
-    groups = totals.reshape(len(rows), -1)
-    leads = (groups - groups.mean(axis=1, keepdims=True)).ravel()
-    flat = [one for group in drawn for one in group]
+    shown = _scored(scorer, texts, rows, drawn)
+    lengths = [len(one.tokens) for group in drawn for one in group]
+    rewards = np.array([row.reward for row in shown]).reshape(len(rows), -1)
     return Trial(
         rewards=scorer.names,
         weights=[float(weight) for weight in scorer.weights],
-        rows=[
-            SampledCompletion(
-                place=item.place,
-                prompt=item.prompt,
-                completion=item.completion,
-                rewards=dict(zip(scorer.names, map(float, given), strict=True)),
-                reward=float(total),
-                advantage=float(lead),
-                tokens=len(one.tokens),
-                truncated=one.truncated,
-            )
-            for item, one, given, total, lead in zip(items, flat, scores, totals, leads, strict=True)
-        ],
-        tied_groups=float(np.mean(tied(groups))),
-        sampling_tokens_per_second=sum(len(one.tokens) for one in flat) / max(sampled, 1e-9),
+        rows=shown,
+        tied_groups=float(np.mean(tied(rewards))),
+        sampling_tokens_per_second=sum(lengths) / max(sampled, 1e-9),
         seconds=time.perf_counter() - begun,
         seed=seed,
         warnings=list(prepared.report.warnings),
     )
+
+
+def _scored(
+    scorer: Scorer, texts: Texts, rows: Sequence[PromptRow], drawn: Sequence[Sequence[Completion]]
+) -> list[SampledCompletion]:
+    """Every completion with what it earns; the advantage is its lead over its group."""
+    items = [_to_score(texts, row, one) for row, group in zip(rows, drawn, strict=True) for one in group]
+    scores = scorer.score(items)
+    totals = scorer.total(scores)
+    leads = advantages(totals.reshape(len(rows), -1), ScaleRewards.NONE).ravel()
+    flat = [one for group in drawn for one in group]
+    return [
+        SampledCompletion(
+            place=item.place,
+            prompt=item.prompt,
+            completion=item.completion,
+            rewards=dict(zip(scorer.names, map(float, given), strict=True)),
+            reward=float(total),
+            advantage=float(lead),
+            tokens=len(one.tokens),
+            truncated=one.truncated,
+        )
+        for item, one, given, total, lead in zip(items, flat, scores, totals, leads, strict=True)
+    ]
 
 
 def chosen(prompts: PromptSet, count: int, seed: int) -> list[PromptRow]:
