@@ -83,19 +83,23 @@ def _lines(sets: tuple[SetStatistics, SetStatistics]) -> list[tuple[str, list[st
     def each(value: str) -> list[str]:
         return [thousands(getattr(part, value)) for part in sets]
 
+    trains = any(part.supervised_tokens for part in sets)
     shares = [f"{100 * part.supervised_tokens / max(part.tokens, 1):.1f} %" for part in sets]
     return [
         ("rows", each("rows")),
         ("tokens", each("tokens")),
-        ("trained tokens", each("supervised_tokens")),
-        ("  share", shares),
+        *([("trained tokens", each("supervised_tokens")), ("  share", shares)] if trains else []),
         *[
             (label, [thousands(part.lengths.get(name, 0)) for part in sets])
             for label, name in (("shortest row", "min"), ("median", "p50"), ("95 %", "p95"), ("longest row", "max"))
         ],
-        ("cut rows", [thousands(part.truncated.count) for part in sets]),
+        *([("cut rows", [thousands(part.truncated.count) for part in sets])] if trains else []),
         ("repeated rows", [thousands(part.duplicates.count) for part in sets]),
-        ("end in EOS", [f"{100 * part.ends_in_eos / max(part.rows, 1):.0f} %" for part in sets]),
+        *(
+            [("end in EOS", [f"{100 * part.ends_in_eos / max(part.rows, 1):.0f} %" for part in sets])]
+            if trains
+            else []
+        ),
     ]
 
 
@@ -119,8 +123,11 @@ def show_rows(console: Console, views: list[RowView]) -> None:
     legend = Text("  ").join(Text(name, _STYLES[state]) for name, state in zip(names, State, strict=True))
     console.print(Text("tokens: ").append(legend))
     for view in views:
+        part = f" ({view.part})" if view.part else ""
         counts = ", ".join(f"{view.count(state):,} {state}" for state in State)
-        console.print(Text(f"\nrow {view.row}, {view.file}:{view.line}: {counts}", style="bold"), soft_wrap=True)
+        console.print(
+            Text(f"\nrow {view.row}{part}, {view.file}:{view.line}: {counts}", style="bold"), soft_wrap=True
+        )
         if view.warnings:
             console.print(Text(f"! {', '.join(view.warnings)}", style="yellow"))
         console.print(_row(view, marked=not console.is_terminal), soft_wrap=not console.is_terminal)

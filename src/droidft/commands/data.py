@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from droidft.config import TrainingConfig
-    from droidft.engine.data import DataReport, Fault, RowView
+    from droidft.engine.data import Fault, RowView
     from droidft.engine.data.located import Progress
 
 DATA_SETTINGS = (
+    "method",
     "validation_fraction",
     "data_format",
     "text_column",
@@ -25,6 +26,9 @@ DATA_SETTINGS = (
     "system_prompt",
     "mask_prompt",
     "max_seq_length",
+    "rewards",
+    "max_prompt_length",
+    "max_completion_length",
     "seed",
     "offline",
 )
@@ -59,7 +63,14 @@ def run(args: argparse.Namespace) -> int:
 
     from droidft.commands._settings import config_from
 
-    config = config_from(args, model_path=args.model or "-", train_data_path=args.file, val_data_path=args.val)
+    # What the data is does not wait for rewards to be chosen: this one needs no column.
+    config = config_from(
+        args,
+        model_path=args.model or "-",
+        train_data_path=args.file,
+        val_data_path=args.val,
+        rewards=[{"kind": "length_window"}] if _is_rewarded(args) else [],
+    )
     console = Console(highlight=False)
     match args.action:
         case "check":
@@ -70,15 +81,25 @@ def run(args: argparse.Namespace) -> int:
             return _show(config, console, rows=args.rows, lines=args.line, as_json=args.json)
 
 
+def _is_rewarded(args: argparse.Namespace) -> bool:
+    from droidft.commands._settings import settings_from
+    from droidft.config import Family, Method
+
+    method = settings_from(args).get("method")
+    return method in set(Method) and Method(method).family is Family.REWARDS
+
+
 def _check(config: TrainingConfig, console: Console, *, with_model: bool, as_json: bool) -> int:
     from droidft.commands import _data_display as display
     from droidft.engine.data.verify import verify
+    from droidft.home import Home
 
     with _progress() as progress:
         found = verify(
             config,
             (lambda: _tokenizer(config)) if with_model else None,
             progress=lambda _, done, total: progress(done, total or None),
+            rewards=Home.find().rewards,
         )
     report = None if found.fault_count else found.tokens or found.structure
     if as_json:
@@ -93,16 +114,18 @@ def _check(config: TrainingConfig, console: Console, *, with_model: bool, as_jso
 
 def _stats(config: TrainingConfig, console: Console, *, as_json: bool) -> int:
     from droidft.commands import _data_display as display
-    from droidft.engine.data import InvalidData
+    from droidft.engine.data.verify import verify
 
-    try:
-        report = _prepared(config)
-    except InvalidData as error:
-        return _refused(error.faults, error.count, console, as_json=as_json)
+    with _progress() as progress:
+        found = verify(
+            config, lambda: _tokenizer(config), progress=lambda _, done, total: progress(done, total or None)
+        )
+    if found.tokens is None:
+        return _refused(found.faults, found.fault_count, console, as_json=as_json)
     if as_json:
-        _print_json(report)
+        _print_json(found.tokens)
     else:
-        display.show_statistics(console, report)
+        display.show_statistics(console, found.tokens)
     return 0
 
 
@@ -124,14 +147,6 @@ def _show(config: TrainingConfig, console: Console, *, rows: str | None, lines: 
     else:
         display.show_rows(console, views)
     return 0
-
-
-def _prepared(config: TrainingConfig) -> DataReport:
-    from droidft.engine.data import prepare
-
-    tokenizer, context_length = _tokenizer(config)
-    with _progress() as progress:
-        return prepare(config, tokenizer, context_length=context_length, progress=progress).report
 
 
 def _tokenizer(config: TrainingConfig) -> tuple[Any, int | None]:

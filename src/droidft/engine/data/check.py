@@ -106,7 +106,7 @@ class _Hashes:
 def _check(
     paths: Sequence[Path], config: TrainingConfig, reading: Reading, meter: Meter
 ) -> tuple[FileCheck, _Hashes]:
-    reader = RowReader(_recogniser(config), reading)
+    reader = RowReader(recogniser(config), reading)
     hashes = _Hashes(paths)
     before = reading.bytes_read
     for located in reader.rows(paths, meter):
@@ -127,7 +127,7 @@ def _check(
     return found, hashes
 
 
-def _recogniser(config: TrainingConfig) -> Callable[[dict[str, Any]], Schema[Content]]:
+def recogniser(config: TrainingConfig) -> Callable[[dict[str, Any]], Schema[Content]]:
     """What the first record of a file is recognised by: each family of methods has rows of its own."""
     match config.method.family:
         case Family.ANSWERS:

@@ -202,6 +202,16 @@ def prepare_prompts(
     return PreparedPrompts(train, held, report)
 
 
+def encode_asks(codec: Codec, asks: Sequence[Ask], config: TrainingConfig) -> list[Encoded | Refused]:
+    """What generation starts from, the run's system prompt included, or why it cannot be had."""
+    return encode_prompts(codec, [(conversation_of(codec, ask, config), ask.tools) for ask in asks])
+
+
+def conversation_of(codec: Codec, ask: Ask, config: TrainingConfig) -> list[Message]:
+    """What is asked, the run's system prompt included where a template can show it."""
+    return with_system(ask.messages, config.system_prompt) if codec.has_template else ask.messages
+
+
 @dataclass
 class _Job:
     """One pass over the files of one set, with what both sets share."""
@@ -221,10 +231,6 @@ class _Job:
             self.format = str(reader.schema.format)
         return gatherer.finish()
 
-    def messages(self, ask: Ask) -> list[Message]:
-        """What is asked, the run's system prompt included where a template can show it."""
-        return with_system(ask.messages, self.config.system_prompt) if self.codec.has_template else ask.messages
-
 
 @dataclass
 class _Gatherer:
@@ -236,21 +242,21 @@ class _Gatherer:
     flagged: array[int] = field(default_factory=lambda: array("B"))
 
     def add(self, batch: list[Located[Ask]]) -> None:
-        conversations = [self.job.messages(located.row) for located in batch]
-        prompts = [(messages, located.row.tools) for messages, located in zip(conversations, batch, strict=True)]
-        encoded = encode_prompts(self.job.codec, prompts)
-        log = self.job.reading.log
-        for located, messages, one in zip(batch, conversations, encoded, strict=True):
+        job = self.job
+        encoded = encode_asks(job.codec, [located.row for located in batch], job.config)
+        log = job.reading.log
+        for located, one in zip(batch, encoded, strict=True):
             why = one if isinstance(one, Refused) else self.job.limit.refuse(len(one.tokens))
             if why is not None:
                 log.add(located.path, located.line, located.offset, why)
             elif not log.count and isinstance(one, Encoded):
-                self._keep(located, messages, one)
+                self._keep(located, one)
 
-    def _keep(self, located: Located[Ask], messages: list[Message], encoded: Encoded) -> None:
+    def _keep(self, located: Located[Ask], encoded: Encoded) -> None:
         if self.builder.files[-1:] != [str(located.path)]:
             self.builder.open_file(str(located.path))
         self.builder.add(encoded, located.line)
+        messages = conversation_of(self.job.codec, located.row, self.job.config)
         templated = self.job.codec.has_template
         record = {
             "messages": messages if templated else None,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
-from droidft.config import TrainingConfig
+from droidft.config import Family, TrainingConfig
+from droidft.engine.data.check import recogniser
 from droidft.engine.data.codec import Codec
 from droidft.engine.data.encode import Encoded, RowEncoder
 from droidft.engine.data.faults import FaultLog, Refused
-from droidft.engine.data.located import Located, Meter, RowReader, batched, locate
+from droidft.engine.data.located import Content, Located, Meter, RowReader, batched, locate
+from droidft.engine.data.preference_rows import CHOSEN, REJECTED
+from droidft.engine.data.preferences import encode_choices
+from droidft.engine.data.prompts import Limit, encode_asks
 from droidft.engine.data.readers import Reading
-from droidft.engine.data.rows import Columns, Row, recognise
 from droidft.engine.data.sources import Fetch
 from droidft.errors import DataError
 
@@ -45,6 +47,8 @@ class RowView:
     line: int
     pieces: list[Piece]
     warnings: list[str]
+    part: str = ""
+    """Of data for rewards `prompt`, of preferences `chosen` or `rejected`; else nothing."""
 
     def count(self, state: State) -> int:
         """How many tokens are in this state."""
@@ -73,36 +77,75 @@ def view_rows(
     train_from, _ = locate(config, fetch)
     reading = Reading(FaultLog())
     codec = Codec(tokenizer)
-    encoder = RowEncoder(codec, config.mask_prompt, config.system_prompt)
-    limit = config.max_seq_length or context_length
-    reader = RowReader(partial(recognise, columns=Columns.of(config)), reading)
+    kind = _kind(config, codec, context_length)
+    reader = RowReader(recogniser(config), reading)
     wanted = _wanted(reader.rows(train_from, Meter(None, train_from)), set(rows), set(lines))
     found: list[RowView] = []
+    shown = 0
     for batch in batched(wanted.rows()):
-        for located, encoded in zip(batch, encoder.encode([each.row for each in batch]), strict=True):
-            if isinstance(encoded, Refused):
-                reading.log.add(located.path, located.line, located.offset, encoded)
-            else:
-                number = wanted.numbers[(str(located.path), located.line)]
-                pieces = _pieces(codec, encoded, limit)
+        for located, parts in zip(batch, kind.encode([each.row for each in batch]), strict=True):
+            if isinstance(parts, Refused):
+                reading.log.add(located.path, located.line, located.offset, parts)
+                continue
+            shown += 1
+            number = wanted.numbers[(str(located.path), located.line)]
+            for part, encoded in parts.items():
+                pieces = _pieces(codec, encoded, kind.limit)
                 flags = [str(flag) for flag in sorted(encoded.flags)]
-                found.append(RowView(number, str(located.path), located.line, pieces, flags))
-    if len(found) < len(set(rows)) + len(set(lines)):
+                found.append(RowView(number, str(located.path), located.line, pieces, flags, part))
+    if shown < len(set(rows)) + len(set(lines)):
         reading.log.raise_if_any()
     if wanted.missing:
         raise DataError(f"there is no {wanted.missing}", hint=f"the data has {wanted.seen:,} rows, counted from 0")
     return found
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """How the rows of a family become tokens: the parts of each by name, and where they are cut."""
+
+    encode: Callable[[Sequence[Any]], Sequence[dict[str, Encoded] | Refused]]
+    limit: int | None
+
+
+def _kind(config: TrainingConfig, codec: Codec, context_length: int | None) -> _Kind:
+    limit = config.max_seq_length or context_length
+    match config.method.family:
+        case Family.ANSWERS:
+            encoder = RowEncoder(codec, config.mask_prompt, config.system_prompt)
+            return _Kind(lambda rows: [_named(one, "") for one in encoder.encode(rows)], limit)
+        case Family.REWARDS:
+            longest = Limit.of(config, context_length)
+            return _Kind(lambda asks: [_prompt(one, longest) for one in encode_asks(codec, asks, config)], None)
+        case Family.PREFERENCES:
+            return _Kind(
+                lambda choices: [_both(one) for one in encode_choices(codec, choices, config.system_prompt)], limit
+            )
+
+
+def _named(encoded: Encoded | Refused, part: str) -> dict[str, Encoded] | Refused:
+    return encoded if isinstance(encoded, Refused) else {part: encoded}
+
+
+def _prompt(encoded: Encoded | Refused, longest: Limit) -> dict[str, Encoded] | Refused:
+    if isinstance(encoded, Refused):
+        return encoded
+    return longest.refuse(len(encoded.tokens)) or {"prompt": encoded}
+
+
+def _both(both: tuple[Encoded, Encoded] | Refused) -> dict[str, Encoded] | Refused:
+    return both if isinstance(both, Refused) else dict(zip((CHOSEN, REJECTED), both, strict=True))
+
+
 @dataclass
 class _Wanted:
-    source: Iterator[Located[Row]]
+    source: Iterator[Located[Content]]
     row_numbers: set[int]
     lines: set[int]
     numbers: dict[tuple[str, int], int]
     seen: int = 0
 
-    def rows(self) -> Iterator[Located[Row]]:
+    def rows(self) -> Iterator[Located[Content]]:
         """The chosen rows; reading ends with the last of them."""
         for number, located in enumerate(self.source):
             self.seen = number + 1
@@ -121,7 +164,7 @@ class _Wanted:
         return ", ".join(parts)
 
 
-def _wanted(source: Iterator[Located[Row]], rows: set[int], lines: set[int]) -> _Wanted:
+def _wanted(source: Iterator[Located[Content]], rows: set[int], lines: set[int]) -> _Wanted:
     return _Wanted(source, rows, lines, {})
 
 

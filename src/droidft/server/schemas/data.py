@@ -150,6 +150,8 @@ class RowView(Wire):
     line: int
     pieces: list[Piece]
     warnings: list[str]
+    part: str = ""
+    """`prompt` in data for rewards, `chosen` or `rejected` in preferences."""
 
 
 class RowViews(Wire):
