@@ -166,6 +166,7 @@ def _trainer(case: Case, **changes: Any) -> _Exact:
         epsilon=case.epsilon,
         epsilon_high=case.epsilon_high,
         beta=case.beta,
+        use_bias_correction_kl=False,  # the paper's KL term; the ratio on it came later
         scale_rewards=case.scale,
         mask_truncated_completions=case.mask_truncated,
         reward_weights=list(cases.REWARD_WEIGHTS),

@@ -116,8 +116,10 @@ def outcome(step: Sequence[Completion], settings: Settings) -> Outcome:
             if one.kept:
                 kls.append(float(kl))
         gradients.append(gradient)
-        for place in [0] if settings.sequence_level else range(length if one.kept else 0):
-            ratio = _ratio(one, place, settings) if one.kept else 1.0
+        # What is left out has no ratio; TRL counts it as a sequence that is not clipped, though not as tokens.
+        ratios = (1 if settings.sequence_level else length) if one.kept else 0
+        for place in range(ratios):
+            ratio = _ratio(one, place, settings)
             lows.append(ratio < 1 - settings.epsilon and one.advantage < 0)
             highs.append(ratio > 1 + settings.epsilon_high and one.advantage > 0)
     return Outcome(loss, gradients, _mean(kls), _mean(lows), _mean(highs))

@@ -275,9 +275,9 @@ class GroupRelative(Method):
         entropies = np.concatenate([rollout.entropies[rollout.span(int(index))] for index in part])
         tokens = max(int(lengths[kept].sum()), 1)
         ratios = max(int(kept.sum()), 1) if config.method is Methods.GSPO else tokens
-        found = {"reward": totals.mean(), "reward_std": totals.std()}
+        found = {"reward": totals.mean(), "reward_std": totals.std(ddof=1)}
         for name, column in zip(self._scorer.names, rollout.scores[part].T, strict=True):
-            found |= {f"reward/{name}": column.mean(), f"reward_std/{name}": column.std()}
+            found |= {f"reward/{name}": column.mean(), f"reward_std/{name}": column.std(ddof=1)}
         found |= {
             "tied_groups": tied(totals.reshape(-1, config.num_generations)).mean(),
             "clip_low": sums.get("clip_low", 0.0) / ratios,
@@ -325,7 +325,7 @@ class GroupRelative(Method):
         scores = self._scorer.score(self._to_score(prompts, completions))
         totals = self._scorer.total(scores)
         lengths = [len(completion.tokens) for completion in completions]
-        metrics = {"reward": float(totals.mean()), "reward_std": float(totals.std())}
+        metrics = {"reward": float(totals.mean())}
         metrics |= {
             f"reward/{name}": float(column.mean()) for name, column in zip(self._scorer.names, scores.T, strict=True)
         }

@@ -72,9 +72,7 @@ def token_weights(
     match loss_type:
         case LossType.GRPO:
             shares = 1 / (len(lengths) * lengths)
-        case LossType.DAPO:
-            shares = np.full(len(lengths), 1 / lengths.sum())
-        case LossType.BNPO:
+        case LossType.DAPO | LossType.BNPO:
             shares = np.full(len(lengths), 1 / max(int(lengths[kept].sum()), 1))
         case LossType.DR_GRPO:
             shares = np.full(len(lengths), 1 / (len(lengths) * longest))
