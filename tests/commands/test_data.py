@@ -144,3 +144,31 @@ def test_numbers_that_are_none_are_refused(
 ) -> None:
     assert cli.main(["data", "show", str(good), "--model", "tiny", *words]) == status
     assert "hint" in capsys.readouterr().err
+
+
+def test_prompts_and_preferences_are_checked_by_method(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path
+) -> None:
+    rows = [{"prompt": f"q{index}", "chosen": "yes", "rejected": "no"} for index in range(10)]
+    path = write_jsonl(tmp_path / "pairs.jsonl", rows)
+    more = ("--method", "grpo", "--max-completion-length", 8, "--model", model.name)
+    status, report = as_json(capsys, "check", path, *more, "--max-prompt-length", 4)
+    assert (status, report["fault_count"], report["faults"][0]["kind"]) == (1, 10, "prompt-too-long")
+    status, report = as_json(capsys, "stats", path, *more)
+    assert (status, report["format"], report["train"]["supervised_tokens"]) == (0, "prompt", 0)
+    assert "trained tokens" not in droidft(capsys, "stats", path, *more)[1]
+    status, report = as_json(capsys, "check", path, "--method", "dpo")
+    assert (status, report["report"]["train"]["format"]) == (0, "preference")
+    assert droidft(capsys, "check", path, "--method", "orpo", "--model", model.name)[0] == 0
+    shown = droidft(capsys, "show", path, "--method", "dpo", "--model", model.name, "--line", 3)[1]
+    assert "row 2 (chosen)" in shown
+    assert "row 2 (rejected)" in shown
+
+
+def test_rewards_say_which_columns_they_miss(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path) -> None:
+    path = write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": f"q{index}"} for index in range(10)])
+    more = ("--method", "grpo", "--max-completion-length", 8, "--model", model.name)
+    rewards = json.dumps([{"kind": "numeric_answer"}])
+    status, report = as_json(capsys, "check", path, *more, "--rewards", rewards)
+    assert status == 1
+    assert "answer" in report["faults"][0]["reason"]

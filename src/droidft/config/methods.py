@@ -173,4 +173,6 @@ def without_effect(method: Method) -> frozenset[str]:
     more = {"mask_prompt", "text_column"} if method.family is Family.REWARDS else set()
     if method.family is Family.REWARDS:
         more |= {"grad_accumulation_steps"}
+    if method is Method.DPO:
+        more |= {"mask_prompt"}
     return (FAMILY_ONLY - FAMILY_SETTINGS[method.family]) | more
