@@ -18,7 +18,7 @@ FROM_LOGPS = {
     "clipped low": 1e-6,
     "clipped high": 1e-6,
 }
-FROM_LOGITS = {"loss (from logits)": 5e-6, "gradient to logits": 5e-6}
+FROM_LOGITS = {"loss (from logits)": 5e-6, "gradient to logits": 2e-5}
 
 
 @SEEDED
