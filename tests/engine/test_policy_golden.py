@@ -51,7 +51,7 @@ def split() -> SplitModel:
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
-def test_loss_gradient_and_statistics_are_trls(case: Case, split: SplitModel) -> None:
+def test_loss_gradient_and_statistics_are_trls(case: Case, split: SplitModel, arithmetic: None) -> None:
     found = compare.from_trl(case, GOLDEN, split)
     assert found.keys() == LIMITS.keys() - ({"kl"} if not case.beta else set())
     assert not {name: apart for name, apart in found.items() if apart > LIMITS[name]}
@@ -134,7 +134,7 @@ class Given(GroupRelative):
 
 
 @pytest.mark.parametrize("case", cases.TRAININGS, ids=lambda case: case.name)
-def test_updates_are_trls_step_by_step(case: Case, tmp_path: Path) -> None:
+def test_updates_are_trls_step_by_step(case: Case, tmp_path: Path, arithmetic: None) -> None:
     """Two samplings with three AdamW steps each, the ratio moving away from one within a sampling."""
     settings, wanted = config(case), GOLDEN[f"training {case.name}"]
     prompts: Any = Prompts()
@@ -165,8 +165,8 @@ def test_rewards_lengths_and_ties_are_counted_as_trl_does(tmp_path: Path) -> Non
     list(method.prepare(1, SplitModel(compare.model()), lambda: False))
     found = method.metrics(1, {})
     for name in (
-        "reward", "reward/format", "reward_std/format", "reward/answer", "reward_std/answer", "tied_groups",
-        "completion_length", "completion_length_max", "truncated",
+        "reward", "reward_std", "reward/format", "reward_std/format", "reward/answer", "reward_std/answer",
+        "tied_groups", "completion_length", "completion_length_max", "truncated",
     ):  # fmt: skip
         assert found[name] == pytest.approx(wanted.one(name), abs=1e-6), name
 
