@@ -143,3 +143,41 @@ def test_a_saved_configuration_reads_back_equal() -> None:
     again = TrainingConfig.model_validate_json(config.model_dump_json())
     assert again == config
     assert again.warnings() == config.warnings()
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        ({"kind": "lexical_f1", "colum": "x"}, "rewards.0: lexical_f1 has no 'colum'; did you mean 'column'?"),
+        ({"kind": "lexical_f2"}, "rewards.0: unknown kind 'lexical_f2'; did you mean 'lexical_f1'?"),
+        ({"weight": 1}, "rewards.0: needs a kind: lexical_f1, length_window"),
+        ({"kind": "python", "file": "../mine.py"}, "rewards.0: file must be a plain name such as mine.py"),
+        ({"kind": "python"}, "rewards.0: python needs 'file'"),
+        ({"kind": "lexical_f1", "weight": "much"}, "rewards.0: lexical_f1 weight: input should be a valid number"),
+    ],
+)
+def test_what_is_wrong_with_a_reward_is_said_by_its_names(reward: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"model_path": "m", "train_data_path": "t", "method": "grpo", "rewards": [reward]})
+    assert message in caught.value.message
+    assert "droidft rewards" in caught.value.hint
+
+
+def test_the_upper_bound_of_the_clip_follows_the_lower_one_that_is_given() -> None:
+    values = {"model_path": "m", "train_data_path": "t", "method": "gspo", "rewards": [{"kind": "tag_format"}]}
+    assert parse_config(values).epsilon_high == 4e-4
+    assert parse_config(values | {"epsilon": 0.01}).epsilon_high is None
+    assert parse_config(values | {"epsilon": 0.01, "epsilon_high": 0.02}).epsilon_high == 0.02
+
+
+def test_a_ratio_that_is_always_one_is_warned_about() -> None:
+    values = {"model_path": "m", "train_data_path": "t", "rewards": [{"kind": "tag_format"}]}
+    for changes, warned in (
+        ({"method": "gspo"}, False),
+        ({"method": "gspo", "steps_per_generation": 1}, True),
+        ({"method": "grpo"}, False),
+        ({"method": "grpo", "epsilon": 0.1}, True),
+        ({"method": "grpo", "epsilon": 0.1, "num_iterations": 2}, False),
+    ):
+        found = parse_config(values | changes).warnings()
+        assert any("every ratio is 1" in text for text in found) == warned, changes

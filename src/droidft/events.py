@@ -258,7 +258,7 @@ METRICS = {
     "clip_high": "Share of tokens whose ratio was clipped from above.",
     "entropy": "Entropy of the sampling policy, in nats per token.",
     "completion_length": "Mean length of completions in tokens, the end token included.",
-    "completion_length_max": "Length of the longest completion in tokens.",
+    "completion_length_max": "Length of the longest completion of a step in tokens, a mean over steps.",
     "truncated": "Share of completions cut off at max_completion_length.",
     "sampling_tokens_per_second": "Tokens sampled per second of sampling.",
     "accuracy": "Share of pairs in which the chosen answer is rated above the rejected one.",

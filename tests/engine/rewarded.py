@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "rewards": [SHORT, {"kind": "lexical_f1", "weight": 0.5}],
     "num_generations": 4,
     "prompts_per_step": 2,
+    "steps_per_generation": 1,
     "max_completion_length": 12,
     "batch_size": 3,
     "iterations": 10,

@@ -15,6 +15,7 @@ from droidft.engine import checkpoint, lora
 from droidft.engine.loop import train
 from droidft.engine.loss import SplitModel
 from droidft.engine.policy import PolicyBatch
+from droidft.errors import CheckpointError, NonFiniteError
 from droidft.events import METRICS, Completions, EvalReport, Stopped, TrainReport, Warned
 from tests.engine import rewarded
 
@@ -71,6 +72,49 @@ def test_a_stopped_and_resumed_run_equals_one_never_stopped(
     second = list(train(rewarded.job(tmp_path / "parts", settings, resume=newest(tmp_path / "parts"))))
     assert told(first) | told(second) == told(whole)
     assert adapter_hash(tmp_path / "parts") == adapter_hash(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("stop_after", range(4))
+def test_a_stop_while_the_base_is_asked_leaves_nothing_half_made(
+    tmp_path: Path, stop_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sampling serves two steps here; without its base's log-probabilities the second would have no KL term."""
+    settings = rewarded.config(beta=0.5, num_iterations=2, iterations=6, save_every=100)
+    whole = list(train(rewarded.job(tmp_path / "whole", settings)))
+    job = rewarded.job(tmp_path / "parts", settings)
+    asked, read = [0], job.method._read
+
+    def stops_within(model: Any, rollout: Any, should_stop: Any) -> Any:
+        def stop() -> bool:
+            asked[0] += rollout.number == 1
+            return asked[0] > stop_after
+
+        return read(model, rollout, lambda: stop() or should_stop())
+
+    monkeypatch.setattr(job.method, "_read", stops_within)
+    first = list(train(job, should_stop=lambda: asked[0] > stop_after))
+    if stop_after < 3:
+        assert isinstance(first[-1], Stopped)
+        assert first[-1].step == 2
+    second = list(train(rewarded.job(tmp_path / "parts", settings, resume=newest(tmp_path / "parts"))))
+    assert told(first) | told(second) == told(whole)
+    assert adapter_hash(tmp_path / "parts") == adapter_hash(tmp_path / "whole")
+
+
+def test_broken_weights_are_noticed_while_sampling(tmp_path: Path) -> None:
+    job = rewarded.job(tmp_path, rewarded.config())
+    job.model.load_weights([("model.norm.weight", mx.full((32,), float("nan")))], strict=False)
+    with pytest.raises(NonFiniteError, match="while completions are sampled"):
+        list(train(job))
+
+
+def test_a_run_is_not_continued_with_another_file_of_rewards(tmp_path: Path) -> None:
+    settings = rewarded.config(rewards=[rewarded.ASCII], iterations=1)
+    list(train(rewarded.job(tmp_path, settings)))
+    job = rewarded.job(tmp_path, settings, resume=newest(tmp_path))
+    job.rewards_hash = "letters.py 0123"
+    with pytest.raises(CheckpointError, match="file of rewards"):
+        list(train(job))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -88,6 +88,7 @@ def test_advantages_sum_to_zero_in_a_group_and_ties_have_exact_zeros(scale: Scal
     assert found.sum(axis=1) == pytest.approx(np.zeros(3), abs=1e-9)
     assert (found[[0, 2]] == 0).all()
     assert tied(rewards).tolist() == [True, False, True]
+    assert tied(np.array([[0.1 + 0.2, 0.3], [1e-9, 2e-9]])).tolist() == [True, False], "rounding is no difference"
     assert advantages(rewards[1:2] + 5, scale) == pytest.approx(advantages(rewards[1:2], scale)), "only leads count"
 
 

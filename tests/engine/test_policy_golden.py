@@ -70,6 +70,7 @@ def config(case: Case) -> TrainingConfig:
                  {"kind": "lexical_f1", "weight": cases.REWARD_WEIGHTS[1], "label": "answer"}],
         num_generations=cases.SIZE,
         prompts_per_step=cases.GROUPS,
+        steps_per_generation=1,
         num_iterations=cases.ITERATIONS,
         max_completion_length=cases.LONGEST,
         temperature=case.temperature,

@@ -1039,7 +1039,7 @@ export type TrainingConfig = {
   early_stop?: boolean;
   /** Evaluations without improvement before an early stop. */
   patience?: number;
-  /** Smallest fall of the validation loss that counts as an improvement, in nats per token. */
+  /** Smallest fall of the validation loss (rise of the reward) that counts as an improvement, in its own unit. */
   min_delta?: number;
   /** Recompute activations in the backward pass: less memory, about a third more time. */
   grad_checkpoint?: boolean;
@@ -1915,6 +1915,8 @@ export type RowView = {
   line: number;
   pieces: Piece[];
   warnings: string[];
+  /** `prompt` in data for rewards, `chosen` or `rejected` in preferences. */
+  part?: string;
 };
 export type RowViews = {
   rows: RowView[];

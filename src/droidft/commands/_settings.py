@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from droidft.errors import ConfigError
 from droidft.settings import Setting, settings
 
 if TYPE_CHECKING:
@@ -74,8 +75,12 @@ def _value(setting: Setting, given: str | bool) -> Any:
 
         try:
             return yaml.safe_load(given)
-        except yaml.YAMLError:
-            return given  # refused by name, as everything that is no list
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"{setting.flag} is not valid YAML: {' '.join(str(error).split())}",
+                hint="write it like [{kind: lexical_f1, weight: 0.5}], in quotes for the shell",
+                field=setting.name,
+            ) from None
     if setting.optional and given.lower() in {"none", "null"}:
         return None
     for number in (int, float):

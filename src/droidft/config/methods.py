@@ -88,6 +88,9 @@ METHODS: Mapping[Method, Description] = {
                 3e-4, "the paper's: a length-normalised sequence ratio varies far less than a token's"
             ),
             "epsilon_high": Default(4e-4, "the paper's, a little wider upwards"),
+            "steps_per_generation": Default(
+                4, "the paper's: as long as a sampling serves one step, every ratio is 1 and GSPO is GRPO"
+            ),
             "beta": Default(0.0, "as in the paper's experiments"),
             "loss_type": Default(LossType.GRPO.value, "one ratio a completion, and the mean over completions"),
             "scale_rewards": Default(ScaleRewards.GROUP.value, "the paper's: as GRPO"),

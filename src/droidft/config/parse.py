@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from droidft.config.rewards import REWARDS
 from droidft.config.training import TrainingConfig
 from droidft.errors import ConfigError
 
@@ -27,7 +28,7 @@ def parse_config(values: dict[str, Any], *, source: str = "configuration") -> Tr
         fields = [str(detail["loc"][0]) for detail in error.errors() if detail["loc"]]
         raise ConfigError(
             f"{source}: " + "; ".join(faults),
-            hint="`droidft config` lists every setting with its limits",
+            hint=_HINTS["rewards" in fields],
             field=fields[0] if fields else None,
         ) from None
 
@@ -94,8 +95,16 @@ def nearest(name: str, known: list[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
+_HINTS = {
+    True: "`droidft rewards` lists every kind of reward with its parameters, `droidft config` every setting",
+    False: "`droidft config` lists every setting with its limits",
+}
+
+
 def _sentence(detail: ErrorDetails) -> str:
     where = ".".join(str(part) for part in detail["loc"])
+    if len(detail["loc"]) > 1:
+        return f"{detail['loc'][0]}.{detail['loc'][1]}: {_fault(detail)}"
     if detail["type"] in ("extra_forbidden", "missing"):
         return f"{where} {_fault(detail)}"
     return f"{where}: {_fault(detail)}" if where else _fault(detail)
@@ -103,6 +112,8 @@ def _sentence(detail: ErrorDetails) -> str:
 
 def _fault(detail: ErrorDetails) -> str:
     """What is wrong with one setting, without its name."""
+    if len(detail["loc"]) > 2 or detail["type"].startswith("union_tag"):
+        return _fault_of_reward(detail)
     if detail["type"] == "extra_forbidden":
         return f"is not a setting{nearest(str(detail['loc'][0]), list(TrainingConfig.model_fields))}"
     if detail["type"] == "missing":
@@ -112,6 +123,29 @@ def _fault(detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"{message}, got {_SHORT.repr(detail['input'])}" if detail["loc"] else message
+
+
+def _fault_of_reward(detail: ErrorDetails) -> str:
+    """What is wrong with one of the rewards."""
+    kinds = {kind.model_fields["kind"].default: kind for kind in REWARDS}
+    match detail["type"]:
+        case "union_tag_not_found":
+            return f"needs a kind: {', '.join(kinds)}"
+        case "union_tag_invalid":
+            tag = str(detail["ctx"]["tag"])
+            return f"unknown kind {tag!r}{nearest(tag, list(kinds)) or '; use ' + ', '.join(kinds)}"
+    kind, name = str(detail["loc"][2]), str(detail["loc"][3]) if len(detail["loc"]) > 3 else ""
+    match detail["type"]:
+        case "extra_forbidden":
+            known = list(kinds[kind].model_fields) if kind in kinds else []
+            return f"{kind} has no {name!r}{nearest(name, known)}"
+        case "missing":
+            return f"{kind} needs {name!r}"
+        case "string_pattern_mismatch" if name == "file":
+            shown = _SHORT.repr(detail["input"])
+            return f"file must be a plain name such as mine.py, which lies in the home folder's rewards/, got {shown}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{kind} {name}: {message[:1].lower()}{message[1:]}, got {_SHORT.repr(detail['input'])}"
 
 
 _SHORT = reprlib.Repr()

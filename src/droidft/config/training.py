@@ -190,7 +190,7 @@ class TrainingConfig(BaseModel):
     patience: Annotated[int, Field(ge=1)] = 3
     """Evaluations without improvement before an early stop."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
-    """Smallest fall of the validation loss that counts as an improvement, in nats per token."""
+    """Smallest fall of the validation loss (rise of the reward) that counts as an improvement, in its own unit."""
 
     # The rest
     grad_checkpoint: bool = False
@@ -243,7 +243,12 @@ class TrainingConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_method(cls, values: Any) -> Any:
-        return method_defaults(values.get("method")) | values if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        defaults = method_defaults(values.get("method"))
+        if "epsilon" in values:  # the bound above follows the one that is given
+            defaults.pop("epsilon_high", None)
+        return defaults | values
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -328,6 +333,12 @@ class TrainingConfig(BaseModel):
         return [*found, *self._doubtful_for_method()]
 
     def _doubtful_for_method(self) -> Iterator[str]:
+        once = self.method.family is Family.REWARDS and self.steps_per_generation * self.num_iterations == 1
+        if once and (self.method is Method.GSPO or {"epsilon", "epsilon_high"} & self.changed().keys()):
+            yield (
+                "each sampling serves one step, so every ratio is 1, nothing is clipped and 'gspo' equals 'grpo': "
+                "epsilon counts with steps_per_generation or num_iterations of 2 and more"
+            )
         if self.method is Method.GSPO and self.epsilon > 0.05:
             yield f"epsilon {self.epsilon:g} hardly ever clips a ratio of whole sequences; GSPO's paper has 3e-4"
         if self.method in (Method.GRPO, Method.DR_GRPO) and self.epsilon < 0.01:

@@ -93,7 +93,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
 
     yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
     tokenizer = models.load_tokenizer(model_path)
-    method, report = _method(config, places, tokenizer, models.context_length(model_config))
+    method, report, rewards = _method(config, places, tokenizer, models.context_length(model_config))
     yield report.event()
     yield from (Warned(code="data", message=message) for message in report.warnings)
     yield from _memory_warning(empty, plan, config, report, device)
@@ -107,6 +107,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         checkpoints=places.checkpoints,
         data_hash=report.data_hash,
         base_hash=identity["weights_sha256"],
+        rewards_hash=rewards,
         versions=versions,
         resume_from=found[:2] if found else None,
     )
@@ -122,12 +123,12 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
 
 def _method(
     config: TrainingConfig, places: Places, tokenizer: TokenizerWrapper, context_length: int | None
-) -> tuple[Method, DataReport]:
-    """The method with its data, read, checked and tokenized, and what is known of the data."""
+) -> tuple[Method, DataReport, str]:
+    """The method with its data, read, checked and tokenized; what is known of the data; own rewards by hash."""
     match config.method.family:
         case Family.ANSWERS:
             data = prepare(config, tokenizer, context_length=context_length)
-            return Supervised(config, data.train, data.validation), data.report
+            return Supervised(config, data.train, data.validation), data.report, ""
         case Family.REWARDS:
             # The user's own files run before anything takes long, so that their errors come at once.
             scorer = Scorer(config.rewards, places.rewards)
@@ -137,10 +138,10 @@ def _method(
             method = GroupRelative(
                 config, prompts.train, prompts.validation, scorer=scorer, texts=Texts.of(tokenizer)
             )
-            return method, prompts.report
+            return method, prompts.report, scorer.sources
         case Family.PREFERENCES:
             pairs = prepare_pairs(config, tokenizer, context_length=context_length)
-            return Preference(config, pairs.train, pairs.validation), pairs.report
+            return Preference(config, pairs.train, pairs.validation), pairs.report, ""
 
 
 def _load(

@@ -88,6 +88,8 @@ class RunState(BaseModel):
     config_hash: str
     data_hash: str
     base_hash: str = ""
+    rewards_hash: str = ""
+    """Of the reward files of the user's own."""
     versions: dict[str, str]
 
 

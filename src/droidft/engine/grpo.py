@@ -92,8 +92,9 @@ class GroupRelative(Method):
         rollout = Rollout.of(
             number, np.repeat(rows, self._config.num_generations), completions, scores, seconds=seconds
         )
-        self._take(rollout)
         self._look_again(model, rollout, should_stop)
+        # Only now: a stop until here leaves nothing half made for a checkpoint.
+        self._take(rollout)
         yield from self._warnings(rollout)
         yield Phase(name=PhaseName.TRAINING)
 
@@ -152,7 +153,7 @@ class GroupRelative(Method):
 
     def _read(self, model: SplitModel, rollout: Rollout, should_stop: Callable[[], bool]) -> NDArray[np.float32]:
         found = np.zeros(len(rollout.tokens), np.float32)
-        for chosen in self._by_length(np.arange(len(rollout))):
+        for chosen in self._by_length(rollout, np.arange(len(rollout))):
             if should_stop():
                 raise Interrupted
             values = -np.array(losses(model, self._plain(rollout, chosen), temperature=self._config.temperature))
@@ -193,7 +194,7 @@ class GroupRelative(Method):
         moves = (self._advantages[part] != 0) | (self._config.beta > 0)
         chosen = part[(weights > 0) & moves]
         by_index = dict(zip(part.tolist(), weights.tolist(), strict=True))
-        return [self._batch(rollout, indices, by_index) for indices in self._by_length(chosen)]
+        return [self._batch(rollout, indices, by_index) for indices in self._by_length(rollout, chosen)]
 
     def weight(self, batches: Sequence[Batch]) -> float:
         """Weights of tokens make the sum a mean already."""
@@ -231,10 +232,8 @@ class GroupRelative(Method):
         masked = rollout.truncated[part] & self._config.mask_truncated_completions
         return np.asarray(~masked)
 
-    def _by_length(self, chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    def _by_length(self, rollout: Rollout, chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Batches of completions of like length, prompt included."""
-        rollout = self._rollout
-        assert rollout is not None
         lengths = np.array([self._length(rollout, int(index)) for index in chosen], np.int64)
         order = chosen[np.argsort(lengths, kind="stable")]
         size = self._config.batch_size

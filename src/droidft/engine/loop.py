@@ -65,6 +65,8 @@ class Job:
     data_hash: str
     base_hash: str = ""
     """Hash of the base model's weights."""
+    rewards_hash: str = ""
+    """Hash of the reward files of the user's own."""
     versions: dict[str, str] = field(default_factory=dict)
     resume_from: tuple[Path, RunState] | None = None
 
@@ -113,6 +115,7 @@ class _Run:
             config_hash=config_hash(config),
             data_hash=job.data_hash,
             base_hash=job.base_hash,
+            rewards_hash=job.rewards_hash,
             versions=job.versions,
         )
         self.saved: RunState | None = None
@@ -301,6 +304,7 @@ class _Run:
             ("configuration", state.config_hash, self.state.config_hash),
             ("data", state.data_hash, self.state.data_hash),
             ("base model", state.base_hash, self.state.base_hash),
+            ("file of rewards", state.rewards_hash, self.state.rewards_hash),
         ):
             if saved != present:
                 raise CheckpointError(

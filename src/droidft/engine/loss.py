@@ -62,7 +62,9 @@ class SplitModel:
 
     @property
     def rounds(self) -> bool:
-        """Whether it computes in a type shorter than float32."""
+        """Whether it may compute in less than float32: in short types, or by matrix units that shorten numbers."""
+        if mx.default_device() != mx.Device(mx.cpu):
+            return True
         return any(array.dtype in (mx.bfloat16, mx.float16) for _, array in _leaves(self.model.parameters()))
 
     def head_is_trained(self) -> bool:

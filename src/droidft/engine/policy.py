@@ -18,6 +18,8 @@ from droidft.engine.method import Sums
 
 STD_FLOOR = 1e-4
 """Added to a standard deviation before it divides."""
+ROUNDING = 1e-12
+"""Relative difference below which two rewards are the same number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +59,9 @@ def advantages(rewards: NDArray[np.float64], scale: ScaleRewards) -> NDArray[np.
 
 
 def tied(rewards: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which groups have nothing but equal rewards, [groups]."""
-    return np.asarray((rewards == rewards[:, :1]).all(axis=1))
+    """Which groups have nothing but equal rewards, up to the rounding of weighted sums; [groups]."""
+    apart = rewards.max(axis=1) - rewards.min(axis=1)
+    return np.asarray(apart <= ROUNDING * np.maximum(np.abs(rewards).max(axis=1), 1e-300))
 
 
 def token_weights(

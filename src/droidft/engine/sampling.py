@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droidft.engine.method import Interrupted
+from droidft.errors import NonFiniteError
 
 COMPACT_AT = 0.75
 """Ended completions are dropped from the batch when no more than this share of it goes on; dropping copies caches."""
@@ -108,6 +109,11 @@ class _Batch:
                 raise Interrupted
             drawn = draw(logits, self.uniforms[rows, at], self.sampler.temperature)
             self.tokens[rows, at], self.logps[rows, at], self.entropies[rows, at] = drawn
+            if not np.isfinite(drawn[1]).all():
+                raise NonFiniteError(
+                    "the model's logits are NaN or infinite while completions are sampled",
+                    hint="its weights are damaged, or learning_rate is too high: lower it, and resume",
+                )
             ended = alive & np.isin(drawn[0], ends)
             last = at + 1 == self.sampler.max_tokens
             for row in rows[alive] if last else rows[ended]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 import sys
@@ -32,6 +33,10 @@ class OwnFiles:
     def path(self, file: str) -> Path:
         """Where a file is."""
         return reward_files.locate(self._folder, file)
+
+    def digest(self, file: str) -> str:
+        """SHA-256 of a file's text."""
+        return hashlib.sha256(reward_files.source(self._folder, file).encode()).hexdigest()
 
     def definition(self, file: str, function: str) -> reward_files.Function | None:
         """What the file says about a function; None where it is not a plain `def` at its top."""

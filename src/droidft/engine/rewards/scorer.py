@@ -43,6 +43,9 @@ class Scorer:
         self.names: list[str] = [reward.name for reward in rewards]
         self.weights: Scores = np.array([reward.weight for reward in rewards], dtype=np.float64)
         self._rules = [_rule(reward, files) for reward in rewards]
+        own = sorted({reward.file for reward in rewards if isinstance(reward, PythonReward)})
+        self.sources = ", ".join(f"{file} {files.digest(file)}" for file in own)
+        """The user's own files with the SHA-256 of each; empty without any. What they import is not in it."""
 
     def prepare(self) -> None:
         """Run the user's own files, so that their errors come before the model is loaded.
