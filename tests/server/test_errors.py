@@ -107,7 +107,7 @@ def subclasses(of: type[tree.DroidError]) -> Iterator[type[tree.DroidError]]:
 
 def test_every_code_has_its_status(client: TestClient) -> None:
     wanted = {
-        "not_found": 404, "config": 400, "data": 400, "model": 400, "target": 400, "adapter": 400, "non_finite": 400,
+        "not_found": 404, "config": 400, "data": 400, "model": 400, "target": 400, "adapter": 400, "non_finite": 400, "reward": 400,
         "json": 400, "bad_request": 400, "unauthorized": 401, "forbidden": 403, "forbidden_path": 403, "run": 409,
         "checkpoint": 409, "conflict": 409, "timeout": 408, "too_large": 413, "unsupported_media_type": 415,
         "busy": 429, "headers_too_large": 431, "internal": 500, "download": 424, "worker_died": 503,
@@ -274,14 +274,19 @@ FORBIDDEN_CALLS = {
 }  # fmt: skip
 
 
+ASKED_FOR = {"engine/rewards/own.py exec", "engine/rewards/own.py compile"}
+"""A user's own file of rewards, which a run names: run in worker processes only."""
+
+
 def test_no_text_is_ever_run_as_code() -> None:
     found = []
     for path, module in modules():
         for node in ast.walk(module):
             where = f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Call):
-                if ast.unparse(node.func) in FORBIDDEN_CALLS:
-                    found.append(f"{where} {ast.unparse(node.func)}")
+                call = ast.unparse(node.func)
+                if call in FORBIDDEN_CALLS and f"{path.relative_to(SOURCE)} {call}" not in ASKED_FOR:
+                    found.append(f"{where} {call}")
                 for keyword in node.keywords:
                     if keyword.arg in ("shell", "trust_remote_code") and ast.unparse(keyword.value) != "False":
                         found.append(f"{where} {keyword.arg}={ast.unparse(keyword.value)}")
