@@ -146,7 +146,7 @@ def test_one_that_takes_too_long_is_ended(asker: TestClient, monkeypatch: pytest
     [
         ({"method": "sft"}, 400, "has no rewards to try"),
         ({"rewards": []}, 400, "needs rewards"),
-        ({"rewards": [{"kind": "python", "file": "../x.py"}]}, 400, "pattern"),
+        ({"rewards": [{"kind": "python", "file": "../x.py"}]}, 400, "plain name"),
         ({"model_path": "/etc"}, 403, "outside"),
         ({"train_data_path": "/etc/passwd"}, 403, "outside"),
     ],
