@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
 from droidft.engine import checkpoint, lora
 from droidft.engine.loop import train
@@ -86,6 +88,24 @@ def test_dpo_starts_at_log_2_with_no_margin(tmp_path: Path) -> None:
     first = next(event for event in events if isinstance(event, EvalReport))
     assert first.loss == pytest.approx(math.log(2), abs=1e-7)
     assert (first.metrics["margin"], first.metrics["reward_chosen"], first.metrics["accuracy"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("method", ["dpo", "orpo"])
+def test_gradients_are_zero_only_where_the_start_makes_them_so(tmp_path: Path, method: str) -> None:
+    """B is zero at the start: then A has no gradient and B has one; once B is filled, both have."""
+    job = preferred.job(tmp_path, preferred.config(method=method))
+    for filled in (False, True):
+        if filled:
+            noise = [(name, array + 0.1) for name, array in lora.trainable(job.model).items() if "lora_b" in name]
+            job.model.load_weights(noise, strict=False)
+        split = SplitModel(job.model)
+        list(job.method.prepare(1, split, lambda: False))
+        (batch,) = job.method.batches(1)
+        tree = nn.value_and_grad(job.model, lambda batch=batch, split=split: job.method.loss(split, batch)[0])()[1]
+        largest = {name: float(mx.abs(array).max().item()) for name, array in tree_flatten(tree)}
+        assert len(largest) == 8, "Q and V of both layers"
+        for name, value in largest.items():
+            assert (value > 1e-6) == (filled or "lora_b" in name), name
 
 
 @pytest.mark.parametrize("method", ["dpo", "orpo"])

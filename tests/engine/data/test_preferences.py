@@ -80,6 +80,20 @@ def test_a_format_gives_its_pair(name: str, tmp_path: Path) -> None:
     assert one(tmp_path, record, **options) == SHORT
 
 
+def test_csv_and_parquet_give_the_same_pairs_as_jsonl(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import csv, parquet
+
+    rows = [PLAIN, {"prompt": 'two\nlines, "quoted"', "chosen": "yes, and more", "rejected": "no"}]
+    wanted = run(write_jsonl(tmp_path / "data.jsonl", rows)).report
+    table = pyarrow.Table.from_pylist(rows)
+    csv.write_csv(table, tmp_path / "data.csv")
+    parquet.write_table(table, tmp_path / "data.parquet")
+    for name in ("data.csv", "data.parquet"):
+        found = run(tmp_path / name).report
+        assert (found.format, found.data_hash) == ("preference", wanted.data_hash), name
+
+
 @pytest.mark.parametrize("mask_prompt", [True, False])
 def test_only_the_answer_is_marked_whatever_mask_prompt_says(mask_prompt: bool, tmp_path: Path) -> None:
     assert one(tmp_path, PLAIN, method="orpo", mask_prompt=mask_prompt) == SHORT

@@ -83,6 +83,14 @@ def test_a_format_gives_its_prompt_and_its_answer(name: str, tmp_path: Path) -> 
     assert row.tokens.tolist() == tokenizer.encode(text, add_special_tokens=False)
 
 
+def test_csv_gives_prompts_and_columns_as_text(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text('question,answer,level\n"a, b?",4,hard\nc?,5,\n')
+    found = run(tmp_path / "data.csv")
+    rows = sorted([*found.train, *found.validation], key=lambda row: row.line)
+    assert [(row.asked, row.place) for row in rows] == [("a, b?", "data.csv:2"), ("c?", "data.csv:3")]
+    assert rows[0].columns == {"question": "a, b?", "answer": "4", "level": "hard"}
+
+
 def test_without_a_template_the_prompt_is_the_text(tmp_path: Path) -> None:
     row = one(tmp_path, {"prompt": "two words"}, None)
     assert (row.messages, row.text, row.asked) == (None, "two words", "two words")
