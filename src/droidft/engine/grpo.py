@@ -125,10 +125,7 @@ class GroupRelative(Method):
             model.model.train(training)
 
     def _to_score(self, prompts: Sequence[PromptRow], completions: Sequence[Completion]) -> list[ToScore]:
-        return [
-            ToScore(prompt.asked, self._texts.completion(it.tokens), len(it.tokens), prompt.columns, prompt.place)
-            for prompt, it in zip(prompts, completions, strict=True)
-        ]
+        return [self._texts.to_score(prompt, it) for prompt, it in zip(prompts, completions, strict=True)]
 
     def _take(self, rollout: Rollout) -> None:
         """Make `rollout` what the next steps learn from."""
@@ -234,13 +231,10 @@ class GroupRelative(Method):
 
     def _by_length(self, rollout: Rollout, chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Batches of completions of like length, prompt included."""
-        lengths = np.array([self._length(rollout, int(index)) for index in chosen], np.int64)
+        lengths = _Rows(self._train, rollout).lengths[chosen]
         order = chosen[np.argsort(lengths, kind="stable")]
         size = self._config.batch_size
         return [order[at : at + size] for at in range(0, len(order), size)]
-
-    def _length(self, rollout: Rollout, index: int) -> int:
-        return len(self._train[int(rollout.prompts[index])].tokens) + int(rollout.lengths[index])
 
     def _plain(self, rollout: Rollout, chosen: NDArray[np.int64]) -> Batch:
         return batches.make_batch(_Rows(self._train, rollout), chosen)

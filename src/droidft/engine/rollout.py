@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import mlx.core as mx
@@ -67,7 +68,7 @@ class Rollout:
         end = int(self._ends[index])
         return slice(end - int(self.lengths[index]), end)
 
-    @property
+    @cached_property
     def _ends(self) -> NDArray[np.int64]:
         return np.cumsum(self.lengths)
 

@@ -1,4 +1,4 @@
-"""Completions as text."""
+"""Completions as text, for people and rewards."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from droidft.engine.data.prompts import PromptRow
+from droidft.engine.rewards import ToScore
+from droidft.engine.sampling import Completion
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -27,3 +31,8 @@ class Texts:
     def completion(self, tokens: NDArray[np.int32]) -> str:
         """What a completion says, without the token that ends it and other special ones."""
         return str(self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True))
+
+    def to_score(self, prompt: PromptRow, completion: Completion) -> ToScore:
+        """A completion with what rewards may look at."""
+        text, length = self.completion(completion.tokens), len(completion.tokens)
+        return ToScore(prompt.asked, text, length, prompt.columns, prompt.place)

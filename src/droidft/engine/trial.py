@@ -19,7 +19,7 @@ from droidft.engine.assemble import Places
 from droidft.engine.data.prompts import PromptRow, PromptSet, prepare_prompts
 from droidft.engine.generate import wired
 from droidft.engine.policy import advantages, tied
-from droidft.engine.rewards import Scorer, ToScore
+from droidft.engine.rewards import Scorer
 from droidft.engine.sampling import Completion, Sampler, streams
 from droidft.engine.text import Texts
 from droidft.events import SampledCompletion
@@ -100,7 +100,7 @@ def _scored(
     scorer: Scorer, texts: Texts, rows: Sequence[PromptRow], drawn: Sequence[Sequence[Completion]]
 ) -> list[SampledCompletion]:
     """Every completion with what it earns; the advantage is its lead over its group."""
-    items = [_to_score(texts, row, one) for row, group in zip(rows, drawn, strict=True) for one in group]
+    items = [texts.to_score(row, one) for row, group in zip(rows, drawn, strict=True) for one in group]
     scores = scorer.score(items)
     totals = scorer.total(scores)
     leads = advantages(totals.reshape(len(rows), -1), ScaleRewards.NONE).ravel()
@@ -124,11 +124,6 @@ def chosen(prompts: PromptSet, count: int, seed: int) -> list[PromptRow]:
     """Some of the prompts, in the order of the file: a function of `seed`."""
     picked = np.random.default_rng(seed).choice(len(prompts), size=min(count, len(prompts)), replace=False)
     return [prompts[int(index)] for index in sorted(picked)]
-
-
-def _to_score(texts: Texts, row: PromptRow, completion: Completion) -> ToScore:
-    text = texts.completion(completion.tokens)
-    return ToScore(row.asked, text, len(completion.tokens), row.columns, row.place)
 
 
 def _model(config: TrainingConfig, places: Places) -> nn.Module:
