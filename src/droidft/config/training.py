@@ -65,6 +65,12 @@ class TrainingConfig(BaseModel):
     """Validation data in the same forms. Without it, a seeded part of the training data is held out."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training rows held out when `val_data_path` is not given."""
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the training rows set aside for a test: neither trained on nor evaluated."""
+    train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the rows left for training that is used; a smaller share is part of every larger one."""
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Decides which rows are held out, set aside and left out. Default: `seed`."""
     data_format: DataFormat = DataFormat.AUTO
     """Shape of a row; `auto` recognises it from the first row's fields and holds every row to it."""
     text_column: str | None = None
@@ -196,7 +202,7 @@ class TrainingConfig(BaseModel):
     grad_checkpoint: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Decides adapter initialisation, data order, the held-out split and dropout."""
+    """Decides adapter initialisation, data order and dropout; without `split_seed`, also which rows are held out."""
     adapter_name: Name | None = None
     """Name of the adapter folder. Default: the run's id."""
     init_adapter: str | None = None

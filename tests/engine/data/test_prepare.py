@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from droidft.config import TrainingConfig
 from droidft.engine.data import InvalidData, Prepared, TokenSet, prepare
-from droidft.engine.data.split import held_out
+from droidft.engine.data.split import divide
 from droidft.engine.data.statistics import histogram
 from droidft.errors import ConfigError, DataError
 from tests.engine.data import templates
@@ -55,16 +56,71 @@ def test_the_split_depends_on_the_seed_and_nothing_else(tmp_path: Path) -> None:
     assert lines(changed.validation) == lines(first.validation)
 
 
-@given(st.integers(2, 60), st.integers(0, 2**32 - 1), st.floats(0.001, 0.999), st.integers(1, 60))
+SHARES = st.floats(0.001, 0.999)
+
+
+@given(st.integers(2, 60), st.integers(0, 2**32 - 1), SHARES, st.integers(1, 60))
 def test_both_sides_have_rows_and_equal_rows_stay_together(rows: int, seed: int, fraction: float, kinds: int) -> None:
     digests = np.array([index * 7919 % kinds for index in range(rows)], dtype=np.uint64)
-    chosen = held_out(digests, seed=seed, fraction=fraction)
-    rest = np.setdiff1d(np.arange(rows), chosen)
+    found = divide(digests, split(seed=seed, validation_fraction=fraction))
+    chosen, rest = found.validation, found.train
+    assert np.array_equal(np.sort(np.concatenate([chosen, rest])), np.arange(rows))
     assert 0 < len(chosen) < rows
+    assert len(found.test) == 0
     if len(set(digests.tolist())) > 1:
         assert not set(digests[chosen].tolist()) & set(digests[rest].tolist())
     if kinds >= rows:
         assert len(chosen) == min(max(1, round(rows * fraction)), rows - 1)
+
+
+@given(st.integers(3, 60), st.integers(0, 2**32 - 1), SHARES, SHARES, st.integers(3, 60), st.booleans())
+def test_three_parts_have_rows_and_share_none(
+    rows: int, seed: int, validation: float, test: float, kinds: int, hold_out: bool
+) -> None:
+    digests = np.array([index * 7919 % kinds for index in range(rows)], dtype=np.uint64)
+    config = split(split_seed=seed, validation_fraction=validation, test_fraction=test)
+    found = divide(digests, config, hold_out=hold_out)
+    parts = [found.train, found.test, *([found.validation] if hold_out else [])]
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(rows))
+    assert all(len(part) for part in parts)
+    if kinds >= rows:
+        sets = [set(digests[part].tolist()) for part in parts]
+        assert sum(map(len, sets)) == len(set.union(*sets))
+
+
+@given(st.integers(4, 80), st.integers(0, 2**32 - 1), SHARES, SHARES, st.integers(1, 80))
+def test_a_smaller_share_is_part_of_a_larger_one(rows: int, seed: int, one: float, two: float, kinds: int) -> None:
+    digests = np.array([index * 7919 % kinds for index in range(rows)], dtype=np.uint64)
+    small, large, whole = (
+        divide(digests, split(seed=seed, test_fraction=0.2, train_fraction=share))
+        for share in (min(one, two), max(one, two), 1.0)
+    )
+    assert 0 < len(small.train) <= len(large.train) <= len(whole.train)
+    assert set(small.train.tolist()) <= set(large.train.tolist()) <= set(whole.train.tolist())
+    for each in (small, large):
+        assert np.array_equal(each.test, whole.test)
+        assert np.array_equal(each.validation, whole.validation)
+    if kinds >= rows:
+        assert len(small.train) == max(1, round(len(whole.train) * min(one, two)))
+
+
+def test_the_parts_follow_split_seed_alone(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", pairs(40))
+    settings = {"test_fraction": 0.2, "train_fraction": 0.5}
+    first, again, other = (
+        run(path, seed=seed, split_seed=chosen, **settings) for seed, chosen in ((1, 3), (2, 3), (1, 4))
+    )
+    for name in ("train", "validation", "test"):
+        assert lines(getattr(first, name)) == lines(getattr(again, name))
+        assert lines(getattr(first, name)) != lines(getattr(other, name))
+    assert first.report.split == (
+        "4 of 40 rows held out for validation at random (seed 3, fraction 0.1); 8 set aside as a test; "
+        "14 of the other 28 are trained on"
+    )
+
+
+def split(**settings: Any) -> TrainingConfig:
+    return TrainingConfig(model_path="m", train_data_path="d", **settings)
 
 
 def test_one_row_cannot_be_split_but_can_be_validated_on(tmp_path: Path) -> None:

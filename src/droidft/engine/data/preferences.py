@@ -28,7 +28,7 @@ from droidft.engine.data.preference_rows import CHOSEN, REJECTED, Choice, recogn
 from droidft.engine.data.readers import Reading
 from droidft.engine.data.rows import Row
 from droidft.engine.data.sources import Fetch
-from droidft.engine.data.split import load_both
+from droidft.engine.data.split import load_parts
 from droidft.engine.data.statistics import DataReport, Noticed, measure, overlap, warnings
 from droidft.engine.data.tokens import TokenizedRow, TokenSet, TokenSetBuilder
 
@@ -130,7 +130,8 @@ def prepare_pairs(
         DownloadError: a hub data set cannot be had.
     """
     job = _Job(config, Codec(tokenizer), config.max_seq_length or context_length, Reading())
-    train, held, split = load_both(config, job.load, job.reading, fetch=fetch, progress=progress)
+    parts = load_parts(config, job.load, job.reading, fetch=fetch, progress=progress)
+    train, held = parts.train, parts.validation
     digest = hashlib.sha256()
     train.pairs.update_hash(digest)
     held.pairs.update_hash(digest)
@@ -146,7 +147,7 @@ def prepare_pairs(
         why = "whole texts have no turns" if job.plain else "the model's tokenizer has no chat template"
         found.append(f"system_prompt has no effect: {why}")
     report = DataReport(
-        of_train, of_held, both, limit, job.format, split, digest.hexdigest(), found, job.reading.notes
+        of_train, of_held, both, limit, job.format, parts.sentence, digest.hexdigest(), found, job.reading.notes
     )
     return PreparedPairs(train.pairs, held.pairs, report)
 

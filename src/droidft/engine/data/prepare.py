@@ -27,7 +27,7 @@ from droidft.engine.data.masks import Flag
 from droidft.engine.data.readers import Reading
 from droidft.engine.data.rows import Columns, Row, recognise
 from droidft.engine.data.sources import Fetch
-from droidft.engine.data.split import load_both
+from droidft.engine.data.split import Parts, load_parts
 from droidft.engine.data.statistics import DataReport, Noticed, measure, overlap, warnings
 from droidft.engine.data.tokens import TokenSet, TokenSetBuilder
 from droidft.errors import ConfigError
@@ -35,10 +35,12 @@ from droidft.errors import ConfigError
 
 @dataclass(frozen=True)
 class Prepared:
-    """Both sets, and what is known about them."""
+    """All sets, and what is known about them."""
 
     train: TokenSet
     validation: TokenSet
+    test: TokenSet
+    """Rows set aside by `test_fraction`."""
     report: DataReport
 
 
@@ -62,8 +64,8 @@ def prepare(
         DownloadError: a hub data set cannot be had.
     """
     job = _Job(config, Codec(tokenizer), config.max_seq_length or context_length, Reading())
-    train, held, split = load_both(config, job.load, job.reading, fetch=fetch, progress=progress)
-    return _report(job, train, held, split, context_length)
+    parts = load_parts(config, job.load, job.reading, fetch=fetch, progress=progress)
+    return _report(job, parts, context_length)
 
 
 @dataclass
@@ -143,8 +145,8 @@ class _Gatherer:
         return _Loaded(self.builder.build(), Noticed(noticed, ends, ended))
 
 
-def _report(job: _Job, train: _Loaded, held: _Loaded, split: str, context_length: int | None) -> Prepared:
-    config = job.config
+def _report(job: _Job, parts: Parts[_Loaded], context_length: int | None) -> Prepared:
+    config, train, held = job.config, parts.train, parts.validation
     longest = int(max(train.rows.lengths.max(initial=0), held.rows.lengths.max(initial=0)))
     limit = config.max_seq_length or longest
     digest = hashlib.sha256()
@@ -160,9 +162,9 @@ def _report(job: _Job, train: _Loaded, held: _Loaded, split: str, context_length
     if config.system_prompt is not None and (job.format == DataFormat.TEXT or not job.codec.has_template):
         found.append("system_prompt has no effect: " + _WHY_NO_SYSTEM[job.format == DataFormat.TEXT])
     report = DataReport(
-        of_train, of_held, both, limit, job.format, split, digest.hexdigest(), found, job.reading.notes
+        of_train, of_held, both, limit, job.format, parts.sentence, digest.hexdigest(), found, job.reading.notes
     )
-    return Prepared(train.rows, held.rows, report)
+    return Prepared(train.rows, held.rows, parts.test.rows, report)
 
 
 _WHY_NO_SYSTEM = {True: "plain text has no turns", False: "the model's tokenizer has no chat template"}

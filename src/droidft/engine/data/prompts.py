@@ -29,7 +29,7 @@ from droidft.engine.data.masks import Flag
 from droidft.engine.data.prompt_rows import Ask, recognise_prompts
 from droidft.engine.data.readers import Reading
 from droidft.engine.data.sources import Fetch
-from droidft.engine.data.split import load_both
+from droidft.engine.data.split import load_parts
 from droidft.engine.data.statistics import DataReport, Noticed, measure, overlap, warnings
 from droidft.engine.data.tokens import TokenSet, TokenSetBuilder
 from droidft.errors import ConfigError
@@ -186,7 +186,8 @@ def prepare_prompts(
         DownloadError: a hub data set cannot be had.
     """
     job = _Job(config, Codec(tokenizer), Limit.of(config, context_length), Reading())
-    train, held, split = load_both(config, job.load, job.reading, fetch=fetch, progress=progress)
+    parts = load_parts(config, job.load, job.reading, fetch=fetch, progress=progress)
+    train, held = parts.train, parts.validation
     digest = hashlib.sha256()
     train.update_hash(digest)
     held.update_hash(digest)
@@ -197,7 +198,7 @@ def prepare_prompts(
     if config.system_prompt is not None and not job.codec.has_template:
         found.append("system_prompt has no effect: the model's tokenizer has no chat template")
     report = DataReport(
-        of_train, of_held, both, longest, job.format, split, digest.hexdigest(), found, job.reading.notes
+        of_train, of_held, both, longest, job.format, parts.sentence, digest.hexdigest(), found, job.reading.notes
     )
     return PreparedPrompts(train, held, report)
 

@@ -1,10 +1,11 @@
-"""Training and validation set: which rows are held out is decided by each row's own hash, never by its place."""
+"""Training, validation and test set: where a row belongs is decided by its own hash, never by its place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from droidft.engine.data.readers import Reading
 from droidft.engine.data.sources import Fetch
 from droidft.errors import DataError
 
+Indices = npt.NDArray[np.int64]
+
 
 class Rows(Protocol):
     """Rows that can be divided."""
@@ -24,7 +27,7 @@ class Rows(Protocol):
         """A hash of each row; rows with the same one stay on one side."""
         ...
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Self:
+    def take(self, rows: Indices) -> Self:
         """The rows of these indices, in this order."""
         ...
 
@@ -32,15 +35,34 @@ class Rows(Protocol):
 S = TypeVar("S", bound=Rows)
 
 
-def load_both(
+@dataclass(frozen=True)
+class Parts(Generic[S]):
+    """The rows of a run: those trained on, those evaluated on, those set aside, and how they were chosen."""
+
+    train: S
+    validation: S
+    test: S
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Division:
+    """Indices of rows, ascending, in disjoint parts. Rows that `train_fraction` leaves out are in none."""
+
+    train: Indices
+    validation: Indices
+    test: Indices
+
+
+def load_parts(
     config: TrainingConfig,
     load: Callable[[Sequence[Path], Meter], S],
     reading: Reading,
     *,
     fetch: Fetch | None,
     progress: Progress | None,
-) -> tuple[S, S, str]:
-    """Both sets, read by `load`, and how validation rows were obtained, as a sentence.
+) -> Parts[S]:
+    """All sets, read by `load`.
 
     Raises:
         InvalidData: `reading` has faults, all of them listed.
@@ -48,56 +70,81 @@ def load_both(
     """
     train_from, validation_from = locate(config, fetch)
     meter = Meter(progress, [*train_from, *validation_from])
-    train = load(train_from, meter)
+    rows = load(train_from, meter)
     held = load(validation_from, meter) if validation_from else None
     reading.log.raise_if_any()
-    if held is not None:
-        return train, held, f"validation rows come from {', '.join(path.name for path in validation_from)}"
-    rest, chosen, sentence = divide(train.split_keys, config)
-    return train.take(rest), train.take(chosen), sentence
+    found = divide(rows.split_keys, config, hold_out=held is None)
+    return Parts(
+        rows.take(found.train) if len(found.train) < len(rows.split_keys) else rows,
+        rows.take(found.validation) if held is None else held,
+        rows.take(found.test),
+        _sentence(config, found, len(rows.split_keys), [path.name for path in validation_from]),
+    )
 
 
-def held_out(digests: npt.NDArray[np.uint64], *, seed: int, fraction: float) -> npt.NDArray[np.int64]:
-    """Indices of the validation rows, ascending: a pure function of the rows' hashes, the seed and the fraction.
+def divide(digests: npt.NDArray[np.uint64], config: TrainingConfig, *, hold_out: bool = True) -> Division:
+    """Which rows are trained on, held out for validation (with `hold_out`) and set aside as a test.
 
-    Each row is drawn by its own hash, so neither the order of the file nor the other rows matter to it. Equal rows
-    stay on one side, unless that would leave a side empty. Both sides have at least one row.
-    """
-    rows = len(digests)
-    wanted = min(max(1, round(rows * fraction)), rows - 1)
-    keys = _mixed(digests, seed)
-    order = np.argsort(keys, kind="stable")
-    ranked = keys[order]
-    cut = wanted
-    while cut < rows and ranked[cut] == ranked[cut - 1]:
-        cut += 1
-    if cut == rows:
-        cut = wanted
-        while cut > 0 and ranked[cut] == ranked[cut - 1]:
-            cut -= 1
-    return np.sort(order[: cut or wanted])
-
-
-def divide(
-    digests: npt.NDArray[np.uint64], config: TrainingConfig
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:
-    """Indices of the training rows, of those held out, and the split as a sentence.
+    A pure function of the rows' hashes, the seed and the fractions: each row is drawn by its own hash, so neither
+    the order of the file nor the other rows matter to it. Equal rows stay in one part, unless that would leave one
+    empty. A smaller `train_fraction` chooses among the rows of a larger one, and leaves the other parts alone.
 
     Raises:
         DataError: there are too few rows.
     """
-    count = len(digests)
-    if count < 2:
+    fractions = [config.validation_fraction if hold_out else 0.0, config.test_fraction]
+    needed = 1 + sum(fraction > 0 for fraction in fractions)
+    if len(digests) < needed:
         raise DataError(
-            f"{config.train_data_path}: {count} row is too few to hold one out for validation",
-            hint="add rows, or give val_data_path",
+            f"{config.train_data_path}: {len(digests)} row is too few to hold one out for validation"
+            if len(digests) == 1
+            else f"{config.train_data_path}: {len(digests)} rows are too few for {needed} parts",
+            hint="add rows, or give val_data_path" + (", or a test file of its own" if config.test_fraction else ""),
         )
-    chosen = held_out(digests, seed=config.seed, fraction=config.validation_fraction)
-    sentence = (
-        f"{len(chosen):,} of {count:,} rows held out for validation at random "
-        f"(seed {config.seed}, fraction {config.validation_fraction:g})"
-    )
-    return np.setdiff1d(np.arange(count), chosen), chosen, sentence
+    keys = _mixed(digests, config.seed if config.split_seed is None else config.split_seed)
+    order = np.argsort(keys, kind="stable")
+    ranked = keys[order]
+    first = _end(ranked, 0, fractions[0], needed - 1)
+    second = _end(ranked, first, fractions[1], 1)
+    rest = len(digests) - second
+    begin = second
+    if config.train_fraction < 1:
+        begin = len(digests) - max(1, round(rest * config.train_fraction))
+        while begin > second and ranked[begin] == ranked[begin - 1]:
+            begin -= 1
+    return Division(np.sort(order[begin:]), np.sort(order[:first]), np.sort(order[first:second]))
+
+
+def _end(ranked: npt.NDArray[np.uint64], start: int, fraction: float, left: int) -> int:
+    """Where a part of this fraction of all rows ends that begins at `start`, `left` rows at least being left over."""
+    rows = len(ranked)
+    if fraction == 0:
+        return start
+    wanted = cut = start + min(max(1, round(rows * fraction)), rows - start - left)
+    while cut < rows and ranked[cut] == ranked[cut - 1]:
+        cut += 1
+    if cut > rows - left:
+        cut = wanted
+        while cut > start and ranked[cut] == ranked[cut - 1]:
+            cut -= 1
+    return cut if cut > start else wanted
+
+
+def _sentence(config: TrainingConfig, found: Division, rows: int, files: list[str]) -> str:
+    seed = config.seed if config.split_seed is None else config.split_seed
+    if files:
+        sentences = [f"validation rows come from {', '.join(files)}"]
+    else:
+        sentences = [
+            f"{len(found.validation):,} of {rows:,} rows held out for validation at random "
+            f"(seed {seed}, fraction {config.validation_fraction:g})"
+        ]
+    if config.test_fraction:
+        sentences.append(f"{len(found.test):,} set aside as a test")
+    if config.train_fraction < 1:
+        left = rows - len(found.test) - len(found.validation)
+        sentences.append(f"{len(found.train):,} of the other {left:,} are trained on")
+    return "; ".join(sentences)
 
 
 def _mixed(digests: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
