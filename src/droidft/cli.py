@@ -30,6 +30,8 @@ COMMANDS = {
     "rewards": ("rewards", "list what completions can be scored by, and try it on a few"),
     "chat": ("chat", "talk to a model, with or without an adapter"),
     "compare": ("compare", "answer a prompt with base and adapter, side by side"),
+    "experiment": ("experiment", "compare arms with honest statistics: plan, run, report"),
+    "experiments": ("experiments", "list experiments; show, stop, report or delete one"),
     "config": ("config_cmd", "list every training setting with default, limits and meaning"),
     "doctor": ("doctor", "check this machine and say how to mend what is missing"),
 }

@@ -76,6 +76,12 @@ class RunError(DroidError):
     code = "run"
 
 
+class ExperimentError(DroidError):
+    """An experiment that cannot do what was asked in its present state."""
+
+    code = "experiment"
+
+
 class CheckpointError(DroidError):
     """A checkpoint that is missing a file, fails its hash, or does not fit the run."""
 

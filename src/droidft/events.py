@@ -25,6 +25,7 @@ class PhaseName(StrEnum):
     LOADING = "loading model"
     EVALUATING = "evaluating"
     SAMPLING = "sampling"
+    MEASURING = "measuring"
     TRAINING = "training"
 
 
@@ -174,6 +175,22 @@ class Completions(_Event):
     rows: list[SampledCompletion]
 
 
+class Measured(_Event):
+    """The trained model was held against data that it was not trained on, as an experiment asked."""
+
+    type: Literal["measured"] = "measured"
+    step: int
+    """Of the measured weights; 0 is the base model."""
+    test_loss: float
+    """Nats per supervised token of the test set."""
+    general_loss: float
+    """Nats per token of the general text."""
+    right: int | None = None
+    """Questions answered rightly, of `questions`."""
+    questions: int | None = None
+    seconds: float
+
+
 class CheckpointSaved(_Event):
     """A checkpoint is complete on disk."""
 
@@ -238,6 +255,7 @@ Event = Annotated[
     | TrainReport
     | EvalReport
     | Completions
+    | Measured
     | CheckpointSaved
     | Warned
     | EarlyStopped

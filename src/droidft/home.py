@@ -1,7 +1,7 @@
 """The home folder: the only module that knows where things lie and which names are allowed.
 
-`DROIDFT_HOME` (default `~/.droidft`) holds `models/`, `adapters/<name>/`, `runs/<id>/`, `data/`, `rewards/`,
-`cache/`, `server/`.
+`DROIDFT_HOME` (default `~/.droidft`) holds `models/`, `adapters/<name>/`, `runs/<id>/`, `experiments/<id>/`, `data/`,
+`rewards/`, `cache/`, `server/`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class Home:
         return self._folder("runs")
 
     @property
+    def experiments(self) -> Path:
+        """Experiment folders; their runs lie among the others."""
+        return self._folder("experiments")
+
+    @property
     def data(self) -> Path:
         """Downloaded data sets."""
         return self._folder("data")
@@ -73,6 +78,10 @@ class Home:
     def run(self, run_id: str) -> Path:
         """Folder of the run `run_id`, whether or not it exists."""
         return self.runs / valid_name(run_id, what="run")
+
+    def experiment(self, experiment_id: str) -> Path:
+        """Folder of the experiment `experiment_id`, whether or not it exists."""
+        return self.experiments / valid_name(experiment_id, what="experiment")
 
     def _folder(self, name: str) -> Path:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -6,6 +6,8 @@ runs/<id>/
   worker.json       the worker's pid; the worker holds a lock on it as long as it lives
   log.txt           what the worker printed: tracebacks, library messages
   checkpoints/      see engine/checkpoint.py
+  measure.json      a `RunMeasurement`, if it is part of an experiment: what to measure at the end
+  measured.json     the `Measurements`, written by the worker; then the checkpoints go
 """
 
 from __future__ import annotations
@@ -31,10 +33,12 @@ from pydantic import ValidationError
 
 from droidft.adapters import OWNER
 from droidft.config import TrainingConfig, nearest, parse_config
+from droidft.config.measurement import RunMeasurement
 from droidft.durable import storage_errors, write_atomically
 from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Event, Failed, Finished, Record, Stopped
 from droidft.home import Home
+from droidft.measured import Measurements
 
 HEARTBEAT_SECONDS = 2.0
 _TAIL_BYTES = 16384
@@ -90,6 +94,27 @@ class Run:
         except ValueError as error:
             raise RunError(f"run {self.id} cannot be read: its config.json is damaged ({error})") from None
         return parse_config(values, source=f"run {self.id}")
+
+    def measurement(self) -> RunMeasurement | None:
+        """What its worker measures at the end, as part of an experiment."""
+        try:
+            return RunMeasurement.model_validate_json((self.path / "measure.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunError(f"run {self.id} cannot be read: its measure.json is damaged ({error})") from None
+
+    def measured(self) -> Measurements | None:
+        """What its worker has measured, if it is that far."""
+        try:
+            return Measurements.model_validate_json(self.measured_file.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    @property
+    def measured_file(self) -> Path:
+        """What was measured at the end."""
+        return self.path / "measured.json"
 
     def adapter_name(self) -> str:
         """Name of its adapter folder."""
@@ -267,15 +292,29 @@ class EventLog:
         return file
 
 
-def create(home: Home, config: TrainingConfig) -> Run:
-    """A new run folder for `config`.
+def create(
+    home: Home, config: TrainingConfig, *, run_id: str | None = None, measure: RunMeasurement | None = None
+) -> Run:
+    """A new run folder for `config`, under `run_id` or an id of its own.
 
     Raises:
         ConfigError: an adapter of that name exists.
     """
     config = _with_absolute_paths(config)
-    run = Run(home.run(_new_id(home, config)))
-    adapter = home.adapter(config.adapter_name or run.id)
+    run = Run(home.run(run_id or _new_id(home, config)))
+    if measure is None or not measure.base:
+        _reserve(home.adapter(config.adapter_name or run.id), home, run)
+    with storage_errors(run.path):
+        run.path.mkdir(mode=0o700)
+        if measure is not None:
+            write_atomically(run.path / "measure.json", measure.model_dump_json(indent=1).encode())
+        # Last of all: a folder without it is no run.
+        write_atomically(run.path / "config.json", config.model_dump_json(indent=1).encode())
+    return run
+
+
+def _reserve(adapter: Path, home: Home, run: Run) -> None:
+    """Make the adapter's folder, as this run's."""
     try:
         adapter.mkdir(mode=0o700)
     except FileExistsError:
@@ -284,11 +323,8 @@ def create(home: Home, config: TrainingConfig) -> Run:
             hint="choose another name, or delete it with `droidft adapters delete`",
             field="adapter_name",
         ) from None
-    with storage_errors(run.path):
+    with storage_errors(adapter):
         (adapter / OWNER).write_text(run.id)
-        run.path.mkdir(mode=0o700)
-        write_atomically(run.path / "config.json", config.model_dump_json(indent=1).encode())
-    return run
 
 
 def find(home: Home, run_id: str) -> Run:

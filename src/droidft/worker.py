@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from droidft import publish
 from droidft.errors import DroidError
-from droidft.events import CheckpointSaved, Event, Failed, LoraAttached, Stopped
+from droidft.events import CheckpointSaved, Event, Failed, Finished, LoraAttached, Stopped
 from droidft.home import Home
 from droidft.runs import HEARTBEAT_SECONDS, EventLog, Run
 
@@ -131,6 +131,7 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
     from droidft.engine.assemble import Places, assemble
     from droidft.engine.checkpoint import ADAPTER, folder_name
     from droidft.engine.loop import train
+    from droidft.measuring import Measuring
 
     config, adapter = run.config(), home.adapter(run.adapter_name())
     places = Places(
@@ -148,6 +149,11 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
         yield event
     assembled = preparation.result
     assert attached is not None
+    measuring = Measuring.of(run, assembled)
+    if measuring is not None and measuring.wanted.base:
+        stop.training_begins()
+        yield from measuring.base(stop)
+        return
     publish.prepare_folder(adapter, config, attached, assembled.origin, run_id=run.id)
     if (found := assembled.job.resume_from) is not None:
         # The worker may have died between saving this checkpoint and publishing it.
@@ -159,7 +165,10 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
         if isinstance(event, CheckpointSaved):
             weights = run.checkpoints / folder_name(event.step) / ADAPTER
             publish.publish(adapter, weights, step=event.step, best=event.best, keep=config.keep_checkpoints)
-        yield event
+        if isinstance(event, Finished) and measuring is not None:
+            yield from measuring.trained(adapter, event, stop)
+        else:
+            yield event
 
 
 class Kept(Generic[Result]):

@@ -21,6 +21,7 @@ from droidft.events import (
     Failed,
     Finished,
     LoraAttached,
+    Measured,
     Phase,
     PhaseName,
     Record,
@@ -122,6 +123,9 @@ class RunDisplay:
                     self._line(f"saved     step {event.step}  {size(event.bytes)}")
             case Warned():
                 self._line(f"[yellow]warning[/]   {escape(event.message)}")
+            case Measured():
+                right = "" if event.questions is None else f"  {event.right} of {event.questions} right"
+                self._line(f"measured  test {event.test_loss:.4f}  general {event.general_loss:.4f}{right}")
             case EarlyStopped():
                 self._line(
                     f"early stop at step {event.step}: no improvement in {event.evaluations_without_improvement} "

@@ -38,7 +38,7 @@ def watch(run: Run, console: Console, *, offset: int = 0) -> int:
     """Show `run` from byte `offset` of its events on: 0 when it finished or was stopped, 1 otherwise."""
     with RunDisplay(console) as display:
         display.collect(run.records(until=offset)[0])
-        presses = _Presses()
+        presses = Presses()
         display.show(_follow_or_stop(run, console, offset, presses))
     match display.last:
         case Finished():
@@ -61,7 +61,7 @@ def watch(run: Run, console: Console, *, offset: int = 0) -> int:
     return 1
 
 
-def _follow_or_stop(run: Run, console: Console, offset: int, presses: _Presses) -> Iterator[Record]:
+def _follow_or_stop(run: Run, console: Console, offset: int, presses: Presses) -> Iterator[Record]:
     """Records as they come until the worker is gone; Ctrl-C asks it to stop, a second one kills it."""
     with presses:
         while True:
@@ -86,7 +86,7 @@ def _interrupt(run: Run, console: Console, count: int) -> None:
             run.stop()
 
 
-class _Presses:
+class Presses:
     """Counts Ctrl-C while it is open, instead of letting it interrupt whatever is being drawn."""
 
     def __init__(self) -> None:

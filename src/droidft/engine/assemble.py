@@ -21,9 +21,9 @@ from droidft.config import Family, FineTuneType, TrainingConfig
 from droidft.engine import checkpoint, lora, machine, models
 from droidft.engine.adapter_weights import template_hash
 from droidft.engine.architectures import build_lazily
-from droidft.engine.data import DataReport, prepare
-from droidft.engine.data.preferences import prepare_pairs
-from droidft.engine.data.prompts import prepare_prompts
+from droidft.engine.data import DataReport, Prepared, prepare
+from droidft.engine.data.preferences import PreparedPairs, prepare_pairs
+from droidft.engine.data.prompts import PreparedPrompts, prepare_prompts
 from droidft.engine.device import Device, DeviceKind
 from droidft.engine.estimate import peak_memory
 from droidft.engine.fingerprint import Fingerprint, fingerprint
@@ -56,10 +56,14 @@ class Places:
 
 @dataclass(frozen=True)
 class Assembled:
-    """A job, and what its adapter has to remember of its base."""
+    """A job, what its adapter has to remember of its base, and what a measurement afterwards needs."""
 
     job: Job
     origin: Origin
+    tokenizer: TokenizerWrapper
+    context_length: int | None
+    data: Prepared | None
+    """Of methods that learn from answers."""
 
 
 def assemble(config: TrainingConfig, places: Places, device: Device) -> Generator[Event, None, Assembled]:
@@ -92,8 +96,9 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     _check_space(plan, config, places.checkpoints)
 
     yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
-    tokenizer = models.load_tokenizer(model_path)
-    method, report, rewards = _method(config, places, tokenizer, models.context_length(model_config))
+    tokenizer, context_length = models.load_tokenizer(model_path), models.context_length(model_config)
+    method, prepared, rewards = _method(config, places, tokenizer, context_length)
+    report = prepared.report
     yield report.event()
     yield from (Warned(code="data", message=message) for message in report.warnings)
     yield from _memory_warning(empty, plan, config, report, device)
@@ -118,17 +123,17 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         chat_template_sha256=template_hash(tokenizer.chat_template),
         versions=versions,
     )
-    return Assembled(job, origin)
+    return Assembled(job, origin, tokenizer, context_length, prepared if isinstance(prepared, Prepared) else None)
 
 
 def _method(
     config: TrainingConfig, places: Places, tokenizer: TokenizerWrapper, context_length: int | None
-) -> tuple[Method, DataReport, str]:
-    """The method with its data, read, checked and tokenized; what is known of the data; own rewards by hash."""
+) -> tuple[Method, Prepared | PreparedPrompts | PreparedPairs, str]:
+    """The method; its data, read, checked and tokenized; own rewards by hash."""
     match config.method.family:
         case Family.ANSWERS:
             data = prepare(config, tokenizer, context_length=context_length)
-            return Supervised(config, data.train, data.validation), data.report, ""
+            return Supervised(config, data.train, data.validation), data, ""
         case Family.REWARDS:
             # The user's own files run before anything takes long, so that their errors come at once.
             scorer = Scorer(config.rewards, places.rewards)
@@ -138,10 +143,10 @@ def _method(
             method = GroupRelative(
                 config, prompts.train, prompts.validation, scorer=scorer, texts=Texts.of(tokenizer)
             )
-            return method, prompts.report, scorer.sources
+            return method, prompts, scorer.sources
         case Family.PREFERENCES:
             pairs = prepare_pairs(config, tokenizer, context_length=context_length)
-            return Preference(config, pairs.train, pairs.validation), pairs.report, ""
+            return Preference(config, pairs.train, pairs.validation), pairs, ""
 
 
 def _load(

@@ -85,6 +85,20 @@ def train(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Itera
         yield from _Run(job, should_stop).events()
 
 
+def step_once(job: Job) -> Callable[[int], int]:
+    """A function that does the optimizer step of a number, out of turn, and says how many tokens it saw."""
+    run = _Run(job, lambda: False)
+
+    def one(step: int) -> int:
+        run.state = run.state.model_copy(update={"step": step - 1})
+        before = run.meter.tokens
+        for _ in run.step():
+            pass
+        return run.meter.tokens - before
+
+    return one
+
+
 def config_hash(config: TrainingConfig) -> str:
     """SHA-256 over every setting that can change a trained bit and is not at its default.
 
@@ -148,7 +162,7 @@ class _Run:
         yield from self._settle()
         yield Phase(name=PhaseName.TRAINING)
         while self.state.step < self.total and not self._patience_is_over():
-            yield from self._step()
+            yield from self.step()
             if self.state.step % self.config.steps_per_report == 0 or self.state.step == self.total:
                 yield self._report()
                 yield from self.method.report(self.state.step)
@@ -177,7 +191,7 @@ class _Run:
         if best or last or (step > 0 and step % self.config.save_every == 0):
             yield from self._save(best=best)
 
-    def _step(self) -> Iterator[Event]:
+    def step(self) -> Iterator[Event]:
         """One optimizer step, all of it or, if interrupted or not finite, nothing of it."""
         step = self.state.step + 1
         began = time.perf_counter()

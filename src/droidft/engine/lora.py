@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -79,6 +80,14 @@ def trainable(model: nn.Module) -> dict[str, mx.array]:
 def trainable_count(model: nn.Module) -> int:
     """Exact number of trained values."""
     return sum(int(array.size) for array in trainable(model).values())
+
+
+def load_trained(model: nn.Module, file: Path) -> None:
+    """Put the trained arrays of a safetensors file in place of those that `model` has."""
+    arrays = mx.load(str(file))
+    assert isinstance(arrays, dict)
+    assert arrays.keys() == trainable(model).keys()
+    model.load_weights(list(arrays.items()), strict=False)
 
 
 def module_key(seed: int, name: str) -> mx.array:

@@ -203,6 +203,24 @@ def prepare_prompts(
     return PreparedPrompts(train, held, report)
 
 
+def prompts_of(
+    config: TrainingConfig, tokenizer: Any, rows: TokenSet, chosen: Sequence[int], *, context_length: int | None
+) -> list[PromptRow]:
+    """What the rows of these indices ask, read anew from their files.
+
+    Raises:
+        InvalidData: a row asks nothing, or too much.
+        ConfigError: settings that do not fit the data.
+    """
+    job = _Job(config, Codec(tokenizer), Limit.of(config, context_length), Reading())
+    wanted = {(rows.file_of(index), int(rows.lines[index])): index for index in chosen}
+    files = dict.fromkeys(file for file, _ in wanted)
+    found = job.load([Path(file) for file in files], Meter(None, []))
+    job.reading.log.raise_if_any()
+    places = {(found.rows.file_of(at), int(found.rows.lines[at])): at for at in range(len(found))}
+    return [found[places[place]] for place in wanted]
+
+
 def encode_asks(codec: Codec, asks: Sequence[Ask], config: TrainingConfig) -> list[Encoded | Refused]:
     """What generation starts from, the run's system prompt included, or why it cannot be had."""
     return encode_prompts(codec, [(conversation_of(codec, ask, config), ask.tools) for ask in asks])

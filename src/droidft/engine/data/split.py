@@ -101,7 +101,7 @@ def divide(digests: npt.NDArray[np.uint64], config: TrainingConfig, *, hold_out:
             else f"{config.train_data_path}: {len(digests)} rows are too few for {needed} parts",
             hint="add rows, or give val_data_path" + (", or a test file of its own" if config.test_fraction else ""),
         )
-    keys = _mixed(digests, config.seed if config.split_seed is None else config.split_seed)
+    keys = mixed(digests, config.seed if config.split_seed is None else config.split_seed)
     order = np.argsort(keys, kind="stable")
     ranked = keys[order]
     first = _end(ranked, 0, fractions[0], needed - 1)
@@ -147,7 +147,7 @@ def _sentence(config: TrainingConfig, found: Division, rows: int, files: list[st
     return "; ".join(sentences)
 
 
-def _mixed(digests: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
+def mixed(digests: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
     """SplitMix64's finalizer: a bijection, so that equal keys mean equal rows."""
     shift = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
     mixed = digests + shift

@@ -1,0 +1,119 @@
+"""`droidft experiment PLAN`: plan a comparison, show what it will cost, run it, report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+    from droidft.experiment.fixed import FixedPlan
+    from droidft.experiment.folder import Experiment
+    from droidft.home import Home
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `droidft experiment`."""
+    parser.add_argument("plan", metavar="PLAN", help="a YAML or JSON file with a plan, or the id of an experiment")
+    parser.add_argument("--plan-only", action="store_true", help="settle the plan and show its cost; start nothing")
+    parser.add_argument("--yes", action="store_true", help="start without asking")
+    parser.add_argument("--no-timing", action="store_true", help="do not time steps beforehand")
+
+
+def run(args: argparse.Namespace) -> int:
+    """A new experiment for a plan file, or the continuation of one."""
+    from rich.console import Console
+
+    from droidft.experiment import folder
+    from droidft.home import Home
+
+    home, console = Home.find(), Console()
+    experiment = _made(Path(args.plan), home) if _is_file(args.plan) else folder.find(home, args.plan)
+    fixed = experiment.fixed() or _fix(experiment, console, timed=not args.no_timing)
+    from droidft.commands._experiment_display import show_plan
+
+    show_plan(fixed, console)
+    if args.plan_only:
+        console.print(f"\nstart it with: droidft experiment {experiment.id}", highlight=False)
+        return 0
+    if not args.yes and not _agreed(console):
+        console.print(f"not started; later: droidft experiment {experiment.id}", highlight=False)
+        return 0
+    return _drive(experiment, fixed, console)
+
+
+def _is_file(text: str) -> bool:
+    return "/" in text or text.endswith((".yaml", ".yml", ".json")) or Path(text).is_file()
+
+
+def _made(path: Path, home: Home) -> Experiment:
+    from droidft.config import load_config_file
+    from droidft.experiment import folder
+    from droidft.experiment.plan import parse_plan
+
+    return folder.create(home, parse_plan(load_config_file(path), source=str(path)))
+
+
+def _fix(experiment: Experiment, console: Console, *, timed: bool) -> FixedPlan:
+    """Settle the plan; what refuses it leaves no experiment behind."""
+    from droidft.engine.session import computing
+
+    with computing(experiment.home.cache) as device, console.status("planning") as status:
+        from droidft import planning
+
+        def report(what: str, done: int, total: int) -> None:
+            _tell(status, what, done, total)
+
+        try:
+            fixed = planning.fix(
+                experiment.plan(),
+                experiment_id=experiment.id,
+                home=experiment.home,
+                device=device,
+                report=report,
+                timed=timed,
+            )
+        except BaseException:
+            experiment.delete()
+            raise
+    experiment.fix(fixed)
+    return fixed
+
+
+def _tell(status: Status, what: str, done: int, total: int) -> None:
+    if what:
+        status.update(f"{what} ({done + 1} of {total})" if total else what)
+
+
+def _agreed(console: Console) -> bool:
+    import sys
+
+    if not sys.stdin.isatty():
+        return True
+    try:
+        answer = console.input("\nStart? \\[Y/n] ")
+    except (EOFError, KeyboardInterrupt):
+        return False
+    return answer.strip().lower() in ("", "y", "yes")
+
+
+def _drive(experiment: Experiment, fixed: FixedPlan, console: Console) -> int:
+    from droidft.commands._experiment_display import ExperimentDisplay
+    from droidft.commands._watch import Presses
+    from droidft.experiment.drive import drive
+
+    presses = Presses()
+    with presses, ExperimentDisplay(fixed, console) as display:
+        for happening in drive(experiment, fixed, should_stop=lambda: presses.count > 0):
+            display.show(happening)
+            if presses.new():
+                console.print("stopping: the run saves a checkpoint", highlight=False)
+    if presses.count:
+        console.print(f"stopped; go on with: droidft experiment {experiment.id}", highlight=False)
+        return 0
+    from droidft.commands.experiments import report
+
+    return report(experiment, console)

@@ -1,0 +1,265 @@
+"""A trained model held against data that it has not seen, row by row: test set, general text, questions.
+
+`prepare_measurement` reads and checks everything before anything is trained, so that a fault in the test data does
+not cost a night; `take` measures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.nn as nn
+import numpy as np
+
+from droidft.config import DataFormat, TrainingConfig
+from droidft.config.measurement import Measurement, Questions
+from droidft.engine import batches
+from droidft.engine.data import Prepared, TokenSet, prepare
+from droidft.engine.data.clusters import clusters
+from droidft.engine.data.prompts import PromptRow, prompts_of
+from droidft.engine.data.split import mixed
+from droidft.engine.generate import generate_batch
+from droidft.engine.loss import SplitModel, losses
+from droidft.engine.method import Interrupted
+from droidft.engine.rewards import Scorer, ToScore
+from droidft.errors import ConfigError
+from droidft.events import Event, Measured, Phase, PhaseName
+from droidft.measured import Answers, Measurements, RowLosses, TaskScore
+
+if TYPE_CHECKING:
+    from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows whose loss is measured, and which of them belong together."""
+
+    tokens: TokenSet
+    clusters: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Questions about some of the test rows."""
+
+    spec: Questions
+    rows: list[int]
+    """Their indices in the test set."""
+    prompts: list[PromptRow]
+    scorer: Scorer
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that a measurement needs, read and checked."""
+
+    config: TrainingConfig
+    wanted: Measurement
+    test: Rows
+    general: Rows
+    asked: Asked | None
+    seen_in_training: int
+
+
+def prepare_measurement(
+    config: TrainingConfig,
+    wanted: Measurement,
+    tokenizer: TokenizerWrapper | Any,
+    data: Prepared,
+    *,
+    general: Path,
+    context_length: int | None,
+) -> Material:
+    """Read the test set, the general text (`general`, unless another is wanted) and the questions.
+
+    `data` is the data of the run. Rows are read and masked as `config` says; the general text counts every token.
+
+    Raises:
+        InvalidData, DataError, DownloadError: as `prepare` does.
+        ConfigError: there is no test set, or no such column.
+    """
+    test = _test_rows(config, wanted, tokenizer, data, context_length)
+    text = wanted.general_data_path or str(general)
+    plain = config.model_copy(
+        update={"data_format": DataFormat.AUTO, "mask_prompt": False, "system_prompt": None, "max_seq_length": None}
+        | dict.fromkeys(("text_column", "prompt_column", "completion_column", "messages_column"))
+    )
+    unseen = _whole(plain, text, tokenizer, context_length)
+    return Material(
+        config=config,
+        wanted=wanted,
+        test=Rows(test, clusters(config, test, column=wanted.cluster_column)),
+        general=Rows(unseen, clusters(plain, unseen)),
+        asked=_asked(config, wanted.questions, tokenizer, test, context_length) if wanted.questions else None,
+        seen_in_training=int(np.isin(test.digests, data.train.digests).sum()),
+    )
+
+
+def take(
+    model: nn.Module, tokenizer: TokenizerWrapper, material: Material, *, step: int, should_stop: ShouldStop
+) -> Generator[Event, None, Measurements]:
+    """Measure `model` as it stands, in evaluation mode.
+
+    Raises:
+        Interrupted: `should_stop` said so.
+    """
+    began = time.perf_counter()
+    training = model.training
+    model.eval()
+    try:
+        split, size = SplitModel(model), material.config.batch_size
+        yield Phase(name=PhaseName.MEASURING, detail=f"loss of {len(material.test.tokens):,} test rows")
+        test = row_losses(split, material.test, batch_size=size, should_stop=should_stop)
+        yield Phase(name=PhaseName.MEASURING, detail=f"loss of {len(material.general.tokens):,} general texts")
+        general = row_losses(split, material.general, batch_size=size, should_stop=should_stop)
+        answers = None
+        if (asked := material.asked) is not None:
+            yield Phase(name=PhaseName.MEASURING, detail=f"{len(asked.rows):,} questions")
+            answers = _answers(model, tokenizer, asked, should_stop)
+        tasks: list[TaskScore] = []
+        if material.wanted.harness is not None:
+            yield Phase(name=PhaseName.MEASURING, detail=", ".join(material.wanted.harness.tasks))
+            tasks = _harness(model, tokenizer, material, should_stop)
+    finally:
+        model.train(training)
+    found = Measurements(
+        step=step,
+        test=test,
+        general=general,
+        questions=answers,
+        harness=tasks,
+        seen_in_training=material.seen_in_training,
+        seconds=time.perf_counter() - began,
+    )
+    yield Measured(
+        step=step,
+        test_loss=test.mean,
+        general_loss=general.mean,
+        right=sum(answers.right) if answers else None,
+        questions=len(answers.right) if answers else None,
+        seconds=found.seconds,
+    )
+    return found
+
+
+def row_losses(model: SplitModel, rows: Rows, *, batch_size: int, should_stop: ShouldStop) -> RowLosses:
+    """The summed loss of each row, in nats: sums in float64 over the float32 losses of its supervised tokens."""
+    source = rows.tokens
+    sums = np.zeros(len(source), dtype=np.float64)
+    for chosen in batches.evaluation_order(source.lengths, batch_size=batch_size):
+        if should_stop():
+            raise Interrupted
+        batch = batches.make_batch(source, chosen)
+        values = np.asarray(losses(model, batch), dtype=np.float64)
+        np.add.at(sums, chosen[batch.positions // batch.inputs.shape[1]], values)
+    digest = hashlib.sha256()
+    source.update_hash(digest)
+    return RowLosses(
+        losses=sums.tolist(),
+        tokens=source.supervised_counts.tolist(),
+        clusters=rows.clusters,
+        places=[source.place(index) for index in range(len(source))],
+        data_hash=digest.hexdigest(),
+    )
+
+
+def some_rows(rows: Rows, most: int) -> Rows:
+    """The first `most` rows."""
+    chosen = np.arange(min(most, len(rows.tokens)))
+    return Rows(rows.tokens.take(chosen), rows.clusters[:most])
+
+
+def ask_some(model: nn.Module, tokenizer: TokenizerWrapper, asked: Asked, *, tokens: int) -> float:
+    """Seconds for a token of each answer of one batch, other answers of it being drawn at the same time."""
+    prompts = [prompt.messages or prompt.text or "" for prompt in asked.prompts[: asked.spec.batch_size]]
+    began = time.perf_counter()
+    generate_batch(model, tokenizer, prompts, max_tokens=tokens, batch_size=asked.spec.batch_size)
+    return (time.perf_counter() - began) / (tokens * len(prompts))
+
+
+def _test_rows(
+    config: TrainingConfig, wanted: Measurement, tokenizer: Any, data: Prepared, context_length: int | None
+) -> TokenSet:
+    if wanted.test_data_path is not None:
+        return _whole(config, wanted.test_data_path, tokenizer, context_length)
+    if len(data.test) == 0:
+        raise ConfigError(
+            "there are no test rows: test_fraction is 0 and no test_data_path is given",
+            hint="set test_fraction (0.1, say), or give a test file",
+            field="test_data_path",
+        )
+    return data.test
+
+
+def _whole(config: TrainingConfig, path: str, tokenizer: Any, context_length: int | None) -> TokenSet:
+    """All rows of a data reference."""
+    here = {"train_data_path": path, "val_data_path": path, "test_fraction": 0.0, "train_fraction": 1.0}
+    return prepare(config.model_copy(update=here), tokenizer, context_length=context_length).train
+
+
+def _asked(
+    config: TrainingConfig, spec: Questions, tokenizer: Any, test: TokenSet, context_length: int | None
+) -> Asked:
+    # By their own hash, so that a file in order of difficulty gives a fair sample.
+    order = np.argsort(mixed(test.digests, 0), kind="stable")[: spec.most]
+    rows = sorted(int(index) for index in order)
+    asking = config.model_copy(update={"max_completion_length": spec.max_tokens, "max_prompt_length": None})
+    prompts = prompts_of(asking, tokenizer, test, rows, context_length=context_length)
+    scorer = Scorer([spec.check], Path())  # no file of the user's own can be among the checks
+    scorer.check((prompt.place, prompt.columns) for prompt in prompts)
+    return Asked(spec, rows, prompts, scorer)
+
+
+def _answers(model: nn.Module, tokenizer: TokenizerWrapper, asked: Asked, should_stop: ShouldStop) -> Answers:
+    def check(_done: int, _all: int) -> None:
+        if should_stop():
+            raise Interrupted
+
+    texts = generate_batch(
+        model,
+        tokenizer,
+        [prompt.messages or prompt.text or "" for prompt in asked.prompts],
+        max_tokens=asked.spec.max_tokens,
+        batch_size=asked.spec.batch_size,
+        progress=check,
+    )
+    scores = asked.scorer.score(_to_score(asked.prompts, texts))
+    return Answers(check=asked.spec.check.kind, rows=asked.rows, right=(scores[:, 0] == 1).tolist(), answers=texts)
+
+
+def _to_score(prompts: Sequence[PromptRow], texts: Sequence[str]) -> list[ToScore]:
+    return [
+        ToScore(prompt.asked, text, 0, prompt.columns, prompt.place)
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+
+
+def _harness(
+    model: nn.Module, tokenizer: TokenizerWrapper, material: Material, should_stop: ShouldStop
+) -> list[TaskScore]:
+    from droidft.engine import harness
+
+    spec = material.wanted.harness
+    assert spec is not None
+    found = harness.evaluate(
+        model,
+        tokenizer,
+        spec.tasks,
+        include=Path(spec.include) if spec.include else None,
+        limit=spec.limit,
+        num_fewshot=spec.num_fewshot,
+        should_stop=should_stop,
+    )
+    return [
+        TaskScore(
+            task=each.name, version=str(each.version), metric=each.metric, value=each.value, scores=list(each.scores)
+        )
+        for each in found
+    ]

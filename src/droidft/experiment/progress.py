@@ -1,0 +1,179 @@
+"""How far an experiment is, from its run folders, and which run is next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from droidft import runs
+from droidft.config.measurement import RunMeasurement
+from droidft.events import EvalReport, Failed, RunStarted, Stopped, TrainReport
+from droidft.experiment.fixed import BASE, Cell, FixedPlan, config_of, first_cells, later_cells, run_id
+from droidft.experiment.folder import Experiment, Problem
+from droidft.runs import Run, RunStatus
+
+MOST_CRASHES = 3
+"""A run whose worker has died so often, since the experiment was last started, stops it."""
+
+
+class State(StrEnum):
+    """What an experiment is doing."""
+
+    PLANNING = "planning"
+    REFUSED = "refused"
+    """Its plan cannot be fixed."""
+    PLANNED = "planned"
+    RUNNING = "running"
+    WAITING = "waiting"
+    """It is to go on, and no process drives it; a server does so once one runs."""
+    STOPPED = "stopped"
+    HALTED = "halted"
+    """A run ended in a fault."""
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class CellState:
+    """One run of an experiment, as it stands."""
+
+    cell: Cell
+    run_id: str
+    run: Run | None
+    status: RunStatus | None
+    """None: not made yet."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it was trained and measured."""
+        return self.status is RunStatus.FINISHED
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All runs that are known to be needed, in order, and what keeps the next from being run."""
+
+    cells: list[CellState]
+    chosen: Mapping[str, int] | None
+    """Learning rate of each arm, once every first run is done."""
+    obstacle: Problem | None = None
+
+    @property
+    def next(self) -> CellState | None:
+        """The first that is not done."""
+        return next((cell for cell in self.cells if not cell.done), None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be run."""
+        return self.chosen is not None and self.next is None
+
+
+def look(experiment: Experiment, fixed: FixedPlan) -> Progress:
+    """How far `experiment` is."""
+    first = [_state(experiment, fixed, cell) for cell in first_cells(fixed)]
+    chosen = choose_rates(fixed, first) if all(cell.done for cell in first) else None
+    later = [] if chosen is None else [_state(experiment, fixed, cell) for cell in later_cells(fixed, chosen)]
+    found = Progress([*first, *later], chosen)
+    return Progress(found.cells, chosen, _obstacle(found.next, experiment.wanted().since))
+
+
+def state_of(experiment: Experiment, progress: Progress | None) -> State:
+    """What it is doing; `progress` is None before its plan is fixed."""
+    if progress is None:
+        return State.PLANNING if experiment.problem() is None else State.REFUSED
+    if progress.complete:
+        return State.FINISHED
+    wanted = experiment.wanted()
+    if not wanted.running:
+        return State.PLANNED if wanted.since == 0 else State.STOPPED
+    if progress.obstacle is not None:
+        return State.HALTED
+    return State.RUNNING if experiment.driver_pid() is not None else State.WAITING
+
+
+def ensure_run(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> Run:
+    """The run of `cell`, made if it is not there."""
+    name = run_id(fixed, cell)
+    if (found := experiment.run(name)) is not None:
+        return found
+    measure = RunMeasurement(
+        measurement=fixed.plan.measurement, experiment=fixed.id, cell=cell.key, base=cell.arm == BASE
+    )
+    return runs.create(experiment.home, config_of(fixed, cell), run_id=name, measure=measure)
+
+
+def choose_rates(fixed: FixedPlan, first: list[CellState]) -> dict[str, int]:
+    """For each arm the learning rate with the lowest validation loss, a mean over seeds of each run's best."""
+    losses: dict[tuple[str, int], list[float]] = {}
+    for state in first:
+        if state.cell.arm != BASE and state.run is not None and (loss := best_loss(state.run)) is not None:
+            losses.setdefault((state.cell.arm, state.cell.rate), []).append(loss)
+    return {
+        arm.name: min((sum(found) / len(found), rate) for (name, rate), found in losses.items() if name == arm.name)[
+            1
+        ]
+        for arm in fixed.arms
+    }
+
+
+def best_loss(run: Run) -> float | None:
+    """The lowest validation loss of a run."""
+    evaluations = [record.event for record in run.records()[0] if isinstance(record.event, EvalReport)]
+    return min((event.loss for event in evaluations), default=None)
+
+
+def _state(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> CellState:
+    name = run_id(fixed, cell)
+    run = experiment.run(name)
+    return CellState(cell, name, run, run.status() if run is not None else None)
+
+
+def _obstacle(state: CellState | None, since: float) -> Problem | None:
+    """Why the next run is not simply started: it failed, was stopped, or crashed again and again, after `since`."""
+    if state is None or state.run is None or state.status is None or state.status not in _ENDINGS:
+        return None
+    return _ENDINGS[state.status](state.run, since)
+
+
+def _failed(run: Run, since: float) -> Problem | None:
+    record = run.last_record()
+    assert record is not None
+    assert isinstance(record.event, Failed)
+    event = record.event
+    if record.time < since:
+        return None
+    return Problem(code=event.code, message=f"run {run.id}: {event.message}", hint=event.hint)
+
+
+def _stopped(run: Run, since: float) -> Problem | None:
+    record = run.last_record()
+    assert record is not None
+    assert isinstance(record.event, Stopped)
+    if record.time < since:
+        return None
+    hint = "start the experiment again to go on"
+    return Problem(code="stopped", message=f"run {run.id} was stopped", hint=hint)
+
+
+def _crashed(run: Run, since: float) -> Problem | None:
+    starts = 0
+    for record in run.records()[0]:
+        if record.time >= since:
+            starts += isinstance(record.event, RunStarted)
+            if isinstance(record.event, TrainReport):
+                starts = 1  # it got somewhere
+    if starts < MOST_CRASHES:
+        return None
+    return Problem(
+        code="crashed",
+        message=f"run {run.id}: its worker died {starts} times without a word (killed, or out of memory)",
+        hint=f"its log is {run.log_file}; lower batch_size in a new plan, or start the experiment again",
+    )
+
+
+_ENDINGS: Mapping[RunStatus, Callable[[Run, float], Problem | None]] = {
+    RunStatus.FAILED: _failed,
+    RunStatus.STOPPED: _stopped,
+    RunStatus.CRASHED: _crashed,
+}

@@ -1,0 +1,259 @@
+"""From a plan to a fixed one: ranks matched, data read and hashed, steps counted, a few of them timed.
+
+Between `experiment`, which knows no engine, and the engine. What can be refused is refused before the first run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from droidft.config import FineTuneType, LoraScaling, TrainingConfig
+from droidft.engine import models
+from droidft.engine.assemble import Places, assemble
+from droidft.engine.batches import steps_per_epoch
+from droidft.engine.data import Prepared, TokenSet, prepare
+from droidft.engine.describe import Shape, open_shape
+from droidft.engine.device import Device
+from droidft.engine.fingerprint import fingerprint
+from droidft.engine.machine import versions
+from droidft.engine.measure import Material, prepare_measurement
+from droidft.engine.plan import plan as length_of
+from droidft.engine.rehearsal import Rehearsal, rehearse
+from droidft.errors import ConfigError
+from droidft.experiment import general
+from droidft.experiment.fixed import EVALUATIONS, Cost, Estimate, FixedArm, FixedPlan, Sizes, count_of_runs, share_key
+from droidft.experiment.plan import Plan
+from droidft.home import Home
+
+REHEARSED_STEPS = 3
+LOADING_SECONDS = 5.0
+
+Report = Callable[[str, int, int], None]
+"""Told what is being done, how much of it, and of how much; what it raises ends the planning."""
+
+
+def fix(
+    plan: Plan, *, experiment_id: str, home: Home, device: Device, report: Report, timed: bool = True
+) -> FixedPlan:
+    """Settle all that `plan` leaves open; with `timed`, also what it will cost.
+
+    Raises:
+        DroidError: of the kind that fits, naming value, limit and fix.
+    """
+    configs = {name: plan.config(name, seed=plan.seeds[0]) for name in plan.all_arms()}
+    first = next(iter(configs.values()))
+    folder = models.find_model(first.model_path, models_dir=home.models, offline=first.offline)
+    context = models.context_length(models.load_config(folder))
+    shape = open_shape(folder)
+    report("reading data", 0, 0)
+    tokenizer = models.load_tokenizer(folder)
+    data = prepare(first, tokenizer, context_length=context)
+    material = prepare_measurement(
+        first, plan.measurement, tokenizer, data, general=general.PATH, context_length=context
+    )
+    report("hashing the model", 0, 0)
+    base = fingerprint(folder, cache=home.cache / "fingerprints.json")["weights_sha256"]
+    fixed = FixedPlan(
+        id=experiment_id,
+        created=time.time(),
+        plan=plan,
+        arms=_arms(plan, configs, shape, len(data.train)),
+        contrasts=plan.all_contrasts(),
+        sizes=_sizes(data, material),
+        data_hash=data.report.data_hash,
+        test_hash=_hash(material.test.tokens),
+        general_hash=_hash(material.general.tokens),
+        base_hash=base,
+        model=str(folder),
+        versions={**versions(), **device.identity()},
+        device=device.as_dict(),
+        warnings=[*dict.fromkeys([*data.report.warnings, *_setting_warnings(configs), *_doubts(plan, material)])],
+    )
+    return _costed(fixed, configs, material, home, device, report) if timed else fixed
+
+
+def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: int) -> list[FixedArm]:
+    arms = plan.all_arms()
+    ranks = {name: config.lora_rank for name, config in configs.items()}
+    counts = {name: _trainable(shape, config, config.lora_rank) for name, config in configs.items()}
+    for name, arm in arms.items():
+        if arm.match_count_of is not None:
+            per_rank = counts[name] / ranks[name]
+            ranks[name] = max(1, round(counts[arm.match_count_of] / per_rank))
+            counts[name] = _trainable(shape, configs[name], ranks[name])
+    found = []
+    for name, arm in arms.items():
+        config, rank = configs[name], ranks[name]
+        alpha = _alpha(config, rank)
+        own = dict(arm.settings) | ({"lora_rank": rank, "lora_alpha": alpha} if arm.match_count_of else {})
+        scaled = config.model_copy(update={"lora_rank": rank, "lora_alpha": alpha})
+        steps = {share_key(share): _steps(config, max(1, round(rows * share))) for share in plan.shares}
+        found.append(
+            FixedArm(
+                name=name,
+                differs=own,
+                rank=rank,
+                alpha=alpha,
+                scale=scaled.lora_scale,
+                trainable=counts[name],
+                total=shape.survey.total,
+                matched=arm.match_count_of,
+                steps=steps,
+            )
+        )
+    return found
+
+
+def _trainable(shape: Shape, config: TrainingConfig, rank: int) -> int:
+    if config.fine_tune_type is FineTuneType.FULL:
+        raise ConfigError(
+            "fine_tune_type 'full' cannot be part of an experiment: it keeps no adapter to compare",
+            hint="use lora or dora",
+            field="fine_tune_type",
+        )
+    keys = tuple(config.lora_keys or ())
+    plan = shape.plan(config.lora_targets, config.lora_num_layers, config.lora_routers, keys)
+    return plan.trainable(rank, dora=config.fine_tune_type is FineTuneType.DORA)
+
+
+def _alpha(config: TrainingConfig, rank: int) -> float:
+    """The alpha that keeps the scale of the update when the rank is changed."""
+    match config.lora_scaling:
+        case LoraScaling.STANDARD:
+            return config.lora_alpha * rank / config.lora_rank
+        case LoraScaling.RSLORA:
+            return config.lora_alpha * math.sqrt(rank / config.lora_rank)
+        case LoraScaling.RAW:
+            return config.lora_alpha
+
+
+def _steps(config: TrainingConfig, rows: int) -> int:
+    an_epoch = steps_per_epoch(rows, batch_size=config.batch_size, accumulation=config.grad_accumulation_steps)
+    return length_of(config, an_epoch).steps
+
+
+def _sizes(data: Prepared, material: Material) -> Sizes:
+    return Sizes(
+        train_rows=len(data.train),
+        validation_rows=len(data.validation),
+        test_rows=len(material.test.tokens),
+        general_rows=len(material.general.tokens),
+        questions=len(material.asked.rows) if material.asked else 0,
+        clusters=len(set(material.test.clusters)),
+        train_tokens=data.train.token_count,
+        validation_tokens=data.validation.token_count,
+        test_tokens=material.test.tokens.token_count,
+        general_tokens=material.general.tokens.token_count,
+        seen_in_training=material.seen_in_training,
+        split=data.report.split,
+    )
+
+
+def _hash(rows: TokenSet) -> str:
+    digest = hashlib.sha256()
+    rows.update_hash(digest)
+    return digest.hexdigest()
+
+
+def _setting_warnings(configs: dict[str, TrainingConfig]) -> list[str]:
+    return [warning for config in configs.values() for warning in config.warnings()]
+
+
+def _doubts(plan: Plan, material: Material) -> list[str]:
+    """What makes the verdict weaker than it looks."""
+    found = []
+    clusters = len(set(material.test.clusters))
+    if plan.exploratory:
+        found.append(f"{len(plan.seeds)} seeds are too few for a verdict: results are exploratory (3 and more)")
+    if clusters < 30:
+        found.append(
+            f"the test set has {clusters} independent groups of rows: intervals will be wide; 30 and more are usual"
+        )
+    if material.seen_in_training:
+        found.append(
+            f"{material.seen_in_training:,} test rows are also in the training data: memory counts as learning there"
+        )
+    return found
+
+
+def _costed(
+    fixed: FixedPlan,
+    configs: dict[str, TrainingConfig],
+    material: Material,
+    home: Home,
+    device: Device,
+    report: Report,
+) -> FixedPlan:
+    costs = []
+    for number, arm in enumerate(fixed.arms):
+        report(f"timing {arm.name}", number, len(fixed.arms))
+        config = configs[arm.name].model_copy(update={"lora_rank": arm.rank, "lora_alpha": arm.alpha})
+        found = _rehearsed(config, material, home, device, report)
+        costs.append(_cost(fixed, arm, config, found))
+    return fixed.model_copy(update={"costs": costs, "estimate": _estimate(fixed, costs)})
+
+
+def _rehearsed(config: TrainingConfig, material: Material, home: Home, device: Device, report: Report) -> Rehearsal:
+    with tempfile.TemporaryDirectory(dir=home.cache) as folder:
+        places = Places(
+            models=home.models,
+            adapters=home.adapters,
+            cache=home.cache,
+            checkpoints=Path(folder),
+            rewards=home.rewards,
+        )
+        preparation = assemble(config, places, device)
+        while True:
+            try:
+                next(preparation)
+            except StopIteration as end:
+                assembled = end.value
+                break
+            report("", 0, 0)
+        return rehearse(
+            assembled.job,
+            assembled.tokenizer,
+            replace(material, config=config),
+            steps=REHEARSED_STEPS,
+            report=lambda: report("", 0, 0),
+        )
+
+
+def _cost(fixed: FixedPlan, arm: FixedArm, config: TrainingConfig, found: Rehearsal) -> Cost:
+    sizes, whole = fixed.sizes, share_key(1)
+    an_epoch = _steps(config.model_copy(update={"epochs": 1.0, "iterations": None}), sizes.train_rows)
+    trained = sizes.train_tokens * arm.steps[whole] / an_epoch
+    evaluations = EVALUATIONS + 1
+    if "steps_per_eval" in fixed.plan.settings:
+        evaluations = 2 + arm.steps[whole] // config.steps_per_eval
+    read = sizes.validation_tokens * evaluations + sizes.test_tokens + sizes.general_tokens
+    seconds = trained * found.training_seconds_per_token + read * found.evaluation_seconds_per_token
+    if (questions := fixed.plan.measurement.questions) and found.seconds_per_answer_token:
+        seconds += sizes.questions * questions.max_tokens * found.seconds_per_answer_token
+    return Cost(
+        arm=arm.name,
+        seconds_per_token=found.training_seconds_per_token,
+        evaluation_seconds_per_token=found.evaluation_seconds_per_token,
+        peak_bytes=found.peak_bytes,
+        seconds_per_run=seconds + LOADING_SECONDS,
+    )
+
+
+def _estimate(fixed: FixedPlan, costs: list[Cost]) -> Estimate:
+    """All runs, one after another. A share of the data takes its share of the training, and all of the rest."""
+    plan = fixed.plan
+    rates, seeds = len(plan.learning_rates or [0]), len(plan.seeds)
+    runs = seeds * (rates + sum(share for share in plan.shares if share < 1))
+    disk = sum(2 * 4 * arm.trainable for arm in fixed.arms) * count_of_runs(fixed) // len(fixed.arms)
+    return Estimate(
+        runs=count_of_runs(fixed),
+        seconds=sum(cost.seconds_per_run for cost in costs) * runs,
+        peak_bytes=max(cost.peak_bytes for cost in costs),
+        disk_bytes=disk,
+    )
