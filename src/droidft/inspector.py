@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from droidft.engine.data.verify import Verified
     from droidft.engine.describe import Shape
     from droidft.engine.progress import Progress
+    from droidft.experiment.folder import Experiment
 
 REPORT_SECONDS = 0.1
 Stamp = tuple[tuple[str, int, int], ...]
@@ -267,6 +268,22 @@ def import_model(call: Call) -> dict[str, Any]:
     return {"model": target.name}
 
 
+def experiment(call: Call) -> dict[str, Any]:
+    """What an experiment has found so far."""
+    from droidft.experiment.analysis import analyse
+
+    found = analyse(_experiment(call))
+    return inspected.sendable(found.model_dump(mode="json"))
+
+
+def experiment_report(call: Call) -> str:
+    """The same as one file: `html`, `json` or `md`."""
+    from droidft.experiment.analysis import analyse
+    from droidft.experiment.report import render
+
+    return render(analyse(_experiment(call)), call.params["form"])
+
+
 def system(call: Call) -> dict[str, Any]:
     """All of `droidft doctor`, speed included."""
     from droidft.engine.doctor import examine
@@ -292,13 +309,19 @@ HANDLERS: Mapping[str, Handler] = {
     handler.__name__: handler
     for handler in (
         warm, models, targets, data_key, check_data, view_rows, adapters, adapter, adapter_files, pull, forget,
-        import_model, system, storage,
+        import_model, experiment, experiment_report, system, storage,
     )
 }  # fmt: skip
 
 
 def _home(call: Call) -> Home:
     return Home(Path(call.params["home"]))
+
+
+def _experiment(call: Call) -> Experiment:
+    from droidft.experiment import folder
+
+    return folder.find(_home(call), call.params["experiment"])
 
 
 def _config(call: Call) -> TrainingConfig:

@@ -12,6 +12,7 @@ export const addTagTypes = [
   "adapters",
   "data",
   "jobs",
+  "experiments",
 ] as const;
 const injectedRtkApi = api
   .enhanceEndpoints({
@@ -415,6 +416,74 @@ const injectedRtkApi = api
         }),
         invalidatesTags: ["jobs"],
       }),
+      listExperiments: build.query<
+        ListExperimentsApiResponse,
+        ListExperimentsApiArg
+      >({
+        query: () => ({ url: `/api/experiments` }),
+        providesTags: ["experiments"],
+      }),
+      createExperiment: build.mutation<
+        CreateExperimentApiResponse,
+        CreateExperimentApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/experiments`,
+          method: "POST",
+          body: queryArg.planRequest,
+        }),
+        invalidatesTags: ["experiments"],
+      }),
+      getExperiment: build.query<GetExperimentApiResponse, GetExperimentApiArg>(
+        {
+          query: (queryArg) => ({
+            url: `/api/experiments/${encodeURIComponent(String(queryArg.experiment))}`,
+          }),
+          providesTags: ["experiments"],
+        },
+      ),
+      deleteExperiment: build.mutation<
+        DeleteExperimentApiResponse,
+        DeleteExperimentApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/experiments/${encodeURIComponent(String(queryArg.experiment))}`,
+          method: "DELETE",
+        }),
+        invalidatesTags: ["experiments"],
+      }),
+      startExperiment: build.mutation<
+        StartExperimentApiResponse,
+        StartExperimentApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/experiments/${encodeURIComponent(String(queryArg.experiment))}/start`,
+          method: "POST",
+        }),
+        invalidatesTags: ["experiments"],
+      }),
+      stopExperiment: build.mutation<
+        StopExperimentApiResponse,
+        StopExperimentApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/experiments/${encodeURIComponent(String(queryArg.experiment))}/stop`,
+          method: "POST",
+        }),
+        invalidatesTags: ["experiments"],
+      }),
+      getExperimentReport: build.query<
+        GetExperimentReportApiResponse,
+        GetExperimentReportApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/experiments/${encodeURIComponent(String(queryArg.experiment))}/report`,
+          params: {
+            form: queryArg.form,
+          },
+        }),
+        providesTags: ["experiments"],
+      }),
     }),
     overrideExisting: false,
   });
@@ -678,6 +747,44 @@ export type CancelJobApiArg = {
   /** Id of the job. */
   job: string;
 };
+export type ListExperimentsApiResponse =
+  /** status 200 Successful Response */ ExperimentSummary[];
+export type ListExperimentsApiArg = void;
+export type CreateExperimentApiResponse =
+  /** status 201 Successful Response */ ExperimentSummary;
+export type CreateExperimentApiArg = {
+  planRequest: PlanRequest;
+};
+export type GetExperimentApiResponse =
+  /** status 200 Successful Response */ ExperimentDetail;
+export type GetExperimentApiArg = {
+  /** Id of the experiment. */
+  experiment: string;
+};
+export type DeleteExperimentApiResponse = unknown;
+export type DeleteExperimentApiArg = {
+  /** Id of the experiment. */
+  experiment: string;
+};
+export type StartExperimentApiResponse =
+  /** status 200 Successful Response */ ExperimentSummary;
+export type StartExperimentApiArg = {
+  /** Id of the experiment. */
+  experiment: string;
+};
+export type StopExperimentApiResponse =
+  /** status 200 Successful Response */ ExperimentSummary;
+export type StopExperimentApiArg = {
+  /** Id of the experiment. */
+  experiment: string;
+};
+export type GetExperimentReportApiResponse =
+  /** status 200 The report. */ string;
+export type GetExperimentReportApiArg = {
+  /** Id of the experiment. */
+  experiment: string;
+  form?: Form;
+};
 export type Health = {
   status?: "ok";
   version: string;
@@ -905,6 +1012,12 @@ export type TrainingConfig = {
   val_data_path?: string | null;
   /** Share of the training rows held out when `val_data_path` is not given. */
   validation_fraction?: number;
+  /** Share of the training rows set aside for a test: neither trained on nor evaluated. */
+  test_fraction?: number;
+  /** Share of the rows left for training that is used; a smaller share is part of every larger one. */
+  train_fraction?: number;
+  /** Decides which rows are held out, set aside and left out. Default: `seed`. */
+  split_seed?: number | null;
   /** Shape of a row; `auto` recognises it from the first row's fields and holds every row to it. */
   data_format?: DataFormat;
   /** Column holding plain text, when it is not named `text`. */
@@ -1043,7 +1156,7 @@ export type TrainingConfig = {
   min_delta?: number;
   /** Recompute activations in the backward pass: less memory, about a third more time. */
   grad_checkpoint?: boolean;
-  /** Decides adapter initialisation, data order, the held-out split and dropout. */
+  /** Decides adapter initialisation, data order and dropout; without `split_seed`, also which rows are held out. */
   seed?: number;
   /** Name of the adapter folder. Default: the run's id. */
   adapter_name?: string | null;
@@ -1227,8 +1340,26 @@ export type Finished = {
   final_loss: number | null;
   seconds: number;
 };
+export type Measured = {
+  type: "measured";
+  /** Of the measured weights; 0 is the base model. */
+  step: number;
+  /** Nats per supervised token of the test set. */
+  test_loss: number;
+  /** Nats per token of the general text. */
+  general_loss: number;
+  /** Questions answered rightly, of `questions`. */
+  right?: number | null;
+  questions?: number | null;
+  seconds: number;
+};
 export type PhaseName =
-  "preparing data" | "loading model" | "evaluating" | "sampling" | "training";
+  | "preparing data"
+  | "loading model"
+  | "evaluating"
+  | "sampling"
+  | "measuring"
+  | "training";
 export type Phase = {
   type: "phase";
   name: PhaseName;
@@ -1289,6 +1420,9 @@ export type Record = {
     | ({
         type: "lora_attached";
       } & LoraAttached)
+    | ({
+        type: "measured";
+      } & Measured)
     | ({
         type: "phase";
       } & Phase)
@@ -1932,6 +2066,387 @@ export type ViewRequest = {
   };
   rows: number[];
 };
+export type ExperimentState =
+  | "planning"
+  | "refused"
+  | "planned"
+  | "running"
+  | "waiting"
+  | "stopped"
+  | "halted"
+  | "finished";
+export type Obstacle = {
+  code: string;
+  message: string;
+  hint?: string;
+};
+export type Planning = {
+  phase: string;
+  done: number;
+  total: number | null;
+};
+export type ExperimentSummary = {
+  id: string;
+  title: string;
+  state: ExperimentState;
+  created: number;
+  model: string;
+  data: string;
+  arms: string[];
+  seeds: number;
+  /** All of them; 0 before the plan is fixed. */
+  runs: number;
+  done: number;
+  /** The run that is next, or under way. */
+  run: string | null;
+  /** By the measured costs of the runs that are left. */
+  seconds_left: number | null;
+  problem: Obstacle | null;
+  planning: Planning | null;
+};
+export type PlanRequest = {
+  /** A plan, as in a file for `droidft experiment`; docs/experiments.md shows every part. */
+  plan: {
+    [key: string]: unknown;
+  };
+  /** Start it as soon as its plan is fixed. */
+  start?: boolean;
+};
+export type Template = "full-layer-vs-attention";
+export type Questions = {
+  /** How an answer is judged: `kind: exact_answer` or `kind: numeric_answer`, with their parameters. */
+  check:
+    | ({
+        kind: "exact_answer";
+      } & ExactAnswer)
+    | ({
+        kind: "numeric_answer";
+      } & NumericAnswer);
+  /** Questions that are answered, always the same ones of the test set. */
+  most?: number;
+  /** Tokens after which an answer is cut off. */
+  max_tokens?: number;
+  /** Questions answered at once; changes memory and speed only. */
+  batch_size?: number;
+};
+export type Harness = {
+  /** Names of tasks, such as `mmlu` or `arc_easy`. */
+  tasks: string[];
+  /** Questions of each task. Default: all. */
+  limit?: number | null;
+  /** Examples before each question. Default: the task's own. */
+  num_fewshot?: number | null;
+  /** Folder with task files of your own. */
+  include?: string | null;
+};
+export type Weights = "best" | "last";
+export type Measurement = {
+  /** Test data, in the form of the training data. Default: the rows that `test_fraction` set aside. */
+  test_data_path?: string | null;
+  /** A general text that was not trained on, to see what is forgotten. Default: one that is included. */
+  general_data_path?: string | null;
+  /** Column of the test data that names what a row belongs to, such as a conversation: its rows are no independent
+    evidence. Default: rows with the same opening belong together. */
+  cluster_column?: string | null;
+  /** Test rows to be answered, where their answers can be checked. */
+  questions?: Questions | null;
+  /** Tasks of the evaluation harness. */
+  harness?: Harness | null;
+  /** `best` by validation loss, or `last`. */
+  weights?: Weights;
+};
+export type Plan = {
+  /** The question, in words. */
+  title?: string;
+  /** Settings that all arms share, by their names in docs/config.md. */
+  settings: {
+    [key: string]: unknown;
+  };
+  /** Arms for a common question: `full-layer-vs-attention` compares both at one rank and at one trainable count. */
+  template?: Template | null;
+  /** Arms by name, each with the settings in which it differs. */
+  arms?: object;
+  /** Values of some settings: every combination is an arm. Chosen by validation loss, judged on the test set. */
+  sweep?: {
+    [key: string]: unknown[];
+  };
+  /** Pairs of arms to compare. Default: the first arm with each other one; of a sweep, the best with the first. */
+  contrasts?: [string, string][] | null;
+  /** Each arm is trained once with each seed. A verdict takes three; fewer is exploratory. */
+  seeds?: number[];
+  /** Rates tried for each arm: chosen by validation loss, judged on the test set. Default: that of the settings. */
+  learning_rates?: number[] | null;
+  /** Shares of the training data, each part of the next, for the data-efficiency curve: `[0.1, 0.25, 0.5, 1]`. */
+  shares?: number[];
+  /** A difference in nats per token below this does not matter: set before the first step. */
+  equivalence_margin?: number;
+  /** What is measured of each trained model. */
+  measurement?: Measurement;
+};
+export type FixedArm = {
+  name: string;
+  /** Its own settings, the matched rank included. */
+  differs: {
+    [key: string]: unknown;
+  };
+  rank: number;
+  alpha: number;
+  scale: number;
+  trainable: number;
+  total: number;
+  /** The arm whose trainable count it matches. */
+  matched: string | null;
+  /** Optimizer steps of a run, by share of the data (`"1"`, `"0.25"`). */
+  steps: {
+    [key: string]: number;
+  };
+};
+export type Sizes = {
+  train_rows: number;
+  validation_rows: number;
+  test_rows: number;
+  general_rows: number;
+  questions: number;
+  /** Groups of test rows that belong together. */
+  clusters: number;
+  train_tokens: number;
+  validation_tokens: number;
+  test_tokens: number;
+  general_tokens: number;
+  /** Test rows that are also in the training set. */
+  seen_in_training: number;
+  /** How the sets were made, as a sentence. */
+  split: string;
+};
+export type Cost = {
+  arm: string;
+  /** Of training: forward, backward, update. */
+  seconds_per_token: number;
+  evaluation_seconds_per_token: number;
+  /** With the longest batch, by MLX's own account. */
+  peak_bytes: number;
+  /** A run with all of the data, evaluations and the measurement included. */
+  seconds_per_run: number;
+};
+export type Estimate = {
+  runs: number;
+  seconds: number;
+  peak_bytes: number;
+  disk_bytes: number;
+};
+export type FixedPlan = {
+  id: string;
+  /** Seconds since the epoch. */
+  created: number;
+  plan: Plan;
+  arms: FixedArm[];
+  contrasts: [string, string][];
+  sizes: Sizes;
+  /** SHA-256 over tokens and masks of the training and validation set. */
+  data_hash: string;
+  test_hash: string;
+  general_hash: string;
+  /** SHA-256 of the base model's weights. */
+  base_hash: string;
+  model: string;
+  versions: {
+    [key: string]: string;
+  };
+  device: {
+    [key: string]: unknown;
+  };
+  warnings?: string[];
+  costs?: Cost[];
+  estimate?: Estimate | null;
+};
+export type RunRow = {
+  run: string;
+  arm: string;
+  seed: number | null;
+  share: number;
+  learning_rate: number | null;
+  /** `waiting` until it is made; then as that of any run. */
+  status: string;
+  validation_loss: number | null;
+  test_loss: number | null;
+  general_loss: number | null;
+  right: number | null;
+  seconds: number | null;
+  step: number | null;
+  steps: number | null;
+};
+export type Interval = {
+  value: number;
+  low: number | null;
+  high: number | null;
+};
+export type BaseResult = {
+  test_loss: number;
+  test_interval: Interval;
+  general_loss: number;
+  accuracy: number | null;
+  questions: number | null;
+};
+export type PerSeed = {
+  mean: number;
+  /** In the order of the plan's seeds, of the runs that are done. */
+  values: number[];
+  /** Standard deviation between seeds; of one seed, none. */
+  sd: number | null;
+};
+export type RateResult = {
+  learning_rate: number;
+  validation_loss: PerSeed;
+  chosen: boolean;
+};
+export type ArmResult = {
+  arm: string;
+  rank: number;
+  trainable: number;
+  total: number;
+  learning_rate: number;
+  /** Those whose runs are done. */
+  seeds: number[];
+  /** The lowest of each run. */
+  validation_loss: PerSeed;
+  test_loss: PerSeed;
+  /** The mean test loss; examples and seeds both vary. */
+  test_interval: Interval;
+  general_loss: PerSeed;
+  /** General loss less that of the base model: above zero is forgotten. */
+  forgetting: Interval;
+  /** Share of questions answered rightly. */
+  accuracy: PerSeed | null;
+  /** Of training, without evaluations. */
+  seconds: PerSeed;
+  tokens_per_second: PerSeed;
+  peak_bytes: number;
+  adapter_bytes: number;
+  /** Of the weights that were measured. */
+  steps: PerSeed;
+  /** Every learning rate that was tried. */
+  rates: RateResult[];
+};
+export type Kind =
+  "better" | "worse" | "equivalent" | "no_detectable_difference" | "pending";
+export type ScoreResult = {
+  /** `questions`, or a task and metric of the harness. */
+  name: string;
+  first: number;
+  second: number;
+  difference: Interval;
+  /** Questions that only the first arm answers rightly, in most of its seeds. */
+  only_first: number;
+  only_second: number;
+  /** Exact, two-sided, of the answers of most seeds. */
+  mcnemar_p: number;
+  questions: number;
+};
+export type Reaches = {
+  /** None: not reached with the shares that were measured. */
+  share: number | null;
+  /** None: below the smallest share that was measured. */
+  low: number | null;
+  /** None: above all of the data. */
+  high: number | null;
+  /** The smallest share that was measured. */
+  smallest: number;
+  sentence: string;
+};
+export type Needed = {
+  effect: number;
+  seeds: number | null;
+  examples: number | null;
+};
+export type ContrastResult = {
+  first: string;
+  second: string;
+  kind: Kind;
+  exploratory: boolean;
+  sentence: string;
+  difference: Interval | null;
+  p: number | null;
+  /** After Holm's correction for all contrasts that are read. */
+  adjusted_p: number | null;
+  /** Of the test that the difference is within the margin, corrected likewise. */
+  equivalence_p: number | null;
+  degrees_of_freedom: number | null;
+  per_seed: number[];
+  /** Standard deviation of the difference between seeds. */
+  seed_sd: number | null;
+  variance_of_seeds: number | null;
+  /** Parts of the estimate's variance. */
+  variance_of_examples: number | null;
+  perplexity_ratio: Interval | null;
+  /** Share of test rows on which the first arm is better, a mean over seeds. */
+  examples_better: number | null;
+  /** Difference of general losses. */
+  forgetting: Interval | null;
+  scores: ScoreResult[];
+  reaches: Reaches | null;
+  needed: Needed | null;
+};
+export type NoiseFloor = {
+  /** Between seeds of one arm, pooled over arms. */
+  sd: number;
+  /** 95 % of such differences are smaller. */
+  difference: number;
+};
+export type CurvePoint = {
+  share: number;
+  rows: number;
+  loss: Interval;
+  /** Of each seed. */
+  values: number[];
+};
+export type Curve = {
+  arm: string;
+  points: CurvePoint[];
+};
+export type SweepRow = {
+  arm: string;
+  settings: {
+    [key: string]: unknown;
+  };
+  validation_loss: PerSeed;
+  best_so_far: number;
+};
+export type TableRow = {
+  name: string;
+  /** Of each arm, as text. */
+  values: string[];
+  /** Of each contrast, as text, with its interval where there is one. */
+  differences: string[];
+};
+export type Table = {
+  arms: string[];
+  contrasts: string[];
+  rows: TableRow[];
+};
+export type Analysis = {
+  plan: FixedPlan;
+  complete: boolean;
+  /** The answer in a sentence or two. */
+  verdict: string;
+  runs: RunRow[];
+  base: BaseResult | null;
+  arms: ArmResult[];
+  contrasts: ContrastResult[];
+  noise_floor: NoiseFloor | null;
+  curves: Curve[];
+  sweep: SweepRow[];
+  table: Table | null;
+  /** What limits the conclusions. */
+  notes: string[];
+};
+export type ExperimentDetail = {
+  summary: ExperimentSummary;
+  /** The plan as it was given. */
+  request: Plan;
+  /** What was found so far; None before the plan is fixed. */
+  analysis: Analysis | null;
+};
+export type Form = "html" | "json" | "md";
 export const {
   useGetHealthQuery,
   useLazyGetHealthQuery,
@@ -2014,6 +2529,16 @@ export const {
   useGetJobQuery,
   useLazyGetJobQuery,
   useCancelJobMutation,
+  useListExperimentsQuery,
+  useLazyListExperimentsQuery,
+  useCreateExperimentMutation,
+  useGetExperimentQuery,
+  useLazyGetExperimentQuery,
+  useDeleteExperimentMutation,
+  useStartExperimentMutation,
+  useStopExperimentMutation,
+  useGetExperimentReportQuery,
+  useLazyGetExperimentReportQuery,
 } = injectedRtkApi;
 
 // What sockets and streams say.

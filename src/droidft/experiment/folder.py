@@ -33,7 +33,7 @@ from droidft.home import Home
 from droidft.runs import Run, is_run
 
 
-class Problem(BaseModel):
+class Obstacle(BaseModel):
     """Why something did not work."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,14 +92,14 @@ class Experiment:
         write_atomically(self.path / "plan.json", fixed.model_dump_json(indent=1).encode())
         (self.path / "problem.json").unlink(missing_ok=True)
 
-    def problem(self) -> Problem | None:
+    def problem(self) -> Obstacle | None:
         """Why its plan could not be fixed."""
         try:
-            return Problem.model_validate_json((self.path / "problem.json").read_bytes())
+            return Obstacle.model_validate_json((self.path / "problem.json").read_bytes())
         except FileNotFoundError:
             return None
 
-    def refuse(self, problem: Problem) -> None:
+    def refuse(self, problem: Obstacle) -> None:
         """Note why its plan cannot be fixed."""
         write_atomically(self.path / "problem.json", problem.model_dump_json().encode())
 

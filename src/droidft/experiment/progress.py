@@ -10,14 +10,14 @@ from droidft import runs
 from droidft.config.measurement import RunMeasurement
 from droidft.events import EvalReport, Failed, RunStarted, Stopped, TrainReport
 from droidft.experiment.fixed import BASE, Cell, FixedPlan, config_of, first_cells, later_cells, run_id
-from droidft.experiment.folder import Experiment, Problem
+from droidft.experiment.folder import Experiment, Obstacle
 from droidft.runs import Run, RunStatus
 
 MOST_CRASHES = 3
 """A run whose worker has died so often, since the experiment was last started, stops it."""
 
 
-class State(StrEnum):
+class ExperimentState(StrEnum):
     """What an experiment is doing."""
 
     PLANNING = "planning"
@@ -56,7 +56,7 @@ class Progress:
     cells: list[CellState]
     chosen: Mapping[str, int] | None
     """Learning rate of each arm, once every first run is done."""
-    obstacle: Problem | None = None
+    obstacle: Obstacle | None = None
 
     @property
     def next(self) -> CellState | None:
@@ -78,18 +78,18 @@ def look(experiment: Experiment, fixed: FixedPlan) -> Progress:
     return Progress(found.cells, chosen, _obstacle(found.next, experiment.wanted().since))
 
 
-def state_of(experiment: Experiment, progress: Progress | None) -> State:
+def state_of(experiment: Experiment, progress: Progress | None) -> ExperimentState:
     """What it is doing; `progress` is None before its plan is fixed."""
     if progress is None:
-        return State.PLANNING if experiment.problem() is None else State.REFUSED
+        return ExperimentState.PLANNING if experiment.problem() is None else ExperimentState.REFUSED
     if progress.complete:
-        return State.FINISHED
+        return ExperimentState.FINISHED
     wanted = experiment.wanted()
     if not wanted.running:
-        return State.PLANNED if wanted.since == 0 else State.STOPPED
+        return ExperimentState.PLANNED if wanted.since == 0 else ExperimentState.STOPPED
     if progress.obstacle is not None:
-        return State.HALTED
-    return State.RUNNING if experiment.driver_pid() is not None else State.WAITING
+        return ExperimentState.HALTED
+    return ExperimentState.RUNNING if experiment.driver_pid() is not None else ExperimentState.WAITING
 
 
 def ensure_run(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> Run:
@@ -129,34 +129,34 @@ def _state(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> CellState:
     return CellState(cell, name, run, run.status() if run is not None else None)
 
 
-def _obstacle(state: CellState | None, since: float) -> Problem | None:
+def _obstacle(state: CellState | None, since: float) -> Obstacle | None:
     """Why the next run is not simply started: it failed, was stopped, or crashed again and again, after `since`."""
     if state is None or state.run is None or state.status is None or state.status not in _ENDINGS:
         return None
     return _ENDINGS[state.status](state.run, since)
 
 
-def _failed(run: Run, since: float) -> Problem | None:
+def _failed(run: Run, since: float) -> Obstacle | None:
     record = run.last_record()
     assert record is not None
     assert isinstance(record.event, Failed)
     event = record.event
     if record.time < since:
         return None
-    return Problem(code=event.code, message=f"run {run.id}: {event.message}", hint=event.hint)
+    return Obstacle(code=event.code, message=f"run {run.id}: {event.message}", hint=event.hint)
 
 
-def _stopped(run: Run, since: float) -> Problem | None:
+def _stopped(run: Run, since: float) -> Obstacle | None:
     record = run.last_record()
     assert record is not None
     assert isinstance(record.event, Stopped)
     if record.time < since:
         return None
     hint = "start the experiment again to go on"
-    return Problem(code="stopped", message=f"run {run.id} was stopped", hint=hint)
+    return Obstacle(code="stopped", message=f"run {run.id} was stopped", hint=hint)
 
 
-def _crashed(run: Run, since: float) -> Problem | None:
+def _crashed(run: Run, since: float) -> Obstacle | None:
     starts = 0
     for record in run.records()[0]:
         if record.time >= since:
@@ -165,14 +165,14 @@ def _crashed(run: Run, since: float) -> Problem | None:
                 starts = 1  # it got somewhere
     if starts < MOST_CRASHES:
         return None
-    return Problem(
+    return Obstacle(
         code="crashed",
         message=f"run {run.id}: its worker died {starts} times without a word (killed, or out of memory)",
         hint=f"its log is {run.log_file}; lower batch_size in a new plan, or start the experiment again",
     )
 
 
-_ENDINGS: Mapping[RunStatus, Callable[[Run, float], Problem | None]] = {
+_ENDINGS: Mapping[RunStatus, Callable[[Run, float], Obstacle | None]] = {
     RunStatus.FAILED: _failed,
     RunStatus.STOPPED: _stopped,
     RunStatus.CRASHED: _crashed,

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from droidft.home import Home
 from droidft.server.access import Access
 from droidft.server.answers import Answers
+from droidft.server.experiments import Experiments
 from droidft.server.inspect import Inspector
 from droidft.server.jobs import Jobs
 from droidft.server.schemas.jobs import Job
@@ -54,6 +55,7 @@ class AppState:
         self.inspector = Inspector(options.home)
         self.jobs = Jobs(self.inspector)
         self.supervisor: Supervisor
+        self.experiments: Experiments
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -65,10 +67,13 @@ class AppState:
             await self.supervisor.tick()
             stack.push_async_callback(self.tails.close)
             await stack.enter_async_context(_background(self.supervisor.watch()))
+            self.experiments = Experiments(self.home, self.supervisor, self.inspector)
             await stack.enter_async_context(_background(self._tell_of_jobs()))
             await stack.enter_async_context(self.answers.running())
             stack.push_async_callback(self.jobs.close)
             stack.push_async_callback(self.inspector.close)
+            stack.push_async_callback(self.experiments.close)
+            await stack.enter_async_context(_background(self.experiments.watch()))
             yield
 
     async def _tell_of_jobs(self) -> None:

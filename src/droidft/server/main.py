@@ -16,6 +16,7 @@ from droidft.server.openapi import document
 from droidft.server.routes import (
     adapters,
     data,
+    experiments,
     inference,
     jobs,
     methods,
@@ -36,6 +37,7 @@ STATIC = Path(__file__).parent / "static"
 
 ROUTERS = (
     system, runs, sockets, queue, settings, methods, rewards, inference, openai, models, adapters, data, jobs,
+    experiments,
 )  # fmt: skip
 
 

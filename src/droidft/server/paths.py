@@ -13,10 +13,11 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from droidft.config import TrainingConfig
 from droidft.errors import AdapterError, ConfigError, ForbiddenPath, NotFound
+from droidft.experiment.plan import Plan
 from droidft.home import NAME
 
 if TYPE_CHECKING:
@@ -153,6 +154,28 @@ def confine(options: Options, config: TrainingConfig) -> TrainingConfig:
     if config.init_adapter is not None:
         changes["init_adapter"] = adapter_ref(options, config.init_adapter)
     return config.model_copy(update=changes)
+
+
+def confine_plan(options: Options, plan: Plan) -> Plan:
+    """`plan` with every reference in it checked, and paths resolved. Raises as `confine`."""
+    settings, measurement = dict(plan.settings), plan.measurement
+    first, *_ = plan.all_arms()
+    checked = confine(options, plan.config(first, seed=plan.seeds[0]))
+    for name in ("model_path", "train_data_path", "val_data_path", "init_adapter"):
+        if settings.get(name) is not None:
+            settings[name] = getattr(checked, name)
+    for arm in plan.all_arms().values():
+        if (start := arm.settings.get("init_adapter")) is not None:
+            adapter_ref(options, str(start))
+    changes: dict[str, Any] = {
+        name: data_ref(options, value, field=name)
+        for name in ("test_data_path", "general_data_path")
+        if (value := getattr(measurement, name)) is not None
+    }
+    if measurement.harness is not None and (include := measurement.harness.include) is not None:
+        found = str(confined(options, include, field="include"))
+        changes["harness"] = measurement.harness.model_copy(update={"include": found})
+    return plan.model_copy(update={"settings": settings, "measurement": measurement.model_copy(update=changes)})
 
 
 def confined(options: Options, text: str, *, field: str | None = None) -> Path:

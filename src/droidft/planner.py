@@ -1,0 +1,49 @@
+"""The process that settles a plan for the server: `python -m droidft.planner`, asked over `service`.
+
+It lives for one plan: timing steps takes memory that a server must not keep.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from droidft.experiment import folder
+from droidft.home import Home
+from droidft.service import Call, serve
+
+
+def main() -> None:
+    """Answer until the server is gone."""
+    serve({"fix": fix})
+
+
+def fix(call: Call) -> dict[str, Any]:
+    """Parameters: `home`, `experiment`, `timed`. Events say how far it is; the fixed plan is written down."""
+    from droidft.engine.session import computing
+
+    home = Home(Path(call.params["home"]))
+    experiment = folder.find(home, call.params["experiment"])
+
+    def report(what: str, done: int, total: int) -> None:
+        call.check()
+        if what:
+            call.emit({"phase": what, "done": done, "total": total or None})
+
+    with computing(home.cache) as device:
+        from droidft import planning
+
+        fixed = planning.fix(
+            experiment.plan(),
+            experiment_id=experiment.id,
+            home=home,
+            device=device,
+            report=report,
+            timed=call.params["timed"],
+        )
+    experiment.fix(fixed)
+    return {"experiment": experiment.id}
+
+
+if __name__ == "__main__":
+    main()

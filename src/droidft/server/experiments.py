@@ -1,0 +1,267 @@
+"""Experiments under the server: plans are fixed in a process of their own, runs go through the queue one by one.
+
+Nothing is remembered here that is not in the folders: a server that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import ExitStack, aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from droidft.errors import DroidError, ExperimentError, NotFound
+from droidft.experiment import folder
+from droidft.experiment.fixed import BASE, FixedPlan, count_of_runs
+from droidft.experiment.folder import Experiment, Obstacle
+from droidft.experiment.plan import Plan
+from droidft.experiment.progress import CellState, ExperimentState, Progress, ensure_run, look, state_of
+from droidft.experiment.results import Analysis
+from droidft.home import Home
+from droidft.runs import RunStatus
+from droidft.server.child import Child
+from droidft.server.inspect import NICENESS, Inspector
+from droidft.server.schemas.experiments import ExperimentDetail, ExperimentSummary, Planning
+from droidft.server.supervisor import Supervisor
+
+TICK_SECONDS = 0.5
+PLANNER = "droidft.planner"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Driven:
+    """An experiment that this server drives."""
+
+    fixed: FixedPlan
+    lock: ExitStack
+
+
+@dataclass(eq=False)
+class Fixing:
+    """A plan that is being fixed."""
+
+    task: asyncio.Task[None]
+    progress: Planning = field(default_factory=lambda: Planning(phase="starting", done=0, total=None))
+
+
+class Experiments:
+    """Plans experiments and drives those that are wanted."""
+
+    def __init__(self, home: Home, supervisor: Supervisor, inspector: Inspector) -> None:
+        self._home, self._supervisor, self._inspector = home, supervisor, inspector
+        self._driven: dict[str, Driven] = {}
+        self._fixing: dict[str, Fixing] = {}
+        self._planner = asyncio.Semaphore(1)
+
+    async def watch(self) -> None:
+        """Look after everything, for ever."""
+        while True:
+            try:
+                for experiment in await asyncio.to_thread(folder.all_experiments, self._home):
+                    await self._tend(experiment)
+            except (DroidError, OSError):
+                logger.exception("experiments met an error and go on")
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def close(self) -> None:
+        """Call plannings off and let go of what is driven; runs go on."""
+        tasks = [fixing.task for fixing in self._fixing.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for driven in self._driven.values():
+            driven.lock.close()
+
+    # What clients ask for
+
+    async def create(self, plan: Plan, *, start: bool) -> ExperimentSummary:
+        """A new experiment; its plan is fixed at once."""
+        experiment = await asyncio.to_thread(folder.create, self._home, plan)
+        if start:
+            await asyncio.to_thread(experiment.want, running=True)
+        await self._tend(experiment)
+        return await self.summary(experiment.id)
+
+    async def start(self, experiment_id: str) -> ExperimentSummary:
+        """Start it, or go on with it; what failed is tried again."""
+        experiment = self._find(experiment_id)
+        if experiment.problem() is not None:
+            raise ExperimentError(
+                f"the plan of {experiment.id} was refused: there is nothing to start",
+                hint="make a new experiment with a changed plan",
+            )
+        await asyncio.to_thread(experiment.want, running=True)
+        await self._tend(experiment)
+        return await self.summary(experiment_id)
+
+    async def stop(self, experiment_id: str) -> ExperimentSummary:
+        """Pause it; its run saves a checkpoint."""
+        experiment = self._find(experiment_id)
+        await asyncio.to_thread(experiment.want, running=False)
+        self._let_go(experiment.id)
+        for run in await asyncio.to_thread(experiment.runs):
+            view = self._supervisor.views.get(run.id)
+            if view is not None and view.can_stop:
+                await self._supervisor.stop(run.id, force=False)
+        return await self.summary(experiment_id)
+
+    async def delete(self, experiment_id: str) -> None:
+        """Remove it with its runs and their adapters.
+
+        Raises:
+            ExperimentError: it is running.
+        """
+        experiment = self._find(experiment_id)
+        if experiment.wanted().running and await self._state(experiment) is ExperimentState.RUNNING:
+            raise ExperimentError(f"experiment {experiment.id} is running", hint="stop it first")
+        if (fixing := self._fixing.pop(experiment.id, None)) is not None:
+            fixing.task.cancel()
+            await asyncio.gather(fixing.task, return_exceptions=True)
+        self._let_go(experiment.id)
+        for run in await asyncio.to_thread(experiment.runs):
+            with suppress(NotFound):
+                await self._supervisor.delete(run.id, files=True)
+        await asyncio.to_thread(experiment.delete)
+
+    async def all(self) -> list[ExperimentSummary]:
+        """Every experiment, newest first."""
+        found = await asyncio.to_thread(folder.all_experiments, self._home)
+        return [await self._summary(experiment) for experiment in found]
+
+    async def summary(self, experiment_id: str) -> ExperimentSummary:
+        """One experiment, in short."""
+        return await self._summary(self._find(experiment_id))
+
+    async def detail(self, experiment_id: str) -> ExperimentDetail:
+        """One experiment with all that it has found."""
+        experiment = self._find(experiment_id)
+        analysis = None
+        if experiment.fixed() is not None:
+            found = await self._inspector.ask_worker("experiment", experiment=experiment.id)
+            analysis = Analysis.model_validate(found)
+        return ExperimentDetail(summary=await self._summary(experiment), request=experiment.plan(), analysis=analysis)
+
+    async def report(self, experiment_id: str, form: str) -> str:
+        """The report as text of the form `html`, `json` or `md`."""
+        experiment = self._find(experiment_id)
+        if experiment.fixed() is None:
+            raise ExperimentError(
+                f"experiment {experiment.id} has no report yet: its plan is not fixed",
+                hint="wait until it is planned",
+            )
+        text: str = await self._inspector.ask_worker("experiment_report", experiment=experiment.id, form=form)
+        return text
+
+    # Going on
+
+    async def _tend(self, experiment: Experiment) -> None:
+        fixed = await asyncio.to_thread(experiment.fixed)
+        if fixed is None:
+            if experiment.id not in self._fixing and experiment.problem() is None:
+                self._fixing[experiment.id] = Fixing(asyncio.create_task(self._fix(experiment)))
+            return
+        if not experiment.wanted().running:
+            self._let_go(experiment.id)
+            return
+        progress = await asyncio.to_thread(look, experiment, fixed)
+        if progress.complete or progress.obstacle is not None or progress.next is None:
+            self._let_go(experiment.id)
+        elif self._take(experiment, fixed):
+            await self._go_on(experiment, fixed, progress.next)
+
+    async def _go_on(self, experiment: Experiment, fixed: FixedPlan, state: CellState) -> None:
+        """Put the next run into the queue, unless it is there or runs."""
+        if state.status is RunStatus.RUNNING:
+            return
+        run = await asyncio.to_thread(ensure_run, experiment, fixed, state.cell)
+        view = self._supervisor.views.get(run.id)
+        if view is None or (view.queue_position is None and view.can_resume):
+            await self._supervisor.resume(run.id)
+
+    def _take(self, experiment: Experiment, fixed: FixedPlan) -> bool:
+        """Drive it from here; whether no other process does."""
+        if experiment.id in self._driven:
+            return True
+        lock = ExitStack()
+        try:
+            lock.enter_context(experiment.driving())
+        except ExperimentError:
+            return False
+        self._driven[experiment.id] = Driven(fixed, lock)
+        return True
+
+    def _let_go(self, experiment_id: str) -> None:
+        if (driven := self._driven.pop(experiment_id, None)) is not None:
+            driven.lock.close()
+
+    async def _fix(self, experiment: Experiment) -> None:
+        child = Child(PLANNER, niceness=NICENESS)
+        params: dict[str, Any] = {"home": str(self._home.root), "experiment": experiment.id, "timed": True}
+        try:
+            async with self._planner, aclosing(child.stream("fix", params)) as steps:
+                async for kind, value in steps:
+                    if kind == "event":
+                        self._fixing[experiment.id].progress = Planning.model_validate(value)
+        except DroidError as error:
+            problem = Obstacle(code=error.code, message=error.message, hint=error.hint)
+            await asyncio.to_thread(experiment.refuse, problem)
+        finally:
+            await child.close()
+            self._fixing.pop(experiment.id, None)
+
+    # Telling
+
+    def _find(self, experiment_id: str) -> Experiment:
+        experiment = Experiment(self._home.experiment(experiment_id), self._home)
+        if not (experiment.path / "request.json").is_file():
+            raise NotFound(f"there is no experiment {experiment_id!r}", hint="it may have been deleted")
+        return experiment
+
+    async def _state(self, experiment: Experiment) -> ExperimentState:
+        return (await self._summary(experiment)).state
+
+    async def _summary(self, experiment: Experiment) -> ExperimentSummary:
+        return await asyncio.to_thread(self._summarised, experiment)
+
+    def _summarised(self, experiment: Experiment) -> ExperimentSummary:
+        plan, fixed = experiment.plan(), experiment.fixed()
+        progress = look(experiment, fixed) if fixed is not None else None
+        state = state_of(experiment, progress)
+        fixing = self._fixing.get(experiment.id)
+        obstacle = progress.obstacle if progress is not None and state is ExperimentState.HALTED else None
+        upcoming = progress.next if progress is not None else None
+        return ExperimentSummary(
+            id=experiment.id,
+            title=plan.title,
+            state=state,
+            created=experiment.created,
+            model=str(plan.settings.get("model_path", "")),
+            data=str(plan.settings.get("train_data_path", "")),
+            arms=list(plan.all_arms()),
+            seeds=len(plan.seeds),
+            runs=count_of_runs(fixed) if fixed is not None else 0,
+            done=sum(cell.done for cell in progress.cells) if progress is not None else 0,
+            run=upcoming.run_id if upcoming is not None and upcoming.run is not None else None,
+            seconds_left=_seconds_left(fixed, progress) if fixed is not None and progress is not None else None,
+            problem=experiment.problem() or obstacle,
+            planning=fixing.progress if fixing is not None else None,
+        )
+
+
+def _seconds_left(fixed: FixedPlan, progress: Progress) -> float | None:
+    """By the costs that were measured; a share of the data takes its share of the time."""
+    costs = {cost.arm: cost.seconds_per_run for cost in fixed.costs}
+    if not costs:
+        return None
+    left = sum(costs[state.cell.arm] * state.cell.share for state in progress.cells if _costs(state))
+    if progress.chosen is None:
+        parts = sum(share for share in fixed.plan.shares if share < 1)
+        left += parts * len(fixed.plan.seeds) * sum(costs.values())
+    return left
+
+
+def _costs(state: CellState) -> bool:
+    return not state.done and state.cell.arm != BASE

@@ -1,0 +1,60 @@
+"""Experiments: a plan, how far it is, what it has found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from droidft.experiment.folder import Obstacle
+from droidft.experiment.plan import Plan
+from droidft.experiment.progress import ExperimentState
+from droidft.experiment.results import Analysis
+from droidft.server.schemas.base import Wire
+
+
+class PlanRequest(Wire):
+    """A new experiment."""
+
+    plan: dict[str, Any]
+    """A plan, as in a file for `droidft experiment`; docs/experiments.md shows every part."""
+    start: bool = False
+    """Start it as soon as its plan is fixed."""
+
+
+class Planning(Wire):
+    """How far the planning is."""
+
+    phase: str
+    done: int
+    total: int | None
+
+
+class ExperimentSummary(Wire):
+    """An experiment in the list."""
+
+    id: str
+    title: str
+    state: ExperimentState
+    created: float
+    model: str
+    data: str
+    arms: list[str]
+    seeds: int
+    runs: int
+    """All of them; 0 before the plan is fixed."""
+    done: int
+    run: str | None
+    """The run that is next, or under way."""
+    seconds_left: float | None
+    """By the measured costs of the runs that are left."""
+    problem: Obstacle | None
+    planning: Planning | None
+
+
+class ExperimentDetail(Wire):
+    """Everything about one experiment."""
+
+    summary: ExperimentSummary
+    request: Plan
+    """The plan as it was given."""
+    analysis: Analysis | None
+    """What was found so far; None before the plan is fixed."""
