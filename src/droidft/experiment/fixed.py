@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from droidft.config import TrainingConfig
+from droidft.config.measurement import Measurement
 from droidft.experiment.plan import Plan
 
 BASE = "base"
@@ -178,6 +179,12 @@ def config_of(fixed: FixedPlan, cell: Cell) -> TrainingConfig:
     if "steps_per_eval" not in given:
         changes["steps_per_eval"] = -(-arm.steps[share_key(cell.share)] // EVALUATIONS)
     return config.model_copy(update=changes)
+
+
+def measurement_of(fixed: FixedPlan, cell: Cell) -> Measurement:
+    """What is measured of the run of `cell`: answers only with all of the data, since the curve is of losses."""
+    wanted = fixed.plan.measurement
+    return wanted if cell.share == 1 else wanted.model_copy(update={"questions": None, "harness": None})
 
 
 def share_key(share: float) -> str:

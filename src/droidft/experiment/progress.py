@@ -9,7 +9,16 @@ from enum import StrEnum
 from droidft import runs
 from droidft.config.measurement import RunMeasurement
 from droidft.events import EvalReport, Failed, RunStarted, Stopped, TrainReport
-from droidft.experiment.fixed import BASE, Cell, FixedPlan, config_of, first_cells, later_cells, run_id
+from droidft.experiment.fixed import (
+    BASE,
+    Cell,
+    FixedPlan,
+    config_of,
+    first_cells,
+    later_cells,
+    measurement_of,
+    run_id,
+)
 from droidft.experiment.folder import Experiment, Obstacle
 from droidft.runs import Run, RunStatus
 
@@ -98,7 +107,7 @@ def ensure_run(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> Run:
     if (found := experiment.run(name)) is not None:
         return found
     measure = RunMeasurement(
-        measurement=fixed.plan.measurement, experiment=fixed.id, cell=cell.key, base=cell.arm == BASE
+        measurement=measurement_of(fixed, cell), experiment=fixed.id, cell=cell.key, base=cell.arm == BASE
     )
     return runs.create(experiment.home, config_of(fixed, cell), run_id=name, measure=measure)
 
