@@ -2343,7 +2343,7 @@ export type ScoreResult = {
   questions: number;
 };
 export type Reaches = {
-  /** None: not reached with the shares that were measured. */
+  /** None: it is not reached with all of the data, or (`below`) with the smallest share already. */
   share: number | null;
   /** None: below the smallest share that was measured. */
   low: number | null;
@@ -2351,6 +2351,8 @@ export type Reaches = {
   high: number | null;
   /** The smallest share that was measured. */
   smallest: number;
+  /** It has that loss with the smallest share already. */
+  below: boolean;
   sentence: string;
 };
 export type Needed = {

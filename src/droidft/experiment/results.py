@@ -123,13 +123,15 @@ class Reaches(_Model):
     """Data efficiency: the share of the data with which the first arm has the second's loss with all of it."""
 
     share: float | None
-    """None: not reached with the shares that were measured."""
+    """None: it is not reached with all of the data, or (`below`) with the smallest share already."""
     low: float | None
     """None: below the smallest share that was measured."""
     high: float | None
     """None: above all of the data."""
     smallest: float
     """The smallest share that was measured."""
+    below: bool
+    """It has that loss with the smallest share already."""
     sentence: str
 
 

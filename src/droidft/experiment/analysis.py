@@ -1,0 +1,449 @@
+"""From run folders to what an experiment has found: reads, pairs and hands arrays to `stats`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import get_args
+
+import numpy as np
+
+from droidft import publish
+from droidft.events import EvalReport, Finished, TrainReport
+from droidft.experiment.efficiency import reaches
+from droidft.experiment.fixed import BASE, Cell, FixedArm, FixedPlan, config_of
+from droidft.experiment.folder import Experiment
+from droidft.experiment.progress import CellState, Progress, look
+from droidft.experiment.results import (
+    Analysis,
+    ArmResult,
+    BaseResult,
+    ContrastResult,
+    Curve,
+    CurvePoint,
+    Interval,
+    Kind,
+    Needed,
+    NoiseFloor,
+    PerSeed,
+    RateResult,
+    Reaches,
+    RunRow,
+    ScoreResult,
+    SweepRow,
+)
+from droidft.experiment.stats import Floats, Paired, mcnemar, noise_floor, of_most_seeds, paired
+from droidft.experiment.table import table
+from droidft.experiment.verdict import Verdict, verdicts
+from droidft.measured import Measurements, RowLosses
+from droidft.runs import RunStatus
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that was trained and measured."""
+
+    cell: Cell
+    measured: Measurements
+    validation: float | None
+    seconds: float
+    tokens: int
+    peak_bytes: int
+    adapter_bytes: int
+
+
+def analyse(experiment: Experiment) -> Analysis:
+    """All that `experiment`, whose plan is fixed, has found so far."""
+    fixed = experiment.fixed()
+    assert fixed is not None
+    progress = look(experiment, fixed)
+    found = _Found(
+        fixed, progress, {cell.run_id: done for cell in progress.cells if (done := _done(experiment, cell))}
+    )
+    return found.analysis()
+
+
+def measurements(experiment: Experiment) -> dict[str, Measurements]:
+    """What was measured in each run, row by row, by the run's id."""
+    return {run.id: found for run in experiment.runs() if (found := run.measured()) is not None}
+
+
+@dataclass
+class _Found:
+    fixed: FixedPlan
+    progress: Progress
+    runs: Mapping[str, Done]
+
+    def analysis(self) -> Analysis:
+        arms = [result for arm in self.fixed.arms if (result := self._arm(arm)) is not None]
+        contrasts = self._contrasts()
+        curves = self._curves()
+        floor = noise_floor([arm.test_loss.values for arm in arms])
+        return Analysis(
+            plan=self.fixed,
+            complete=self.progress.complete,
+            verdict=self._verdict(contrasts),
+            runs=[self._row(state) for state in self.progress.cells],
+            base=self._base_result(),
+            arms=arms,
+            contrasts=contrasts,
+            noise_floor=NoiseFloor(sd=floor.sd, difference=floor.difference) if floor else None,
+            curves=curves,
+            sweep=self._sweep(arms),
+            table=table(self._base_result(), arms, contrasts) if arms else None,
+            notes=self._notes(),
+        )
+
+    # Runs
+
+    @cached_property
+    def _base(self) -> Done | None:
+        return next((done for done in self.runs.values() if done.cell.arm == BASE), None)
+
+    @cached_property
+    def _rates(self) -> Mapping[str, int]:
+        """The learning rate of each arm by which it is judged; until all are done, the first."""
+        return self.progress.chosen or {arm.name: 0 for arm in self.fixed.arms}
+
+    def _of(self, arm: str, *, share: float = 1.0, rate: int | None = None) -> dict[int, Done]:
+        """The finished runs of an arm, by seed in the plan's order."""
+        wanted = self._rates[arm] if rate is None else rate
+        found = {
+            done.cell.seed: done
+            for done in self.runs.values()
+            if (done.cell.arm, done.cell.share, done.cell.rate) == (arm, share, wanted)
+        }
+        return {seed: found[seed] for seed in self.fixed.plan.seeds if seed in found}
+
+    # Parts
+
+    def _base_result(self) -> BaseResult | None:
+        if (base := self._base) is None:
+            return None
+        questions = base.measured.questions
+        return BaseResult(
+            test_loss=base.measured.test.mean,
+            test_interval=_interval(_mean_of([base])),
+            general_loss=base.measured.general.mean,
+            accuracy=_share(questions.right) if questions else None,
+            questions=len(questions.right) if questions else None,
+        )
+
+    def _arm(self, arm: FixedArm) -> ArmResult | None:
+        done = list(self._of(arm.name).values())
+        if not done:
+            return None
+        answered = [each.measured.questions for each in done if each.measured.questions is not None]
+        rates = self.fixed.plan.learning_rates
+        return ArmResult(
+            arm=arm.name,
+            rank=arm.rank,
+            trainable=arm.trainable,
+            total=arm.total,
+            learning_rate=config_of(self.fixed, done[0].cell).learning_rate,
+            seeds=[each.cell.seed for each in done],
+            validation_loss=_per_seed(each.validation for each in done),
+            test_loss=_per_seed(each.measured.test.mean for each in done),
+            test_interval=_interval(_mean_of(done)),
+            general_loss=_per_seed(each.measured.general.mean for each in done),
+            forgetting=_interval(_difference(done, [self._base] * len(done), "general")) if self._base else _NONE,
+            accuracy=_per_seed(_share(each.right) for each in answered) if answered else None,
+            seconds=_per_seed(each.seconds for each in done),
+            tokens_per_second=_per_seed(each.tokens / each.seconds for each in done if each.seconds),
+            peak_bytes=max(each.peak_bytes for each in done),
+            adapter_bytes=max(each.adapter_bytes for each in done),
+            steps=_per_seed(float(each.measured.step) for each in done),
+            rates=[
+                RateResult(
+                    learning_rate=rate,
+                    validation_loss=_per_seed(each.validation for each in tried),
+                    chosen=self.progress.chosen is not None and self.progress.chosen[arm.name] == number,
+                )
+                for number, rate in enumerate(rates or [])
+                if (tried := self._of(arm.name, rate=number).values())
+            ],
+        )
+
+    def _contrasts(self) -> list[ContrastResult]:
+        pairs = self._pairs()
+        sides = {pair: self._both(*pair) for pair in pairs}
+        compared = {pair: _difference(*both) for pair, both in sides.items() if both[0]}
+        said = verdicts(compared, self.fixed.plan.equivalence_margin)
+        waiting = self.progress.chosen is None
+        return [self._contrast(pair, compared.get(pair), said.get(pair), waiting=waiting) for pair in pairs]
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """The contrasts; of a sweep, its best arm with its first, once all is done."""
+        if self.fixed.contrasts or not self.fixed.plan.sweep or self.progress.chosen is None:
+            return list(self.fixed.contrasts)
+        losses = {
+            arm.name: _per_seed(each.validation for each in self._of(arm.name).values()).mean
+            for arm in self.fixed.arms
+        }
+        best, first = min(losses, key=lambda name: losses[name]), self.fixed.arms[0].name
+        return [(best, first)] if best != first else []
+
+    def _both(self, first: str, second: str) -> tuple[list[Done], list[Done]]:
+        """Runs of two arms with the same seeds."""
+        one, two = self._of(first), self._of(second)
+        seeds = [seed for seed in one if seed in two]
+        return [one[seed] for seed in seeds], [two[seed] for seed in seeds]
+
+    def _contrast(
+        self, pair: tuple[str, str], found: Paired | None, said: Verdict | None, *, waiting: bool
+    ) -> ContrastResult:
+        first, second = pair
+        if found is None or said is None:
+            return _pending(pair)
+        one, two = self._both(first, second)
+        sentence = said.sentence
+        if waiting:
+            sentence = f"So far, with {found.seeds} of {len(self.fixed.plan.seeds)} seeds: {sentence}"
+        missing = said.kind is Kind.NO_DETECTABLE_DIFFERENCE and found.seeds > 1
+        low, high = found.interval()
+        return ContrastResult(
+            first=first,
+            second=second,
+            kind=said.kind,
+            exploratory=said.exploratory,
+            sentence=sentence,
+            difference=_interval(found),
+            p=found.p_value,
+            adjusted_p=said.difference_p,
+            equivalence_p=said.equivalence_p,
+            degrees_of_freedom=found.degrees_of_freedom,
+            per_seed=list(found.per_seed),
+            seed_sd=found.seed_sd,
+            variance_of_seeds=found.spread.seeds,
+            variance_of_examples=found.spread.clusters,
+            perplexity_ratio=_as_interval(math.exp(found.estimate), _exp(low), _exp(high)),
+            examples_better=found.rows_below,
+            forgetting=_interval(_difference(one, two, "general")),
+            scores=_scores(one, two),
+            reaches=self._reaches(first, second),
+            needed=Needed(
+                effect=self.fixed.plan.equivalence_margin, seeds=said.seeds_needed, examples=said.examples_needed
+            )
+            if missing
+            else None,
+        )
+
+    def _reaches(self, first: str, second: str) -> Reaches | None:
+        shares = self.fixed.plan.shares
+        if len(shares) < 2:
+            return None
+        by_share = [self._of(first, share=share) for share in shares]
+        other = self._of(second)
+        seeds = [seed for seed in self.fixed.plan.seeds if all(seed in each for each in [*by_share, other])]
+        if not seeds:
+            return None
+        curve = np.stack([_losses([each[seed] for seed in seeds]) for each in by_share])
+        test = other[seeds[0]].measured.test
+        found = reaches(curve, shares, _losses([other[seed] for seed in seeds]), test.tokens, test.clusters)
+        return Reaches(
+            share=found.share,
+            low=found.low,
+            high=found.high,
+            smallest=found.smallest,
+            below=found.below,
+            sentence=found.sentence(first, second),
+        )
+
+    def _curves(self) -> list[Curve]:
+        if len(self.fixed.plan.shares) < 2:
+            return []
+        curves = []
+        for arm in self.fixed.arms:
+            points = []
+            for share in self.fixed.plan.shares:
+                if done := list(self._of(arm.name, share=share).values()):
+                    points.append(
+                        CurvePoint(
+                            share=share,
+                            rows=max(1, round(self.fixed.sizes.train_rows * share)),
+                            loss=_interval(_mean_of(done)),
+                            values=[each.measured.test.mean for each in done],
+                        )
+                    )
+            curves.append(Curve(arm=arm.name, points=points))
+        return curves
+
+    def _sweep(self, arms: Sequence[ArmResult]) -> list[SweepRow]:
+        if not self.fixed.plan.sweep:
+            return []
+        rows, best = [], math.inf
+        for arm in arms:
+            best = min(best, arm.validation_loss.mean)
+            rows.append(
+                SweepRow(
+                    arm=arm.arm,
+                    settings=self.fixed.arm(arm.arm).differs,
+                    validation_loss=arm.validation_loss,
+                    best_so_far=best,
+                )
+            )
+        return rows
+
+    def _row(self, state: CellState) -> RunRow:
+        cell, done = state.cell, self.runs.get(state.run_id)
+        base = cell.arm == BASE
+        questions = done.measured.questions if done else None
+        return RunRow(
+            run=state.run_id,
+            arm=cell.arm,
+            seed=None if base else cell.seed,
+            share=cell.share,
+            learning_rate=None if base else config_of(self.fixed, cell).learning_rate,
+            status="waiting" if state.status is None else state.status.value,
+            validation_loss=done.validation if done else None,
+            test_loss=done.measured.test.mean if done else None,
+            general_loss=done.measured.general.mean if done else None,
+            right=sum(questions.right) if questions else None,
+            seconds=done.seconds if done else None,
+            step=done.measured.step if done else None,
+            steps=None if base else self.fixed.arm(cell.arm).steps[f"{cell.share:g}"],
+        )
+
+    def _verdict(self, contrasts: Sequence[ContrastResult]) -> str:
+        told = [each.sentence for each in contrasts if each.kind is not Kind.PENDING]
+        if told:
+            return " ".join(told)
+        if self.progress.complete and self.fixed.plan.sweep:
+            return "The first combination of the sweep has the lowest validation loss."
+        return "Nothing can be said yet: no two arms have a finished run with the same seed."
+
+    def _notes(self) -> list[str]:
+        plan, sizes = self.fixed.plan, self.fixed.sizes
+        notes = list(self.fixed.warnings)
+        notes.append(
+            f"It holds for this model, this data and these settings: {sizes.train_rows:,} rows to train on, "
+            f"{sizes.test_rows:,} test rows in {sizes.clusters:,} groups, {len(plan.seeds)} seeds."
+        )
+        if not plan.learning_rates and not plan.sweep:
+            notes.append("All arms have the learning rate of the settings; another one may suit an arm better.")
+        notes.append("Times are of this machine, together with whatever else it did.")
+        return notes
+
+
+def _pending(pair: tuple[str, str]) -> ContrastResult:
+    nothing = dict.fromkeys(
+        name for name, field in ContrastResult.model_fields.items() if type(None) in get_args(field.annotation)
+    )
+    sentence = f"{pair[0]} and {pair[1]} cannot be compared yet."
+    return ContrastResult.model_validate(
+        {"first": pair[0], "second": pair[1], "kind": Kind.PENDING, "exploratory": False, "sentence": sentence}
+        | {"per_seed": [], "scores": []}
+        | nothing
+    )
+
+
+def _done(experiment: Experiment, state: CellState) -> Done | None:
+    if state.run is None or state.status is not RunStatus.FINISHED:
+        return None
+    measured = state.run.measured()
+    if measured is None:
+        return None
+    evaluations: dict[int, EvalReport] = {}
+    report: TrainReport | None = None
+    peak, seconds = 0, 0.0
+    for record in state.run.records()[0]:
+        match record.event:
+            case EvalReport() as event:
+                evaluations[event.step] = event
+            case TrainReport() as event:
+                report, peak = event, max(peak, event.rss_bytes, event.peak_memory_bytes)
+            case Finished() as event:
+                seconds = event.seconds
+    adapter = experiment.home.adapter(state.run.adapter_name()) / publish.BEST
+    return Done(
+        cell=state.cell,
+        measured=measured,
+        validation=min((event.loss for event in evaluations.values()), default=None),
+        seconds=max(0.0, seconds - sum(event.seconds for event in evaluations.values())),
+        tokens=report.tokens if report else 0,
+        peak_bytes=peak,
+        adapter_bytes=adapter.stat().st_size if adapter.exists() else 0,
+    )
+
+
+def _difference(first: Sequence[Done], second: Sequence[Done | None], of: str = "test") -> Paired:
+    """Losses of `first` less those of `second`, pair by pair, on the test set or the general text."""
+    rows = [_rows(done, of) for done in first]
+    others = [_rows(done, of) for done in second if done is not None]
+    assert {each.data_hash for each in [*rows, *others]} == {rows[0].data_hash}, "measured on different data"
+    differences = np.array([each.losses for each in rows]) - np.array([each.losses for each in others])
+    return paired(differences, rows[0].tokens, rows[0].clusters)
+
+
+def _mean_of(done: Sequence[Done]) -> Paired:
+    test = done[0].measured.test
+    return paired(_losses(done), test.tokens, test.clusters)
+
+
+def _losses(done: Sequence[Done]) -> Floats:
+    return np.array([each.measured.test.losses for each in done])
+
+
+def _rows(done: Done, of: str) -> RowLosses:
+    return done.measured.general if of == "general" else done.measured.test
+
+
+def _scores(first: Sequence[Done], second: Sequence[Done]) -> list[ScoreResult]:
+    """Questions and tasks that both arms have answered under every seed."""
+    found = []
+    asked = first[0].measured.questions
+    if asked is not None:
+        clusters = [first[0].measured.test.clusters[row] for row in asked.rows]
+        sides = [
+            np.array([each.measured.questions.right for each in side if each.measured.questions], dtype=float)
+            for side in (first, second)
+        ]
+        found.append(_score("questions", sides[0], sides[1], clusters))
+    for number, task in enumerate(first[0].measured.harness):
+        sides = [np.array([each.measured.harness[number].scores for each in side]) for side in (first, second)]
+        found.append(_score(f"{task.task}, {task.metric}", sides[0], sides[1], list(range(len(task.scores)))))
+    return found
+
+
+def _score(name: str, first: Floats, second: Floats, clusters: list[int]) -> ScoreResult:
+    """Two arms' scores [S, N] of the same questions. McNemar's test takes a score of more than a half as right."""
+    difference = paired(first - second, np.ones(first.shape[1]), clusters)
+    test = mcnemar(of_most_seeds(first > 0.5), of_most_seeds(second > 0.5))
+    return ScoreResult(
+        name=name,
+        first=float(first.mean()),
+        second=float(second.mean()),
+        difference=_interval(difference),
+        only_first=test.only_first,
+        only_second=test.only_second,
+        mcnemar_p=test.p_value,
+        questions=first.shape[1],
+    )
+
+
+def _interval(found: Paired) -> Interval:
+    return _as_interval(found.estimate, *found.interval())
+
+
+def _as_interval(value: float, low: float, high: float) -> Interval:
+    finite = math.isfinite(low) and math.isfinite(high)
+    return Interval(value=value, low=low if finite else None, high=high if finite else None)
+
+
+_NONE = Interval(value=0.0, low=None, high=None)
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
+
+
+def _per_seed(values: Iterable[float | None]) -> PerSeed:
+    found = [value for value in values if value is not None]
+    mean = sum(found) / len(found) if found else math.nan
+    return PerSeed(mean=mean, values=found, sd=float(np.std(found, ddof=1)) if len(found) > 1 else None)
+
+
+def _share(right: Sequence[bool]) -> float:
+    return sum(right) / len(right)

@@ -1,0 +1,149 @@
+"""The figures side by side, as text: one column for the base model, each arm and each contrast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from droidft.experiment.results import ArmResult, BaseResult, ContrastResult, Interval, Table, TableRow
+
+NOTHING = "–"
+
+
+def table(base: BaseResult | None, arms: Sequence[ArmResult], contrasts: Sequence[ContrastResult]) -> Table:
+    """Losses and scores with the difference and its interval; costs with their ratio."""
+    found = _Columns(base, {arm.arm: arm for arm in arms}, contrasts)
+    return Table(
+        arms=["base", *(arm.arm for arm in arms)],
+        contrasts=[f"{each.first} − {each.second}" for each in contrasts],
+        rows=[*found.losses(), *found.costs(), *found.scores(), *found.efficiency()],
+    )
+
+
+class _Columns:
+    def __init__(
+        self, base: BaseResult | None, arms: dict[str, ArmResult], contrasts: Sequence[ContrastResult]
+    ) -> None:
+        self._base, self._arms, self._contrasts = base, arms, contrasts
+
+    def losses(self) -> list[TableRow]:
+        base = self._base
+        return [
+            self._row("Validation loss", lambda arm: _loss(arm.validation_loss.mean)),
+            self._row(
+                "Test loss, nats per token",
+                lambda arm: _loss(arm.test_loss.mean),
+                base=_loss(base.test_loss) if base else NOTHING,
+                differences=[_difference(each.difference) for each in self._contrasts],
+            ),
+            self._row(
+                "General text, nats per token",
+                lambda arm: _loss(arm.general_loss.mean),
+                base=_loss(base.general_loss) if base else NOTHING,
+                differences=[_difference(each.forgetting) for each in self._contrasts],
+            ),
+        ]
+
+    def costs(self) -> list[TableRow]:
+        return [
+            self._row("Rank", lambda arm: str(arm.rank)),
+            self._row("Learning rate", lambda arm: f"{arm.learning_rate:g}"),
+            self._cost(
+                "Trainable parameters",
+                lambda arm: f"{arm.trainable:,} ({arm.trainable / arm.total:.2%})",
+                lambda arm: arm.trainable,
+            ),
+            self._cost("Training time", lambda arm: _duration(arm.seconds.mean), lambda arm: arm.seconds.mean),
+            self._cost(
+                "Tokens per second",
+                lambda arm: f"{arm.tokens_per_second.mean:,.0f}",
+                lambda arm: arm.tokens_per_second.mean,
+            ),
+            self._cost("Peak memory", lambda arm: _bytes(arm.peak_bytes), lambda arm: arm.peak_bytes),
+            self._cost("Adapter on disk", lambda arm: _bytes(arm.adapter_bytes), lambda arm: arm.adapter_bytes),
+        ]
+
+    def scores(self) -> list[TableRow]:
+        if not any(arm.accuracy for arm in self._arms.values()):
+            return []
+        base = self._base
+        return [
+            self._row(
+                "Questions answered rightly",
+                lambda arm: f"{arm.accuracy.mean:.1%}" if arm.accuracy else NOTHING,
+                base=f"{base.accuracy:.1%}" if base and base.accuracy is not None else NOTHING,
+                differences=[
+                    _points(each.scores[0].difference) if each.scores else NOTHING for each in self._contrasts
+                ],
+            )
+        ]
+
+    def efficiency(self) -> list[TableRow]:
+        if not any(each.reaches for each in self._contrasts):
+            return []
+        found = [_reached(each) for each in self._contrasts]
+        return [self._row("Share of the data for the other's loss", lambda _: NOTHING, differences=found)]
+
+    def _cost(self, name: str, shown: Callable[[ArmResult], str], figure: Callable[[ArmResult], float]) -> TableRow:
+        """With the first arm's figure as a multiple of the second's."""
+        ratios = []
+        for each in self._contrasts:
+            sides = [self._arms.get(name) for name in (each.first, each.second)]
+            one, two = (figure(arm) if arm is not None else 0.0 for arm in sides)
+            ratios.append(f"× {one / two:.2f}" if one and two else NOTHING)
+        return self._row(name, shown, differences=ratios)
+
+    def _row(
+        self,
+        name: str,
+        shown: Callable[[ArmResult], str],
+        *,
+        base: str = NOTHING,
+        differences: Sequence[str] | None = None,
+    ) -> TableRow:
+        blank = [NOTHING] * len(self._contrasts)
+        values = [base, *map(shown, self._arms.values())]
+        return TableRow(name=name, values=values, differences=blank if differences is None else list(differences))
+
+
+def _reached(contrast: ContrastResult) -> str:
+    found = contrast.reaches
+    if found is None:
+        return NOTHING
+    low = f"below {found.smallest:.0%}" if found.low is None else f"{found.low:.0%}"
+    high = "above 100%" if found.high is None else f"{found.high:.0%}"
+    share = f"{found.share:.0%}" if found.share is not None else f"{found.smallest:.0%} or less"
+    return f"{'not reached' if found.share is None and not found.below else share} [{low}, {high}]"
+
+
+def _difference(interval: Interval | None) -> str:
+    if interval is None:
+        return NOTHING
+    return _signed(interval.value) + _ends(interval)
+
+
+def _points(interval: Interval) -> str:
+    """A difference of shares, in percentage points."""
+    return f"{_signed(100 * interval.value, 1)}{_ends(interval, times=100, digits=1)} points"
+
+
+def _ends(interval: Interval, *, times: float = 1, digits: int = 4) -> str:
+    if interval.low is None or interval.high is None:
+        return ""
+    return f" [{_signed(times * interval.low, digits)}, {_signed(times * interval.high, digits)}]"
+
+
+def _signed(value: float, digits: int = 4) -> str:
+    return f"{'−' if value < 0 else '+'}{abs(value):.{digits}f}"
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
