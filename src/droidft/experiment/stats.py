@@ -36,7 +36,7 @@ POWER = 0.8
 MOST_SEEDS = 1000
 MOST_TIMES = 1000
 """Beyond so many seeds, or times as many examples, nothing is said to be enough."""
-SMALLEST_P = 1e-300
+SMALLEST_P = 1e-100
 
 
 @dataclass(frozen=True)
