@@ -278,10 +278,11 @@ def experiment(call: Call) -> dict[str, Any]:
 
 def experiment_report(call: Call) -> str:
     """The same as one file: `html`, `json` or `md`."""
-    from droidft.experiment.analysis import analyse
+    from droidft.experiment.analysis import analyse, measurements
     from droidft.experiment.report import render
 
-    return render(analyse(_experiment(call)), call.params["form"])
+    found = _experiment(call)
+    return render(analyse(found), call.params["form"], measured=measurements(found))
 
 
 def system(call: Call) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from droidft import runs
 from droidft.config import parse_config
 from droidft.events import Completions, EvalReport, Record, RunStarted, SampledCompletion
 from droidft.home import Home
+from droidft.plot import round_ticks
 from droidft.runs import EventLog
 from droidft.server import completions, history, report
 from droidft.server.schemas.runs import RunDetail, RunSummary
@@ -197,7 +198,7 @@ def test_the_pause_before_a_resume_is_no_training_time(home: Path, settings: dic
     ],
 )
 def test_ticks_are_round_and_cover_the_range(low: float, high: float, ticks: list[float]) -> None:
-    assert report.round_ticks(low, high) == pytest.approx(ticks)
+    assert round_ticks(low, high) == pytest.approx(ticks)
 
 
 @pytest.mark.parametrize(

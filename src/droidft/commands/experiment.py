@@ -114,6 +114,10 @@ def _drive(experiment: Experiment, fixed: FixedPlan, console: Console) -> int:
     if presses.count:
         console.print(f"stopped; go on with: droidft experiment {experiment.id}", highlight=False)
         return 0
-    from droidft.commands.experiments import report
+    from droidft.commands.experiments import rendered, show_findings
 
-    return report(experiment, console)
+    show_findings(experiment, console)
+    report = experiment.path / "report.html"
+    report.write_text(rendered(experiment, "html"), encoding="utf-8")
+    console.print(f"report    {report}", highlight=False, soft_wrap=True)
+    return 0

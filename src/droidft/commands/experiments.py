@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from droidft.experiment.folder import Experiment
+    from droidft.experiment.results import Table
+
+FORMS = ("html", "md", "json")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,9 +21,180 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
     listing = actions.add_parser("list", help="all experiments, newest first (the default)")
     listing.add_argument("--json", action="store_true", help="print JSON")
+    for name, what in (
+        ("show", "one experiment: its plan, its runs, what it has found"),
+        ("stop", "pause it: the run under way saves a checkpoint"),
+        ("report", "write its report"),
+        ("delete", "remove it with all its runs and their adapters"),
+    ):
+        action = actions.add_parser(name, help=what)
+        action.add_argument("experiment", metavar="EXPERIMENT", help="its id, the beginning of one, or `last`")
+        if name == "report":
+            action.add_argument("--form", choices=FORMS, default="html", help="what to write [html]")
+            action.add_argument("--out", type=Path, metavar="FILE", help="where to [ID.html and so on]")
 
 
-def report(experiment: Experiment, console: Console) -> int:
-    """Placeholder of the thin path."""
-    console.print(experiment.id)
+def run(args: argparse.Namespace) -> int:
+    """Do the chosen action."""
+    from rich.console import Console
+
+    from droidft.experiment import folder
+    from droidft.home import Home
+
+    home, console = Home.find(), Console()
+    action = args.action or "list"
+    if action == "list":
+        _list(folder.all_experiments(home), console, as_json=args.json)
+        return 0
+    found = folder.find(home, args.experiment)
+    match action:
+        case "show":
+            _show(found, console)
+        case "stop":
+            _stop(found, console)
+        case "report":
+            out = args.out or Path(f"{found.id}.{args.form}")
+            out.write_text(rendered(found, args.form), encoding="utf-8")
+            console.print(f"wrote {out}", highlight=False, soft_wrap=True)
+        case "delete":
+            found.delete()
+            console.print(f"deleted {found.id}", highlight=False)
     return 0
+
+
+def rendered(experiment: Experiment, form: str) -> str:
+    """The report of an experiment as text.
+
+    Raises:
+        ExperimentError: its plan is not fixed yet.
+    """
+    from droidft.errors import ExperimentError
+    from droidft.experiment.analysis import analyse, measurements
+    from droidft.experiment.report import render
+
+    if experiment.fixed() is None:
+        raise ExperimentError(f"experiment {experiment.id} has no report yet", hint="wait until its plan is fixed")
+    return render(analyse(experiment), form, measured=measurements(experiment))
+
+
+def show_findings(experiment: Experiment, console: Console) -> None:
+    """The table, then what it says."""
+    from droidft.experiment.analysis import analyse
+
+    found = analyse(experiment)
+    if found.table is not None:
+        _tables(found.table, console)
+    if found.noise_floor is not None:
+        console.print(
+            f"noise     two means of one arm differ by up to {found.noise_floor.difference:.4f} nats per token "
+            "through their seeds alone (95 %)",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for each in found.contrasts:
+        for score in each.scores:
+            console.print(
+                f"{score.name}: only {each.first} right {score.only_first}, only {each.second} {score.only_second} "
+                f"of {score.questions}; McNemar's exact p {score.mcnemar_p:.3g}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if each.reaches is not None:
+            console.print(each.reaches.sentence, highlight=False, soft_wrap=True)
+    for row in found.sweep:
+        settings = ", ".join(f"{name} {value}" for name, value in row.settings.items())
+        console.print(
+            f"{row.arm}  {settings}: validation {row.validation_loss.mean:.4f}, best so far {row.best_so_far:.4f}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(f"\n[bold]{found.verdict}[/]", highlight=False, soft_wrap=True)
+
+
+def _tables(found: Table, console: Console) -> None:
+    """Figures of arms, then differences: together they are wider than a terminal."""
+    from rich.table import Table as Grid
+
+    for names, cells in (
+        (found.arms, [row.values for row in found.rows]),
+        (found.contrasts, [row.differences for row in found.rows]),
+    ):
+        grid = Grid(box=None, pad_edge=False)
+        grid.add_column("")
+        for name in names:
+            grid.add_column(name, justify="right")
+        for row, values in zip(found.rows, cells, strict=True):
+            if any(value != "–" for value in values):
+                grid.add_row(row.name, *values)
+        console.print()
+        console.print(grid)
+
+
+def _summary(experiment: Experiment) -> dict[str, Any]:
+    from droidft.experiment.fixed import count_of_runs
+    from droidft.experiment.progress import look, state_of
+
+    plan, fixed = experiment.plan(), experiment.fixed()
+    progress = look(experiment, fixed) if fixed is not None else None
+    return {
+        "id": experiment.id,
+        "title": plan.title,
+        "state": state_of(experiment, progress).value,
+        "arms": list(plan.all_arms()),
+        "seeds": plan.seeds,
+        "done": sum(cell.done for cell in progress.cells) if progress else 0,
+        "runs": count_of_runs(fixed) if fixed else None,
+        "problem": problem.message
+        if (problem := (progress.obstacle if progress else experiment.problem()))
+        else None,
+    }
+
+
+def _list(experiments: list[Experiment], console: Console, *, as_json: bool) -> None:
+    import json
+
+    from rich.table import Table as Grid
+
+    found = [_summary(experiment) for experiment in experiments]
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    if not found:
+        console.print("no experiments yet; `droidft experiment PLAN.yaml` makes one (docs/experiments.md)")
+        return
+    grid = Grid(box=None, pad_edge=False)
+    for name in ("id", "state", "runs", "arms", "title"):
+        grid.add_column(name)
+    for each in found:
+        runs = f"{each['done']}/{each['runs'] or '?'}"
+        grid.add_row(each["id"], each["state"], runs, str(len(each["arms"])), each["title"])
+    console.print(grid)
+
+
+def _show(experiment: Experiment, console: Console) -> None:
+    from droidft.commands._experiment_display import show_plan
+
+    if (problem := experiment.problem()) is not None:
+        console.print(f"refused   {problem.message}\n          hint: {problem.hint}", highlight=False, soft_wrap=True)
+    if (fixed := experiment.fixed()) is None:
+        console.print(f"experiment {experiment.id}: its plan is not fixed yet", highlight=False)
+        return
+    show_plan(fixed, console)
+    summary = _summary(experiment)
+    console.print(f"state     {summary['state']}, {summary['done']} of {summary['runs']} runs done", highlight=False)
+    if summary["problem"]:
+        console.print(f"          {summary['problem']}", highlight=False, soft_wrap=True)
+    show_findings(experiment, console)
+
+
+def _stop(experiment: Experiment, console: Console) -> None:
+    from contextlib import suppress
+
+    from droidft.errors import RunError
+
+    experiment.want(running=False)
+    for found in experiment.runs():
+        if found.worker_pid() is not None:
+            with suppress(RunError):  # it ended in this very moment
+                found.stop()
+    console.print(f"asked {experiment.id} to stop; go on with: droidft experiment {experiment.id}", highlight=False)

@@ -55,6 +55,8 @@ def drive(
             progress = look(experiment, fixed)
             if progress.complete or progress.next is None:
                 return
+            if not experiment.wanted().running:
+                return
             if (problem := progress.obstacle) is not None:
                 raise ExperimentError(problem.message, hint=problem.hint)
             state = progress.next

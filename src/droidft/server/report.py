@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from droidft import __version__
 from droidft.config import METHODS, Method
+from droidft.plot import round_ticks
 from droidft.server.schemas.runs import Curves, RunDetail, RunSummary
 
 POINTS = 1000
@@ -155,17 +155,6 @@ def _of_rewards(run: RunSummary) -> str:
     return f"The mean reward of validation prompts did not rise: {before:.4f} before training, {last:.4f} at last."
 
 
-def round_ticks(low: float, high: float, *, most: int = 6) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) that cover `low` to `high`."""
-    if high <= low:
-        return [low]
-    rough = (high - low) / (most - 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(number * step, 12) for number in range(first, last + 1)]
-
-
 def _bytes(value: float | None) -> str:
     if value is None:
         return "–"
@@ -211,7 +200,7 @@ def _moment(seconds: float | None) -> str:
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("droidft.server"),
+        loader=PackageLoader("droidft"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
