@@ -17,6 +17,7 @@ const Setup = lazy(() => import("@/pages/setup"));
 const Enhanced = lazy(() => import("@/pages/enhanced"));
 const Training = lazy(() => import("@/pages/training"));
 const Results = lazy(() => import("@/pages/results"));
+const Experiments = lazy(() => import("@/pages/experiments"));
 const Compare = lazy(() => import("@/pages/compare"));
 
 function NotFound() {
@@ -41,6 +42,7 @@ export function App() {
           <Route path="enhanced/*" element={<Enhanced />} />
           <Route path="training/*" element={<Training />} />
           <Route path="results/*" element={<Results />} />
+          <Route path="experiments/*" element={<Experiments />} />
           <Route path="compare/*" element={<Compare />} />
           <Route path="*" element={<NotFound />} />
         </Route>

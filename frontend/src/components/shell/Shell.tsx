@@ -1,4 +1,4 @@
-import { Activity, ChartLine, Columns2, SlidersHorizontal, Trophy } from "lucide-react";
+import { Activity, ChartLine, Columns2, FlaskConical, SlidersHorizontal, Trophy } from "lucide-react";
 import type { LucideIcon } from "lucide-react";
 import { Suspense, useEffect } from "react";
 import { NavLink, Outlet, useLocation } from "react-router";
@@ -16,6 +16,7 @@ const PAGES = [
   { to: "/enhanced", label: "Enhanced Setup", short: "Enhanced", icon: Trophy },
   { to: "/training", label: "Training", icon: Activity },
   { to: "/results", label: "Results", icon: ChartLine },
+  { to: "/experiments", label: "Experiments", short: "Experim.", icon: FlaskConical },
   { to: "/compare", label: "Compare", icon: Columns2 },
 ] as const satisfies readonly { to: string; label: string; short?: string; icon: LucideIcon }[];
 

@@ -73,7 +73,11 @@ export interface Form {
 }
 
 /** Where this browser keeps the form of each page. */
-export const STORED = { "/setup": "droidft.setup", "/enhanced": "droidft.enhanced" } as const;
+export const STORED = {
+  "/setup": "droidft.setup",
+  "/enhanced": "droidft.enhanced",
+  "/experiments": "droidft.experiments",
+} as const;
 export type Page = keyof typeof STORED;
 
 /** Leave a form for a page that is about to be opened. */

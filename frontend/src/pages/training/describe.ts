@@ -127,6 +127,16 @@ export function describe(event: Event, rewarded = false): Line {
         title: `Evaluation at step ${integer(event.step)}`,
         text: evaluationText(event),
       };
+    case "measured":
+      return {
+        kind: "evaluation",
+        icon: Flag,
+        tone: "good",
+        title: event.step === 0 ? "Base model measured" : `Weights of step ${integer(event.step)} measured`,
+        text:
+          `Test loss ${loss(event.test_loss)}, general text ${loss(event.general_loss)}` +
+          (event.questions == null ? "" : `, ${integer(event.right)} of ${count(event.questions, "question")} right`),
+      };
     case "checkpoint_saved":
       return {
         kind: "checkpoint",

@@ -62,6 +62,7 @@ export function factsOf(events: readonly RunRecord[]): Facts {
       case "phase":
       case "train_report":
       case "completions":
+      case "measured":
       case "checkpoint_saved":
       case "early_stopped":
       case "stopped":

@@ -1,0 +1,89 @@
+import { describe, expect, it } from "vitest";
+
+import { EMPTY, planOf, restoreDraft, seedsOf, settingsOf, sweepOf } from "./draft";
+
+const SETTINGS = { model_path: "m", train_data_path: "d" };
+
+describe("the plan of a form", () => {
+  it("asks the common question with three seeds and a test share", () => {
+    const { plan, faults } = planOf({ ...EMPTY, title: "t" }, SETTINGS);
+    expect(faults).toEqual({});
+    expect(plan).toEqual({
+      title: "t",
+      settings: { ...SETTINGS, test_fraction: 0.1 },
+      template: "full-layer-vs-attention",
+      seeds: [0, 1, 2],
+      equivalence_margin: 0.02,
+      measurement: {},
+    });
+  });
+
+  it("takes arms, rates, shares, a test file and questions", () => {
+    const { plan, faults } = planOf(
+      {
+        ...EMPTY,
+        question: "arms",
+        arms: [
+          { name: "a", settings: "lora_rank: 8\nlora_targets: mlp", match: "" },
+          { name: "b", settings: "lora_targets: attention-qv", match: "a" },
+        ],
+        rates: "1e-4, 3e-4",
+        shares: true,
+        testPath: "/data/test.jsonl",
+        check: "numeric_answer",
+        questions: "50",
+      },
+      SETTINGS,
+    );
+    expect(faults).toEqual({});
+    expect(plan["arms"]).toEqual({
+      a: { settings: { lora_rank: 8, lora_targets: "mlp" }, match_count_of: null },
+      b: { settings: { lora_targets: "attention-qv" }, match_count_of: "a" },
+    });
+    expect(plan["learning_rates"]).toEqual([1e-4, 3e-4]);
+    expect(plan["shares"]).toEqual([0.1, 0.25, 0.5, 1]);
+    expect(plan["settings"]).toEqual(SETTINGS);
+    expect(plan["measurement"]).toEqual({
+      test_data_path: "/data/test.jsonl",
+      questions: { check: { kind: "numeric_answer", column: "answer" }, most: 50 },
+    });
+  });
+
+  it("names what is wrong by its field", () => {
+    const draft = { ...EMPTY, seeds: "x", margin: "0", rates: "2", testShare: "1", check: "exact_answer" as const };
+    const { faults } = planOf({ ...draft, questions: "0", question: "sweep", sweep: "lora_rank 8" }, SETTINGS);
+    expect(Object.keys(faults).sort()).toEqual(["margin", "questions", "rates", "seeds", "sweep", "testShare"]);
+  });
+});
+
+describe("what is typed", () => {
+  it("counts seeds, or lists them", () => {
+    expect(seedsOf("3")).toEqual([0, 1, 2]);
+    expect(seedsOf("7, 8")).toEqual([7, 8]);
+    expect(seedsOf("5,")).toEqual([5]);
+    expect(seedsOf("0")).toBeNull();
+    expect(seedsOf("1.5")).toBeNull();
+    expect(seedsOf("")).toBeNull();
+  });
+
+  it("reads settings and grids line by line", () => {
+    expect(settingsOf("lora_rank: 8\n\ngrad_checkpoint: true\nval_data_path: null\noops")).toEqual({
+      settings: { lora_rank: 8, grad_checkpoint: true, val_data_path: null },
+      wrong: ["oops"],
+    });
+    expect(sweepOf("learning_rate: 1e-4, 3e-4")).toEqual({ sweep: { learning_rate: [1e-4, 3e-4] }, wrong: [] });
+  });
+});
+
+describe("a form that was left", () => {
+  it("comes back as it was", () => {
+    const draft = { ...EMPTY, title: "kept", question: "sweep" as const, shares: true };
+    expect(restoreDraft(JSON.stringify(draft))).toEqual(draft);
+  });
+
+  it("is empty where it cannot be understood", () => {
+    for (const text of [null, "{", "[]", "7", '{"arms":[{"name":1}],"question":"what"}']) {
+      expect(restoreDraft(text)).toEqual(EMPTY);
+    }
+  });
+});

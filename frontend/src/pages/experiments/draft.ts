@@ -1,0 +1,236 @@
+/** The form of a new experiment: what was typed beside the settings that all arms share, and the plan it stands for. */
+
+import { parseNumber } from "@/lib/numbers";
+
+export type QuestionKind = "template" | "arms" | "sweep";
+export type CheckKind = "none" | "numeric_answer" | "exact_answer";
+
+export interface ArmDraft {
+  name: string;
+  /** Settings, one `name: value` a line. */
+  settings: string;
+  /** Another arm whose trainable count is matched; empty for none. */
+  match: string;
+}
+
+export interface ExperimentDraft {
+  title: string;
+  question: QuestionKind;
+  arms: readonly ArmDraft[];
+  /** One `name: value, value` a line. */
+  sweep: string;
+  seeds: string;
+  rates: string;
+  shares: boolean;
+  margin: string;
+  testPath: string;
+  testShare: string;
+  check: CheckKind;
+  questions: string;
+  answerColumn: string;
+  generalPath: string;
+}
+
+export const EMPTY: ExperimentDraft = {
+  title: "",
+  question: "template",
+  arms: [
+    { name: "full-layer", settings: "lora_targets: full-layer", match: "" },
+    { name: "mlp", settings: "lora_targets: mlp", match: "" },
+  ],
+  sweep: "learning_rate: 1e-4, 3e-4, 1e-3",
+  seeds: "3",
+  rates: "",
+  shares: false,
+  margin: "0.02",
+  testPath: "",
+  testShare: "0.1",
+  check: "none",
+  questions: "100",
+  answerColumn: "answer",
+  generalPath: "",
+};
+
+const KEY = "droidft.experiment";
+
+/** What an earlier visit left, as far as it can be understood. */
+export function restoreDraft(text: string | null): ExperimentDraft {
+  if (text === null) return EMPTY;
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== "object" || value === null) return EMPTY;
+    const found = new Map<string, unknown>(Object.entries(value));
+    const words = (name: keyof ExperimentDraft, otherwise: string) => {
+      const kept = found.get(name);
+      return typeof kept === "string" ? kept : otherwise;
+    };
+    const arms = found.get("arms");
+    return {
+      title: words("title", EMPTY.title),
+      question: oneOf(["template", "arms", "sweep"], found.get("question"), EMPTY.question),
+      arms: Array.isArray(arms) && arms.every(isArm) ? arms : EMPTY.arms,
+      sweep: words("sweep", EMPTY.sweep),
+      seeds: words("seeds", EMPTY.seeds),
+      rates: words("rates", EMPTY.rates),
+      shares: found.get("shares") === true,
+      margin: words("margin", EMPTY.margin),
+      testPath: words("testPath", EMPTY.testPath),
+      testShare: words("testShare", EMPTY.testShare),
+      check: oneOf(["none", "numeric_answer", "exact_answer"], found.get("check"), EMPTY.check),
+      questions: words("questions", EMPTY.questions),
+      answerColumn: words("answerColumn", EMPTY.answerColumn),
+      generalPath: words("generalPath", EMPTY.generalPath),
+    };
+  } catch {
+    return EMPTY;
+  }
+}
+
+export function storedDraft(): ExperimentDraft {
+  return restoreDraft(localStorage.getItem(KEY));
+}
+
+export function storeDraft(draft: ExperimentDraft): void {
+  localStorage.setItem(KEY, JSON.stringify(draft));
+}
+
+function oneOf<T extends string>(options: readonly T[], value: unknown, otherwise: T): T {
+  return options.find((option) => option === value) ?? otherwise;
+}
+
+function isArm(value: unknown): value is ArmDraft {
+  if (typeof value !== "object" || value === null) return false;
+  return (
+    "name" in value &&
+    "settings" in value &&
+    "match" in value &&
+    [value.name, value.settings, value.match].every((part) => typeof part === "string")
+  );
+}
+
+/** A value as YAML would read it, as far as settings need it: numbers, true, false, null, else text. */
+export function scalar(text: string): unknown {
+  const word = text.trim();
+  if (word === "true" || word === "false") return word === "true";
+  if (word === "null" || word === "none" || word === "") return null;
+  const number = Number(word);
+  return Number.isFinite(number) ? number : word;
+}
+
+/** `name: value` lines as settings; what is no such line is named. */
+export function settingsOf(text: string): { settings: Record<string, unknown>; wrong: string[] } {
+  const settings: Record<string, unknown> = {};
+  const wrong: string[] = [];
+  for (const [name, value] of lines(text, wrong)) settings[name] = scalar(value);
+  return { settings, wrong };
+}
+
+/** `name: value, value` lines as a grid. */
+export function sweepOf(text: string): { sweep: Record<string, unknown[]>; wrong: string[] } {
+  const sweep: Record<string, unknown[]> = {};
+  const wrong: string[] = [];
+  for (const [name, value] of lines(text, wrong)) sweep[name] = value.split(",").map(scalar);
+  return { sweep, wrong };
+}
+
+function lines(text: string, wrong: string[]): [string, string][] {
+  const found: [string, string][] = [];
+  for (const line of text.split("\n")) {
+    if (line.trim() === "") continue;
+    const match = /^\s*([a-z_][a-z0-9_]*)\s*[:=]\s*(.+)$/i.exec(line);
+    if (match?.[1] !== undefined && match[2] !== undefined) found.push([match[1], match[2]]);
+    else wrong.push(line.trim());
+  }
+  return found;
+}
+
+/** `3` seeds are 0, 1, 2; a list is taken as it is. */
+export function seedsOf(text: string): number[] | null {
+  const numbers = text
+    .split(/[\s,]+/)
+    .filter(Boolean)
+    .map(Number);
+  if (numbers.length === 0 || numbers.some((number) => !Number.isInteger(number) || number < 0)) return null;
+  const [only] = numbers;
+  if (numbers.length === 1 && only !== undefined && !text.includes(","))
+    return only >= 1 && only <= 100 ? Array.from({ length: only }, (_, seed) => seed) : null;
+  return numbers;
+}
+
+export type Faults = Partial<Record<keyof ExperimentDraft, string>>;
+
+/** The plan that a form stands for, and what is wrong with it by field. */
+export function planOf(
+  draft: ExperimentDraft,
+  settings: Record<string, unknown>,
+): { plan: Record<string, unknown>; faults: Faults } {
+  const faults: Faults = {};
+  const plan: Record<string, unknown> = { title: draft.title, settings: { ...settings } };
+  switch (draft.question) {
+    case "template":
+      plan["template"] = "full-layer-vs-attention";
+      break;
+    case "arms":
+      plan["arms"] = Object.fromEntries(
+        draft.arms.map((arm) => {
+          const { settings: own, wrong } = settingsOf(arm.settings);
+          if (wrong.length > 0) faults.arms = `${arm.name}: write “name: value”, not “${wrong[0] ?? ""}”.`;
+          return [arm.name, { settings: own, match_count_of: arm.match === "" ? null : arm.match }];
+        }),
+      );
+      if (new Set(draft.arms.map(({ name }) => name)).size < draft.arms.length)
+        faults.arms = "Two arms have one name.";
+      break;
+    case "sweep": {
+      const { sweep, wrong } = sweepOf(draft.sweep);
+      if (wrong.length > 0) faults.sweep = `Write “name: value, value”, not “${wrong[0] ?? ""}”.`;
+      if (Object.keys(sweep).length === 0) faults.sweep = "Name at least one setting with its values.";
+      plan["sweep"] = sweep;
+      break;
+    }
+  }
+  const seeds = seedsOf(draft.seeds);
+  if (seeds === null) faults.seeds = "A number of seeds such as 3, or a list such as 0, 1, 2.";
+  else plan["seeds"] = seeds;
+  if (draft.rates.trim() !== "") {
+    const rates = draft.rates
+      .split(/[\s,]+/)
+      .filter(Boolean)
+      .map(Number);
+    if (rates.some((rate) => !(rate > 0 && rate <= 1))) faults.rates = "Rates above 0, such as 1e-4, 3e-4.";
+    else plan["learning_rates"] = rates;
+  }
+  if (draft.shares) plan["shares"] = [0.1, 0.25, 0.5, 1];
+  const margin = parseNumber(draft.margin, { min: 0, above: true, max: 10 });
+  if (margin.kind === "number") plan["equivalence_margin"] = margin.value;
+  else faults.margin = "A number above 0, such as 0.02.";
+  plan["measurement"] = measurementOf(draft, faults);
+  return { plan: withTest(plan, draft, faults), faults };
+}
+
+function measurementOf(draft: ExperimentDraft, faults: Faults): Record<string, unknown> {
+  const found: Record<string, unknown> = {};
+  if (draft.testPath !== "") found["test_data_path"] = draft.testPath;
+  if (draft.generalPath !== "") found["general_data_path"] = draft.generalPath;
+  if (draft.check !== "none") {
+    const most = parseNumber(draft.questions, { integer: true, min: 1 });
+    if (most.kind !== "number") faults.questions = "A whole number from 1 on.";
+    else
+      found["questions"] = {
+        check: { kind: draft.check, column: draft.answerColumn.trim() || "answer" },
+        most: most.value,
+      };
+  }
+  return found;
+}
+
+function withTest(plan: Record<string, unknown>, draft: ExperimentDraft, faults: Faults): Record<string, unknown> {
+  if (draft.testPath !== "") return plan;
+  const share = parseNumber(draft.testShare, { min: 0, above: true, max: 1, below: true });
+  if (share.kind !== "number") {
+    faults.testShare = "A share between 0 and 1, such as 0.1.";
+    return plan;
+  }
+  const settings = plan["settings"];
+  return { ...plan, settings: { ...(typeof settings === "object" ? settings : {}), test_fraction: share.value } };
+}

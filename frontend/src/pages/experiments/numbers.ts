@@ -1,0 +1,35 @@
+/** Differences in nats per token, and intervals, as they are written everywhere. */
+
+import type { Interval } from "@/api";
+
+const MINUS = "−";
+
+/** `−0.0123`, `+0.0123`. */
+export function signed(value: number, digits = 4): string {
+  return `${value < 0 ? MINUS : "+"}${Math.abs(value).toFixed(digits)}`;
+}
+
+/** `−0.0123 [−0.0200, −0.0046]`. */
+export function withInterval(found: Interval | null, digits = 4): string {
+  if (found === null) return "–";
+  const { value, low, high } = found;
+  if (low === null || high === null) return signed(value, digits);
+  return `${signed(value, digits)} [${signed(low, digits)}, ${signed(high, digits)}]`;
+}
+
+/** A p-value: `0.032`, `< 0.0001`. */
+export function pValue(value: number | null): string {
+  if (value === null) return "–";
+  return value < 0.0001 ? "< 0.0001" : Number(value.toPrecision(2)).toString();
+}
+
+/** Round numbers that cover `low` to `high`, about six of them. */
+export function ticks(low: number, high: number): number[] {
+  if (!(high > low)) return [low];
+  const rough = (high - low) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = (([1, 2, 5, 10] as const).find((factor) => factor * power >= rough * (1 - 1e-9)) ?? 10) * power;
+  const first = Math.floor(low / step);
+  const last = Math.ceil(high / step);
+  return Array.from({ length: last - first + 1 }, (_, index) => Number(((first + index) * step).toPrecision(12)));
+}
