@@ -34,12 +34,12 @@ export function Efficiency({ curves }: { curves: readonly Curve[] }) {
       `${curve.arm}: ${curve.points.map((point) => `${loss(point.loss.value)} with ${percentOf(point.share)}`).join(", ")}`,
   );
   return (
-    <figure>
+    <figure className="overflow-x-auto">
       <svg
         viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
         role="img"
         aria-label={`Test loss over the share of the data. ${said.join("; ")}`}
-        className="block h-auto w-full"
+        className="block h-auto w-full max-w-3xl min-w-130"
       >
         {marks.map((mark) => (
           <g key={mark}>

@@ -84,7 +84,9 @@ function Answer({ analysis }: { analysis: Analysis }) {
         {contrasts.map((contrast) => (
           <Verdict key={`${contrast.first} ${contrast.second}`} contrast={contrast} />
         ))}
-        <Forest contrasts={contrasts} margin={analysis.plan.plan.equivalence_margin ?? 0.02} />
+        <div className="overflow-x-auto">
+          <Forest contrasts={contrasts} margin={analysis.plan.plan.equivalence_margin ?? 0.02} />
+        </div>
         <p className="text-xs text-muted">
           Test loss in nats per trained token, the first arm’s less the second’s: below zero the first is better. The
           large dot is the mean over seeds with its 95 % interval (seeds and test rows both vary), small dots are
@@ -306,7 +308,7 @@ function Runs({ analysis }: { analysis: Analysis }) {
         <tbody>
           {analysis.runs.map((run) => (
             <tr key={run.run}>
-              <Td>
+              <Td className="whitespace-nowrap">
                 {run.status === "waiting" ? (
                   run.arm
                 ) : (

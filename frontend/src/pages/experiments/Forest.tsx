@@ -32,7 +32,7 @@ export function Forest({ contrasts, margin }: { contrasts: readonly ContrastResu
       viewBox={`0 0 ${WIDTH} ${base + BOTTOM}`}
       role="img"
       aria-label={`Differences of the test loss with 95 % intervals. ${text}`}
-      className="block h-auto w-full"
+      className="block h-auto w-full max-w-3xl min-w-130"
     >
       <rect x={x(-margin)} y={TOP} width={x(margin) - x(-margin)} height={base - TOP} className="fill-sunken" />
       {marks.map((mark) => (
