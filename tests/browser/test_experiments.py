@@ -1,4 +1,4 @@
-"""An experiment with a real model: planned in the browser, its server killed, finished by the next one, read, saved."""
+"""An experiment with a real model: planned in the browser, its server killed, finished by the next one, read."""
 
 from __future__ import annotations
 

@@ -138,11 +138,12 @@ class Experiments:
     async def detail(self, experiment_id: str) -> ExperimentDetail:
         """One experiment with all that it has found."""
         experiment = self._find(experiment_id)
-        analysis = None
+        # First the summary: where it says "finished", the analysis after it holds every run.
+        summary, analysis = await self._summary(experiment), None
         if experiment.fixed() is not None:
             found = await self._inspector.ask_worker("experiment", experiment=experiment.id)
             analysis = Analysis.model_validate(found)
-        return ExperimentDetail(summary=await self._summary(experiment), request=experiment.plan(), analysis=analysis)
+        return ExperimentDetail(summary=summary, request=experiment.plan(), analysis=analysis)
 
     async def report(self, experiment_id: str, form: str) -> str:
         """The report as text of the form `html`, `json` or `md`."""
