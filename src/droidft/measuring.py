@@ -59,6 +59,7 @@ class Measuring:
         if self.run.measured_file.exists():
             seconds = time.perf_counter() - began
             yield Finished(step=0, best_step=None, best_loss=None, final_loss=None, seconds=seconds)
+            shutil.rmtree(self.run.checkpoints, ignore_errors=True)
 
     def trained(self, adapter: Path, finished: Finished, should_stop: ShouldStop) -> Iterator[Event]:
         """The trained model's figures, then `finished`; nothing can be resumed after that, so checkpoints go."""

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
@@ -19,7 +20,7 @@ from droidft.experiment.fixed import FixedPlan, count_of_runs
 def show_plan(fixed: FixedPlan, console: Console) -> None:
     """What is compared, on what, and what it takes."""
     plan, sizes = fixed.plan, fixed.sizes
-    console.print(f"experiment [bold]{fixed.id}[/]  {plan.title}", highlight=False)
+    console.print(f"experiment [bold]{fixed.id}[/]  {escape(plan.title)}", highlight=False)
     rows = {
         "model": fixed.model,
         "data": f"{sizes.train_rows:,} rows to train on; {sizes.split}",
@@ -35,7 +36,7 @@ def show_plan(fixed: FixedPlan, console: Console) -> None:
     if len(plan.shares) > 1:
         rows["shares"] = ", ".join(f"{share:.0%}" for share in plan.shares) + " of the training data"
     for name, text in rows.items():
-        console.print(f"{name:9} {text}", highlight=False, soft_wrap=True)
+        console.print(f"{name:9} {escape(text)}", highlight=False, soft_wrap=True)
     console.print(_arms(fixed))
     if (estimate := fixed.estimate) is not None:
         console.print(
@@ -46,7 +47,7 @@ def show_plan(fixed: FixedPlan, console: Console) -> None:
     else:
         console.print(f"cost      {count_of_runs(fixed)} runs; not timed", highlight=False)
     for warning in fixed.warnings:
-        console.print(f"[yellow]warning[/]   {warning}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]warning[/]   {escape(warning)}", highlight=False, soft_wrap=True)
 
 
 def _arms(fixed: FixedPlan) -> Table:
@@ -114,7 +115,7 @@ class ExperimentDisplay:
             case Measured() as event:
                 self._measured = event
             case Failed() as event:
-                self._outcome = f"[red]failed[/]: {event.message}"
+                self._outcome = f"[red]failed[/]: {escape(event.message)}"
             case Stopped():
                 self._outcome = "stopped"
             case Finished():

@@ -153,6 +153,7 @@ def _summary(experiment: Experiment) -> dict[str, Any]:
 def _list(experiments: list[Experiment], console: Console, *, as_json: bool) -> None:
     import json
 
+    from rich.markup import escape
     from rich.table import Table as Grid
 
     found = [_summary(experiment) for experiment in experiments]
@@ -167,7 +168,7 @@ def _list(experiments: list[Experiment], console: Console, *, as_json: bool) -> 
         grid.add_column(name)
     for each in found:
         runs = f"{each['done']}/{each['runs'] or '?'}"
-        grid.add_row(each["id"], each["state"], runs, str(len(each["arms"])), each["title"])
+        grid.add_row(each["id"], each["state"], runs, str(len(each["arms"])), escape(each["title"]))
     console.print(grid)
 
 

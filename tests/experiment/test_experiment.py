@@ -1,0 +1,299 @@
+"""A whole experiment on a tiny model: planned, run by real workers, killed, resumed, analysed, reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from droidft import runs
+from droidft.commands.experiments import rendered
+from droidft.engine.session import computing
+from droidft.errors import ConfigError, ExperimentError, NotFound
+from droidft.events import Measured
+from droidft.experiment import folder
+from droidft.experiment.analysis import analyse, measurements
+from droidft.experiment.drive import Ended, drive
+from droidft.experiment.fixed import BASE, FixedPlan, config_of, first_cells, later_cells, run_id
+from droidft.experiment.folder import Experiment
+from droidft.experiment.plan import Plan
+from droidft.experiment.progress import ExperimentState, ensure_run, look, state_of
+from droidft.experiment.results import Kind
+from droidft.home import Home
+from tests.experiment import furnished
+
+HOSTILE = "<script>alert(1)</script> | \"'"
+
+
+def planned(home: Home, plan: Plan, *, timed: bool = False) -> tuple[Experiment, FixedPlan]:
+    from droidft import planning
+
+    experiment = folder.create(home, plan)
+    with computing(home.cache) as device:
+        fixed = planning.fix(
+            plan, experiment_id=experiment.id, home=home, device=device, report=lambda *_: None, timed=timed
+        )
+    experiment.fix(fixed)
+    return experiment, fixed
+
+
+def finish(experiment: Experiment, fixed: FixedPlan) -> None:
+    for _ in drive(experiment, fixed, should_stop=lambda: False):
+        pass
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, FixedPlan]:
+    """Two arms, one of them matched, two seeds, two rates, two shares, questions: finished."""
+    place = tmp_path_factory.mktemp("experiment")
+    paths = furnished.furnish(place)
+    home = Home(place / "home")
+    (place / "home").mkdir()
+    (place / "home" / "cache").symlink_to(Home.find().cache, target_is_directory=True)
+    before = os.environ.get("DROIDFT_HOME")
+    os.environ["DROIDFT_HOME"] = str(home.root)
+    try:
+        plan = furnished.plan(
+            place,
+            paths,
+            title=HOSTILE,
+            arms={
+                "full": {"lora_targets": "full-layer"},
+                "qv": {"lora_targets": "attention-qv", "match_count_of": "full"},
+            },
+            learning_rates=[0.003, 0.01],
+            shares=[0.5, 1],
+            measurement={
+                "general_data_path": str(place / "general.jsonl"),
+                "questions": {"check": "exact_answer", "most": 5, "max_tokens": 8},
+            },
+        )
+        experiment, fixed = planned(home, plan, timed=True)
+        finish(experiment, fixed)
+    finally:
+        os.environ["DROIDFT_HOME"] = before or ""
+    return experiment, fixed
+
+
+def test_the_plan_is_settled_before_the_first_step(done: tuple[Experiment, FixedPlan]) -> None:
+    _, fixed = done
+    full, matched = fixed.arms
+    assert full.trainable == 4096
+    assert abs(matched.trainable - full.trainable) <= matched.trainable / matched.rank / 2
+    assert (matched.scale, matched.alpha) == (full.scale, matched.rank)
+    assert matched.differs == {"lora_targets": "attention-qv", "lora_rank": 18, "lora_alpha": 18.0}
+    assert (fixed.sizes.train_rows, fixed.sizes.validation_rows, fixed.sizes.test_rows) == (24, 4, 12)
+    assert full.steps == {"0.5": 3, "1": 6}
+    assert fixed.estimate is not None
+    assert fixed.estimate.runs == 1 + 2 * 2 * 2 + 2 * 2
+    assert all(cost.seconds_per_token > 0 and cost.peak_bytes > 0 for cost in fixed.costs)
+    assert any("2 seeds are too few" in warning for warning in fixed.warnings)
+
+
+def test_runs_share_what_they_should(done: tuple[Experiment, FixedPlan]) -> None:
+    experiment, fixed = done
+    found = measurements(experiment)
+    assert len({each.test.data_hash for each in found.values()}) == 1
+    assert len({each.general.data_hash for each in found.values()}) == 1
+    configs = [config_of(fixed, cell) for cell in first_cells(fixed) if cell.arm != BASE]
+    assert {config.split_seed for config in configs} == {0}
+    assert {config.steps_per_eval for config in configs} == {1}
+    assert not any(run.checkpoints.exists() for run in experiment.runs()), "nothing is left to be resumed"
+    first = experiment.run(run_id(fixed, next(iter(first_cells(fixed)))))
+    assert first is not None
+    events = [record.event for record in first.records()[0]]
+    assert [event.step for event in events if isinstance(event, Measured)] == [0]
+
+
+def test_the_base_models_loss_is_that_of_step_zero(done: tuple[Experiment, FixedPlan]) -> None:
+    """The test loss of run zero, from plain logits in NumPy."""
+    import mlx.core as mx
+
+    from droidft.engine import models
+    from droidft.engine.data import prepare
+
+    experiment, fixed = done
+    base = measurements(experiment)[f"{fixed.id}.base"]
+    config = config_of(fixed, next(iter(first_cells(fixed))))
+    model, _ = models.load_model(Path(fixed.model))
+    rows = prepare(config, models.load_tokenizer(Path(fixed.model))).test
+    for row, loss in zip(rows, base.test.losses, strict=True):
+        logits = np.array(model(mx.array(row.tokens[None, :-1])), dtype=np.float64)[0]
+        logp = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        at = np.flatnonzero(row.supervised[1:])
+        assert loss == pytest.approx(-logp[at, row.tokens[1:][at]].sum(), rel=1e-5)
+
+
+def test_every_number_can_be_checked_from_the_json(done: tuple[Experiment, FixedPlan]) -> None:
+    experiment, _ = done
+    found = json.loads(rendered(experiment, "json"))
+    analysis, measured = found["analysis"], found["measured"]
+    by_arm: dict[str, list[np.ndarray]] = {}
+    chosen = {arm["arm"]: arm["learning_rate"] for arm in analysis["arms"]}
+    for run in analysis["runs"]:
+        if run["share"] == 1 and run["arm"] != "base" and run["learning_rate"] == chosen[run["arm"]]:
+            by_arm.setdefault(run["arm"], []).append(np.array(measured[run["run"]]["test"]["losses"]))
+    tokens = np.array(measured[analysis["runs"][0]["run"]]["test"]["tokens"])
+    difference = (np.array(by_arm["full"]) - np.array(by_arm["qv"])).sum(axis=1) / tokens.sum()
+    contrast = analysis["contrasts"][0]
+    assert contrast["per_seed"] == pytest.approx(difference.tolist())
+    assert contrast["difference"]["value"] == pytest.approx(difference.mean())
+    assert analysis["base"]["test_loss"] == pytest.approx(
+        sum(measured[analysis["runs"][0]["run"]]["test"]["losses"]) / tokens.sum()
+    )
+
+
+def test_learning_rates_are_chosen_by_validation(done: tuple[Experiment, FixedPlan]) -> None:
+    found = analyse(done[0])
+    assert found.complete
+    for arm in found.arms:
+        best = min(arm.rates, key=lambda rate: rate.validation_loss.mean)
+        assert (
+            [rate.learning_rate for rate in arm.rates if rate.chosen] == [best.learning_rate] == [arm.learning_rate]
+        )
+    later = [run for run in found.runs if run.share < 1]
+    assert {(run.arm, run.learning_rate) for run in later} == {(arm.arm, arm.learning_rate) for arm in found.arms}
+
+
+def test_what_is_found_has_all_its_parts(done: tuple[Experiment, FixedPlan]) -> None:
+    found = analyse(done[0])
+    (contrast,) = found.contrasts
+    assert contrast.exploratory
+    assert contrast.sentence.startswith("Exploratory (2 seeds; a verdict takes 3): ")
+    assert contrast.reaches is not None
+    assert [point.share for point in found.curves[0].points] == [0.5, 1.0]
+    assert found.noise_floor is not None
+    assert contrast.scores[0].questions == 5
+    assert found.table is not None
+    assert {len(row.values) for row in found.table.rows} == {3}
+    assert all(run.right is None for run in found.runs if run.share < 1), "answers belong to all of the data"
+
+
+def test_reports_escape_what_people_wrote_and_name_no_folder(done: tuple[Experiment, FixedPlan]) -> None:
+    experiment, fixed = done
+    page, text = rendered(experiment, "html"), rendered(experiment, "md")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert text.startswith("# &lt;script&gt;alert(1)&lt;/script&gt; \\|")
+    assert not re.search(r"(?:src|href|url\()\s*=?\s*[\"']?(?:https?:)?//", page)
+    for form in (page, text, rendered(experiment, "json")):
+        assert str(experiment.home.root.parent) not in form
+        assert fixed.base_hash in form
+
+
+def test_an_experiment_goes_on_where_it_was_killed(home: Path, tmp_path: Path) -> None:
+    """The worker and the driver are killed within the second run; the results are those of one never killed."""
+    paths = furnished.furnish(tmp_path)
+    plan = furnished.plan(
+        tmp_path, paths, seeds=[5], settings=furnished.SETTINGS | paths | {"epochs": 40, "save_every": 3}
+    )
+    experiment, fixed = planned(Home(home), plan)
+    for happening in drive(experiment, fixed, should_stop=lambda: False):
+        if isinstance(happening, Ended):
+            break
+    state = look(experiment, fixed).next
+    assert state is not None
+    run = ensure_run(experiment, fixed, state.cell)
+    worker = run.start()
+    while not run.checkpoint_steps():
+        time.sleep(0.01)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    assert state_of(experiment, look(experiment, fixed)) is ExperimentState.WAITING
+    finish(experiment, fixed)
+    assert state_of(experiment, look(experiment, fixed)) is ExperimentState.FINISHED
+    other, again = planned(Home(home), plan)
+    finish(other, again)
+    first, second = measurements(experiment), measurements(other)
+    for name, each in first.items():
+        assert each.test.losses == second[name.replace(experiment.id, other.id)].test.losses
+    experiment.delete()
+    assert not any(path.name.startswith(experiment.id) for path in (home / "runs").iterdir())
+    assert not any(path.name.startswith(experiment.id) for path in (home / "adapters").iterdir())
+
+
+def test_a_run_that_was_stopped_halts_it_until_it_is_started_again(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    plan = furnished.plan(tmp_path, paths, seeds=[1], settings=furnished.SETTINGS | paths | {"epochs": 400})
+    experiment, fixed = planned(Home(home), plan)
+    with pytest.raises(ExperimentError, match="was stopped"):
+        stop_the_first_arm(experiment, fixed)
+    assert state_of(experiment, look(experiment, fixed)) is ExperimentState.HALTED
+    time.sleep(0.01)
+    experiment.want(running=True)
+    assert look(experiment, fixed).obstacle is None
+
+
+def stop_the_first_arm(experiment: Experiment, fixed: FixedPlan) -> None:
+    for happening in drive(experiment, fixed, should_stop=lambda: False):
+        run = experiment.run(happening.state.run_id)
+        if run is not None and run.worker_pid() is not None and happening.state.cell.arm != BASE:
+            run.stop()
+
+
+def test_one_process_drives_an_experiment(home: Path, tmp_path: Path) -> None:
+    experiment, fixed = planned(Home(home), furnished.plan(tmp_path, furnished.furnish(tmp_path)))
+    with experiment.driving():
+        assert experiment.driver_pid() == os.getpid()
+        with pytest.raises(ExperimentError, match="driven by process"):
+            next(drive(experiment, fixed, should_stop=lambda: False))
+        with pytest.raises(ExperimentError, match="is running"):
+            experiment.delete()
+    assert experiment.driver_pid() is None
+    with pytest.raises(ExperimentError, match="fixed plan already"):
+        experiment.fix(fixed)
+    assert folder.find(Home(home), "last").id == experiment.id
+    with pytest.raises(NotFound, match="no experiment 'y'"):
+        folder.find(Home(home), "y")
+
+
+def test_rows_of_one_conversation_are_one_cluster(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    test = tmp_path / "test.jsonl"
+    rows = [
+        {"messages": turns("ab", "AB"), "user": 1},
+        {"messages": turns("ab", "AB", "cd", "CD"), "user": 1},
+        {"messages": turns("xy", "XY"), "user": 2},
+        {"messages": turns("ab", "BA"), "user": 2},
+    ]
+    test.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted: dict[str, Any] = {"general_data_path": str(tmp_path / "general.jsonl"), "test_data_path": str(test)}
+    _, fixed = planned(Home(home), furnished.plan(tmp_path, paths, measurement=wanted))
+    assert (fixed.sizes.test_rows, fixed.sizes.clusters) == (4, 2), "three open alike"
+    _, fixed = planned(Home(home), furnished.plan(tmp_path, paths, measurement=wanted | {"cluster_column": "user"}))
+    assert fixed.sizes.clusters == 2
+    with pytest.raises(ConfigError, match=r"cluster_column 'person': test\.jsonl:1 has no such column"):
+        planned(Home(home), furnished.plan(tmp_path, paths, measurement=wanted | {"cluster_column": "person"}))
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
+def test_a_sweep_names_the_best_and_compares_it_with_the_first(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    settings = {name: value for name, value in furnished.SETTINGS.items() if name != "learning_rate"} | paths
+    plan = furnished.plan(tmp_path, paths, arms={}, sweep={"learning_rate": [1e-5, 0.01]}, settings=settings)
+    experiment, fixed = planned(Home(home), plan)
+    finish(experiment, fixed)
+    found = analyse(experiment)
+    assert [row.settings for row in found.sweep] == [{"learning_rate": 1e-5}, {"learning_rate": 0.01}]
+    assert found.sweep[1].best_so_far == found.sweep[1].validation_loss.mean < found.sweep[0].best_so_far
+    assert [(each.first, each.second) for each in found.contrasts] == [("s02", "s01")]
+    assert found.contrasts[0].kind is Kind.BETTER
+    assert list(later_cells(fixed, {"s01": 0, "s02": 0})) == []
+
+
+def test_a_plan_without_test_rows_is_refused(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    plan = furnished.plan(tmp_path, paths, settings=furnished.SETTINGS | paths | {"test_fraction": 0})
+    with pytest.raises(ConfigError, match="there are no test rows"):
+        planned(Home(home), plan)
+    assert runs.all_runs(Home(home)) == []
