@@ -66,6 +66,7 @@ class Material:
     general: Rows
     asked: Asked | None
     seen_in_training: int
+    context_length: int | None
 
 
 def prepare_measurement(
@@ -99,6 +100,7 @@ def prepare_measurement(
         general=Rows(unseen, clusters(plain, unseen)),
         asked=_asked(config, wanted.questions, tokenizer, test, context_length) if wanted.questions else None,
         seen_in_training=int(np.isin(test.digests, data.train.digests).sum()),
+        context_length=context_length,
     )
 
 
@@ -255,6 +257,7 @@ def _harness(
         include=Path(spec.include) if spec.include else None,
         limit=spec.limit,
         num_fewshot=spec.num_fewshot,
+        context_length=material.context_length,
         should_stop=should_stop,
     )
     return [

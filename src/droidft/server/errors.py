@@ -32,6 +32,7 @@ STATUS = {
     "forbidden": 403,
     "forbidden_path": 403,
     "run": 409,
+    "experiment": 409,
     "checkpoint": 409,
     "conflict": 409,
     "timeout": 408,
