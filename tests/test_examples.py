@@ -11,6 +11,7 @@ from droidft.commands.demo import settings
 from droidft.config import load_config_file, parse_config
 from droidft.demo import orders
 from droidft.engine.score import Accuracy
+from droidft.experiment.plan import parse_plan
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -57,3 +58,11 @@ def test_the_interval_is_wilsons(right: int, total: int, low: float, high: float
     assert found == pytest.approx((low, high), abs=1e-4)
     scipy = binomtest(right, total).proportion_ci(0.95, method="wilson")
     assert found == pytest.approx((scipy.low, scipy.high), abs=1e-9)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples/experiments").glob("*.yaml")), ids=lambda path: path.name)
+def test_an_example_of_an_experiment_is_valid_and_its_data_is_there(path: Path) -> None:
+    plan = parse_plan(load_config_file(path), source=path.name)
+    files = [plan.settings["train_data_path"], plan.settings.get("val_data_path"), plan.measurement.test_data_path]
+    assert all(file is None or (ROOT / file).is_file() for file in files)
+    assert not plan.exploratory

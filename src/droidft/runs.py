@@ -305,7 +305,8 @@ def create(
     if measure is None or not measure.base:
         _reserve(home.adapter(config.adapter_name or run.id), home, run)
     with storage_errors(run.path):
-        run.path.mkdir(mode=0o700)
+        # Under an id that was chosen, what a crash has left of an earlier attempt is taken over.
+        run.path.mkdir(mode=0o700, exist_ok=run_id is not None)
         if measure is not None:
             write_atomically(run.path / "measure.json", measure.model_dump_json(indent=1).encode())
         # Last of all: a folder without it is no run.
@@ -318,6 +319,8 @@ def _reserve(adapter: Path, home: Home, run: Run) -> None:
     try:
         adapter.mkdir(mode=0o700)
     except FileExistsError:
+        if _owner(adapter) == run.id:
+            return
         raise ConfigError(
             f"adapter_name: an adapter '{adapter.name}' exists in {home.adapters}",
             hint="choose another name, or delete it with `droidft adapters delete`",

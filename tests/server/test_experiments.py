@@ -51,7 +51,7 @@ def test_from_a_plan_to_a_report(server: LiveServer) -> None:
     done = state(server, experiment, "finished")
     assert done["summary"]["done"] == 3
     assert done["analysis"]["complete"]
-    assert {run["state"] for run in server.get("/api/runs")} == {"finished"}
+    server.until("/api/runs", lambda runs: {run["state"] for run in runs} == {"finished"})
     page = server.request("GET", f"/api/experiments/{experiment}/report")[1].decode()
     assert done["analysis"]["contrasts"][0]["sentence"] in page
     assert server.request("GET", f"/api/experiments/{experiment}/report?form=md")[1].startswith(b"# tiny")

@@ -6,6 +6,7 @@ corrected silently: a legal setting that does nothing is reported by `TrainingCo
 
 choices   enumerations            methods    training methods and the defaults each changes
 rewards   what completions earn   training   the class itself          parse   from files, flags and requests
+measurement   what a trained model is held against
 
 Standard library and pydantic only.
 """

@@ -200,7 +200,8 @@ class _Found:
         one, two = self._both(first, second)
         sentence = said.sentence
         if waiting:
-            sentence = f"So far, with {found.seeds} of {len(self.fixed.plan.seeds)} seeds: {sentence}"
+            rates = " at the first learning rate" if len(self.fixed.plan.learning_rates or []) > 1 else ""
+            sentence = f"So far, with {found.seeds} of {len(self.fixed.plan.seeds)} seeds{rates}: {sentence}"
         missing = said.kind is Kind.NO_DETECTABLE_DIFFERENCE and found.seeds > 1
         low, high = found.interval()
         return ContrastResult(

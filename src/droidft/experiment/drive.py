@@ -54,6 +54,7 @@ def drive(
         while not should_stop():
             progress = look(experiment, fixed)
             if progress.complete or progress.next is None:
+                experiment.want(running=False)
                 return
             if not experiment.wanted().running:
                 return

@@ -81,13 +81,18 @@ class Experiment:
         except FileNotFoundError:
             return None
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its plan is fixed."""
+        return (self.path / "plan.json").exists()
+
     def fix(self, fixed: FixedPlan) -> None:
         """Write down the fixed plan, once.
 
         Raises:
             ExperimentError: that was done before.
         """
-        if (self.path / "plan.json").exists():
+        if self.is_fixed:
             raise ExperimentError(f"experiment {self.id} has a fixed plan already", hint="make a new experiment")
         write_atomically(self.path / "plan.json", fixed.model_dump_json(indent=1).encode())
         (self.path / "problem.json").unlink(missing_ok=True)

@@ -114,6 +114,8 @@ def ensure_run(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> Run:
 
 def choose_rates(fixed: FixedPlan, first: list[CellState]) -> dict[str, int]:
     """For each arm the learning rate with the lowest validation loss, a mean over seeds of each run's best."""
+    if not fixed.plan.learning_rates:
+        return {arm.name: 0 for arm in fixed.arms}
     losses: dict[tuple[str, int], list[float]] = {}
     for state in first:
         if state.cell.arm != BASE and state.run is not None and (loss := best_loss(state.run)) is not None:

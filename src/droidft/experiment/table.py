@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from droidft.experiment.results import ArmResult, BaseResult, ContrastResult, Interval, Table, TableRow
+from droidft.experiment.verdict import signed
 
 NOTHING = "–"
 
@@ -118,22 +119,18 @@ def _reached(contrast: ContrastResult) -> str:
 def _difference(interval: Interval | None) -> str:
     if interval is None:
         return NOTHING
-    return _signed(interval.value) + _ends(interval)
+    return signed(interval.value) + _ends(interval)
 
 
 def _points(interval: Interval) -> str:
     """A difference of shares, in percentage points."""
-    return f"{_signed(100 * interval.value, 1)}{_ends(interval, times=100, digits=1)} points"
+    return f"{signed(100 * interval.value, 1)}{_ends(interval, times=100, digits=1)} points"
 
 
 def _ends(interval: Interval, *, times: float = 1, digits: int = 4) -> str:
     if interval.low is None or interval.high is None:
         return ""
-    return f" [{_signed(times * interval.low, digits)}, {_signed(times * interval.high, digits)}]"
-
-
-def _signed(value: float, digits: int = 4) -> str:
-    return f"{'−' if value < 0 else '+'}{abs(value):.{digits}f}"
+    return f" [{signed(times * interval.low, digits)}, {signed(times * interval.high, digits)}]"
 
 
 def _loss(value: float) -> str:

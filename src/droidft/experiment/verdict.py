@@ -40,9 +40,9 @@ def verdicts(contrasts: dict[tuple[str, str], Paired], margin: float) -> dict[tu
     }
 
 
-def signed(value: float) -> str:
-    """`−0.0123`, `+0.0123`: a difference in nats per token."""
-    return f"{'−' if value < 0 else '+'}{abs(value):.4f}"
+def signed(value: float, digits: int = 4) -> str:
+    """`−0.0123`, `+0.0123`: a difference."""
+    return f"{'−' if value < 0 else '+'}{abs(value):.{digits}f}"
 
 
 def with_interval(found: Paired) -> str:

@@ -159,16 +159,20 @@ class Experiments:
     # Going on
 
     async def _tend(self, experiment: Experiment) -> None:
-        fixed = await asyncio.to_thread(experiment.fixed)
-        if fixed is None:
+        if not experiment.is_fixed:
             if experiment.id not in self._fixing and experiment.problem() is None:
                 self._fixing[experiment.id] = Fixing(asyncio.create_task(self._fix(experiment)))
             return
         if not experiment.wanted().running:
             self._let_go(experiment.id)
             return
+        fixed = await asyncio.to_thread(experiment.fixed)
+        assert fixed is not None
         progress = await asyncio.to_thread(look, experiment, fixed)
-        if progress.complete or progress.obstacle is not None or progress.next is None:
+        if progress.complete:
+            await asyncio.to_thread(experiment.want, running=False)
+            self._let_go(experiment.id)
+        elif progress.obstacle is not None or progress.next is None:
             self._let_go(experiment.id)
         elif self._take(experiment, fixed):
             await self._go_on(experiment, fixed, progress.next)
