@@ -303,7 +303,7 @@ def create(
     config = _with_absolute_paths(config)
     run = Run(home.run(run_id or _new_id(home, config)))
     if measure is None or not measure.base:
-        _reserve(home.adapter(config.adapter_name or run.id), home, run)
+        _reserve(home.adapter(config.adapter_name or run.id), home, run, chosen=run_id is not None)
     with storage_errors(run.path):
         # Under an id that was chosen, what a crash has left of an earlier attempt is taken over.
         run.path.mkdir(mode=0o700, exist_ok=run_id is not None)
@@ -314,18 +314,18 @@ def create(
     return run
 
 
-def _reserve(adapter: Path, home: Home, run: Run) -> None:
+def _reserve(adapter: Path, home: Home, run: Run, *, chosen: bool) -> None:
     """Make the adapter's folder, as this run's."""
     try:
         adapter.mkdir(mode=0o700)
     except FileExistsError:
-        if _owner(adapter) == run.id:
-            return
-        raise ConfigError(
-            f"adapter_name: an adapter '{adapter.name}' exists in {home.adapters}",
-            hint="choose another name, or delete it with `droidft adapters delete`",
-            field="adapter_name",
-        ) from None
+        # A name that is the run's own chosen id is what a crash has left of an earlier attempt.
+        if not (chosen and adapter.name == run.id):
+            raise ConfigError(
+                f"adapter_name: an adapter '{adapter.name}' exists in {home.adapters}",
+                hint="choose another name, or delete it with `droidft adapters delete`",
+                field="adapter_name",
+            ) from None
     with storage_errors(adapter):
         (adapter / OWNER).write_text(run.id)
 

@@ -1,0 +1,71 @@
+"""`droidft experiment` and `droidft experiments`, as typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from droidft.cli import main
+from tests.experiment import furnished
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    paths = furnished.furnish(folder)
+    values = {
+        "title": "tiny [red]question[/]",
+        "settings": furnished.SETTINGS | paths,
+        "arms": {"full": {"lora_targets": "full-layer"}, "qv": {"lora_targets": "attention-qv"}},
+        "seeds": [0],
+        "measurement": {"general_data_path": str(folder / "general.jsonl")},
+    }
+    file = folder / "plan.yaml"
+    file.write_text(yaml.safe_dump(values | changes))
+    return file
+
+
+def test_planned_run_shown_reported_deleted(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = write(tmp_path)
+    assert main(["experiment", str(plan), "--plan-only", "--no-timing"]) == 0
+    planned = capsys.readouterr().out
+    assert "tiny [red]question[/]" in planned
+    assert "full − qv" in planned
+    assert "3 runs" in planned
+    name = planned.rpartition("droidft experiment ")[2].strip()
+    assert main(["experiments", "list", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["id"], listed["state"], listed["done"]) == (name, "planned", 0)
+
+    assert main(["experiment", name]) == 0
+    told = capsys.readouterr().out
+    assert told.count("finished") == 0
+    assert told.count("test ") >= 3
+    assert "Exploratory (1 seed; a verdict takes 3)" in told
+    assert (home / "experiments" / name / "report.html").is_file()
+
+    assert main(["experiments", "show", "last"]) == 0
+    assert "state     finished, 3 of 3 runs done" in capsys.readouterr().out
+    out = tmp_path / "report.json"
+    assert main(["experiments", "report", name, "--form", "json", "--out", str(out)]) == 0
+    assert len(json.loads(out.read_text())["measured"]) == 3
+    assert main(["experiments", "delete", name]) == 0
+    assert list((home / "runs").iterdir()) == []
+    capsys.readouterr()
+    assert main(["experiments"]) == 0
+    assert "no experiments yet" in capsys.readouterr().out
+
+
+def test_what_is_refused_leaves_nothing_behind(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = write(tmp_path, settings={"model_path": "nowhere", "train_data_path": str(tmp_path / "chat.jsonl")})
+    assert main(["experiment", str(plan)]) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert list((home / "experiments").iterdir()) == []
+    assert main(["experiment", str(write(tmp_path, seeds=[]))]) == 2
+    assert "seeds: List should have at least 1 item" in capsys.readouterr().err
+    assert main(["experiments", "show", "x1"]) == 1
+    assert main(["experiment", "x1"]) == 1
