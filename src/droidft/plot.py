@@ -99,6 +99,27 @@ def curves(lines: Sequence[Line], *, title: str, x_title: str) -> str:
     return _svg(height, title, parts)
 
 
+def best_so_far(values: Sequence[float], best: Sequence[float], *, title: str) -> str:
+    """Values one after another as dots, and the lowest so far as a line of steps."""
+    if len(values) < 2:
+        return ""
+    height = 200
+    ticks = round_ticks(min([*values, *best]), max([*values, *best]))
+    base, margin = height - 24, 58
+    y = _scale(ticks[0], ticks[-1], base, TOP)
+    x = _scale(0, len(values) - 1, margin + 20, WIDTH - 40)
+    parts = []
+    for tick in ticks:
+        parts.append(f'<line class="grid" x1="{margin}" x2="{WIDTH - RIGHT}" y1="{y(tick)}" y2="{y(tick)}"/>')
+        parts.append(f'<text x="{margin - 6}" y="{y(tick) + 4}" text-anchor="end">{_number(tick)}</text>')
+    corners = [f"{x(0)},{y(best[0])}"]
+    for at in range(1, len(best)):
+        corners += [f"{x(at)},{y(best[at - 1])}", f"{x(at)},{y(best[at])}"]
+    parts.append(f'<g class="a"><polyline points="{" ".join(corners)}"/></g>')
+    parts += [f'<circle class="b" cx="{x(at)}" cy="{y(value)}" r="3.5"/>' for at, value in enumerate(values)]
+    return _svg(height, title, parts)
+
+
 def round_ticks(low: float, high: float, *, most: int = 6) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten apart) that cover `low` to `high`."""
     if high <= low:

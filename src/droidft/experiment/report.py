@@ -22,7 +22,7 @@ from droidft.experiment.results import Analysis, ContrastResult, Interval, Kind
 from droidft.experiment.stats import LEVEL
 from droidft.experiment.verdict import signed
 from droidft.measured import Measurements
-from droidft.plot import Bar, Line, curves, forest
+from droidft.plot import Bar, Line, best_so_far, curves, forest
 
 CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 FORMAT = 1
@@ -81,6 +81,7 @@ def _html(analysis: Analysis, measured: Mapping[str, Measurements]) -> str:
         title=plan.title or f"Experiment {analysis.plan.id}",
         forest=Markup(_forest(analysis)),
         curves=Markup(_curves(analysis)),
+        sweep=Markup(_sweep(analysis)),
         criteria=criteria(analysis.plan),
         facts=_facts(analysis.plan),
         settings={**plan.settings},
@@ -120,6 +121,14 @@ def _curves(analysis: Analysis) -> str:
         for curve in analysis.curves
     ]
     return curves(lines, title="Test loss over the share of the training data", x_title="share of the training data")
+
+
+def _sweep(analysis: Analysis) -> str:
+    return best_so_far(
+        [row.validation_loss.mean for row in analysis.sweep],
+        [row.best_so_far for row in analysis.sweep],
+        title="Validation loss of each combination, and the best so far",
+    )
 
 
 def criteria(fixed: FixedPlan) -> list[str]:

@@ -14,6 +14,7 @@ import type { LucideIcon } from "lucide-react";
 import { Link } from "react-router";
 
 import type { Analysis, ContrastResult, Kind } from "@/api";
+import { Sparkline } from "@/components/chart/small";
 import { Badge, Card, Disclosure, Table, Td, Th } from "@/components/ui";
 import { duration, loss, percent, rate, sentence } from "@/lib/format";
 
@@ -258,7 +259,17 @@ function SideBySide({ analysis }: { analysis: Analysis }) {
 
 function Sweep({ analysis }: { analysis: Analysis }) {
   return (
-    <Card title="Sweep" description="In the order of the runs; the best so far falls as better ones are found.">
+    <Card
+      title="Sweep"
+      description="In the order of the runs; the best so far falls as better ones are found."
+      actions={
+        <Sparkline
+          values={analysis.sweep.map((row) => row.best_so_far)}
+          label={`Best validation loss so far: ${analysis.sweep.map((row) => loss(row.best_so_far)).join(", ")}`}
+          className="h-8 w-40"
+        />
+      }
+    >
       <Table label="Sweep">
         <thead>
           <tr>
