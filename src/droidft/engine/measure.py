@@ -86,6 +86,10 @@ def prepare_measurement(
         InvalidData, DataError, DownloadError: as `prepare` does.
         ConfigError: there is no test set, or no such column.
     """
+    if (spec := wanted.harness) is not None:
+        from droidft.engine import harness
+
+        harness.check(spec.tasks, include=Path(spec.include) if spec.include else None)
     test = _test_rows(config, wanted, tokenizer, data, context_length)
     text = wanted.general_data_path or str(general)
     plain = config.model_copy(
