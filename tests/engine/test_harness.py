@@ -147,16 +147,20 @@ def test_log_likelihoods_and_the_greedy_flag(arithmetic: None, loaded: Loaded) -
         ("Once upon", greedy),
         ("Once upon", greedy[:-1] + "#"),
         ("", "Once"),
+        (" ", "o"),
         ("a " * 200, "long one"),
         ("x", "y"),
     ]
     found = view(loaded).loglikelihood([Request(pair) for pair in asked])
     for (context, continuation), (value, likeliest) in zip(asked, found, strict=True):
-        if context:
-            wanted = loaded.continued(context.rstrip(), context[len(context.rstrip()) :] + continuation)
-        else:
-            # This tokenizer begins texts with nothing, so the token that ends texts stands before them.
-            wanted = loaded.scored([tokenizer.eos_token_id, *tokenizer.encode(continuation)], 1)
+        # Spaces at the end of a context belong to what follows. This tokenizer begins texts with nothing, so the
+        # token that ends texts stands before those that follow nothing.
+        before, whole = context.rstrip(), tokenizer.encode(context + continuation)
+        wanted = (
+            loaded.continued(before, context[len(before) :] + continuation)
+            if before
+            else loaded.scored([tokenizer.eos_token_id, *whole], 1)
+        )
         assert value == pytest.approx(wanted[0], rel=1e-5)
         assert likeliest is bool(wanted[1])
     assert [likeliest for _, likeliest in found[:2]] == [True, False]

@@ -18,7 +18,7 @@ def test_paragraphs_are_short_and_none_comes_twice() -> None:
     words = [len(text.split()) for text in texts]
     assert len(set(texts)) == len(texts)
     assert len({" ".join(text.split()[:4]).lower() for text in texts}) == len(texts)
-    assert 40 <= min(words)
+    assert min(words) >= 40
     assert max(words) <= 120
     assert len(texts) >= 40
     assert sum(words) > 2_500

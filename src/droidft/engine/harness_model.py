@@ -125,7 +125,9 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         sharing: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for number, (_, context, continuation) in enumerate(requests):
             self._check(continuation)
-            sharing[tuple((context + continuation)[-(self.max_length + 1) : -1])].append(number)
+            # A context of nothing but spaces has lost them to its continuation: there is no token left of it.
+            whole = (context or [self.prefix_token_id]) + continuation
+            sharing[tuple(whole[-(self.max_length + 1) : -1])].append(number)
         found = [(0.0, False)] * len(requests)
         for rows in _batches(sharing):
             self._pause()
