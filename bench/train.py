@@ -171,6 +171,7 @@ def _train_ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[st
     from droidft.engine import lora
     from droidft.engine.data.tokens import TokenizedRow
     from droidft.engine.loop import Job, train
+    from droidft.engine.method import Evaluation
     from droidft.engine.sft import Supervised
     from droidft.events import TrainReport
 
@@ -189,8 +190,8 @@ def _train_ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[st
     lora.attach(model, lora.targets_of(model, config), config)
 
     class Timed(Supervised):
-        def evaluate(self, *_: Any, **__: Any) -> tuple[float, int]:
-            return 0.0, 1
+        def evaluate(self, *_: Any, **__: Any) -> Evaluation:
+            return Evaluation(0.0, 1)
 
     job = Job(config, model, Timed(config, source, source), args.work / "checkpoints", data_hash="")
     reports = [event for event in train(job) if isinstance(event, TrainReport)]
