@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,11 +108,18 @@ def expected(loaded: Loaded, contexts: list[str]) -> dict[str, tuple[float, ...]
     return {metric: tuple(scores) for metric, scores in found.items()}
 
 
-@pytest.mark.parametrize("shots", [None, 2])
-def test_multiple_choice_is_what_the_logits_say(arithmetic: None, loaded: Loaded, shots: int | None) -> None:
-    found = harness.evaluate(*loaded, ["facts"], include=TASKS, num_fewshot=shots)
-    before = "".join(question(row, f" {row['choices'][row['label']]}\n\n") for row in SHOTS[: shots or 0])
-    wanted = expected(loaded, [before + question(row) for row in FACTS])
+def prompts(shots: int = 1) -> list[str]:
+    """Of the task `facts`, which has one example by itself."""
+    before = "".join(question(row, f" {row['choices'][row['label']]}\n\n") for row in SHOTS[:shots])
+    return [before + question(row) for row in FACTS]
+
+
+@pytest.mark.parametrize(("wished", "shots"), [(None, 1), (2, 2), (0, 0)])
+def test_multiple_choice_is_what_the_logits_say(
+    arithmetic: None, loaded: Loaded, wished: int | None, shots: int
+) -> None:
+    found = harness.evaluate(*loaded, ["facts"], include=TASKS, num_fewshot=wished)
+    wanted = expected(loaded, prompts(shots))
     # The Brier score is of the whole task, not of its questions: it is left out.
     assert {each.metric: each.scores for each in found} == wanted
     assert wanted["acc"] != wanted["acc_norm"]
@@ -131,7 +139,8 @@ def test_choices_of_one_token_share_their_input(loaded: Loaded, monkeypatch: pyt
         "score",
         lambda model, rows, asked: shapes.append((len(rows), len(asked))) or score(model, rows, asked),
     )
-    (found,) = harness.evaluate(*loaded, ["letters"], include=TASKS)
+    # The task forbids examples, and that holds.
+    (found,) = harness.evaluate(*loaded, ["letters"], include=TASKS, num_fewshot=2)
     assert np.sum(shapes, axis=0).tolist() == [len(FACTS), 3 * len(FACTS)]
     for row, scored in zip(FACTS, found.scores, strict=True):
         listed = "".join(f"{letter}. {choice}\n" for letter, choice in zip("ABC", row["choices"], strict=True))
@@ -205,15 +214,19 @@ def test_answers_are_greedy_and_end_where_they_should(arithmetic: None, loaded: 
     assert len(set(said)) == len(said)
     whole = view(loaded).generate_until([Request((prompt, {"max_gen_toks": 24})) for prompt in prompts])
     assert whole == said
-    # Up to the first of two texts that occur, one of them over a border between tokens; more tokens are not drawn.
+    # Up to the first of two texts that occur, one of them over a border between tokens. Then no more is drawn.
     for prompt, answer in zip(prompts[:4], said, strict=False):
         stops = [answer[9:11], answer[5:7]]
-        (cut,) = view(loaded).generate_until([Request((prompt, {"until": [*stops, "", "⁂"], "max_gen_toks": 24}))])
+        asked: list[None] = []
+        drawing = view(loaded, should_stop=partial(asked.append, None))
+        (cut,) = drawing.generate_until([Request((prompt, {"until": [*stops, "", "⁂"], "max_gen_toks": 24}))])
         assert cut == answer[: min(answer.index(stop) for stop in stops)]
+        assert len(asked) < 16
 
 
-def test_answers_under_each_filter(loaded: Loaded, tmp_path: Path) -> None:
-    """Every other question has the model's own answer for its target, the others its first letter."""
+@pytest.fixture
+def own_answers(loaded: Loaded, tmp_path: Path) -> tuple[Path, list[str], list[str]]:
+    """Tasks, what the model answers, and the targets: that answer, or its first letter, in turns."""
     folder = tmp_path / "tasks"
     shutil.copytree(TASKS, folder)
     answers = []
@@ -223,6 +236,11 @@ def test_answers_under_each_filter(loaded: Loaded, tmp_path: Path) -> None:
     targets = [answer if number % 2 else answer[:1] for number, answer in enumerate(answers)]
     rows = [{"question": fact["question"], "answer": target} for fact, target in zip(FACTS, targets, strict=True)]
     (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder, answers, targets
+
+
+def test_answers_under_each_filter(loaded: Loaded, own_answers: tuple[Path, list[str], list[str]]) -> None:
+    folder, answers, targets = own_answers
     found = {each.metric: each.scores for each in harness.evaluate(*loaded, ["answers"], include=folder)}
     pairs = list(zip(answers, targets, strict=True))
     assert found == {
@@ -230,6 +248,20 @@ def test_answers_under_each_filter(loaded: Loaded, tmp_path: Path) -> None:
         "exact_match,first-letter": tuple(float(answer[:1] == target) for answer, target in pairs),
     }
     assert {len(set(scores)) for scores in found.values()} == {2}
+
+
+def test_only_means_over_questions_are_given(loaded: Loaded, own_answers: tuple[Path, list[str], list[str]]) -> None:
+    """The accuracy is: is the target the greedy one? The perplexity is no mean, though each question has a number."""
+    folder, _, targets = own_answers
+    rows = [
+        {"question": fact["question"], "answer": target if number % 3 else f"{target}~"}
+        for number, (fact, target) in enumerate(zip(FACTS, targets, strict=True))
+    ]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (found,) = harness.evaluate(*loaded, ["endings"], include=folder)
+    assert found.metric == "acc"
+    assert found.scores == tuple(float(loaded.continued(row["question"], row["answer"])[1]) for row in rows)
+    assert set(found.scores) == {0.0, 1.0}
 
 
 def test_a_group_is_scored_as_a_whole(loaded: Loaded) -> None:
@@ -258,7 +290,7 @@ def test_an_adapter_counts_and_the_model_stays_as_it_was(loaded: Loaded) -> None
     assert np.array_equal(np.random.get_state()[1], numpy)
     # Dropout would make this differ.
     model.eval()
-    assert {each.metric: each.scores for each in found} == expected(loaded, [question(row) for row in FACTS])
+    assert {each.metric: each.scores for each in found} == expected(loaded, prompts())
     adapted = view(loaded).loglikelihood([Request(("one", " two"))])
     assert abs(adapted[0][0] - base[0][0]) > 0.01
 
