@@ -247,8 +247,7 @@ def test_one_process_drives_an_experiment(home: Path, tmp_path: Path) -> None:
         with pytest.raises(ExperimentError, match="is running"):
             experiment.delete()
     assert experiment.driver_pid() is None
-    with pytest.raises(ExperimentError, match="fixed plan already"):
-        experiment.fix(fixed)
+    assert experiment.fix(fixed.model_copy(update={"model": "another"})) == fixed, "the first one counts"
     assert folder.find(Home(home), "last").id == experiment.id
     with pytest.raises(NotFound, match="no experiment 'y'"):
         folder.find(Home(home), "y")

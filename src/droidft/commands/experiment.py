@@ -61,7 +61,8 @@ def _fix(experiment: Experiment, console: Console, *, timed: bool) -> FixedPlan:
     """Settle the plan; what refuses it leaves no experiment behind."""
     from droidft.engine.session import computing
 
-    with computing(experiment.home.cache) as device, console.status("planning") as status:
+    # Under the lock, so that no server plans it too.
+    with experiment.driving(), computing(experiment.home.cache) as device, console.status("planning") as status:
         from droidft import planning
 
         def report(what: str, done: int, total: int) -> None:
@@ -77,10 +78,9 @@ def _fix(experiment: Experiment, console: Console, *, timed: bool) -> FixedPlan:
                 timed=timed,
             )
         except BaseException:
-            experiment.delete()
+            experiment.forget()
             raise
-    experiment.fix(fixed)
-    return fixed
+        return experiment.fix(fixed)
 
 
 def _tell(status: Status, what: str, done: int, total: int) -> None:

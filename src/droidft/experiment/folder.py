@@ -86,16 +86,12 @@ class Experiment:
         """Whether its plan is fixed."""
         return (self.path / "plan.json").exists()
 
-    def fix(self, fixed: FixedPlan) -> None:
-        """Write down the fixed plan, once.
-
-        Raises:
-            ExperimentError: that was done before.
-        """
-        if self.is_fixed:
-            raise ExperimentError(f"experiment {self.id} has a fixed plan already", hint="make a new experiment")
+    def fix(self, fixed: FixedPlan) -> FixedPlan:
+        """Write down the fixed plan, once: if that was done before, what was written then counts."""
+        if (earlier := self.fixed()) is not None:
+            return earlier
         write_atomically(self.path / "plan.json", fixed.model_dump_json(indent=1).encode())
-        (self.path / "problem.json").unlink(missing_ok=True)
+        return fixed
 
     def problem(self) -> Obstacle | None:
         """Why its plan could not be fixed."""
@@ -172,6 +168,10 @@ class Experiment:
             file.flush()
             yield
 
+    def forget(self) -> None:
+        """Remove the folder of one that has no runs."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def delete(self) -> None:
         """Remove it with all its runs and their adapters.
 
@@ -182,7 +182,7 @@ class Experiment:
             raise ExperimentError(f"experiment {self.id} is running", hint="stop it first")
         for run in self.runs():
             run.delete(self.home, files=True)
-        shutil.rmtree(self.path)
+        self.forget()
 
 
 def create(home: Home, plan: Plan) -> Experiment:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from droidft.errors import DroidError, ExperimentError, NotFound
+from droidft.errors import DroidError, ExperimentError, NotFound, StorageError
 from droidft.experiment import folder
 from droidft.experiment.fixed import BASE, FixedPlan, count_of_runs
 from droidft.experiment.folder import Experiment, Obstacle
@@ -160,7 +160,8 @@ class Experiments:
 
     async def _tend(self, experiment: Experiment) -> None:
         if not experiment.is_fixed:
-            if experiment.id not in self._fixing and experiment.problem() is None:
+            known = experiment.id in self._fixing or experiment.problem() is not None
+            if not known and experiment.driver_pid() is None:  # a terminal may be planning it
                 self._fixing[experiment.id] = Fixing(asyncio.create_task(self._fix(experiment)))
             return
         if not experiment.wanted().running:
@@ -212,7 +213,8 @@ class Experiments:
                         self._fixing[experiment.id].progress = Planning.model_validate(value)
         except DroidError as error:
             problem = Obstacle(code=error.code, message=error.message, hint=error.hint)
-            await asyncio.to_thread(experiment.refuse, problem)
+            with suppress(StorageError):  # it was deleted meanwhile
+                await asyncio.to_thread(experiment.refuse, problem)
         finally:
             await child.close()
             self._fixing.pop(experiment.id, None)
