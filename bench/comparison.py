@@ -87,7 +87,7 @@ def _gsm8k(home: Path, folder: Path) -> dict[str, Any]:
 
 
 def _orders(home: Path) -> dict[str, Any]:
-    """The demo's café orders: 640 rows to train on, 48 to validate on, 100 to test."""
+    """The demo's café orders: 160 of 640 rows to train on, 48 to validate on, 100 to test."""
     from droidft.demo import orders
 
     paths = orders.write(home / "orders")
@@ -95,18 +95,17 @@ def _orders(home: Path) -> dict[str, Any]:
         "title": "Café orders (the demo's data): is full-layer LoRA better than attention-only?",
         "settings": SETTINGS
         | {
-            "train_data_path": str(paths["train"]),
+            "train_data_path": str(_drawn(paths["train"], 160, home / "orders_train.jsonl")),
             "val_data_path": str(paths["valid"]),
             "epochs": 1,
+            "learning_rate": 1e-3,
             "steps_per_eval": 20,
         },
-        "learning_rates": [3e-4, 1e-3],
-        "shares": [0.25, 0.5, 1.0],
         "measurement": {
             "test_data_path": str(paths["test"]),
             "questions": {
                 "check": {"kind": "exact_answer", "column": "completion"},
-                "max_tokens": 96,
+                "max_tokens": 64,
                 "batch_size": 32,
             },
         },
