@@ -13,7 +13,7 @@ from droidft import runs
 from droidft.config import parse_config
 from droidft.events import Completions, EvalReport, Record, RunStarted, SampledCompletion
 from droidft.home import Home
-from droidft.plot import round_ticks
+from droidft.plot import Series, chart, round_ticks
 from droidft.runs import EventLog
 from droidft.server import completions, history, report
 from droidft.server.schemas.runs import RunDetail, RunSummary
@@ -226,7 +226,7 @@ def test_the_verdict_claims_no_more_than_was_measured(
 
 
 def test_a_flat_line_stands_in_the_middle_of_its_chart() -> None:
-    drawn = report.chart("Learning rate", [report.Series("rate", "c", [1, 2], [1e-3, 1e-3])])
+    drawn = chart("Learning rate", [Series("rate", "c", [1, 2], [1e-3, 1e-3])])
     assert drawn is not None
     heights = {float(point.split(",")[1]) for point in drawn["series"][0]["points"].split()}
     ticks = [tick["y"] for tick in drawn["y_ticks"]]

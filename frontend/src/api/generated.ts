@@ -2271,7 +2271,10 @@ export type RunRow = {
   test_loss: number | null;
   general_loss: number | null;
   right: number | null;
+  /** Of training, without evaluations; of the base model, of its measurement. */
   seconds: number | null;
+  /** Of all of it, with evaluations and its measurement; without loading. */
+  whole_seconds: number | null;
   step: number | null;
   steps: number | null;
 };

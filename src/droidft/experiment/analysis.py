@@ -49,6 +49,7 @@ class Done:
     measured: Measurements
     validation: float | None
     seconds: float
+    whole_seconds: float
     tokens: int
     peak_bytes: int
     adapter_bytes: int
@@ -303,6 +304,7 @@ class _Found:
             general_loss=done.measured.general.mean if done else None,
             right=sum(questions.right) if questions else None,
             seconds=done.seconds if done else None,
+            whole_seconds=done.whole_seconds if done else None,
             step=done.measured.step if done else None,
             steps=None if base else self.fixed.arm(cell.arm).steps[f"{cell.share:g}"],
         )
@@ -363,6 +365,8 @@ def _done(experiment: Experiment, state: CellState) -> Done | None:
         measured=measured,
         validation=min((event.loss for event in evaluations.values()), default=None),
         seconds=max(0.0, seconds - sum(event.seconds for event in evaluations.values())),
+        # The base model's seconds are those of its measurement.
+        whole_seconds=seconds + (0.0 if state.cell.arm == BASE else measured.seconds),
         tokens=report.tokens if report else 0,
         peak_bytes=peak,
         adapter_bytes=adapter.stat().st_size if adapter.exists() else 0,

@@ -216,6 +216,9 @@ class RunRow(_Model):
     general_loss: float | None
     right: int | None
     seconds: float | None
+    """Of training, without evaluations; of the base model, of its measurement."""
+    whole_seconds: float | None
+    """Of all of it, with evaluations and its measurement; without loading."""
     step: int | None
     steps: int | None
 

@@ -53,14 +53,14 @@ class _Columns:
                 lambda arm: f"{arm.trainable:,} ({arm.trainable / arm.total:.2%})",
                 lambda arm: arm.trainable,
             ),
-            self._cost("Training time", lambda arm: _duration(arm.seconds.mean), lambda arm: arm.seconds.mean),
+            self._cost("Training time", lambda arm: duration(arm.seconds.mean), lambda arm: arm.seconds.mean),
             self._cost(
                 "Tokens per second",
                 lambda arm: f"{arm.tokens_per_second.mean:,.0f}",
                 lambda arm: arm.tokens_per_second.mean,
             ),
-            self._cost("Peak memory", lambda arm: _bytes(arm.peak_bytes), lambda arm: arm.peak_bytes),
-            self._cost("Adapter on disk", lambda arm: _bytes(arm.adapter_bytes), lambda arm: arm.adapter_bytes),
+            self._cost("Peak memory", lambda arm: size(arm.peak_bytes), lambda arm: arm.peak_bytes),
+            self._cost("Adapter on disk", lambda arm: size(arm.adapter_bytes), lambda arm: arm.adapter_bytes),
         ]
 
     def scores(self) -> list[TableRow]:
@@ -137,10 +137,14 @@ def _loss(value: float) -> str:
     return f"{value:.4f}"
 
 
-def _bytes(count: int) -> str:
+def size(count: int) -> str:
+    """Bytes: `2.64 GB`, `39.1 MB`."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`2 h 5 min`, `3 min 9 s`, `4.2 s`."""
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

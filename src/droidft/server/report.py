@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 
-from droidft import __version__
+from droidft import __version__, pages
 from droidft.config import METHODS, Method
-from droidft.plot import round_ticks
+from droidft.plot import Series, chart
 from droidft.server.schemas.runs import Curves, RunDetail, RunSummary
 
 POINTS = 1000
-WIDTH, HEIGHT, MARGIN = 760, 240, 46
-CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
-
-
-@dataclass(frozen=True)
-class Series:
-    """Values over steps; `kind` is the CSS class that colours it."""
-
-    name: str
-    kind: str
-    steps: Sequence[int]
-    values: Sequence[float]
-    dots: bool = False
-    mark: int | None = None
-    """Step of a point worth a ring."""
+CSP = f"{pages.CSP}; sandbox"
 
 
 def render(detail: RunDetail, curves: Curves) -> str:
@@ -62,45 +47,8 @@ def render(detail: RunDetail, curves: Curves) -> str:
         charts=[made for made in charts if made],
         made=time.strftime("%Y-%m-%d %H:%M", time.localtime()),
         version=__version__,
-        csp=CSP.removesuffix("; sandbox"),  # a meta element may not ask for a sandbox
+        csp=pages.CSP,  # a meta element may not ask for a sandbox
     )
-
-
-def chart(title: str, series: Sequence[Series]) -> dict[str, Any] | None:
-    """What the template draws: axes with round numbers and a polyline per series; None without any value."""
-    drawn = [each for each in series if each.steps]
-    if not drawn:
-        return None
-    top = max(max(each.values) for each in drawn)
-    low = min(min(each.values) for each in drawn)
-    right = max(max(each.steps) for each in drawn) or 1
-    if low == top:  # a flat line stands in the middle
-        low, top = min(0.0, 2 * low), max(0.0, 2 * top)
-    ticks = round_ticks(low, top)
-    low, top = min(low, ticks[0]), max(top, ticks[-1])
-    height = top - low or 1.0
-
-    def x(step: float) -> float:
-        return round(MARGIN + (WIDTH - MARGIN - 10) * step / right, 1)
-
-    def y(value: float) -> float:
-        return round(10 + (HEIGHT - 40) * (top - value) / height, 1)
-
-    return {
-        "title": title,
-        "width": WIDTH,
-        "height": HEIGHT,
-        "margin": MARGIN,
-        "y_ticks": [{"y": y(value), "text": f"{value:.6g}"} for value in ticks],
-        "x_ticks": [{"x": x(step), "text": f"{step:g}"} for step in round_ticks(0, right) if step <= right],
-        "series": [
-            {"name": each.name, "kind": each.kind, "points": " ".join(f"{x},{y}" for x, y in points)}
-            | {"dots": points if each.dots or len(points) == 1 else [], "marks": marks}
-            for each in drawn
-            for points in [[(x(step), y(value)) for step, value in zip(each.steps, each.values, strict=True)]]
-            for marks in [[point for point, step in zip(points, each.steps, strict=True) if step == each.mark]]
-        ],
-    }
 
 
 def _rewards(
@@ -199,12 +147,4 @@ def _moment(seconds: float | None) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("droidft"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"bytes": _bytes, "duration": _duration, "loss": _loss, "moment": _moment, "value": _value}
-    return environment.get_template("report.html")
+    return pages.template("report.html", bytes=_bytes, duration=_duration, loss=_loss, moment=_moment, value=_value)
