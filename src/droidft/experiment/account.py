@@ -135,7 +135,7 @@ def settings(values: Mapping[str, Any]) -> str:
 
 def moment(seconds: float) -> str:
     """A time of this machine's clock."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
 
 
 def count(number: int, what: str) -> str:
