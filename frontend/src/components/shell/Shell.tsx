@@ -16,7 +16,7 @@ const PAGES = [
   { to: "/enhanced", label: "Enhanced Setup", short: "Enhanced", icon: Trophy },
   { to: "/training", label: "Training", icon: Activity },
   { to: "/results", label: "Results", icon: ChartLine },
-  { to: "/experiments", label: "Experiments", short: "Experim.", icon: FlaskConical },
+  { to: "/experiments", label: "Experiments", icon: FlaskConical },
   { to: "/compare", label: "Compare", icon: Columns2 },
 ] as const satisfies readonly { to: string; label: string; short?: string; icon: LucideIcon }[];
 

@@ -34,56 +34,58 @@ export function Efficiency({ curves }: { curves: readonly Curve[] }) {
       `${curve.arm}: ${curve.points.map((point) => `${loss(point.loss.value)} with ${percentOf(point.share)}`).join(", ")}`,
   );
   return (
-    <figure className="overflow-x-auto">
-      <svg
-        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
-        role="img"
-        aria-label={`Test loss over the share of the data. ${said.join("; ")}`}
-        className="block h-auto w-full max-w-3xl min-w-130"
-      >
-        {marks.map((mark) => (
-          <g key={mark}>
-            <line x1={LEFT} x2={WIDTH - 10} y1={y(mark)} y2={y(mark)} className="stroke-line" />
-            <text x={LEFT - 6} y={y(mark) + 4} textAnchor="end" className="fill-muted text-[11px]">
-              {mark}
-            </text>
-          </g>
-        ))}
-        {shares.map((share) => (
-          <text key={share} x={x(share)} y={base + 18} textAnchor="middle" className="fill-muted text-[11px]">
-            {percentOf(share)}
-          </text>
-        ))}
-        {curves.map((curve, index) => {
-          const shift = 5 * (index - (curves.length - 1) / 2);
-          const at = (share: number) => x(share) + shift;
-          return (
-            <g key={curve.arm} className={colour(index)} stroke="currentColor" fill="currentColor">
-              <polyline
-                points={curve.points.map((point) => `${at(point.share)},${y(point.loss.value)}`).join(" ")}
-                fill="none"
-                strokeWidth={1.8}
-                strokeDasharray={DASHES[index % DASHES.length]}
-              />
-              {curve.points.map((point) => (
-                <g key={point.share}>
-                  <title>{`${curve.arm}, ${percentOf(point.share)}: ${loss(point.loss.value)}`}</title>
-                  {point.loss.low !== null && point.loss.high !== null && (
-                    <line
-                      x1={at(point.share)}
-                      x2={at(point.share)}
-                      y1={y(point.loss.low)}
-                      y2={y(point.loss.high)}
-                      strokeWidth={1.5}
-                    />
-                  )}
-                  <circle cx={at(point.share)} cy={y(point.loss.value)} r={4} />
-                </g>
-              ))}
+    <figure>
+      <div className="overflow-x-auto" role="region" aria-label="Test loss over the share of the data" tabIndex={0}>
+        <svg
+          viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+          role="img"
+          aria-label={`Test loss over the share of the data. ${said.join("; ")}`}
+          className="block h-auto w-full max-w-3xl min-w-130"
+        >
+          {marks.map((mark) => (
+            <g key={mark}>
+              <line x1={LEFT} x2={WIDTH - 10} y1={y(mark)} y2={y(mark)} className="stroke-line" />
+              <text x={LEFT - 6} y={y(mark) + 4} textAnchor="end" className="fill-muted text-[11px]">
+                {mark}
+              </text>
             </g>
-          );
-        })}
-      </svg>
+          ))}
+          {shares.map((share) => (
+            <text key={share} x={x(share)} y={base + 18} textAnchor="middle" className="fill-muted text-[11px]">
+              {percentOf(share)}
+            </text>
+          ))}
+          {curves.map((curve, index) => {
+            const shift = 5 * (index - (curves.length - 1) / 2);
+            const at = (share: number) => x(share) + shift;
+            return (
+              <g key={curve.arm} className={colour(index)} stroke="currentColor" fill="currentColor">
+                <polyline
+                  points={curve.points.map((point) => `${at(point.share)},${y(point.loss.value)}`).join(" ")}
+                  fill="none"
+                  strokeWidth={1.8}
+                  strokeDasharray={DASHES[index % DASHES.length]}
+                />
+                {curve.points.map((point) => (
+                  <g key={point.share}>
+                    <title>{`${curve.arm}, ${percentOf(point.share)}: ${loss(point.loss.value)}`}</title>
+                    {point.loss.low !== null && point.loss.high !== null && (
+                      <line
+                        x1={at(point.share)}
+                        x2={at(point.share)}
+                        y1={y(point.loss.low)}
+                        y2={y(point.loss.high)}
+                        strokeWidth={1.5}
+                      />
+                    )}
+                    <circle cx={at(point.share)} cy={y(point.loss.value)} r={4} />
+                  </g>
+                ))}
+              </g>
+            );
+          })}
+        </svg>
+      </div>
       <figcaption className="mt-1 flex flex-wrap gap-x-5 gap-y-1 text-xs">
         {curves.map((curve, index) => (
           <span key={curve.arm} className={colour(index)}>

@@ -85,7 +85,7 @@ function Answer({ analysis }: { analysis: Analysis }) {
         {contrasts.map((contrast) => (
           <Verdict key={`${contrast.first} ${contrast.second}`} contrast={contrast} />
         ))}
-        <div className="overflow-x-auto">
+        <div className="overflow-x-auto" role="region" aria-label="Differences with intervals" tabIndex={0}>
           <Forest contrasts={contrasts} margin={analysis.plan.plan.equivalence_margin ?? 0.02} />
         </div>
         <p className="text-xs text-muted">
@@ -195,7 +195,7 @@ function SideBySide({ analysis }: { analysis: Analysis }) {
         <Table label="Figures of each arm, and their differences">
           <thead>
             <tr>
-              <Th />
+              <Th>Figure</Th>
               {table.arms.map((arm) => (
                 <Th key={arm} right>
                   {arm}
