@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from tests.server.serving import serving
@@ -26,6 +27,9 @@ def test_the_report_is_the_doctor_s_and_is_measured_once(home: Path, tmp_path: P
         asker.portal.call(inspector._slow.close)  # type: ignore[union-attr]
         held = b"x" * (256 << 20)
         again = asker.get("/api/system").json()
+        end = time.monotonic() + 10  # the kernel's own figure can lag behind
+        while again["memory_available"] == found["memory_available"] and time.monotonic() < end:
+            again = asker.get("/api/system").json()
         del held
         assert again["gflops"] == found["gflops"]
         assert inspector._slow.pid is None, "it was not asked again"

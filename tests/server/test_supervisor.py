@@ -219,6 +219,10 @@ def test_a_suspended_worker_is_stalled_and_can_still_be_stopped(home: Path, mate
             assert stalled.problem is not None
             await supervisor.stop(run, force=False)
             await until(supervisor, run, state(RunState.STOPPED), seconds=15)
+            for _ in range(100):  # it has said its last word and let go of the run; now it exits
+                if not processes_of_group(pid):
+                    break
+                await asyncio.sleep(0.1)
             assert processes_of_group(pid) == []
 
     asyncio.run(scenario())
