@@ -10,7 +10,8 @@ from droidft.engine.device import prepare
 TARGET = Path(__file__).parent.parent / "tests/golden/tiny_losses.txt"
 
 
-def main() -> None:
+def losses() -> dict[int, float]:
+    """Loss of each step, as this device computes it."""
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
         from tests.engine import jobs
@@ -20,8 +21,11 @@ def main() -> None:
 
         settings = jobs.config(iterations=60, lora_dropout=0.05, grad_accumulation_steps=2, steps_per_eval=20)
         job = jobs.job(Path(folder) / "run", settings)
-        reports = [event for event in train(job) if isinstance(event, TrainReport)]
-    lines = "".join(f"{report.step} {report.loss:.7f}\n" for report in reports)
+        return {event.step: event.loss for event in train(job) if isinstance(event, TrainReport)}
+
+
+def main() -> None:
+    lines = "".join(f"{step} {loss:.7f}\n" for step, loss in losses().items())
     TARGET.write_text(f"# step, loss of tests.engine.jobs with 60 iterations; made by bench/tiny_losses.py\n{lines}")
 
 

@@ -185,3 +185,21 @@ def test_doctor_says_how_to_mend(tmp_path: Path) -> None:
     if sys.platform == "linux" and "reference BLAS" in text:
         assert "BLAS: DROIDFT_BLAS=none gives MLX no fast BLAS" in text
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_doctor_says_why_mlx_cannot_be_loaded(home: Path, tmp_path: Path) -> None:
+    """As MLX's CUDA build fails beside a driver that does not fit it: at its import."""
+    package = tmp_path / "path" / "mlx"
+    package.mkdir(parents=True)
+    (package / "core.py").write_text("raise ImportError('unsupported display driver / cuda driver combination')")
+    build = package.parent / "mlx_cuda_13-0.32.4.dist-info"
+    build.mkdir()
+    (build / "METADATA").write_text("Metadata-Version: 2.1\nName: mlx-cuda-13\nVersion: 0.32.4\n")
+    done = droidft("doctor", "--json", DROIDFT_HOME=str(home), PYTHONPATH=str(package.parent))
+    assert done.returncode == 1, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["device"], report["gflops"]) == ({}, 0)
+    finding = next(finding for finding in report["findings"] if finding["name"] == "device")
+    assert "cannot be loaded: unsupported display driver" in finding["value"]
+    assert "LD_LIBRARY_PATH" in finding["fix"]
+    assert {"home folder", "memory", "disk", "MLX build"} < {found["name"] for found in report["findings"]}

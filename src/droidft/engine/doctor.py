@@ -19,6 +19,11 @@ GIB = 2**30
 LOW_MEMORY = 2 * GIB
 LOW_DISK = 3 * GIB
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+NO_MLX = "install it anew, see docs/install.md"
+NO_CUDA = (
+    "MLX's CUDA build needs a driver for its version of CUDA (580 or newer for CUDA 13) and no other libcuda.so, as "
+    "in CUDA's folders `compat` and `stubs`, on LD_LIBRARY_PATH; see docs/install.md"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Report:
 
     findings: list[Finding]
     device: dict[str, Any]
+    """A `Device`; empty when MLX cannot be loaded."""
     gflops: float
     versions: dict[str, str]
 
@@ -65,11 +71,21 @@ def examine(root: Path) -> Report:
     with tempfile.TemporaryDirectory() as spare:
         cache = Path(spare) if writable.fix else root / "cache"
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found, speed, computing = _mlx(cache)
+    findings = [*computing, writable, *storage(root), *_packages(machine.mlx_builds())]
+    return Report(findings, found, speed, machine.versions())
+
+
+def _mlx(cache: Path) -> tuple[dict[str, Any], float, list[Finding]]:
+    """The device, its speed in GFLOP/s, and what there is to say of them."""
+    try:
         found = device.prepare(cache)
-        speed = device.measure_gflops()
-        computing = [*_computing(found, speed), *_kernels(found, cache)]
-        findings = [*computing, writable, *storage(root), *_packages(machine.mlx_builds())]
-    return Report(findings, found.as_dict(), speed, machine.versions())
+    except ImportError as error:  # a missing library or an unfit driver shows when MLX is loaded
+        cuda = any("cuda" in build for build in machine.mlx_builds())
+        reason = f"MLX cannot be loaded: {error}"
+        return {}, 0.0, [Finding("device", reason, fix=NO_CUDA if cuda else NO_MLX)]
+    speed = device.measure_gflops()
+    return found.as_dict(), speed, [*_computing(found, speed), *_kernels(found, cache)]
 
 
 def _computing(found: Device, speed: float) -> Iterator[Finding]:
