@@ -6,8 +6,8 @@ training   a Llama of 100 million random parameters: both dtypes, full-layer and
            besides, since a GPU may prepare its kernels anew for each length
 resume     a run stopped half way and resumed, against one never stopped
 
-Runs are trained by workers, one after another, as `droidft train` does. A CPU computes in float32 whatever the weights
-are stored in. `--small` tries the script itself, anywhere.
+Runs are trained by workers, one after another, as `droidft train` does. A CPU computes in float32 whatever the
+weights are stored in. `--small` tries the script itself, anywhere.
 """
 
 from __future__ import annotations
