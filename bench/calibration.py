@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from droidft.experiment.stats import Paired, examples_needed, paired, seeds_needed
+from droidft.experiment.stats import Paired, paired
 from droidft.experiment.verdict import verdicts
 
 SEEDS = (3, 5, 10)
@@ -103,13 +103,14 @@ def simulated(experiments: int) -> None:
     """Print the table."""
     count = len(list(worlds(SEEDS[0])))
     print(f"95 % intervals over {experiments:,} simulated experiments in each of {count} worlds")
-    print("seeds  coverage   lowest  highest  false verdicts  difference of 3.5 s.e. found")
+    print("seeds  coverage   lowest  highest  worlds in 93-97 %  false verdicts  difference of 3.5 s.e. found")
     for seeds in SEEDS:
         results = {world: coverage(world, experiments=experiments, seed=0) for world in worlds(seeds)}
         held = {world: each[0] for world, each in results.items()}
         mean, power = np.mean(list(held.values())), np.mean([each[1] for each in results.values()])
         ends = f"{min(held.values()):>7.2%}  {max(held.values()):>7.2%}"
-        print(f"{seeds:>5}  {mean:>8.2%}  {ends}  {1 - mean:>14.2%}  {power:>28.1%}")
+        within = sum(0.93 <= each <= 0.97 for each in held.values())
+        print(f"{seeds:>5}  {mean:>8.2%}  {ends}  {within:>17}  {1 - mean:>14.2%}  {power:>28.1%}")
         print(f"       lowest: {min(held, key=lambda world: held[world])}")
         for ratio in RATIOS:
             cells = [each for world, each in held.items() if world.ratio == ratio]
@@ -132,22 +133,21 @@ def trained(experiments: int) -> None:
         slow = [lab.losses(seed, learning_rate=lab.rate / 3) for seed in range(3 * min(experiments, 10))]
         planted = [lab.compare(same[3 * n : 3 * n + 3], slow[3 * n : 3 * n + 3]) for n in range(len(slow) // 3)]
     false = counts["better"] + counts["worse"]
-    low, high = _binomial(experiments)
     print(f"\nA/A: {experiments} experiments of 3 seeds a side, each model trained ({6 * experiments} runs)")
-    print(f"  false verdicts {false} of {experiments}; at a rate of 5 %, 95 % of such counts lie in {low} to {high}")
+    print(f"  false verdicts {false} of {experiments}; at a rate of 5 %, 97.5 % of such counts are at most ", end="")
+    print(false_verdicts_allowed(experiments))
     print(f"  verdicts {counts}; spread of the estimates {np.std(estimates):.4f} nats per token")
     right = sum(verdicts({("a", "b"): found}, 0.02)["a", "b"].kind.value == "better" for found in planted)
     print(f"planted (a third of the learning rate): found in {right} of {len(planted)} experiments, ", end="")
     print(f"by {np.mean([found.estimate for found in planted]):+.4f} nats per token")
-    needs = planted[0]
-    print(f"  for a difference of 0.02: seeds {seeds_needed(needs, 0.02)}, rows {examples_needed(needs, 0.02)}")
     print(f"  {time.perf_counter() - began:.0f} s")
 
 
-def _binomial(count: int) -> tuple[int, int]:
+def false_verdicts_allowed(experiments: int) -> int:
+    """The most false verdicts that agree with a rate of 5 %: 97.5 % of binomial counts are no larger."""
     from scipy.stats import binom
 
-    return int(binom.ppf(0.025, count, 0.05)), int(binom.ppf(0.975, count, 0.05))
+    return int(binom.ppf(0.975, experiments, 0.05))
 
 
 class Lab:

@@ -94,7 +94,7 @@ class _Found:
             curves=curves,
             sweep=self._sweep(arms),
             table=table(self._base_result(), arms, contrasts) if arms else None,
-            notes=self._notes(),
+            notes=self._notes(arms),
         )
 
     # Runs
@@ -317,7 +317,7 @@ class _Found:
             return "The first combination of the sweep has the lowest validation loss."
         return "Nothing can be said yet: no two arms have a finished run with the same seed."
 
-    def _notes(self) -> list[str]:
+    def _notes(self, arms: Sequence[ArmResult]) -> list[str]:
         plan, sizes = self.fixed.plan, self.fixed.sizes
         notes = list(self.fixed.warnings)
         notes.append(
@@ -326,8 +326,24 @@ class _Found:
         )
         if not plan.learning_rates and not plan.sweep:
             notes.append("All arms have the learning rate of the settings; another one may suit an arm better.")
+        notes += at_an_end(arms)
         notes.append("Times are of this machine, together with whatever else it did.")
         return notes
+
+
+def at_an_end(arms: Sequence[ArmResult]) -> list[str]:
+    """Arms whose chosen learning rate is the largest or smallest that was tried: the best may lie beyond it."""
+    names: dict[tuple[str, float], list[str]] = {}
+    for arm in arms:
+        rates = sorted(rate.learning_rate for rate in arm.rates)
+        for end, at in (("smallest", 0), ("largest", -1)):
+            if len(rates) > 1 and any(rate.chosen and rate.learning_rate == rates[at] for rate in arm.rates):
+                names.setdefault((end, rates[at]), []).append(arm.arm)
+    return [
+        f"The learning rate chosen for {', '.join(those)} is the {end} that was tried, {rate:g}: one "
+        f"{'below' if end == 'smallest' else 'above'} it may suit better."
+        for (end, rate), those in names.items()
+    ]
 
 
 def _pending(pair: tuple[str, str]) -> ContrastResult:
