@@ -17,6 +17,8 @@ from tests.server.listening import Listening, listening
 from tests.tiny import llama, write_model
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
+ENDLESS: dict[str, Any] = {"temperature": 0, "max_tokens": 100_000, "stream": True}
+"""Greedy, since a sampled answer would come upon the end token by chance."""
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,7 @@ def test_the_stream_ends_as_the_protocol_has_it(server: Listening) -> None:
 
 
 def test_a_stream_that_breaks_is_an_error_of_the_client(client: openai.OpenAI, server: Listening) -> None:
-    answer = client.chat.completions.create(model="endless", messages=HELLO, max_tokens=100_000, stream=True)
+    answer = client.chat.completions.create(model="endless", messages=HELLO, **ENDLESS)
     for _ in range(3):
         next(answer)
     assert server.answers.child.pid is not None
@@ -155,7 +157,7 @@ def test_a_stream_that_breaks_is_an_error_of_the_client(client: openai.OpenAI, s
 
 
 def test_a_stream_that_is_closed_ends_the_answer(client: openai.OpenAI, server: Listening) -> None:
-    answer = client.chat.completions.create(model="endless", messages=HELLO, max_tokens=100_000, stream=True)
+    answer = client.chat.completions.create(model="endless", messages=HELLO, **ENDLESS)
     next(iter(answer))
     pid = server.answers.child.pid
     answer.close()

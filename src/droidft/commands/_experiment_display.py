@@ -20,7 +20,7 @@ from droidft.experiment.fixed import FixedPlan, count_of_runs
 def show_plan(fixed: FixedPlan, console: Console) -> None:
     """What is compared, on what, and what it takes."""
     plan, sizes = fixed.plan, fixed.sizes
-    console.print(f"experiment [bold]{fixed.id}[/]  {escape(plan.title)}", highlight=False)
+    console.print(f"experiment [bold]{fixed.id}[/]  {escape(plan.title)}", highlight=False, soft_wrap=True)
     rows = {
         "model": fixed.model,
         "data": f"{sizes.train_rows:,} rows to train on; {sizes.split}",
@@ -43,6 +43,7 @@ def show_plan(fixed: FixedPlan, console: Console) -> None:
             f"cost      {estimate.runs} runs, about {duration(estimate.seconds)} on this machine as it is now, "
             f"{size(estimate.peak_bytes)} of memory, {size(estimate.disk_bytes)} of disk",
             highlight=False,
+            soft_wrap=True,
         )
     else:
         console.print(f"cost      {count_of_runs(fixed)} runs; not timed", highlight=False)
@@ -51,9 +52,10 @@ def show_plan(fixed: FixedPlan, console: Console) -> None:
 
 
 def _arms(fixed: FixedPlan) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("arm", "rank", "scale", "trainable", "steps", "a step's token", "a run"):
-        table.add_column(name, justify="left" if name == "arm" else "right")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("arm", overflow="fold")
+    for name in ("rank", "scale", "trainable", "of all", "steps", "a token", "a run"):
+        table.add_column(name, justify="right", no_wrap=True)
     costs = {cost.arm: cost for cost in fixed.costs}
     for arm in fixed.arms:
         cost = costs.get(arm.name)
@@ -61,7 +63,8 @@ def _arms(fixed: FixedPlan) -> Table:
             arm.name,
             str(arm.rank),
             f"{arm.scale:g}",
-            f"{arm.trainable:,} ({arm.trainable / arm.total:.2%})",
+            f"{arm.trainable:,}",
+            f"{arm.trainable / arm.total:.2%}",
             str(arm.steps["1"]),
             f"{cost.seconds_per_token * 1e3:.2f} ms" if cost else "–",
             duration(cost.seconds_per_run) if cost else "–",

@@ -130,7 +130,7 @@ class Child:
 
     async def _answers(self, process: asyncio.subprocess.Process, number: int) -> AsyncIterator[dict[str, Any]]:
         assert process.stdout is not None
-        while line := await process.stdout.readline():
+        while (line := await process.stdout.readline()).endswith(b"\n"):  # not so: the child was killed as it wrote
             message = json.loads(line)
             if message["id"] == number:
                 yield message
