@@ -18,6 +18,7 @@ from droidft.engine import models
 from droidft.engine.assemble import Places, assemble
 from droidft.engine.batches import steps_per_epoch
 from droidft.engine.data import Prepared, TokenSet, prepare
+from droidft.engine.data.split import rows_of_share
 from droidft.engine.describe import Shape, open_shape
 from droidft.engine.device import Device
 from droidft.engine.fingerprint import fingerprint
@@ -28,7 +29,7 @@ from droidft.engine.rehearsal import Rehearsal, rehearse
 from droidft.errors import ConfigError
 from droidft.experiment import general
 from droidft.experiment.fixed import EVALUATIONS, Cost, Estimate, FixedArm, FixedPlan, Sizes, count_of_runs, share_key
-from droidft.experiment.plan import Plan
+from droidft.experiment.plan import Plan, percent
 from droidft.home import Home
 
 REHEARSED_STEPS = 3
@@ -73,13 +74,17 @@ def fix(
         model=str(folder),
         versions={**versions(), **device.identity()},
         device=device.as_dict(),
-        warnings=[*dict.fromkeys([*data.report.warnings, *_setting_warnings(configs), *_doubts(plan, material)])],
+        warnings=[
+            *dict.fromkeys(
+                [*data.report.warnings, *_setting_warnings(configs), *_doubts(plan, material, len(data.train))]
+            )
+        ],
     )
     return _costed(fixed, configs, material, home, device, report) if timed else fixed
 
 
 def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: int) -> list[FixedArm]:
-    arms = plan.all_arms()
+    arms, sized = plan.all_arms(), dict[str, TrainingConfig]()
     ranks = {name: config.lora_rank for name, config in configs.items()}
     counts = {name: _trainable(shape, config, config.lora_rank) for name, config in configs.items()}
     for name, arm in arms.items():
@@ -93,7 +98,14 @@ def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: in
         alpha = _alpha(config, rank)
         own = dict(arm.settings) | ({"lora_rank": rank, "lora_alpha": alpha} if arm.match_count_of else {})
         scaled = config.model_copy(update={"lora_rank": rank, "lora_alpha": alpha})
-        steps = {share_key(share): _steps(config, max(1, round(rows * share))) for share in plan.shares}
+        if (twin := next((other for other, its in sized.items() if its == scaled), None)) is not None:
+            raise ConfigError(
+                f"arms {twin} and {name} have the same settings: with the same seeds their runs would be equal",
+                hint="name a setting in which they differ, or leave one out",
+                field="arms",
+            )
+        sized[name] = scaled
+        steps = {share_key(share): _steps(config, rows_of_share(rows, share)) for share in plan.shares}
         found.append(
             FixedArm(
                 name=name,
@@ -165,7 +177,7 @@ def _setting_warnings(configs: dict[str, TrainingConfig]) -> list[str]:
     return [warning for config in configs.values() for warning in config.warnings()]
 
 
-def _doubts(plan: Plan, material: Material) -> list[str]:
+def _doubts(plan: Plan, material: Material, rows: int) -> list[str]:
     """What makes the verdict weaker than it looks."""
     found = []
     clusters = len(set(material.test.clusters))
@@ -175,6 +187,12 @@ def _doubts(plan: Plan, material: Material) -> list[str]:
         found.append(
             f"the test set has {clusters} independent groups of rows: intervals will be wide; 30 and more are usual"
         )
+    for share in plan.shares:
+        if (part := rows_of_share(rows, share)) < material.config.batch_size:
+            found.append(
+                f"{percent(share)} of the {rows:,} training rows is {part:,}: less than one batch of "
+                f"{material.config.batch_size}"
+            )
     if material.seen_in_training:
         found.append(
             f"{material.seen_in_training:,} test rows are also in the training data: memory counts as learning there"

@@ -302,6 +302,20 @@ def test_a_sweep_names_the_best_and_compares_it_with_the_first(home: Path, tmp_p
     assert list(later_cells(fixed, {"s01": 0, "s02": 0})) == []
 
 
+def test_arms_that_do_not_differ_are_refused(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    same = {"a": {"lora_targets": "attention-qv"}, "b": {"lora_targets": "attention-qv", "match_count_of": "a"}}
+    with pytest.raises(ConfigError, match="arms a and b have the same settings"):
+        planned(Home(home), furnished.plan(tmp_path, paths, arms=same))
+
+
+def test_a_share_of_less_than_a_batch_is_warned_about(home: Path, tmp_path: Path) -> None:
+    _, fixed = planned(Home(home), furnished.plan(tmp_path, furnished.furnish(tmp_path), shares=[0.005, 0.5, 1]))
+    assert [warning for warning in fixed.warnings if "batch" in warning] == [
+        "0.5% of the 24 training rows is 1: less than one batch of 4"
+    ]
+
+
 def test_a_plan_without_test_rows_is_refused(home: Path, tmp_path: Path) -> None:
     paths = furnished.furnish(tmp_path)
     plan = furnished.plan(tmp_path, paths, settings=furnished.SETTINGS | paths | {"test_fraction": 0})

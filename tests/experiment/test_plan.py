@@ -65,7 +65,7 @@ def test_short_forms_of_questions() -> None:
         ({"arms": ARMS, "template": "full-layer-vs-attention"}, "both template and arms given"),
         ({"arms": {"a": {}}}, "takes two arms or more"),
         ({"arms": {"A b": {}, "c": {}}}, "should match pattern"),
-        ({"arms": ARMS, "seeds": [1, 1]}, "seeds: names a value twice"),
+        ({"arms": ARMS, "seeds": [0, 1, 0]}, "seeds: names 0 twice"),
         ({"arms": ARMS, "seeds": []}, "seeds: List should have at least 1 item"),
         ({"arms": ARMS, "shares": [0.5]}, "shares: must hold 1"),
         ({"arms": ARMS, "shares": [0, 1]}, "greater than 0"),

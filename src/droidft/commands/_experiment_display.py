@@ -15,6 +15,7 @@ from droidft.commands._format import duration, size
 from droidft.events import EvalReport, Failed, Finished, Measured, Phase, Record, Stopped, TrainReport
 from droidft.experiment.drive import Began, Ended, Said
 from droidft.experiment.fixed import FixedPlan, count_of_runs
+from droidft.experiment.plan import percent
 
 
 def show_plan(fixed: FixedPlan, console: Console) -> None:
@@ -34,7 +35,7 @@ def show_plan(fixed: FixedPlan, console: Console) -> None:
     if plan.learning_rates:
         rows["rates"] = ", ".join(f"{rate:g}" for rate in plan.learning_rates) + ", chosen by validation loss"
     if len(plan.shares) > 1:
-        rows["shares"] = ", ".join(f"{share:.0%}" for share in plan.shares) + " of the training data"
+        rows["shares"] = ", ".join(map(percent, plan.shares)) + " of the training data"
     for name, text in rows.items():
         console.print(f"{name:9} {escape(text)}", highlight=False, soft_wrap=True)
     console.print(_arms(fixed))

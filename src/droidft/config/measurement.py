@@ -64,7 +64,8 @@ class Measurement(_Settings):
     """What is measured after a run, and of which weights."""
 
     test_data_path: Annotated[str, Field(min_length=1)] | None = None
-    """Test data, in the form of the training data. Default: the rows that `test_fraction` set aside."""
+    """Test data, in the form of the training data: a file, or a folder or hub data set with a test split. Default:
+    the rows that `test_fraction` set aside."""
     general_data_path: Annotated[str, Field(min_length=1)] | None = None
     """A general text that was not trained on, to see what is forgotten. Default: one that is included."""
     cluster_column: Column | None = None

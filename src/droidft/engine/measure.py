@@ -19,7 +19,7 @@ import numpy as np
 from droidft.config import DataFormat, TrainingConfig
 from droidft.config.measurement import Measurement, Questions
 from droidft.engine import batches
-from droidft.engine.data import Prepared, TokenSet, prepare
+from droidft.engine.data import Prepared, TokenSet, read_set
 from droidft.engine.data.clusters import clusters
 from droidft.engine.data.prompts import PromptRow, prompts_of
 from droidft.engine.data.split import mixed
@@ -96,7 +96,7 @@ def prepare_measurement(
         update={"data_format": DataFormat.AUTO, "mask_prompt": False, "system_prompt": None, "max_seq_length": None}
         | dict.fromkeys(("text_column", "prompt_column", "completion_column", "messages_column"))
     )
-    unseen = _whole(plain, text, tokenizer, context_length)
+    unseen = read_set(plain, text, tokenizer, called="the general text", context_length=context_length)
     return Material(
         config=config,
         wanted=wanted,
@@ -194,7 +194,8 @@ def _test_rows(
     config: TrainingConfig, wanted: Measurement, tokenizer: Any, data: Prepared, context_length: int | None
 ) -> TokenSet:
     if wanted.test_data_path is not None:
-        return _whole(config, wanted.test_data_path, tokenizer, context_length)
+        path = wanted.test_data_path
+        return read_set(config, path, tokenizer, called="the test data", context_length=context_length)
     if len(data.test) == 0:
         raise ConfigError(
             "there are no test rows: test_fraction is 0 and no test_data_path is given",
@@ -202,12 +203,6 @@ def _test_rows(
             field="test_data_path",
         )
     return data.test
-
-
-def _whole(config: TrainingConfig, path: str, tokenizer: Any, context_length: int | None) -> TokenSet:
-    """All rows of a data reference."""
-    here = {"train_data_path": path, "val_data_path": path, "test_fraction": 0.0, "train_fraction": 1.0}
-    return prepare(config.model_copy(update=here), tokenizer, context_length=context_length).train
 
 
 def _asked(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from droidft.experiment.fixed import FixedPlan
-from droidft.experiment.plan import VERDICT_SEEDS
+from droidft.experiment.plan import VERDICT_SEEDS, percent
 from droidft.experiment.results import Analysis
 from droidft.experiment.stats import LEVEL
 from droidft.experiment.table import NOTHING, duration, size
@@ -51,7 +51,7 @@ def criteria(fixed: FixedPlan) -> list[str]:
     if plan.learning_rates:
         rates = ", ".join(f"{rate:g}" for rate in plan.learning_rates)
         found.append(f"Learning rates {rates}: chosen for each arm by mean validation loss, judged on the test set.")
-    shares = ", ".join(f"{share:.0%}" for share in plan.shares)
+    shares = ", ".join(map(percent, plan.shares))
     found.append(
         f"Shares of the training data {shares}, each part of the next."
         if len(plan.shares) > 1

@@ -327,6 +327,8 @@ class _Found:
         if not plan.learning_rates and not plan.sweep:
             notes.append("All arms have the learning rate of the settings; another one may suit an arm better.")
         notes += at_an_end(arms)
+        if len(plan.shares) > 1:
+            notes.append("All seeds see the same part of the data for a share; another may do better or worse.")
         notes.append("Times are of this machine, together with whatever else it did.")
         return notes
 

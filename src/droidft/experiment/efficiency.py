@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from droidft.experiment.plan import percent
 from droidft.experiment.stats import Floats, Paired, paired
 
 GRID = 200
@@ -43,11 +44,11 @@ class Reached:
                 else f"; at least {self.low:.0%} of the data is compatible with the measurements"
             )
             return f"{first} does not reach {second}'s loss with all of the data{floor}."
-        low = f"less than {self.smallest:.0%}" if self.low is None else f"{self.low:.0%}"
+        low = f"less than {percent(self.smallest)}" if self.low is None else f"{self.low:.0%}"
         high = "more than 100%" if self.high is None else f"{self.high:.0%}"
         if self.share is None:
             return (
-                f"{first} has {second}'s loss with {self.smallest:.0%} of the data or less "
+                f"{first} has {second}'s loss with {percent(self.smallest)} of the data or less "
                 f"[95 % interval: {low} to {high}]."
             )
         return f"{first} reaches {second}'s loss with {self.share:.0%} of the data [95 % interval: {low} to {high}]."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from droidft.experiment.account import settings
 from droidft.experiment.fixed import FixedPlan
+from droidft.experiment.plan import percent
 from droidft.experiment.results import Analysis, ArmResult, ContrastResult, Interval, PerSeed, RunRow, Table
 from droidft.experiment.table import NOTHING, duration, size
 from droidft.experiment.verdict import signed
@@ -95,7 +96,7 @@ def efficiency(analysis: Analysis) -> Grid | None:
         here = [points.get((curve.arm, share)) for curve in analysis.curves]
         counts = {point.rows for point in here if point is not None}
         cells = [NOTHING if point is None else _mean(point.loss) for point in here]
-        rows.append([f"{100 * share:.3g}%", f"{max(counts):,}", *cells])
+        rows.append([percent(share), f"{max(counts):,}", *cells])
     return _grid(["share", "rows", *(curve.arm for curve in analysis.curves)], rows)
 
 
@@ -179,7 +180,7 @@ def _run(fixed: FixedPlan, row: RunRow) -> list[str]:
         row.run.removeprefix(f"{fixed.id}."),
         row.status,
         NOTHING if row.seed is None else str(row.seed),
-        f"{100 * row.share:.3g}%",
+        percent(row.share),
         NOTHING if row.learning_rate is None else f"{row.learning_rate:g}",
         f"{step} of {row.steps}" if row.steps is not None else step,
         loss(row.validation_loss),

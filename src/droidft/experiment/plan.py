@@ -106,8 +106,9 @@ class Plan(_Model):
     @field_validator("seeds", "shares", "learning_rates")
     @classmethod
     def _once(cls, values: list[Any] | None) -> list[Any] | None:
-        if values is not None and len(set(values)) != len(values):
-            raise ValueError("names a value twice")
+        for value in values or []:
+            if (values or []).count(value) > 1:
+                raise ValueError(f"names {value:g} twice")
         return values
 
     @field_validator("shares")
@@ -238,6 +239,11 @@ def parse_plan(values: Mapping[str, Any], *, source: str) -> Plan:
     for arm in plan.all_arms():
         plan.config(arm, seed=plan.seeds[0])
     return plan
+
+
+def percent(share: float) -> str:
+    """A share of the data as text: `25%`, `0.1%`."""
+    return f"{100 * share:.3g}%"
 
 
 def _refuse_own(values: Mapping[str, Any], where: str = "") -> None:

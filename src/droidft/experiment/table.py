@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from droidft.experiment.plan import percent
 from droidft.experiment.results import ArmResult, BaseResult, ContrastResult, Interval, Table, TableRow
 from droidft.experiment.verdict import signed
 
@@ -110,9 +111,9 @@ def _reached(contrast: ContrastResult) -> str:
     found = contrast.reaches
     if found is None:
         return NOTHING
-    low = f"below {found.smallest:.0%}" if found.low is None else f"{found.low:.0%}"
+    low = f"below {percent(found.smallest)}" if found.low is None else f"{found.low:.0%}"
     high = "above 100%" if found.high is None else f"{found.high:.0%}"
-    share = f"{found.share:.0%}" if found.share is not None else f"{found.smallest:.0%} or less"
+    share = f"{found.share:.0%}" if found.share is not None else f"{percent(found.smallest)} or less"
     return f"{'not reached' if found.share is None and not found.below else share} [{low}, {high}]"
 
 

@@ -12,9 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from droidft.engine.data import check_structure, fetch_dataset
+from droidft.engine.data import check_structure, fetch_dataset, read_set
+from droidft.engine.data.sources import files_to_test, find_test
 from droidft.errors import DataError, DownloadError
-from tests.engine.data.helpers import settings
+from tests.engine.data.helpers import make_tokenizer, settings
 
 COMMIT = "a" * 40
 ROWS = b'{"text": "one"}\n{"text": "two"}\n'
@@ -23,6 +24,7 @@ FILES = {
         "README.md": b"# data",
         "train.jsonl": ROWS,
         "validation.jsonl": ROWS * 2,
+        "test.jsonl": ROWS * 3,
         "extra.bin": b"x" * 1000,
     },
     "org/configs": {"main/train.jsonl": ROWS, "socratic/train.jsonl": ROWS + ROWS},
@@ -102,6 +104,19 @@ def test_only_the_data_files_of_both_splits_are_fetched(hub: Hub, tmp_path: Path
     assert report.validation is not None
     fetched = [path.rsplit("/", 1)[1] for path in hub.asked if path.startswith("GET /datasets/")]
     assert sorted(fetched) == ["train.jsonl", "validation.jsonl"]
+
+
+def test_a_data_set_is_tested_on_its_test_split(hub: Hub, tmp_path: Path) -> None:
+    fetch = partial(fetch_dataset, pick=files_to_test, endpoint=hub.url, cache=tmp_path)
+    rows = read_set(settings("unused"), "hub:org/plain", make_tokenizer(), called="the test data", fetch=fetch)
+    assert len(rows) == 6
+    fetched = [path.rsplit("/", 1)[1] for path in hub.asked if path.startswith("GET /datasets/")]
+    assert fetched == ["test.jsonl"]
+    asked = len(hub.asked)
+    assert find_test("hub:org/plain", partial(fetch, offline=True))[0].name == "test.jsonl"
+    assert len(hub.asked) == asked
+    with pytest.raises(DataError, match="hub:org/shards: holds 2 data files, none named test"):
+        fetch("hub:org/shards")
 
 
 def test_offline_uses_what_is_there_and_asks_nothing(hub: Hub, tmp_path: Path) -> None:

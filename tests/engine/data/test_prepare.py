@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droidft.config import TrainingConfig
-from droidft.engine.data import InvalidData, Prepared, TokenSet, prepare
+from droidft.engine.data import InvalidData, Prepared, TokenSet, prepare, read_set
 from droidft.engine.data.split import divide
 from droidft.engine.data.statistics import histogram
 from droidft.errors import ConfigError, DataError
@@ -142,6 +142,28 @@ def test_a_folders_validation_file_is_used_unless_one_is_given(tmp_path: Path) -
 
 
 # -- the cut
+
+
+def test_a_test_set_is_a_file_or_the_test_split_of_a_folder(tmp_path: Path) -> None:
+    def read(name: str) -> int:
+        return len(read_set(settings("unused"), str(tmp_path / name), make_tokenizer(), called="the test data"))
+
+    for folder in ("all", "one", "two"):
+        (tmp_path / folder).mkdir()
+    for rows, name in enumerate(("train", "valid", "test"), start=1):
+        write_jsonl(tmp_path / "all" / f"{name}.jsonl", [{"text": f"a {at}"} for at in range(rows)])
+    write_jsonl(tmp_path / "two" / "train.jsonl", [{"text": "a"}])
+    write_jsonl(tmp_path / "one" / "questions.jsonl", [{"text": "a"}] * 4)
+    assert [read("all"), read("all/train.jsonl"), read("one")] == [3, 1, 4]
+    with pytest.raises(DataError, match="two: holds 1 data file, none named test"):
+        read("two")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(DataError, match="empty"):
+        read("empty.jsonl")
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    with pytest.raises(InvalidData, match=r"^1 fault in the test data:") as caught:
+        read("bad.jsonl")
+    assert caught.value.count == len(caught.value.faults) == 1
 
 
 def test_counts_of_the_cut_equal_brute_force_on_5000_rows(tmp_path: Path) -> None:

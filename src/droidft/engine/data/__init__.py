@@ -10,7 +10,7 @@ from __future__ import annotations
 from droidft.engine.data.check import FileCheck, StructureReport, check_structure
 from droidft.engine.data.faults import Fault, InvalidData
 from droidft.engine.data.hub import fetch_dataset
-from droidft.engine.data.prepare import Prepared, prepare
+from droidft.engine.data.prepare import Prepared, prepare, read_set
 from droidft.engine.data.statistics import DataReport, SetStatistics
 from droidft.engine.data.tokens import TokenizedRow, TokenSet
 from droidft.engine.data.view import Piece, RowView, State, view_rows
@@ -31,5 +31,6 @@ __all__ = [
     "check_structure",
     "fetch_dataset",
     "prepare",
+    "read_set",
     "view_rows",
 ]

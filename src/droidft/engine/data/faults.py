@@ -51,13 +51,13 @@ class Fault:
 class InvalidData(DataError):
     """Data with faults; `faults` holds the first `KEPT_FAULTS` of `count`."""
 
-    def __init__(self, faults: list[Fault], count: int) -> None:
+    def __init__(self, faults: list[Fault], count: int, where: str) -> None:
         shown = [f"  {fault}" for fault in faults[:_IN_MESSAGE]]
         if count > len(shown):
             shown.append(f"  … and {count - len(shown):,} more")
         noun = "fault" if count == 1 else "faults"
         super().__init__(
-            "\n".join([f"{count:,} {noun} in the training data:", *shown]),
+            "\n".join([f"{count:,} {noun} in {where}:", *shown]),
             hint="`droidft data check FILE` lists them; mend the file and start again",
         )
         self.faults = faults
@@ -84,7 +84,7 @@ class FaultLog:
         if len(self.faults) < KEPT_FAULTS:
             self.faults.append(Fault(str(file), why.line, why.at, why.kind, why.reason, why.fix))
 
-    def raise_if_any(self) -> None:
-        """Raise `InvalidData` when anything was refused."""
+    def raise_if_any(self, where: str = "the training data") -> None:
+        """Raise `InvalidData` when anything was refused; `where` is for its message."""
         if self.count:
-            raise InvalidData(self.faults, self.count)
+            raise InvalidData(self.faults, self.count, where)

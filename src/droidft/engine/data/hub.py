@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from droidft.engine.data.sources import HUB, pick_splits
+from droidft.engine.data.sources import HUB, Pick, files_to_train
 from droidft.errors import DataError, DownloadError
 
 if TYPE_CHECKING:
@@ -15,9 +15,16 @@ if TYPE_CHECKING:
 
 
 def fetch_dataset(
-    reference: str, *, offline: bool = False, endpoint: str | None = None, cache: Path | None = None
+    reference: str,
+    *,
+    pick: Pick = files_to_train,
+    offline: bool = False,
+    endpoint: str | None = None,
+    cache: Path | None = None,
 ) -> Path:
     """Download `hub:org/name`, or a file or folder of it (`hub:org/name/path`), and return its local path.
+
+    `pick` says which of its files are wanted.
 
     `offline` uses what an earlier download left in the cache and never opens a connection.
 
@@ -36,7 +43,7 @@ def fetch_dataset(
     # The base of every connection error is httpx's or httpx2's, depending on the version of huggingface_hub.
     network_error: type[Exception] = HfHubHTTPError.__mro__[1]
     try:
-        folder = _snapshot(api, repo, inside, reference, offline=offline, cache=cache)
+        folder = _snapshot(api, repo, inside, reference, pick, offline=offline, cache=cache)
     except LocalEntryNotFoundError as error:
         if offline:
             hint = "turn offline off, or download the data once and name the file"
@@ -55,20 +62,21 @@ def fetch_dataset(
 _RETRY = "check the name and the connection; private data sets need `hf auth login`"
 
 
-def _snapshot(api: HfApi, repo: str, inside: str, reference: str, *, offline: bool, cache: Path | None) -> Path:
+def _snapshot(
+    api: HfApi, repo: str, inside: str, reference: str, pick: Pick, *, offline: bool, cache: Path | None
+) -> Path:
     if offline:
-        return _from_cache(api, repo, inside, reference, cache)
+        return _from_cache(api, repo, inside, reference, pick, cache)
     # One request; listing the tree instead would retry for half a minute where there is no network.
     listed = [sibling.rfilename for sibling in api.dataset_info(repo).siblings or []]
     names = [name for name in listed if _is_inside(name, inside)]
     if inside and not names:
         raise DownloadError(f"{reference}: the data set has no {inside!r}", hint="check the path on the hub's page")
-    splits = pick_splits(names, reference)
-    wanted = [*splits.train, *splits.validation]
+    wanted = list(pick(names, reference))
     return Path(api.snapshot_download(repo, repo_type="dataset", cache_dir=cache, allow_patterns=wanted))
 
 
-def _from_cache(api: HfApi, repo: str, inside: str, reference: str, cache: Path | None) -> Path:
+def _from_cache(api: HfApi, repo: str, inside: str, reference: str, pick: Pick, cache: Path | None) -> Path:
     """The snapshot in the cache, if it holds every shard of the wanted splits."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -81,8 +89,8 @@ def _from_cache(api: HfApi, repo: str, inside: str, reference: str, cache: Path 
             raise
         folder = Path(partly)
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    splits = pick_splits([name for name in names if _is_inside(name, inside)], reference)
-    return Path(local(allow_patterns=[re.sub(r"\d+", "*", name) for name in (*splits.train, *splits.validation)]))
+    wanted = pick([name for name in names if _is_inside(name, inside)], reference)
+    return Path(local(allow_patterns=[re.sub(r"\d+", "*", name) for name in wanted]))
 
 
 def _is_inside(name: str, folder: str) -> bool:

@@ -22,15 +22,16 @@ from droidft.config import DataFormat, TrainingConfig
 from droidft.engine.data.codec import Codec
 from droidft.engine.data.encode import Encoded, RowEncoder, ends_in_eos, trainable
 from droidft.engine.data.faults import Refused
+from droidft.engine.data.hub import fetch_dataset
 from droidft.engine.data.located import Located, Meter, Progress, RowReader, batched
 from droidft.engine.data.masks import Flag
 from droidft.engine.data.readers import Reading
 from droidft.engine.data.rows import Columns, Row, recognise
-from droidft.engine.data.sources import Fetch
+from droidft.engine.data.sources import Fetch, files_to_test, find_test
 from droidft.engine.data.split import Parts, load_parts
 from droidft.engine.data.statistics import DataReport, Noticed, measure, overlap, warnings
 from droidft.engine.data.tokens import TokenSet, TokenSetBuilder
-from droidft.errors import ConfigError
+from droidft.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,32 @@ def prepare(
     job = _Job(config, Codec(tokenizer), config.max_seq_length or context_length, Reading())
     parts = load_parts(config, job.load, job.reading, fetch=fetch, progress=progress)
     return _report(job, parts, context_length)
+
+
+def read_set(
+    config: TrainingConfig,
+    reference: str,
+    tokenizer: Any,
+    *,
+    called: str,
+    context_length: int | None = None,
+    fetch: Fetch | None = None,
+) -> TokenSet:
+    """The rows of a file, or of the test split of a folder or hub data set, read and masked as `config` says.
+
+    `called` is what messages call the set, such as "the test data".
+
+    Raises:
+        InvalidData, DataError, ConfigError, DownloadError: as `prepare`.
+    """
+    fetch = fetch or partial(fetch_dataset, pick=files_to_test, offline=config.offline)
+    paths = find_test(reference, fetch)
+    job = _Job(config, Codec(tokenizer), config.max_seq_length or context_length, Reading())
+    rows = job.load(paths, Meter(None, paths)).rows
+    job.reading.log.raise_if_any(called)
+    if len(rows) == 0:
+        raise DataError(f"{reference}: {called} has no rows", hint="add rows, or give another file")
+    return rows
 
 
 @dataclass

@@ -109,10 +109,15 @@ def divide(digests: npt.NDArray[np.uint64], config: TrainingConfig, *, hold_out:
     rest = len(digests) - second
     begin = second
     if config.train_fraction < 1:
-        begin = len(digests) - max(1, round(rest * config.train_fraction))
+        begin = len(digests) - rows_of_share(rest, config.train_fraction)
         while begin > second and ranked[begin] == ranked[begin - 1]:
             begin -= 1
     return Division(np.sort(order[begin:]), np.sort(order[:first]), np.sort(order[first:second]))
+
+
+def rows_of_share(rows: int, share: float) -> int:
+    """How many of so many training rows `train_fraction` leaves, unless equal rows make it more."""
+    return max(1, round(rows * share))
 
 
 def _end(ranked: npt.NDArray[np.uint64], start: int, fraction: float, left: int) -> int:
