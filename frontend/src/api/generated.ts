@@ -2141,7 +2141,8 @@ export type Harness = {
 };
 export type Weights = "best" | "last";
 export type Measurement = {
-  /** Test data, in the form of the training data. Default: the rows that `test_fraction` set aside. */
+  /** Test data, in the form of the training data: a file, or a folder or hub data set with a test split. Default:
+    the rows that `test_fraction` set aside. */
   test_data_path?: string | null;
   /** A general text that was not trained on, to see what is forgotten. Default: one that is included. */
   general_data_path?: string | null;
