@@ -15,16 +15,17 @@ import pytest
 
 from droidft import runs
 from droidft.commands.experiments import rendered
+from droidft.config.measurement import Weights
 from droidft.engine.session import computing
 from droidft.errors import ConfigError, ExperimentError, NotFound
-from droidft.events import Measured
+from droidft.events import EvalReport, Measured
 from droidft.experiment import folder
 from droidft.experiment.analysis import analyse, at_an_end, measurements
 from droidft.experiment.drive import Ended, drive
 from droidft.experiment.fixed import BASE, FixedPlan, config_of, first_cells, later_cells, run_id
 from droidft.experiment.folder import Experiment
 from droidft.experiment.plan import Plan
-from droidft.experiment.progress import ExperimentState, ensure_run, look, state_of
+from droidft.experiment.progress import ExperimentState, ensure_run, look, state_of, validation_loss
 from droidft.experiment.results import Kind
 from droidft.home import Home
 from tests.experiment import furnished
@@ -162,6 +163,14 @@ def test_learning_rates_are_chosen_by_validation(done: tuple[Experiment, FixedPl
     assert {(run.arm, run.learning_rate) for run in later} == {(arm.arm, arm.learning_rate) for arm in found.arms}
 
 
+def test_the_validation_loss_is_that_of_the_weights_that_are_measured() -> None:
+    told = {"tokens": 1, "best": False, "best_loss": 1.0, "best_step": 2, "seconds": 0.0}
+    events = [EvalReport(step=step, loss=loss, **told) for step, loss in ((1, 3.0), (2, 1.0), (3, 2.0))]
+    assert validation_loss(events, Weights.BEST) == 1.0
+    assert validation_loss(events, Weights.LAST) == 2.0
+    assert validation_loss([], Weights.LAST) is None
+
+
 def test_a_learning_rate_at_the_end_of_its_grid_is_named(done: tuple[Experiment, FixedPlan]) -> None:
     found = analyse(done[0])
     told = at_an_end(found.arms)
@@ -185,6 +194,8 @@ def test_what_is_found_has_all_its_parts(done: tuple[Experiment, FixedPlan]) -> 
     assert contrast.scores[0].questions == 5
     assert found.table is not None
     assert {len(row.values) for row in found.table.rows} == {3}
+    (score,) = found.contrasts[0].scores
+    assert score.adjusted_p == score.mcnemar_p, "of one contrast and one task"
     assert all(run.right is None for run in found.runs if run.share < 1), "answers belong to all of the data"
 
 

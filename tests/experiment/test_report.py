@@ -106,7 +106,7 @@ def test_a_page_shows_the_figures_of_the_analysis() -> None:
         "< 0.0001", "< 0.0001", "0.97", "5.5", "0.0044", "25%", "× 0.961[0.942, 0.980]", "73%",
     ]  # fmt: skip
     right = page.tables["Answers of two arms compared"][1]
-    assert right[2:] == ["100", "41.3%", "37.7%", "+3.7[−4.1, +11.4] points", "11", "7", "0.481"]
+    assert right[2:] == ["100", "41.3%", "37.7%", "+3.7[−4.1, +11.4] points", "11", "7", "0.481", "0.962"]
     assert page.tables["Difference under each seed"][1][1:] == [f"−{-value:.4f}" for value in first.per_seed]
     assert len(page.tables["Every run"]) == 1 + len(analysis.runs)
     assert [row[-1] for row in page.tables["Validation loss of each learning rate"][1:]] == ["chosen", "–"] * 3

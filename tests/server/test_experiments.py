@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -82,6 +83,19 @@ def test_it_pauses_and_goes_on(server: LiveServer) -> None:
     halted = state(server, experiment, "halted")
     assert halted["summary"]["problem"]["code"] == "stopped"
     assert server.request("DELETE", f"/api/experiments/{experiment}")[0] == 204
+
+
+def test_it_can_be_deleted_as_soon_as_it_is_told_to_stop(server: LiveServer) -> None:
+    settings = PLAN["settings"] | {"epochs": 3000, "early_stop": False}
+    experiment = create(server, settings=settings)
+    state(server, experiment, "planned")
+    server.post(f"/api/experiments/{experiment}/start")
+    run = f"{experiment}.full.s0"
+    server.until("/api/runs", lambda found: any(each["id"] == run and each["step"] > 5 for each in found))
+    server.post(f"/api/experiments/{experiment}/stop")
+    assert server.request("DELETE", f"/api/experiments/{experiment}")[0] == 204
+    time.sleep(1.5)
+    assert server.get("/api/experiments") == server.get("/api/runs") == [], "nothing of it comes back"
 
 
 def test_a_plan_that_cannot_be_fixed_says_why(server: LiveServer) -> None:

@@ -2344,6 +2344,8 @@ export type ScoreResult = {
   only_second: number;
   /** Exact, two-sided, of the answers of most seeds. */
   mcnemar_p: number;
+  /** Holm's, over all contrasts and tasks. */
+  adjusted_p: number;
   questions: number;
 };
 export type Reaches = {

@@ -95,7 +95,7 @@ def show_findings(experiment: Experiment, console: Console) -> None:
         for score in each.scores:
             console.print(
                 f"{score.name}: only {each.first} right {score.only_first}, only {each.second} {score.only_second} "
-                f"of {score.questions}; McNemar's exact p {score.mcnemar_p:.3g}",
+                f"of {score.questions}; McNemar's exact p {score.mcnemar_p:.3g}, Holm's {score.adjusted_p:.3g}",
                 highlight=False,
                 soft_wrap=True,
             )

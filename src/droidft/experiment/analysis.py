@@ -11,11 +11,12 @@ from typing import get_args
 import numpy as np
 
 from droidft import publish
+from droidft.config.measurement import Weights
 from droidft.events import EvalReport, Finished, TrainReport
 from droidft.experiment.efficiency import reaches
 from droidft.experiment.fixed import BASE, Cell, FixedArm, FixedPlan, config_of
 from droidft.experiment.folder import Experiment
-from droidft.experiment.progress import CellState, Progress, look
+from droidft.experiment.progress import CellState, Progress, look, validation_loss
 from droidft.experiment.results import (
     Analysis,
     ArmResult,
@@ -34,7 +35,7 @@ from droidft.experiment.results import (
     ScoreResult,
     SweepRow,
 )
-from droidft.experiment.stats import Floats, Paired, mcnemar, noise_floor, of_most_seeds, paired
+from droidft.experiment.stats import Floats, Paired, holm, mcnemar, noise_floor, of_most_seeds, paired
 from droidft.experiment.table import table
 from droidft.experiment.verdict import Verdict, verdicts
 from droidft.measured import Measurements, RowLosses
@@ -59,9 +60,9 @@ def analyse(experiment: Experiment) -> Analysis:
     """All that `experiment`, whose plan is fixed, has found so far."""
     fixed = experiment.fixed()
     assert fixed is not None
-    progress = look(experiment, fixed)
+    progress, weights = look(experiment, fixed), fixed.plan.measurement.weights
     found = _Found(
-        fixed, progress, {cell.run_id: done for cell in progress.cells if (done := _done(experiment, cell))}
+        fixed, progress, {cell.run_id: done for cell in progress.cells if (done := _done(experiment, cell, weights))}
     )
     return found.analysis()
 
@@ -173,7 +174,8 @@ class _Found:
         compared = {pair: _difference(*both) for pair, both in sides.items() if both[0]}
         said = verdicts(compared, self.fixed.plan.equivalence_margin)
         waiting = self.progress.chosen is None
-        return [self._contrast(pair, compared.get(pair), said.get(pair), waiting=waiting) for pair in pairs]
+        found = [self._contrast(pair, compared.get(pair), said.get(pair), waiting=waiting) for pair in pairs]
+        return _corrected(found)
 
     def _pairs(self) -> list[tuple[str, str]]:
         """The contrasts; of a sweep, its best arm with its first, once all is done."""
@@ -360,33 +362,26 @@ def _pending(pair: tuple[str, str]) -> ContrastResult:
     )
 
 
-def _done(experiment: Experiment, state: CellState) -> Done | None:
+def _done(experiment: Experiment, state: CellState, weights: Weights) -> Done | None:
     if state.run is None or state.status is not RunStatus.FINISHED:
         return None
     measured = state.run.measured()
     if measured is None:
         return None
-    evaluations: dict[int, EvalReport] = {}
-    report: TrainReport | None = None
-    peak, seconds = 0, 0.0
-    for record in state.run.records()[0]:
-        match record.event:
-            case EvalReport() as event:
-                evaluations[event.step] = event
-            case TrainReport() as event:
-                report, peak = event, max(peak, event.rss_bytes, event.peak_memory_bytes)
-            case Finished() as event:
-                seconds = event.seconds
+    events = [record.event for record in state.run.records()[0]]
+    reports = [event for event in events if isinstance(event, TrainReport)]
+    seconds = next((event.seconds for event in reversed(events) if isinstance(event, Finished)), 0.0)
+    evaluations = {event.step: event.seconds for event in events if isinstance(event, EvalReport)}
     adapter = experiment.home.adapter(state.run.adapter_name()) / publish.BEST
     return Done(
         cell=state.cell,
         measured=measured,
-        validation=min((event.loss for event in evaluations.values()), default=None),
-        seconds=max(0.0, seconds - sum(event.seconds for event in evaluations.values())),
+        validation=validation_loss(events, weights),
+        seconds=max(0.0, seconds - sum(evaluations.values())),
         # The base model's seconds are those of its measurement.
         whole_seconds=seconds + (0.0 if state.cell.arm == BASE else measured.seconds),
-        tokens=report.tokens if report else 0,
-        peak_bytes=peak,
+        tokens=reports[-1].tokens if reports else 0,
+        peak_bytes=max((max(event.rss_bytes, event.peak_memory_bytes) for event in reports), default=0),
         adapter_bytes=adapter.stat().st_size if adapter.exists() else 0,
     )
 
@@ -430,6 +425,17 @@ def _scores(first: Sequence[Done], second: Sequence[Done]) -> list[ScoreResult]:
     return found
 
 
+def _corrected(contrasts: list[ContrastResult]) -> list[ContrastResult]:
+    """With Holm's correction of McNemar's p-values, over all contrasts and tasks."""
+    adjusted = iter(holm([score.mcnemar_p for each in contrasts for score in each.scores]))
+    return [
+        each.model_copy(
+            update={"scores": [score.model_copy(update={"adjusted_p": next(adjusted)}) for score in each.scores]}
+        )
+        for each in contrasts
+    ]
+
+
 def _score(name: str, first: Floats, second: Floats, clusters: list[int]) -> ScoreResult:
     """Two arms' scores [S, N] of the same questions. McNemar's test takes a score of more than a half as right."""
     difference = paired(first - second, np.ones(first.shape[1]), clusters)
@@ -442,6 +448,7 @@ def _score(name: str, first: Floats, second: Floats, clusters: list[int]) -> Sco
         only_first=test.only_first,
         only_second=test.only_second,
         mcnemar_p=test.p_value,
+        adjusted_p=test.p_value,
         questions=first.shape[1],
     )
 

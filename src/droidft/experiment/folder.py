@@ -82,6 +82,11 @@ class Experiment:
             return None
 
     @property
+    def exists(self) -> bool:
+        """Whether it is there; one that was deleted is not."""
+        return (self.path / "request.json").is_file()
+
+    @property
     def is_fixed(self) -> bool:
         """Whether its plan is fixed."""
         return (self.path / "plan.json").exists()
@@ -201,7 +206,8 @@ def create(home: Home, plan: Plan) -> Experiment:
 def all_experiments(home: Home) -> list[Experiment]:
     """Every experiment, newest first."""
     folders = sorted(home.experiments.iterdir(), key=lambda path: path.name, reverse=True)
-    return [Experiment(path, home) for path in folders if (path / "request.json").is_file() and not path.is_symlink()]
+    found = [Experiment(path, home) for path in folders if not path.is_symlink()]
+    return [experiment for experiment in found if experiment.exists]
 
 
 def find(home: Home, experiment_id: str) -> Experiment:

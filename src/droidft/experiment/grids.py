@@ -126,7 +126,7 @@ def shares_right(analysis: Analysis) -> Grid | None:
 def answers(analysis: Analysis) -> Grid | None:
     """Scores of each contrast, with the counts of McNemar's test."""
     head = ["contrast", "task", "questions", "first", "second", "difference [95 %]"]
-    head += ["only first right", "only second right", "McNemar's exact p"]
+    head += ["only first right", "only second right", "McNemar's exact p", "Holm's p"]
     rows = (
         [
             _pair(each),
@@ -138,6 +138,7 @@ def answers(analysis: Analysis) -> Grid | None:
             f"{score.only_first:,}",
             f"{score.only_second:,}",
             p_value(score.mcnemar_p),
+            p_value(score.adjusted_p),
         ]
         for each in analysis.contrasts
         for score in each.scores

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from droidft import runs
-from droidft.config.measurement import RunMeasurement
-from droidft.events import EvalReport, Failed, RunStarted, Stopped, TrainReport
+from droidft.config.measurement import RunMeasurement, Weights
+from droidft.events import EvalReport, Event, Failed, RunStarted, Stopped, TrainReport
 from droidft.experiment.fixed import (
     BASE,
     Cell,
@@ -113,12 +113,15 @@ def ensure_run(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> Run:
 
 
 def choose_rates(fixed: FixedPlan, first: list[CellState]) -> dict[str, int]:
-    """For each arm the learning rate with the lowest validation loss, a mean over seeds of each run's best."""
+    """For each arm the learning rate with the lowest validation loss, a mean over seeds."""
     if not fixed.plan.learning_rates:
         return {arm.name: 0 for arm in fixed.arms}
     losses: dict[tuple[str, int], list[float]] = {}
+    weights = fixed.plan.measurement.weights
     for state in first:
-        if state.cell.arm != BASE and state.run is not None and (loss := best_loss(state.run)) is not None:
+        if state.cell.arm == BASE or state.run is None:
+            continue
+        if (loss := validation_loss((record.event for record in state.run.records()[0]), weights)) is not None:
             losses.setdefault((state.cell.arm, state.cell.rate), []).append(loss)
     return {
         arm.name: min((sum(found) / len(found), rate) for (name, rate), found in losses.items() if name == arm.name)[
@@ -128,10 +131,12 @@ def choose_rates(fixed: FixedPlan, first: list[CellState]) -> dict[str, int]:
     }
 
 
-def best_loss(run: Run) -> float | None:
-    """The lowest validation loss of a run."""
-    evaluations = [record.event for record in run.records()[0] if isinstance(record.event, EvalReport)]
-    return min((event.loss for event in evaluations), default=None)
+def validation_loss(events: Iterable[Event], weights: Weights) -> float | None:
+    """The validation loss of a run's best weights, or of its last, from its events."""
+    losses = [event.loss for event in events if isinstance(event, EvalReport)]
+    if not losses:
+        return None
+    return losses[-1] if weights is Weights.LAST else min(losses)
 
 
 def _state(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> CellState:

@@ -116,6 +116,8 @@ class ScoreResult(_Model):
     only_second: int
     mcnemar_p: float
     """Exact, two-sided, of the answers of most seeds."""
+    adjusted_p: float
+    """Holm's, over all contrasts and tasks."""
     questions: int
 
 

@@ -19,13 +19,16 @@ from droidft.experiment.plan import Plan
 from droidft.experiment.progress import CellState, ExperimentState, Progress, ensure_run, look, state_of
 from droidft.experiment.results import Analysis
 from droidft.home import Home
-from droidft.runs import RunStatus
+from droidft.runs import Run, RunStatus
 from droidft.server.child import Child
 from droidft.server.inspect import NICENESS, Inspector
 from droidft.server.schemas.experiments import ExperimentDetail, ExperimentSummary, Planning
+from droidft.server.schemas.runs import RunState
 from droidft.server.supervisor import Supervisor
 
 TICK_SECONDS = 0.5
+STOPPING_SECONDS = 20.0
+"""So long the deletion of an experiment waits for a run that saves its last checkpoint."""
 PLANNER = "droidft.planner"
 
 logger = logging.getLogger(__name__)
@@ -55,6 +58,8 @@ class Experiments:
         self._driven: dict[str, Driven] = {}
         self._fixing: dict[str, Fixing] = {}
         self._planner = asyncio.Semaphore(1)
+        self._lock = asyncio.Lock()
+        """Held while an experiment goes on, is stopped or deleted: none of these may see the others half done."""
 
     async def watch(self) -> None:
         """Look after everything, for ever."""
@@ -100,12 +105,13 @@ class Experiments:
     async def stop(self, experiment_id: str) -> ExperimentSummary:
         """Pause it; its run saves a checkpoint."""
         experiment = self._find(experiment_id)
-        await asyncio.to_thread(experiment.want, running=False)
-        self._let_go(experiment.id)
-        for run in await asyncio.to_thread(experiment.runs):
-            view = self._supervisor.views.get(run.id)
-            if view is not None and view.can_stop:
-                await self._supervisor.stop(run.id, force=False)
+        async with self._lock:
+            await asyncio.to_thread(experiment.want, running=False)
+            self._let_go(experiment.id)
+            for run in await asyncio.to_thread(experiment.runs):
+                view = self._supervisor.views.get(run.id)
+                if view is not None and view.can_stop:
+                    await self._supervisor.stop(run.id, force=False)
         return await self.summary(experiment_id)
 
     async def delete(self, experiment_id: str) -> None:
@@ -114,17 +120,32 @@ class Experiments:
         Raises:
             ExperimentError: it is running.
         """
-        experiment = self._find(experiment_id)
-        if experiment.wanted().running and await self._state(experiment) is ExperimentState.RUNNING:
-            raise ExperimentError(f"experiment {experiment.id} is running", hint="stop it first")
-        if (fixing := self._fixing.pop(experiment.id, None)) is not None:
-            fixing.task.cancel()
-            await asyncio.gather(fixing.task, return_exceptions=True)
-        self._let_go(experiment.id)
-        for run in await asyncio.to_thread(experiment.runs):
-            with suppress(NotFound):
-                await self._supervisor.delete(run.id, files=True)
-        await asyncio.to_thread(experiment.delete)
+        async with self._lock:
+            experiment = self._find(experiment_id)
+            if experiment.wanted().running and await self._state(experiment) is ExperimentState.RUNNING:
+                raise ExperimentError(f"experiment {experiment.id} is running", hint="stop it first")
+            if (fixing := self._fixing.pop(experiment.id, None)) is not None:
+                fixing.task.cancel()
+                await asyncio.gather(fixing.task, return_exceptions=True)
+            await asyncio.to_thread(experiment.want, running=False)
+            self._let_go(experiment.id)
+            runs = await asyncio.to_thread(experiment.runs)
+            await self._until_stopped(runs)
+            for run in runs:
+                with suppress(NotFound):
+                    await self._supervisor.delete(run.id, files=True)
+            await asyncio.to_thread(experiment.delete)
+
+    async def _until_stopped(self, runs: list[Run]) -> None:
+        """Wait for those that were told to stop; whoever does not in time will be found running."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOPPING_SECONDS):
+                while any(self._is_stopping(run) for run in runs):
+                    await asyncio.sleep(0.05)
+
+    def _is_stopping(self, run: Run) -> bool:
+        view = self._supervisor.views.get(run.id)
+        return view is not None and view.state is RunState.STOPPING
 
     async def all(self) -> list[ExperimentSummary]:
         """Every experiment, newest first."""
@@ -159,6 +180,11 @@ class Experiments:
     # Going on
 
     async def _tend(self, experiment: Experiment) -> None:
+        async with self._lock:
+            if experiment.exists:
+                await self._look_after(experiment)
+
+    async def _look_after(self, experiment: Experiment) -> None:
         if not experiment.is_fixed:
             known = experiment.id in self._fixing or experiment.problem() is not None
             if not known and experiment.driver_pid() is None:  # a terminal may be planning it
@@ -223,7 +249,7 @@ class Experiments:
 
     def _find(self, experiment_id: str) -> Experiment:
         experiment = Experiment(self._home.experiment(experiment_id), self._home)
-        if not (experiment.path / "request.json").is_file():
+        if not experiment.exists:
             raise NotFound(f"there is no experiment {experiment_id!r}", hint="it may have been deleted")
         return experiment
 

@@ -162,6 +162,7 @@ function Statistics({ contrasts }: { contrasts: readonly ContrastResult[] }) {
               <Th right>Only first right</Th>
               <Th right>Only second right</Th>
               <Th right>McNemar’s exact p</Th>
+              <Th right>Holm’s p</Th>
             </tr>
           </thead>
           <tbody>
@@ -176,6 +177,7 @@ function Statistics({ contrasts }: { contrasts: readonly ContrastResult[] }) {
                 <Td right>{score.only_first}</Td>
                 <Td right>{score.only_second}</Td>
                 <Td right>{pValue(score.mcnemar_p)}</Td>
+                <Td right>{pValue(score.adjusted_p)}</Td>
               </tr>
             ))}
           </tbody>
