@@ -1,8 +1,9 @@
-"""Full-layer LoRA against attention-only on real data: python -m bench.comparison {gsm8k,orders} [--home FOLDER]
+"""Full-layer LoRA against attention-only on real data: python -m bench.comparison DATA [--home FOLDER]
 
 SmolLM2-135M-Instruct, three seeds, Q and V at the same rank and at the same trainable count. Writes the report (HTML,
 Markdown, JSON) to docs/results/. Stopped or killed, it goes on where it was when started again with the same --home.
 
+`orders` asks questions too, with the demo's learning rate for all arms; `orders-rates` tries two rates for each arm.
 `gsm8k` needs the two files of GSM8K (Cobbe et al. 2021) in --gsm8k; rows are drawn from them by a seed.
 """
 
@@ -37,9 +38,18 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+ANSWERS = {
+    "questions": {
+        "check": {"kind": "exact_answer", "column": "completion"},
+        "max_tokens": 64,
+        "batch_size": 32,
+    }
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=("gsm8k", "orders"))
+    parser.add_argument("data", choices=("gsm8k", "orders", "orders-rates"))
     parser.add_argument("--home", type=Path, default=Path(".cache/comparison"), help="home folder of the experiment")
     parser.add_argument("--gsm8k", type=Path, default=Path("../shared/data"), help="folder with GSM8K's two files")
     parser.add_argument("--plan-only", action="store_true", help="show the plan with its cost")
@@ -48,7 +58,11 @@ def main() -> None:
     home.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"DROIDFT_HOME": str(home)}
     _droidft(environment, "models", "pull", MODEL)
-    plan = _gsm8k(home, args.gsm8k) if args.data == "gsm8k" else _orders(home)
+    plan = {
+        "gsm8k": lambda: _gsm8k(home, args.gsm8k),
+        "orders": lambda: _orders(home, {"measurement": ANSWERS}),
+        "orders-rates": lambda: _orders(home, {"learning_rates": [1e-3, 4e-3]}),
+    }[args.data]()
     mark = home / f"{args.data}.id"
     if not mark.exists():
         file = home / f"{args.data}.yaml"
@@ -88,7 +102,7 @@ def _gsm8k(home: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _orders(home: Path) -> dict[str, Any]:
+def _orders(home: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     """The demo's café orders: 160 of 640 rows to train on, 48 to validate on, 100 to test."""
     from droidft.demo import orders
 
@@ -100,17 +114,11 @@ def _orders(home: Path) -> dict[str, Any]:
             "train_data_path": str(_drawn(paths["train"], 160, home / "orders_train.jsonl")),
             "val_data_path": str(paths["valid"]),
             "epochs": 1,
-            "learning_rate": 1e-3,
             "steps_per_eval": 20,
-        },
-        "measurement": {
-            "test_data_path": str(paths["test"]),
-            "questions": {
-                "check": {"kind": "exact_answer", "column": "completion"},
-                "max_tokens": 64,
-                "batch_size": 32,
-            },
-        },
+        }
+        | ({} if "learning_rates" in wanted else {"learning_rate": 1e-3}),
+        **wanted,
+        "measurement": {"test_data_path": str(paths["test"]), **wanted.get("measurement", {})},
     }
 
 
