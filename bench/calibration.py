@@ -29,8 +29,9 @@ from droidft.experiment.verdict import verdicts
 SEEDS = (3, 5, 10)
 RATIOS = (0.0, 0.3, 1.0, 3.0, 10.0)
 """Variance that seeds bring to the estimate, as a multiple of what conversations bring."""
-INTERACTIONS = (0.3, 1.0, 2.0)
-"""Standard deviation of what varies with conversation and seed together, in units of the conversations' own."""
+EFFECTS = ((1.0, 0.3), (1.0, 1.0), (1.0, 2.0), (0.3, 1.0), (0.0, 1.0))
+"""Standard deviations of what varies with conversation and row alone, and with conversation and seed together. The
+last is A/A: two arms that differ by nothing but chance differ on no row in particular."""
 TAILS = ("normal", "heavy")
 CLUSTERS = (40, 200)
 EFFECT = 0.3
@@ -43,6 +44,7 @@ class World:
     seeds: int
     clusters: int
     ratio: float
+    alone: float
     interaction: float
     tails: str
 
@@ -56,12 +58,21 @@ class World:
         of_row = deviates(random, len(clusters))
         both = deviates(random, (self.seeds, self.clusters))[:, clusters] * self.interaction
         seed = self._normal(random, (self.seeds, 1)) * self.seed_sd
-        return (effect + seed + of_cluster + of_row + both) * tokens, tokens, clusters.astype(np.float64)
+        return (
+            (effect + seed + self.alone * (of_cluster + of_row) + both) * tokens,
+            tokens,
+            clusters.astype(np.float64),
+        )
 
     @property
     def seed_sd(self) -> float:
-        """So that seeds bring `ratio` times the variance of clusters to the mean over seeds."""
-        return float(np.sqrt(self.ratio * 1.5 / self.clusters * self.seeds))
+        """So that seeds bring `ratio` times the variance of conversations to the mean over seeds."""
+        return float(np.sqrt(self.ratio * self.of_clusters * self.seeds))
+
+    @property
+    def of_clusters(self) -> float:
+        """The variance that conversations bring to the mean, alone and together with seeds, roughly."""
+        return (1.5 * self.alone**2 + self.interaction**2 / self.seeds) / self.clusters
 
     @staticmethod
     def _normal(random: np.random.Generator, size: Any) -> npt.NDArray[np.float64]:
@@ -75,14 +86,14 @@ class World:
 
 def worlds(seeds: int) -> Iterator[World]:
     """All worlds with so many seeds."""
-    for clusters, ratio, interaction, tails in itertools.product(CLUSTERS, RATIOS, INTERACTIONS, TAILS):
-        yield World(seeds, clusters, ratio, interaction, tails)
+    for clusters, ratio, effects, tails in itertools.product(CLUSTERS, RATIOS, EFFECTS, TAILS):
+        yield World(seeds, clusters, ratio, *effects, tails)
 
 
 def coverage(world: World, *, experiments: int, seed: int) -> tuple[float, float]:
     """Share of experiments whose interval holds the truth; share that finds a difference of 3.5 standard errors."""
     random = np.random.default_rng(
-        [seed, world.seeds, world.clusters, int(10 * world.ratio), int(10 * world.interaction)]
+        [seed, world.seeds, world.clusters, int(10 * world.ratio), int(10 * world.alone), int(10 * world.interaction)]
     )
     held = found = 0
     size = 3.5 * _standard_error(world)
@@ -96,7 +107,7 @@ def coverage(world: World, *, experiments: int, seed: int) -> tuple[float, float
 
 def _standard_error(world: World) -> float:
     """Of the estimate, roughly: conversations and rows, both together, seeds."""
-    return float(np.sqrt((1.5 + world.interaction**2 / world.seeds + world.ratio * 1.5) / world.clusters))
+    return float(np.sqrt((1 + world.ratio) * world.of_clusters))
 
 
 def simulated(experiments: int) -> None:
@@ -115,6 +126,9 @@ def simulated(experiments: int) -> None:
         for ratio in RATIOS:
             cells = [each for world, each in held.items() if world.ratio == ratio]
             print(f"       variance of seeds {ratio:>4g} x that of conversations: {np.mean(cells):.2%}")
+        for effects in EFFECTS:
+            cells = [each for world, each in held.items() if (world.alone, world.interaction) == effects]
+            print(f"       rows alone {effects[0]:g}, with seeds {effects[1]:g}: {np.mean(cells):.2%}")
 
 
 def trained(experiments: int) -> None:

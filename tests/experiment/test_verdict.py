@@ -54,8 +54,8 @@ def test_fewer_than_three_seeds_are_exploratory(seeds: int, words: str) -> None:
 
 
 def test_several_contrasts_are_corrected_together() -> None:
-    alone = said(compared(-0.002, sd=0.008))
-    pairs = {("new", f"old-{number}"): compared(-0.002, sd=0.008) for number in range(8)}
+    alone = said(compared(-0.003, sd=0.008))
+    pairs = {("new", f"old-{number}"): compared(-0.003, sd=0.008) for number in range(8)}
     together = verdicts(pairs, 0.0001)
     assert alone.difference_p < 0.05
     assert together["new", "old-0"].difference_p == pytest.approx(min(1.0, 8 * alone.difference_p))
@@ -119,7 +119,7 @@ def test_ends_that_were_not_measured_are_open() -> None:
 
 def test_a_simulated_world_is_as_wide_as_it_says() -> None:
     """The spread of estimates over many experiments is what one experiment's parts of the variance predict."""
-    world, random = World(5, 60, 1.0, 1.0, "normal"), np.random.default_rng(0)
+    world, random = World(5, 60, 1.0, 1.0, 1.0, "normal"), np.random.default_rng(0)
     found = [paired(*world.draw(random, 0.0)) for _ in range(1500)]
     predicted = np.mean([each.spread.standard_error**2 for each in found])
     assert np.var([each.estimate for each in found]) == pytest.approx(predicted, rel=0.12)

@@ -7,15 +7,16 @@ d[s, i] the difference of two arms' summed losses on row i under seed s, and t[i
     estimate  δ = mean over s of δ_s,   δ_s = Σ_i d[s, i] / Σ_i t[i]
     residuals r[s, c] = Σ over rows i of cluster c of (d[s, i] − δ t[i]),   u[c] = mean over s of r[s, c]
 
-    V_c  = C/(C−1) Σ_c u[c]² / T²              clusters, and what varies with cluster and seed together
+    V_s  = var(δ_s)/S                          seeds, and what varies with cluster and seed together
     V_sc = C/(S T² (S−1)(C−1)) Σ (r − u − t (δ_s − δ))²          the latter alone
-    V_s  = max(0, var(δ_s)/S − V_sc)           seeds alone
+    V_c  = max(0, C/(C−1) Σ_c u[c]² / T² − V_sc)                 clusters alone
 
     interval  δ ± √(t²[S−1] V_s + t²[C−1] V_c)
 
 This is the analysis of variance of two crossed random factors (Owen 2007; Cameron, Gelbach and Miller 2011), each
 part of the variance weighted by the t quantile of its own degrees of freedom, as Graybill and Wang (1980) do for
-sums of variances. `bench/calibration.py` shows that it covers, and docs/decisions/0007 what was tried besides.
+sums of variances. Where rows make no difference of their own, it is the t interval over seeds. With one seed, V_sc is
+not known and not taken off. `bench/calibration.py` shows how it covers, docs/decisions/0007 what else was tried.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Spread:
     seeds: float
     clusters: float
     interaction: float
-    """The part of `clusters` that varies with the seed too."""
+    """The part of `seeds` that varies with the cluster too."""
     seeds_df: int
     clusters_df: int
 
@@ -89,11 +90,12 @@ class Spread:
 
     def of_size(self, *, seeds: float, examples: float) -> Spread:
         """The variance to be expected with so many times as many seeds and examples."""
-        apart = max(0.0, self.clusters - self.interaction)
+        alone = max(0.0, self.seeds - self.interaction)
+        both = min(self.seeds, self.interaction) / (seeds * examples)
         return Spread(
-            seeds=self.seeds / seeds,
-            clusters=apart / examples + self.interaction / (seeds * examples),
-            interaction=self.interaction / (seeds * examples),
+            seeds=alone / seeds + both,
+            clusters=self.clusters / examples,
+            interaction=both,
             seeds_df=max(1, round((self.seeds_df + 1) * seeds) - 1),
             clusters_df=max(1, round((self.clusters_df + 1) * examples) - 1),
         )
@@ -196,7 +198,7 @@ def _spread(residuals: Floats, sizes: Floats, seed_effects: Floats, total: float
     scale = clusters / (seeds * total**2 * (seeds - 1) * (clusters - 1))
     interaction = scale * float((apart**2).sum())
     of_seeds = float((seed_effects**2).sum()) / (seeds - 1) / seeds
-    return Spread(max(0.0, of_seeds - interaction), of_clusters, interaction, seeds - 1, clusters - 1)
+    return Spread(of_seeds, max(0.0, of_clusters - interaction), interaction, seeds - 1, clusters - 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
