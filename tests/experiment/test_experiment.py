@@ -30,6 +30,10 @@ from droidft.experiment.results import Kind
 from droidft.home import Home
 from tests.experiment import furnished
 
+RATELESS = {name: value for name, value in furnished.SETTINGS.items() if name != "learning_rate"}
+STEEP = {"lora_alpha": 1e20}
+LEARNS, DIVERGES = 1e-21, 1.0
+"""Learning rates with which a `STEEP` adapter of all projections learns, and its loss becomes NaN."""
 HOSTILE = "<script>alert(1)</script> | \"'"
 
 
@@ -301,8 +305,8 @@ def turns(*texts: str) -> list[dict[str, str]]:
 
 def test_a_sweep_names_the_best_and_compares_it_with_the_first(home: Path, tmp_path: Path) -> None:
     paths = furnished.furnish(tmp_path)
-    settings = {name: value for name, value in furnished.SETTINGS.items() if name != "learning_rate"} | paths
-    plan = furnished.plan(tmp_path, paths, arms={}, sweep={"learning_rate": [1e-5, 0.01]}, settings=settings)
+    sweep = {"learning_rate": [1e-5, 0.01]}
+    plan = furnished.plan(tmp_path, paths, arms={}, sweep=sweep, settings=RATELESS | paths)
     experiment, fixed = planned(Home(home), plan)
     finish(experiment, fixed)
     found = analyse(experiment)
@@ -311,6 +315,37 @@ def test_a_sweep_names_the_best_and_compares_it_with_the_first(home: Path, tmp_p
     assert [(each.first, each.second) for each in found.contrasts] == [("s02", "s01")]
     assert found.contrasts[0].kind is Kind.BETTER
     assert list(later_cells(fixed, {"s01": 0, "s02": 0})) == []
+
+
+def test_a_rate_that_diverges_is_a_result_and_one_that_does_not_is_chosen(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    plan = furnished.plan(
+        tmp_path, paths, seeds=[0], learning_rates=[DIVERGES, LEARNS], settings=RATELESS | STEEP | paths
+    )
+    experiment, fixed = planned(Home(home), plan)
+    finish(experiment, fixed)
+    found = analyse(experiment)
+    assert state_of(experiment, look(experiment, fixed)) is ExperimentState.FINISHED
+    assert found.complete
+    full = found.arms[0]
+    assert [rate.chosen for rate in full.rates] == [False, True]
+    assert full.rates[0].validation_loss is None
+    assert full.learning_rate == LEARNS
+    assert [run.status for run in found.runs if run.arm == "full"] == ["diverged", "finished"]
+    assert "| full | 1 | diverged | – | – |" in rendered(experiment, "md")
+    json.loads(rendered(experiment, "json"), parse_constant=pytest.fail)
+
+
+def test_an_experiment_whose_rates_all_diverge_says_so(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    plan = furnished.plan(
+        tmp_path, paths, seeds=[0], learning_rates=[1.0, 0.5], settings=RATELESS | {"lora_alpha": 1e25} | paths
+    )
+    experiment, fixed = planned(Home(home), plan)
+    with pytest.raises(ExperimentError, match="full, qv: a run diverged with every learning rate"):
+        finish(experiment, fixed)
+    assert state_of(experiment, look(experiment, fixed)) is ExperimentState.HALTED
+    assert analyse(experiment).arms == []
 
 
 def test_arms_that_do_not_differ_are_refused(home: Path, tmp_path: Path) -> None:

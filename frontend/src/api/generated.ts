@@ -2300,7 +2300,8 @@ export type PerSeed = {
 };
 export type RateResult = {
   learning_rate: number;
-  validation_loss: PerSeed;
+  /** None: a run diverged. */
+  validation_loss: PerSeed | null;
   chosen: boolean;
 };
 export type ArmResult = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
@@ -109,6 +109,11 @@ class _Found:
         """The learning rate of each arm by which it is judged; until all are done, the first."""
         return self.progress.chosen or {arm.name: 0 for arm in self.fixed.arms}
 
+    @cached_property
+    def _diverged(self) -> set[tuple[str, int]]:
+        """Arms and learning rates with which a run diverged."""
+        return {(state.cell.arm, state.cell.rate) for state in self.progress.cells if state.diverged}
+
     def _of(self, arm: str, *, share: float = 1.0, rate: int | None = None) -> dict[int, Done]:
         """The finished runs of an arm, by seed in the plan's order."""
         wanted = self._rates[arm] if rate is None else rate
@@ -138,7 +143,6 @@ class _Found:
         if not done:
             return None
         answered = [each.measured.questions for each in done if each.measured.questions is not None]
-        rates = self.fixed.plan.learning_rates
         return ArmResult(
             arm=arm.name,
             rank=arm.rank,
@@ -157,16 +161,20 @@ class _Found:
             peak_bytes=max(each.peak_bytes for each in done),
             adapter_bytes=max(each.adapter_bytes for each in done),
             steps=_per_seed(float(each.measured.step) for each in done),
-            rates=[
-                RateResult(
-                    learning_rate=rate,
-                    validation_loss=_per_seed(each.validation for each in tried),
-                    chosen=self.progress.chosen is not None and self.progress.chosen[arm.name] == number,
-                )
-                for number, rate in enumerate(rates or [])
-                if (tried := self._of(arm.name, rate=number).values())
-            ],
+            rates=list(self._tried(arm.name)),
         )
+
+    def _tried(self, arm: str) -> Iterator[RateResult]:
+        """The learning rates of an arm with which a run is done."""
+        chosen = self.progress.chosen
+        for number, rate in enumerate(self.fixed.plan.learning_rates or []):
+            done, diverged = self._of(arm, rate=number).values(), (arm, number) in self._diverged
+            if done or diverged:
+                yield RateResult(
+                    learning_rate=rate,
+                    validation_loss=None if diverged else _per_seed(each.validation for each in done),
+                    chosen=chosen is not None and chosen[arm] == number,
+                )
 
     def _contrasts(self) -> list[ContrastResult]:
         pairs = self._pairs()
@@ -182,7 +190,9 @@ class _Found:
         if self.fixed.contrasts or not self.fixed.plan.sweep or self.progress.chosen is None:
             return list(self.fixed.contrasts)
         losses = {
-            arm.name: _per_seed(each.validation for each in self._of(arm.name).values()).mean
+            arm.name: math.inf
+            if (arm.name, 0) in self._diverged
+            else _per_seed(each.validation for each in self._of(arm.name).values()).mean
             for arm in self.fixed.arms
         }
         best, first = min(losses, key=lambda name: losses[name]), self.fixed.arms[0].name
@@ -300,7 +310,7 @@ class _Found:
             seed=None if base else cell.seed,
             share=cell.share,
             learning_rate=None if base else config_of(self.fixed, cell).learning_rate,
-            status="waiting" if state.status is None else state.status.value,
+            status="diverged" if state.diverged else "waiting" if state.status is None else state.status.value,
             validation_loss=done.validation if done else None,
             test_loss=done.measured.test.mean if done else None,
             general_loss=done.measured.general.mean if done else None,

@@ -53,7 +53,7 @@ def drive(
         experiment.want(running=True)
         while not should_stop():
             progress = look(experiment, fixed)
-            if progress.complete or progress.next is None:
+            if progress.complete:
                 experiment.want(running=False)
                 return
             if not experiment.wanted().running:
@@ -61,6 +61,7 @@ def drive(
             if (problem := progress.obstacle) is not None:
                 raise ExperimentError(problem.message, hint=problem.hint)
             state = progress.next
+            assert state is not None, "what is not complete has a next run, or an obstacle"
             yield Began(state, progress)
             run = ensure_run(experiment, fixed, state.cell)
             for record in _records(run, should_stop):

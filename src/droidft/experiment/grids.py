@@ -154,7 +154,8 @@ def rates(analysis: Analysis) -> Grid | None:
         for rate in arm.rates:
             chosen += [len(rows)] * rate.chosen
             said = "chosen" if rate.chosen else NOTHING
-            rows.append([arm.arm, f"{rate.learning_rate:g}", *_with_sd(rate.validation_loss), said])
+            figures = ["diverged", NOTHING] if rate.validation_loss is None else _with_sd(rate.validation_loss)
+            rows.append([arm.arm, f"{rate.learning_rate:g}", *figures, said])
     head = ["arm", "learning rate", "validation loss", "sd between seeds", "chosen"]
     return _grid(head, rows, marked=chosen)
 

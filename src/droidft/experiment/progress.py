@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from droidft import runs
 from droidft.config.measurement import RunMeasurement, Weights
+from droidft.errors import NonFiniteError
 from droidft.events import EvalReport, Event, Failed, RunStarted, Stopped, TrainReport
 from droidft.experiment.fixed import (
     BASE,
@@ -51,11 +53,13 @@ class CellState:
     run: Run | None
     status: RunStatus | None
     """None: not made yet."""
+    diverged: bool = False
+    """Its loss became infinite or NaN, in a plan that tries several settings: a result like others."""
 
     @property
     def done(self) -> bool:
-        """Whether it was trained and measured."""
-        return self.status is RunStatus.FINISHED
+        """Whether nothing is left to be done: it was trained and measured, or diverged."""
+        return self.status is RunStatus.FINISHED or self.diverged
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,13 @@ class Progress:
 def look(experiment: Experiment, fixed: FixedPlan) -> Progress:
     """How far `experiment` is."""
     first = [_state(experiment, fixed, cell) for cell in first_cells(fixed)]
-    chosen = choose_rates(fixed, first) if all(cell.done for cell in first) else None
-    later = [] if chosen is None else [_state(experiment, fixed, cell) for cell in later_cells(fixed, chosen)]
-    found = Progress([*first, *later], chosen)
+    if not all(cell.done for cell in first):
+        found = Progress(first, None)
+        return Progress(first, None, _obstacle(found.next, experiment.wanted().since))
+    chosen = choose_rates(fixed, first)
+    if without := [arm.name for arm in fixed.arms if arm.name not in chosen]:
+        return Progress(first, None, _nothing_converged(without))
+    found = Progress([*first, *(_state(experiment, fixed, cell) for cell in later_cells(fixed, chosen))], chosen)
     return Progress(found.cells, chosen, _obstacle(found.next, experiment.wanted().since))
 
 
@@ -113,22 +121,22 @@ def ensure_run(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> Run:
 
 
 def choose_rates(fixed: FixedPlan, first: list[CellState]) -> dict[str, int]:
-    """For each arm the learning rate with the lowest validation loss, a mean over seeds."""
+    """For each arm the learning rate with the lowest validation loss, a mean over seeds.
+
+    One with which a run diverged is not chosen; an arm that diverged with every rate has none.
+    """
     if not fixed.plan.learning_rates:
         return {arm.name: 0 for arm in fixed.arms}
-    losses: dict[tuple[str, int], list[float]] = {}
+    losses: dict[str, dict[int, list[float]]] = {arm.name: {} for arm in fixed.arms}
     weights = fixed.plan.measurement.weights
     for state in first:
         if state.cell.arm == BASE or state.run is None:
             continue
-        if (loss := validation_loss((record.event for record in state.run.records()[0]), weights)) is not None:
-            losses.setdefault((state.cell.arm, state.cell.rate), []).append(loss)
-    return {
-        arm.name: min((sum(found) / len(found), rate) for (name, rate), found in losses.items() if name == arm.name)[
-            1
-        ]
-        for arm in fixed.arms
-    }
+        loss = validation_loss((record.event for record in state.run.records()[0]), weights)
+        found = math.inf if state.diverged or loss is None else loss
+        losses[state.cell.arm].setdefault(state.cell.rate, []).append(found)
+    best = {arm: min((sum(each) / len(each), rate) for rate, each in found.items()) for arm, found in losses.items()}
+    return {arm: rate for arm, (loss, rate) in best.items() if loss < math.inf}
 
 
 def validation_loss(events: Iterable[Event], weights: Weights) -> float | None:
@@ -141,8 +149,24 @@ def validation_loss(events: Iterable[Event], weights: Weights) -> float | None:
 
 def _state(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> CellState:
     name = run_id(fixed, cell)
-    run = experiment.run(name)
-    return CellState(cell, name, run, run.status() if run is not None else None)
+    if (run := experiment.run(name)) is None:
+        return CellState(cell, name, None, None)
+    status = run.status()
+    several = len(fixed.plan.learning_rates or []) > 1 or bool(fixed.plan.sweep)
+    return CellState(cell, name, run, status, several and status is RunStatus.FAILED and _has_diverged(run))
+
+
+def _has_diverged(run: Run) -> bool:
+    record = run.last_record()
+    return record is not None and isinstance(record.event, Failed) and record.event.code == NonFiniteError.code
+
+
+def _nothing_converged(arms: list[str]) -> Obstacle:
+    return Obstacle(
+        code=NonFiniteError.code,
+        message=f"{', '.join(arms)}: a run diverged with every learning rate that was tried",
+        hint="plan a new experiment with smaller learning rates",
+    )
 
 
 def _obstacle(state: CellState | None, since: float) -> Obstacle | None:

@@ -70,7 +70,8 @@ class RateResult(_Model):
     """One learning rate of an arm."""
 
     learning_rate: float
-    validation_loss: PerSeed
+    validation_loss: PerSeed | None
+    """None: a run diverged."""
     chosen: bool
 
 

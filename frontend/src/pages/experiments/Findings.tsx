@@ -246,7 +246,7 @@ function SideBySide({ analysis }: { analysis: Analysis }) {
                   <tr key={`${one.arm} ${one.learning_rate}`}>
                     <Td>{one.arm}</Td>
                     <Td right>{rate(one.learning_rate)}</Td>
-                    <Td right>{loss(one.validation_loss.mean)}</Td>
+                    <Td right>{one.validation_loss ? loss(one.validation_loss.mean) : "diverged"}</Td>
                     <Td>{one.chosen ? <Badge tone="good">chosen</Badge> : ""}</Td>
                   </tr>
                 ))}
