@@ -15,6 +15,7 @@ from droidft.engine.assemble import Assembled
 from droidft.engine.lora import base_only, load_trained
 from droidft.engine.measure import Material, prepare_measurement, take
 from droidft.engine.method import Interrupted
+from droidft.errors import ExperimentError
 from droidft.events import Event, Finished, Stopped
 from droidft.experiment import general
 from droidft.runs import Run
@@ -36,6 +37,7 @@ class Measuring:
         """What `run` asks for, if anything.
 
         Raises:
+            ExperimentError: data or model are not what they were when the experiment was planned.
             DroidError: the test data cannot be used.
         """
         if (wanted := run.measurement()) is None:
@@ -49,6 +51,8 @@ class Measuring:
             general=general.PATH,
             context_length=assembled.context_length,
         )
+        if wanted.expected is not None:
+            _as_planned(wanted, assembled, material)
         return cls(run, wanted, assembled, material)
 
     def base(self, should_stop: ShouldStop) -> Iterator[Event]:
@@ -80,3 +84,23 @@ class Measuring:
             yield Stopped(step=step)
             return
         write_atomically(self.run.measured_file, found.model_dump_json().encode())
+
+
+def _as_planned(wanted: RunMeasurement, assembled: Assembled, material: Material) -> None:
+    """Refuse a file that was changed, or a model that was replaced, since the plan was fixed."""
+    expected, config, data = wanted.expected, material.config, assembled.data
+    assert expected is not None
+    assert data is not None
+    test = wanted.measurement.test_data_path or config.train_data_path
+    for what, planned, found in (
+        (f"the base model {config.model_path}", expected.base, assembled.origin.fingerprint["weights_sha256"]),
+        (f"the data of {config.train_data_path}", expected.training, data.report.data_hash),
+        (f"the test data of {test}", expected.test, material.test.tokens.sha256()),
+        ("the general text", expected.general, material.general.tokens.sha256()),
+    ):
+        if planned is not None and planned != found:
+            raise ExperimentError(
+                f"{what} is not what it was when experiment {wanted.experiment} was planned: "
+                f"SHA-256 {found[:12]}…, then {planned[:12]}…",
+                hint="put back what was there and start the experiment again, or plan a new one",
+            )

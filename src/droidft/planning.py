@@ -5,7 +5,6 @@ Between `experiment`, which knows no engine, and the engine. What can be refused
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tempfile
 import time
@@ -17,7 +16,7 @@ from droidft.config import FineTuneType, LoraScaling, TrainingConfig
 from droidft.engine import models
 from droidft.engine.assemble import Places, assemble
 from droidft.engine.batches import steps_per_epoch
-from droidft.engine.data import Prepared, TokenSet, prepare
+from droidft.engine.data import Prepared, prepare
 from droidft.engine.data.split import rows_of_share
 from droidft.engine.describe import Shape, open_shape
 from droidft.engine.device import Device
@@ -68,8 +67,8 @@ def fix(
         contrasts=plan.all_contrasts(),
         sizes=_sizes(data, material),
         data_hash=data.report.data_hash,
-        test_hash=_hash(material.test.tokens),
-        general_hash=_hash(material.general.tokens),
+        test_hash=material.test.tokens.sha256(),
+        general_hash=material.general.tokens.sha256(),
         base_hash=base,
         model=str(folder),
         versions={**versions(), **device.identity()},
@@ -165,12 +164,6 @@ def _sizes(data: Prepared, material: Material) -> Sizes:
         seen_in_training=material.seen_in_training,
         split=data.report.split,
     )
-
-
-def _hash(rows: TokenSet) -> str:
-    digest = hashlib.sha256()
-    rows.update_hash(digest)
-    return digest.hexdigest()
 
 
 def _setting_warnings(configs: dict[str, TrainingConfig]) -> list[str]:

@@ -28,6 +28,7 @@ from droidft.experiment.plan import Plan
 from droidft.experiment.progress import ExperimentState, ensure_run, look, state_of, validation_loss
 from droidft.experiment.results import Kind
 from droidft.home import Home
+from tests import tiny
 from tests.experiment import furnished
 
 RATELESS = {name: value for name, value in furnished.SETTINGS.items() if name != "learning_rate"}
@@ -334,6 +335,23 @@ def test_a_rate_that_diverges_is_a_result_and_one_that_does_not_is_chosen(home: 
     assert [run.status for run in found.runs if run.arm == "full"] == ["diverged", "finished"]
     assert "| full | 1 | diverged | – | – |" in rendered(experiment, "md")
     json.loads(rendered(experiment, "json"), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("changed", ["chat.jsonl", "general.jsonl", "model"])
+def test_what_was_changed_since_the_plan_was_fixed_is_refused(home: Path, tmp_path: Path, changed: str) -> None:
+    paths = furnished.furnish(tmp_path)
+    experiment, fixed = planned(Home(home), furnished.plan(tmp_path, paths, seeds=[0]))
+    for happening in drive(experiment, fixed, should_stop=lambda: False):
+        if isinstance(happening, Ended):
+            break  # the base model is measured
+    if changed == "model":
+        tiny.write_model(tmp_path / "model", seed=1)
+    else:
+        file = tmp_path / changed
+        file.write_text(file.read_text() + file.read_text().splitlines()[0] + "\n")
+    with pytest.raises(ExperimentError, match=r"is not what it was when experiment .* was planned: SHA-256"):
+        finish(experiment, fixed)
+    assert state_of(experiment, look(experiment, fixed)) is ExperimentState.HALTED
 
 
 def test_an_experiment_whose_rates_all_diverge_says_so(home: Path, tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def test_several_contrasts_are_corrected_together() -> None:
     assert together["new", "old-0"].difference_p == pytest.approx(min(1.0, 8 * alone.difference_p))
 
 
+def test_a_sentence_does_not_contradict_the_interval_it_gives() -> None:
+    pairs = {("new", f"old-{number}"): compared(-0.003, sd=0.008) for number in range(8)}
+    assert "Its own interval leaves out 0; corrected" in verdicts(pairs, 0.0001)["new", "old-0"].sentence
+    enough = said(compared(-0.012, sd=0.05), margin=0.02)
+    assert enough.seeds_needed == 3
+    assert enough.sentence.endswith("One of 0.02 would most likely have been found.")
+
+
 def test_a_single_group_of_rows_has_no_interval() -> None:
     found = paired(np.array([[1.0], [2.0], [3.0]]), [10.0], [0])
     assert with_interval(found) == "+0.2000 [no interval: a single group of rows]"

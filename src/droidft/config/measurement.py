@@ -87,6 +87,17 @@ class Measurement(_Settings):
         return values
 
 
+class Expected(_Settings):
+    """SHA-256 of what the plan of an experiment was fixed with; a run that finds something else is refused."""
+
+    training: str | None
+    """Of the training and validation rows; None where a part of the data is trained on."""
+    test: str
+    general: str
+    base: str
+    """Of the base model's weights."""
+
+
 class RunMeasurement(_Settings):
     """`measure.json` of a run folder: what to measure after it, and where it belongs."""
 
@@ -97,3 +108,4 @@ class RunMeasurement(_Settings):
     """Its place there."""
     base: bool = False
     """Measure the base model; nothing is trained."""
+    expected: Expected | None = None

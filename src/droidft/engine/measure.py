@@ -6,7 +6,6 @@ not cost a night; `take` measures.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -165,14 +164,12 @@ def row_losses(model: SplitModel, rows: Rows, *, batch_size: int, should_stop: S
         batch = batches.make_batch(source, chosen)
         values = np.asarray(losses(model, batch), dtype=np.float64)
         np.add.at(sums, chosen[batch.positions // batch.inputs.shape[1]], values)
-    digest = hashlib.sha256()
-    source.update_hash(digest)
     return RowLosses(
         losses=sums.tolist(),
         tokens=source.supervised_counts.tolist(),
         clusters=rows.clusters,
         places=[source.place(index) for index in range(len(source))],
-        data_hash=digest.hexdigest(),
+        data_hash=source.sha256(),
     )
 
 

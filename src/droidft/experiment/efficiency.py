@@ -38,12 +38,13 @@ class Reached:
     def sentence(self, first: str, second: str) -> str:
         """What was found, in words."""
         if self.share is None and not self.below:
-            floor = (
-                ""
-                if self.low is None
-                else f"; at least {self.low:.0%} of the data is compatible with the measurements"
+            if self.low == 1:
+                return f"{first} does not reach {second}'s loss with all of the data."
+            low = f"less than {percent(self.smallest)}" if self.low is None else f"{self.low:.0%}"
+            return (
+                f"It cannot be told with what share of the data {first} reaches {second}'s loss: with all of it, it "
+                f"is behind, but not beyond doubt [95 % interval: {low} to more than 100%]."
             )
-            return f"{first} does not reach {second}'s loss with all of the data{floor}."
         low = f"less than {percent(self.smallest)}" if self.low is None else f"{self.low:.0%}"
         high = "more than 100%" if self.high is None else f"{self.high:.0%}"
         if self.share is None:

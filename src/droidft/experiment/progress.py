@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from droidft import runs
-from droidft.config.measurement import RunMeasurement, Weights
+from droidft.config.measurement import Expected, RunMeasurement, Weights
 from droidft.errors import NonFiniteError
 from droidft.events import EvalReport, Event, Failed, RunStarted, Stopped, TrainReport
 from droidft.experiment.fixed import (
@@ -115,7 +115,16 @@ def ensure_run(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> Run:
     if (found := experiment.run(name)) is not None:
         return found
     measure = RunMeasurement(
-        measurement=measurement_of(fixed, cell), experiment=fixed.id, cell=cell.key, base=cell.arm == BASE
+        measurement=measurement_of(fixed, cell),
+        experiment=fixed.id,
+        cell=cell.key,
+        base=cell.arm == BASE,
+        expected=Expected(
+            training=fixed.data_hash if cell.share == 1 else None,
+            test=fixed.test_hash,
+            general=fixed.general_hash,
+            base=fixed.base_hash,
+        ),
     )
     return runs.create(experiment.home, config_of(fixed, cell), run_id=name, measure=measure)
 

@@ -65,7 +65,9 @@ def _verdict(
     missing = kind is Kind.NO_DETECTABLE_DIFFERENCE and found.seeds > 1
     seeds = seeds_needed(found, margin) if missing else None
     examples = examples_needed(found, margin) if missing else None
-    sentence = _sentence(pair, found, margin, kind, same) + (_needs(seeds, examples, margin) if missing else "")
+    sentence = _sentence(pair, found, margin, kind, same) + (
+        _needs(found, seeds, examples, margin) if missing else ""
+    )
     if exploratory:
         count = f"{found.seeds} seed{'s' * (found.seeds > 1)}"
         sentence = f"Exploratory ({count}; a verdict takes {VERDICT_SEEDS}): {sentence}"
@@ -82,12 +84,21 @@ def _sentence(pair: tuple[str, str], found: Paired, margin: float, kind: Kind, s
             small = f" The difference is within the margin of {margin:g}: too small to matter." if same else ""
             return f"{first} is {kind.value} than {second}: test loss {numbers}.{small}"
         case Kind.EQUIVALENT:
-            return f"{first} and {second} are equivalent: they differ by {numbers}, within the margin of {margin:g}."
+            return (
+                f"{first} and {second} are equivalent: they differ by {numbers}, by two one-sided tests less than "
+                f"the margin of {margin:g}."
+            )
         case _:
-            return f"No detectable difference between {first} and {second}: {numbers}."
+            low, high = found.interval()
+            alone = " Its own interval leaves out 0; corrected for all contrasts it does not." * (
+                not low <= 0 <= high
+            )
+            return f"No detectable difference between {first} and {second}: {numbers}.{alone}"
 
 
-def _needs(seeds: int | None, examples: int | None, margin: float) -> str:
+def _needs(found: Paired, seeds: int | None, examples: int | None, margin: float) -> str:
+    if seeds == found.seeds:
+        return f" One of {margin:g} would most likely have been found."
     ways = []
     if seeds is not None:
         ways.append(f"about {seeds:,} seeds")

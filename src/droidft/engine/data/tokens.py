@@ -114,6 +114,12 @@ class TokenSet:
         for part in (self.tokens.astype("<i4"), self.offsets.astype("<i8"), self.mask_bits):
             digest.update(np.ascontiguousarray(part).data)
 
+    def sha256(self) -> str:
+        """The hash of that alone, in hexadecimal."""
+        digest = hashlib.sha256()
+        self.update_hash(digest)
+        return digest.hexdigest()
+
     def _mask(self, start: int, end: int) -> npt.NDArray[np.bool_]:
         bits = np.unpackbits(self.mask_bits[start // 8 : (end + 7) // 8])
         return bits[start % 8 : start % 8 + end - start].astype(np.bool_)
