@@ -87,6 +87,8 @@ def storage_errors(path: Path) -> Iterator[None]:
             hint = "free some space, then `droidft resume` the run"
         elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             hint = "make the folder writable"
+        elif error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            hint = "give the path of a file in a folder that exists"
         else:
             hint = "check the disk"
         raise StorageError(f"cannot write {path}: {os.strerror(error.errno or 0)}", hint=hint) from error

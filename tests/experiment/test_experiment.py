@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from droidft.events import EvalReport, Measured
 from droidft.experiment import folder
 from droidft.experiment.analysis import analyse, at_an_end, measurements
 from droidft.experiment.drive import Ended, drive
-from droidft.experiment.fixed import BASE, FixedPlan, config_of, first_cells, later_cells, run_id
+from droidft.experiment.fixed import FixedPlan, config_of, first_cells, later_cells, run_id
 from droidft.experiment.folder import Experiment
-from droidft.experiment.plan import Plan
+from droidft.experiment.plan import BASE, Plan
 from droidft.experiment.progress import ExperimentState, ensure_run, look, state_of, validation_loss
 from droidft.experiment.results import Kind
 from droidft.home import Home
@@ -292,12 +293,14 @@ def test_rows_of_one_conversation_are_one_cluster(home: Path, tmp_path: Path) ->
     ]
     test.write_text("".join(json.dumps(row) + "\n" for row in rows))
     wanted: dict[str, Any] = {"general_data_path": str(tmp_path / "general.jsonl"), "test_data_path": str(test)}
-    _, fixed = planned(Home(home), furnished.plan(tmp_path, paths, measurement=wanted))
+    whole = {name: value for name, value in furnished.SETTINGS.items() if name != "test_fraction"} | paths
+    plan = partial(furnished.plan, tmp_path, paths, settings=whole)
+    _, fixed = planned(Home(home), plan(measurement=wanted))
     assert (fixed.sizes.test_rows, fixed.sizes.clusters) == (4, 2), "three open alike"
-    _, fixed = planned(Home(home), furnished.plan(tmp_path, paths, measurement=wanted | {"cluster_column": "user"}))
+    _, fixed = planned(Home(home), plan(measurement=wanted | {"cluster_column": "user"}))
     assert fixed.sizes.clusters == 2
     with pytest.raises(ConfigError, match=r"cluster_column 'person': test\.jsonl:1 has no such column"):
-        planned(Home(home), furnished.plan(tmp_path, paths, measurement=wanted | {"cluster_column": "person"}))
+        planned(Home(home), plan(measurement=wanted | {"cluster_column": "person"}))
 
 
 def turns(*texts: str) -> list[dict[str, str]]:

@@ -66,6 +66,21 @@ def test_short_forms_of_questions() -> None:
         ({"arms": {"a": {}}}, "takes two arms or more"),
         ({"arms": {"A b": {}, "c": {}}}, "should match pattern"),
         ({"arms": ARMS, "seeds": [0, 1, 0]}, "seeds: names 0 twice"),
+        ({"arms": {"base": {"lora_targets": "mlp"}, "b": {}}}, "arm 'base': that is the model itself"),
+        ({"arms": ARMS, "contrasts": []}, "contrasts"),
+        (
+            {"arms": {"a": {"lora_rank": 2}, "b": {}}, "contrasts": [["a", "b"], ["b", "a"]]},
+            "a and b are compared twice",
+        ),
+        ({"sweep": {"lora_rank": [2, 4, 2]}}, "lora_rank names 2 twice"),
+        (
+            {
+                "arms": ARMS,
+                "settings": BASE["settings"] | {"test_fraction": 0.2},
+                "measurement": {"test_data_path": "t.jsonl"},
+            },
+            "test_fraction 0.2 would set rows aside that are never used",
+        ),
         ({"arms": ARMS, "seeds": []}, "seeds: List should have at least 1 item"),
         ({"arms": ARMS, "shares": [0.5]}, "shares: must hold 1"),
         ({"arms": ARMS, "shares": [0, 1]}, "greater than 0"),

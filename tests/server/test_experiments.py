@@ -26,6 +26,10 @@ PLAN: dict[str, Any] = {
 }
 
 
+WHOLE = {name: value for name, value in PLAN["settings"].items() if name != "test_fraction"}
+"""Settings that set no test rows aside."""
+
+
 def create(server: LiveServer, **changes: Any) -> str:
     found = server.post("/api/experiments", {"plan": PLAN | changes})
     assert found["state"] == "planning"
@@ -115,7 +119,7 @@ def test_a_plan_that_cannot_be_fixed_says_why(server: LiveServer) -> None:
         ({"seeds": []}, "config"),
         ({"arms": {"a": {}}}, "config"),
         ({"settings": PLAN["settings"] | {"train_data_path": "/etc/passwd"}}, "forbidden_path"),
-        ({"measurement": {"test_data_path": "/etc/passwd"}}, "forbidden_path"),
+        ({"settings": WHOLE, "measurement": {"test_data_path": "/etc/passwd"}}, "forbidden_path"),
         ({"measurement": {"general_data_path": "../../secret.jsonl"}}, None),
         ({"measurement": {"harness": {"tasks": ["a"], "include": "/etc"}}}, "forbidden_path"),
     ],
@@ -126,3 +130,21 @@ def test_a_wrong_plan_is_refused_at_once(server: LiveServer, changes: dict[str, 
     if code is not None:
         assert answer["error"]["code"] == code
     assert server.get("/api/experiments") == []
+
+
+def test_one_that_cannot_be_read_keeps_none_of_the_others(server: LiveServer) -> None:
+    bad = server.home / "experiments" / "x20200101-000000"
+    bad.mkdir()
+    (bad / "request.json").write_text('{"colour": "red"}')
+    (bad / "plan.json").write_text("{}")
+    (bad / "wanted.json").write_text('{"running": true, "since": 1}')
+    experiment = create(server)
+    state(server, experiment, "planned")
+    server.post(f"/api/experiments/{experiment}/start")
+    state(server, experiment, "finished")
+    listed = {each["id"]: each for each in server.get("/api/experiments")}
+    assert listed[bad.name]["state"] == "refused"
+    assert "x20200101-000000 cannot be read: request.json" in listed[bad.name]["problem"]["message"]
+    assert server.request("GET", f"/api/experiments/{bad.name}")[0] == 409
+    assert server.request("DELETE", f"/api/experiments/{bad.name}")[0] == 204
+    assert not bad.exists()

@@ -31,8 +31,9 @@ def run(args: argparse.Namespace) -> int:
     from droidft.home import Home
 
     home, console = Home.find(), Console()
-    experiment = _made(Path(args.plan), home) if _is_file(args.plan) else folder.find(home, args.plan)
-    fixed = experiment.fixed() or _fix(experiment, console, timed=not args.no_timing)
+    made = _is_file(args.plan)
+    experiment = _made(Path(args.plan), home) if made else folder.find(home, args.plan)
+    fixed = experiment.fixed() or _fix(experiment, console, timed=not args.no_timing, made=made)
     from droidft.commands._experiment_display import show_plan
 
     show_plan(fixed, console)
@@ -57,8 +58,8 @@ def _made(path: Path, home: Home) -> Experiment:
     return folder.create(home, parse_plan(load_config_file(path), source=str(path)))
 
 
-def _fix(experiment: Experiment, console: Console, *, timed: bool) -> FixedPlan:
-    """Settle the plan; what refuses it leaves no experiment behind."""
+def _fix(experiment: Experiment, console: Console, *, timed: bool, made: bool) -> FixedPlan:
+    """Settle the plan; what refuses it leaves no experiment behind that was `made` for it."""
     from droidft.engine.session import computing
 
     # Under the lock, so that no server plans it too.
@@ -78,7 +79,8 @@ def _fix(experiment: Experiment, console: Console, *, timed: bool) -> FixedPlan:
                 timed=timed,
             )
         except BaseException:
-            experiment.forget()
+            if made:
+                experiment.forget()
             raise
         return experiment.fix(fixed)
 

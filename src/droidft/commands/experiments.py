@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Do the chosen action."""
     from rich.console import Console
 
+    from droidft.durable import storage_errors
     from droidft.experiment import folder
     from droidft.home import Home
 
@@ -54,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
             _stop(found, console)
         case "report":
             out = args.out or Path(f"{found.id}.{args.form}")
-            out.write_text(rendered(found, args.form), encoding="utf-8")
-            console.print(f"wrote {out}", highlight=False, soft_wrap=True)
+            with storage_errors(out):
+                out.write_text(rendered(found, args.form), encoding="utf-8")
+            console.print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
         case "delete":
             found.delete()
             console.print(f"deleted {found.id}", highlight=False)
@@ -96,23 +98,26 @@ def show_findings(experiment: Experiment, console: Console) -> None:
             console.print(
                 f"{score.name}: only {each.first} right {score.only_first}, only {each.second} {score.only_second} "
                 f"of {score.questions}; McNemar's exact p {score.mcnemar_p:.3g}, Holm's {score.adjusted_p:.3g}",
+                markup=False,
                 highlight=False,
                 soft_wrap=True,
             )
         if each.reaches is not None:
-            console.print(each.reaches.sentence, highlight=False, soft_wrap=True)
+            console.print(each.reaches.sentence, markup=False, highlight=False, soft_wrap=True)
     for row in found.sweep:
         settings = ", ".join(f"{name} {value}" for name, value in row.settings.items())
         console.print(
             f"{row.arm}  {settings}: validation {row.validation_loss.mean:.4f}, best so far {row.best_so_far:.4f}",
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )
-    console.print(f"\n[bold]{found.verdict}[/]", highlight=False, soft_wrap=True)
+    console.print(f"\n{found.verdict}", style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def _tables(found: Table, console: Console) -> None:
     """Figures of arms, then differences: together they are wider than a terminal."""
+    from rich.markup import escape
     from rich.table import Table as Grid
 
     for names, cells in (
@@ -125,16 +130,21 @@ def _tables(found: Table, console: Console) -> None:
             grid.add_column(name, justify="right")
         for row, values in zip(found.rows, cells, strict=True):
             if any(value != "–" for value in values):
-                grid.add_row(row.name, *values)
+                grid.add_row(row.name, *map(escape, values))
         console.print()
         console.print(grid)
 
 
 def _summary(experiment: Experiment) -> dict[str, Any]:
+    from droidft.errors import ExperimentError
     from droidft.experiment.fixed import count_of_runs
     from droidft.experiment.progress import look, state_of
 
-    plan, fixed = experiment.plan(), experiment.fixed()
+    try:
+        plan, fixed = experiment.plan(), experiment.fixed()
+    except ExperimentError as error:
+        nothing = {"id": experiment.id, "title": "", "state": "unreadable", "arms": [], "seeds": [], "done": 0}
+        return nothing | {"runs": None, "problem": error.message}
     progress = look(experiment, fixed) if fixed is not None else None
     return {
         "id": experiment.id,
@@ -176,7 +186,8 @@ def _show(experiment: Experiment, console: Console) -> None:
     from droidft.commands._experiment_display import show_plan
 
     if (problem := experiment.problem()) is not None:
-        console.print(f"refused   {problem.message}\n          hint: {problem.hint}", highlight=False, soft_wrap=True)
+        text = f"refused   {problem.message}\n          hint: {problem.hint}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     if (fixed := experiment.fixed()) is None:
         console.print(f"experiment {experiment.id}: its plan is not fixed yet", highlight=False)
         return
@@ -184,7 +195,7 @@ def _show(experiment: Experiment, console: Console) -> None:
     summary = _summary(experiment)
     console.print(f"state     {summary['state']}, {summary['done']} of {summary['runs']} runs done", highlight=False)
     if summary["problem"]:
-        console.print(f"          {summary['problem']}", highlight=False, soft_wrap=True)
+        console.print(f"          {summary['problem']}", markup=False, highlight=False, soft_wrap=True)
     show_findings(experiment, console)
 
 

@@ -12,10 +12,12 @@ import numpy as np
 
 from droidft import publish
 from droidft.config.measurement import Weights
+from droidft.errors import ExperimentError
 from droidft.events import EvalReport, Finished, TrainReport
 from droidft.experiment.efficiency import reaches
-from droidft.experiment.fixed import BASE, Cell, FixedArm, FixedPlan, config_of
+from droidft.experiment.fixed import Cell, FixedArm, FixedPlan, config_of
 from droidft.experiment.folder import Experiment
+from droidft.experiment.plan import BASE
 from droidft.experiment.progress import CellState, Progress, look, validation_loss
 from droidft.experiment.results import (
     Analysis,
@@ -396,11 +398,15 @@ def _done(experiment: Experiment, state: CellState, weights: Weights) -> Done | 
     )
 
 
-def _difference(first: Sequence[Done], second: Sequence[Done | None], of: str = "test") -> Paired:
+def _difference(first: Sequence[Done], second: Sequence[Done], of: str = "test") -> Paired:
     """Losses of `first` less those of `second`, pair by pair, on the test set or the general text."""
     rows = [_rows(done, of) for done in first]
-    others = [_rows(done, of) for done in second if done is not None]
-    assert {each.data_hash for each in [*rows, *others]} == {rows[0].data_hash}, "measured on different data"
+    others = [_rows(done, of) for done in second]
+    if {each.data_hash for each in [*rows, *others]} != {rows[0].data_hash}:
+        raise ExperimentError(
+            f"runs of {first[0].cell.arm} and others were measured on different data: it was changed in between",
+            hint="plan a new experiment",
+        )
     differences = np.array([each.losses for each in rows]) - np.array([each.losses for each in others])
     return paired(differences, rows[0].tokens, rows[0].clusters)
 

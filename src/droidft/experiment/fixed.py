@@ -13,10 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from droidft.config import TrainingConfig
 from droidft.config.measurement import Measurement
-from droidft.experiment.plan import Plan
+from droidft.experiment.plan import BASE, Plan
 
-BASE = "base"
-"""Name of the base model among the arms: the experiment's run zero."""
 EVALUATIONS = 8
 """How often a run is evaluated, where steps_per_eval is not given."""
 

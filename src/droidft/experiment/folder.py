@@ -21,8 +21,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from droidft.config import nearest
 from droidft.durable import storage_errors, write_atomically
@@ -31,6 +32,8 @@ from droidft.experiment.fixed import FixedPlan
 from droidft.experiment.plan import Plan
 from droidft.home import Home
 from droidft.runs import Run, is_run
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Obstacle(BaseModel):
@@ -71,15 +74,34 @@ class Experiment:
         return (self.path / "request.json").stat().st_mtime
 
     def plan(self) -> Plan:
-        """The plan as it was given."""
-        return Plan.model_validate_json((self.path / "request.json").read_bytes())
+        """The plan as it was given.
+
+        Raises:
+            ExperimentError: it cannot be read.
+        """
+        return self._read("request.json", Plan)
 
     def fixed(self) -> FixedPlan | None:
-        """The plan as it was fixed before the first step; None until then."""
+        """The plan as it was fixed before the first step; None until then.
+
+        Raises:
+            ExperimentError: it cannot be read.
+        """
         try:
-            return FixedPlan.model_validate_json((self.path / "plan.json").read_bytes())
+            return self._read("plan.json", FixedPlan)
         except FileNotFoundError:
             return None
+
+    def _read(self, name: str, kind: type[M]) -> M:
+        try:
+            return kind.model_validate_json((self.path / name).read_bytes())
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise ExperimentError(
+                f"experiment {self.id} cannot be read: {name}: {where}: {fault['msg']}",
+                hint="another version of droidft wrote it, or it is damaged; delete it, or use that version",
+            ) from None
 
     @property
     def exists(self) -> bool:
@@ -96,6 +118,7 @@ class Experiment:
         if (earlier := self.fixed()) is not None:
             return earlier
         write_atomically(self.path / "plan.json", fixed.model_dump_json(indent=1).encode())
+        (self.path / "problem.json").unlink(missing_ok=True)  # of an earlier attempt
         return fixed
 
     def problem(self) -> Obstacle | None:

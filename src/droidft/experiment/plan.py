@@ -12,7 +12,7 @@ What it leaves open (ranks to be matched, steps) is settled by `fixed.py`, befor
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -22,6 +22,8 @@ from droidft.config import Family, TrainingConfig, parse_config
 from droidft.config.measurement import Measurement
 from droidft.errors import ConfigError
 
+BASE = "base"
+"""Name of the base model among the arms: the experiment's run zero."""
 VERDICT_SEEDS = 3
 """With fewer, results are exploratory."""
 MOST_ARMS = 64
@@ -90,7 +92,7 @@ class Plan(_Model):
     """Arms by name, each with the settings in which it differs."""
     sweep: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(max_length=8)] = {}
     """Values of some settings: every combination is an arm. Chosen by validation loss, judged on the test set."""
-    contrasts: list[tuple[ArmName, ArmName]] | None = None
+    contrasts: Annotated[list[tuple[ArmName, ArmName]], Field(min_length=1)] | None = None
     """Pairs of arms to compare. Default: the first arm with each other one; of a sweep, the best with the first."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)] = [0, 1, 2]
     """Each arm is trained once with each seed. A verdict takes three; fewer is exploratory."""
@@ -106,9 +108,8 @@ class Plan(_Model):
     @field_validator("seeds", "shares", "learning_rates")
     @classmethod
     def _once(cls, values: list[Any] | None) -> list[Any] | None:
-        for value in values or []:
-            if (values or []).count(value) > 1:
-                raise ValueError(f"names {value:g} twice")
+        if again := _repeated(values or []):
+            raise ValueError(f"names {again[0]:g} twice")
         return values
 
     @field_validator("shares")
@@ -130,7 +131,11 @@ class Plan(_Model):
         if len(given) != 1:
             what = "both " + " and ".join(given) if given else "neither template, arms nor sweep"
             raise ValueError(f"{what} given: one of them says what is compared")
+        if twice := next((name for name, values in self.sweep.items() if _repeated(values)), None):
+            raise ValueError(f"sweep: {twice} names {_repeated(self.sweep[twice])[0]!r} twice")
         arms = self.all_arms()
+        if BASE in arms:
+            raise ValueError(f"arm {BASE!r}: that is the model itself, run zero; choose another name")
         if len(arms) < 2:
             raise ValueError("a comparison takes two arms or more")
         if len(arms) > MOST_ARMS:
@@ -142,6 +147,13 @@ class Plan(_Model):
             self._check_matching(name, arm, arms)
         for pair in self.contrasts or []:
             self._check_contrast(pair, arms)
+        if again := _repeated([frozenset(pair) for pair in self.contrasts or []]):
+            raise ValueError(f"contrasts: {' and '.join(sorted(again[0]))} are compared twice")
+        if self.measurement.test_data_path is not None and self.settings.get("test_fraction"):
+            raise ValueError(
+                f"test_fraction {self.settings['test_fraction']:g} would set rows aside that are never used, since "
+                "measurement.test_data_path is given; leave one of them out"
+            )
         if self.learning_rates is not None and any("learning_rate" in arm.settings for arm in arms.values()):
             raise ValueError("learning_rates are tried for every arm, so no arm can have a learning_rate of its own")
         return self
@@ -239,6 +251,10 @@ def parse_plan(values: Mapping[str, Any], *, source: str) -> Plan:
     for arm in plan.all_arms():
         plan.config(arm, seed=plan.seeds[0])
     return plan
+
+
+def _repeated(values: Sequence[Any]) -> list[Any]:
+    return [value for place, value in enumerate(values) if value in values[:place]]
 
 
 def percent(share: float) -> str:

@@ -12,7 +12,6 @@ from droidft.config.measurement import Expected, RunMeasurement, Weights
 from droidft.errors import NonFiniteError
 from droidft.events import EvalReport, Event, Failed, RunStarted, Stopped, TrainReport
 from droidft.experiment.fixed import (
-    BASE,
     Cell,
     FixedPlan,
     config_of,
@@ -22,6 +21,7 @@ from droidft.experiment.fixed import (
     run_id,
 )
 from droidft.experiment.folder import Experiment, Obstacle
+from droidft.experiment.plan import BASE
 from droidft.runs import Run, RunStatus
 
 MOST_CRASHES = 3

@@ -13,9 +13,9 @@ from typing import Any
 
 from droidft.errors import DroidError, ExperimentError, NotFound, StorageError
 from droidft.experiment import folder
-from droidft.experiment.fixed import BASE, FixedPlan, count_of_runs
+from droidft.experiment.fixed import FixedPlan, count_of_runs
 from droidft.experiment.folder import Experiment, Obstacle
-from droidft.experiment.plan import Plan
+from droidft.experiment.plan import BASE, Plan
 from droidft.experiment.progress import CellState, ExperimentState, Progress, ensure_run, look, state_of
 from droidft.experiment.results import Analysis
 from droidft.home import Home
@@ -58,18 +58,32 @@ class Experiments:
         self._driven: dict[str, Driven] = {}
         self._fixing: dict[str, Fixing] = {}
         self._planner = asyncio.Semaphore(1)
+        self._complaints: dict[str, str] = {}
         self._lock = asyncio.Lock()
         """Held while an experiment goes on, is stopped or deleted: none of these may see the others half done."""
 
     async def watch(self) -> None:
         """Look after everything, for ever."""
         while True:
-            try:
-                for experiment in await asyncio.to_thread(folder.all_experiments, self._home):
+            for experiment in await self._everyone():
+                try:
                     await self._tend(experiment)
-            except (DroidError, OSError):
-                logger.exception("experiments met an error and go on")
+                except Exception as error:  # noqa: BLE001 - one of them must not keep the others from going on
+                    self._complain(experiment.id, error)
             await asyncio.sleep(TICK_SECONDS)
+
+    async def _everyone(self) -> list[Experiment]:
+        try:
+            return await asyncio.to_thread(folder.all_experiments, self._home)
+        except OSError as error:
+            self._complain("", error)
+            return []
+
+    def _complain(self, experiment_id: str, error: Exception) -> None:
+        """Log an error once, not at every look."""
+        if self._complaints.get(experiment_id) != str(error):
+            self._complaints[experiment_id] = str(error)
+            logger.error("experiment %s: %s; the others go on", experiment_id, error, exc_info=error)
 
     async def close(self) -> None:
         """Call plannings off and let go of what is driven; runs go on."""
@@ -201,7 +215,7 @@ class Experiments:
             self._let_go(experiment.id)
         elif progress.obstacle is not None or progress.next is None:
             self._let_go(experiment.id)
-        elif self._take(experiment, fixed):
+        elif await self._take(experiment, fixed):
             await self._go_on(experiment, fixed, progress.next)
 
     async def _go_on(self, experiment: Experiment, fixed: FixedPlan, state: CellState) -> None:
@@ -213,13 +227,13 @@ class Experiments:
         if view is None or (view.queue_position is None and view.can_resume):
             await self._supervisor.resume(run.id)
 
-    def _take(self, experiment: Experiment, fixed: FixedPlan) -> bool:
+    async def _take(self, experiment: Experiment, fixed: FixedPlan) -> bool:
         """Drive it from here; whether no other process does."""
         if experiment.id in self._driven:
             return True
         lock = ExitStack()
         try:
-            lock.enter_context(experiment.driving())
+            await asyncio.to_thread(lock.enter_context, experiment.driving())  # it waits for half a second
         except ExperimentError:
             return False
         self._driven[experiment.id] = Driven(fixed, lock)
@@ -260,7 +274,10 @@ class Experiments:
         return await asyncio.to_thread(self._summarised, experiment)
 
     def _summarised(self, experiment: Experiment) -> ExperimentSummary:
-        plan, fixed = experiment.plan(), experiment.fixed()
+        try:
+            plan, fixed = experiment.plan(), experiment.fixed()
+        except ExperimentError as error:
+            return _unreadable(experiment, error)
         progress = look(experiment, fixed) if fixed is not None else None
         state = state_of(experiment, progress)
         fixing = self._fixing.get(experiment.id)
@@ -282,6 +299,26 @@ class Experiments:
             problem=experiment.problem() or obstacle,
             planning=fixing.progress if fixing is not None else None,
         )
+
+
+def _unreadable(experiment: Experiment, error: ExperimentError) -> ExperimentSummary:
+    """All that can be said of an experiment whose files another version wrote."""
+    return ExperimentSummary(
+        id=experiment.id,
+        title="",
+        state=ExperimentState.REFUSED,
+        created=experiment.created,
+        model="",
+        data="",
+        arms=[],
+        seeds=0,
+        runs=0,
+        done=0,
+        run=None,
+        seconds_left=None,
+        problem=Obstacle(code=error.code, message=error.message, hint=error.hint),
+        planning=None,
+    )
 
 
 def _seconds_left(fixed: FixedPlan, progress: Progress) -> float | None:
