@@ -66,10 +66,10 @@ class Experiments:
         """Look after everything, for ever."""
         while True:
             for experiment in await self._everyone():
-                try:
-                    await self._tend(experiment)
-                except Exception as error:  # noqa: BLE001 - one of them must not keep the others from going on
-                    self._complain(experiment.id, error)
+                # Gathered by itself: one that fails must not keep the others from going on.
+                [failure] = await asyncio.gather(self._tend(experiment), return_exceptions=True)
+                if isinstance(failure, BaseException):
+                    self._complain(experiment.id, failure)
             await asyncio.sleep(TICK_SECONDS)
 
     async def _everyone(self) -> list[Experiment]:
@@ -79,7 +79,7 @@ class Experiments:
             self._complain("", error)
             return []
 
-    def _complain(self, experiment_id: str, error: Exception) -> None:
+    def _complain(self, experiment_id: str, error: BaseException) -> None:
         """Log an error once, not at every look."""
         if self._complaints.get(experiment_id) != str(error):
             self._complaints[experiment_id] = str(error)
