@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from droidft.config import FineTuneType, LoraScaling, TrainingConfig
+from droidft.config import FineTuneType, LoraScaling, SplitBy, TrainingConfig
 from droidft.engine import models
 from droidft.engine.assemble import Places, assemble
 from droidft.engine.batches import steps_per_epoch
@@ -28,11 +28,13 @@ from droidft.engine.rehearsal import Rehearsal, rehearse
 from droidft.errors import ConfigError
 from droidft.experiment import general
 from droidft.experiment.fixed import EVALUATIONS, Cost, Estimate, FixedArm, FixedPlan, Sizes, count_of_runs, share_key
-from droidft.experiment.plan import Plan, percent
+from droidft.experiment.plan import VERDICT_SEEDS, Plan, percent
 from droidft.home import Home
 
 REHEARSED_STEPS = 3
 LOADING_SECONDS = 5.0
+FAR_OFF = 0.05
+"""A matched count that is off by a larger part than this is warned of."""
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it, and of how much; what it raises ends the planning."""
@@ -46,7 +48,7 @@ def fix(
     Raises:
         DroidError: of the kind that fits, naming value, limit and fix.
     """
-    configs = {name: plan.config(name, seed=plan.seeds[0]) for name in plan.all_arms()}
+    configs = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0])) for name in plan.all_arms()}
     first = next(iter(configs.values()))
     folder = models.find_model(first.model_path, models_dir=home.models, offline=first.offline)
     context = models.context_length(models.load_config(folder))
@@ -59,11 +61,13 @@ def fix(
     )
     report("hashing the model", 0, 0)
     base = fingerprint(folder, cache=home.cache / "fingerprints.json")["weights_sha256"]
+    rows = {share: rows_of_share(data.split_keys, first, share) for share in plan.shares}
+    arms = _arms(plan, configs, shape, rows)
     fixed = FixedPlan(
         id=experiment_id,
         created=time.time(),
         plan=plan,
-        arms=_arms(plan, configs, shape, len(data.train)),
+        arms=arms,
         contrasts=plan.all_contrasts(),
         sizes=_sizes(data, material),
         data_hash=data.report.data_hash,
@@ -75,21 +79,35 @@ def fix(
         device=device.as_dict(),
         warnings=[
             *dict.fromkeys(
-                [*data.report.warnings, *_setting_warnings(configs), *_doubts(plan, material, len(data.train))]
+                [
+                    *data.report.warnings,
+                    *_setting_warnings(configs),
+                    *_doubts(plan, material, rows),
+                    *_mismatches(arms),
+                ]
             )
         ],
     )
     return _costed(fixed, configs, material, home, device, report) if timed else fixed
 
 
-def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: int) -> list[FixedArm]:
+def _grouped(plan: Plan, config: TrainingConfig) -> TrainingConfig:
+    """With rows that belong together on one side of the split, unless the plan says otherwise."""
+    changes: dict[str, object] = {}
+    if plan.measurement.cluster_column is not None and plan.measurement.test_data_path is None:
+        changes["split_column"] = plan.measurement.cluster_column
+    if "split_by" not in plan.settings:
+        changes["split_by"] = SplitBy.CONVERSATION
+    return config.model_copy(update=changes)
+
+
+def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: Mapping[float, int]) -> list[FixedArm]:
     arms, sized = plan.all_arms(), dict[str, TrainingConfig]()
     ranks = {name: config.lora_rank for name, config in configs.items()}
     counts = {name: _trainable(shape, config, config.lora_rank) for name, config in configs.items()}
     for name, arm in arms.items():
         if arm.match_count_of is not None:
-            per_rank = counts[name] / ranks[name]
-            ranks[name] = max(1, round(counts[arm.match_count_of] / per_rank))
+            ranks[name] = _rank_for(shape, configs[name], counts[arm.match_count_of])
             counts[name] = _trainable(shape, configs[name], ranks[name])
     found = []
     for name, arm in arms.items():
@@ -104,7 +122,7 @@ def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: in
                 field="arms",
             )
         sized[name] = scaled
-        steps = {share_key(share): _steps(config, rows_of_share(rows, share)) for share in plan.shares}
+        steps = {share_key(share): _steps(config, part) for share, part in rows.items()}
         found.append(
             FixedArm(
                 name=name,
@@ -116,8 +134,30 @@ def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: in
                 total=shape.survey.total,
                 matched=arm.match_count_of,
                 steps=steps,
+                config=scaled.model_dump(mode="json", exclude={"seed", "train_fraction", "lora_rank", "lora_alpha"}),
             )
         )
+    return found
+
+
+def _rank_for(shape: Shape, config: TrainingConfig, count: int) -> int:
+    """The rank with which nearest to `count` parameters are trained; DoRA's magnitudes do not grow with it."""
+    first, second = (_trainable(shape, config, rank) for rank in (1, 2))
+    return max(1, 1 + round((count - first) / (second - first)))
+
+
+def _mismatches(arms: list[FixedArm]) -> list[str]:
+    counts = {arm.name: arm.trainable for arm in arms}
+    found = []
+    for arm in arms:
+        if arm.matched is None:
+            continue
+        off = arm.trainable / counts[arm.matched] - 1
+        if abs(off) > FAR_OFF:
+            found.append(
+                f"{arm.name} trains {arm.trainable:,} parameters at rank {arm.rank}, {abs(off):.0%} "
+                f"{'more' if off > 0 else 'less'} than {arm.matched} ({counts[arm.matched]:,}): no rank fits better"
+            )
     return found
 
 
@@ -162,6 +202,7 @@ def _sizes(data: Prepared, material: Material) -> Sizes:
         test_tokens=material.test.tokens.token_count,
         general_tokens=material.general.tokens.token_count,
         seen_in_training=material.seen_in_training,
+        opened_in_training=material.opened_in_training,
         split=data.report.split,
     )
 
@@ -170,25 +211,32 @@ def _setting_warnings(configs: dict[str, TrainingConfig]) -> list[str]:
     return [warning for config in configs.values() for warning in config.warnings()]
 
 
-def _doubts(plan: Plan, material: Material, rows: int) -> list[str]:
+def _doubts(plan: Plan, material: Material, rows: Mapping[float, int]) -> list[str]:
     """What makes the verdict weaker than it looks."""
     found = []
-    clusters = len(set(material.test.clusters))
+    clusters, tested = len(set(material.test.clusters)), len(material.test.tokens)
     if plan.exploratory:
-        found.append(f"{len(plan.seeds)} seeds are too few for a verdict: results are exploratory (3 and more)")
+        count = "1 seed is" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds are"
+        found.append(f"{count} too few for a verdict ({VERDICT_SEEDS} and more): results are exploratory")
     if clusters < 30:
         found.append(
             f"the test set has {clusters} independent groups of rows: intervals will be wide; 30 and more are usual"
         )
-    for share in plan.shares:
-        if (part := rows_of_share(rows, share)) < material.config.batch_size:
+    for share, part in rows.items():
+        if part < material.config.batch_size:
             found.append(
-                f"{percent(share)} of the {rows:,} training rows is {part:,}: less than one batch of "
+                f"{percent(share)} of the {rows[1.0]:,} training rows is {part:,}: less than one batch of "
                 f"{material.config.batch_size}"
             )
     if material.seen_in_training:
         found.append(
-            f"{material.seen_in_training:,} test rows are also in the training data: memory counts as learning there"
+            f"{material.seen_in_training:,} of the {tested:,} test rows are also in the training or validation data: "
+            "memory counts as learning there"
+        )
+    if material.opened_in_training:
+        found.append(
+            f"{material.opened_in_training:,} of the {tested:,} test rows belong together with training or "
+            "validation data (they open alike): part of them was seen there"
         )
     return found
 
@@ -237,34 +285,46 @@ def _rehearsed(config: TrainingConfig, material: Material, home: Home, device: D
 
 
 def _cost(fixed: FixedPlan, arm: FixedArm, config: TrainingConfig, found: Rehearsal) -> Cost:
-    sizes, whole = fixed.sizes, share_key(1)
+    sizes, steps = fixed.sizes, arm.steps[share_key(1)]
     an_epoch = _steps(config.model_copy(update={"epochs": 1.0, "iterations": None}), sizes.train_rows)
-    trained = sizes.train_tokens * arm.steps[whole] / an_epoch
+    training = sizes.train_tokens * steps / an_epoch * found.training_seconds_per_token
     evaluations = EVALUATIONS + 1
-    if "steps_per_eval" in fixed.plan.settings:
-        evaluations = 2 + arm.steps[whole] // config.steps_per_eval
-    read = sizes.validation_tokens * evaluations + sizes.test_tokens + sizes.general_tokens
-    seconds = trained * found.training_seconds_per_token + read * found.evaluation_seconds_per_token
+    if arm.evaluates_by_setting(fixed.plan):
+        evaluations = 2 + steps // config.steps_per_eval
+    measured = (sizes.test_tokens + sizes.general_tokens) * found.evaluation_seconds_per_token
+    answering = 0.0
     if (questions := fixed.plan.measurement.questions) and found.seconds_per_answer_token:
-        seconds += sizes.questions * questions.max_tokens * found.seconds_per_answer_token
+        answering = sizes.questions * questions.max_tokens * found.seconds_per_answer_token
+    evaluated = sizes.validation_tokens * evaluations * found.evaluation_seconds_per_token
     return Cost(
         arm=arm.name,
         seconds_per_token=found.training_seconds_per_token,
         evaluation_seconds_per_token=found.evaluation_seconds_per_token,
         peak_bytes=found.peak_bytes,
-        seconds_per_run=seconds + LOADING_SECONDS,
+        seconds_per_run=training + evaluated + measured + answering + LOADING_SECONDS,
+        training_seconds=training,
+        measuring_seconds=measured + answering,
+        answering_seconds=answering,
     )
 
 
 def _estimate(fixed: FixedPlan, costs: list[Cost]) -> Estimate:
-    """All runs, one after another. A share of the data takes its share of the training, and all of the rest."""
+    """All runs, one after another, the base model's first.
+
+    A share of the data takes its share of the training, all of the evaluations and no questions.
+    """
     plan = fixed.plan
-    rates, seeds = len(plan.learning_rates or [0]), len(plan.seeds)
-    runs = seeds * (rates + sum(share for share in plan.shares if share < 1))
+    seconds = LOADING_SECONDS + costs[0].measuring_seconds
+    for cost in costs:
+        seconds += len(plan.seeds) * len(plan.learning_rates or [0]) * cost.seconds_per_run
+        for share in plan.shares:
+            if share < 1:
+                rest = cost.seconds_per_run - cost.training_seconds - cost.answering_seconds
+                seconds += len(plan.seeds) * (share * cost.training_seconds + rest)
     disk = sum(2 * 4 * arm.trainable for arm in fixed.arms) * count_of_runs(fixed) // len(fixed.arms)
     return Estimate(
         runs=count_of_runs(fixed),
-        seconds=sum(cost.seconds_per_run for cost in costs) * runs,
+        seconds=seconds,
         peak_bytes=max(cost.peak_bytes for cost in costs),
         disk_bytes=disk,
     )

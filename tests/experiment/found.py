@@ -132,7 +132,7 @@ def analysis(fixed: FixedPlan | None = None, *, effect: float = 0.04, **changes:
         "noise_floor": NoiseFloor(sd=floor.sd, difference=floor.difference) if floor else None,
         "curves": [_curve(arm, shares, len(seeds)) for arm in arms] if len(shares) > 1 else [],
         "sweep": _sweep(fixed, arms) if fixed.plan.sweep else [],
-        "table": table(base, arms, contrasts),
+        "table": table(base, arms, contrasts, seeds=len(seeds)),
         "notes": [*fixed.warnings, "Times are of this machine, together with whatever else it did."],
     }
     return Analysis.model_validate(values | changes)
@@ -248,6 +248,7 @@ SCORE = ScoreResult(
     first=0.413,
     second=0.377,
     difference=Interval(value=0.0367, low=-0.041, high=0.114),
+    telling=18,
     only_first=11,
     only_second=7,
     mcnemar_p=0.481,
@@ -313,4 +314,7 @@ def _row(arm: str, seed: int | None, share: float, loss: float | None = None) ->
         "whole_seconds": None if loss is None else 231.0,
         "step": None if loss is None else 70,
         "steps": None if seed is None else 80,
+        "tokens": None if loss is None else 38_000,
+        "peak_bytes": None if loss is None else 2_640_000_000,
+        "adapter_bytes": None if loss is None else 39_100_000,
     }

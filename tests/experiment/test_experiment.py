@@ -28,6 +28,7 @@ from droidft.experiment.folder import Experiment
 from droidft.experiment.plan import BASE, Plan
 from droidft.experiment.progress import ExperimentState, ensure_run, look, state_of, validation_loss
 from droidft.experiment.results import Kind
+from droidft.experiment.stats import FEW
 from droidft.home import Home
 from tests import tiny
 from tests.experiment import furnished
@@ -101,6 +102,11 @@ def test_the_plan_is_settled_before_the_first_step(done: tuple[Experiment, Fixed
     assert fixed.estimate is not None
     assert fixed.estimate.runs == 1 + 2 * 2 * 2 + 2 * 2
     assert all(cost.seconds_per_token > 0 and cost.peak_bytes > 0 for cost in fixed.costs)
+    whole = sum(cost.seconds_per_run for cost in fixed.costs)
+    unshared = sum(cost.seconds_per_run - cost.training_seconds / 2 - cost.answering_seconds for cost in fixed.costs)
+    base = 5 + fixed.costs[0].measuring_seconds
+    assert fixed.estimate.seconds == pytest.approx(base + 4 * whole + 2 * unshared)
+    assert all(0 < cost.answering_seconds < cost.measuring_seconds for cost in fixed.costs)
     assert any("2 seeds are too few" in warning for warning in fixed.warnings)
 
 
@@ -200,7 +206,10 @@ def test_what_is_found_has_all_its_parts(done: tuple[Experiment, FixedPlan]) -> 
     assert contrast.scores[0].questions == 5
     assert found.table is not None
     assert {len(row.values) for row in found.table.rows} == {3}
+    assert contrast.reaches.sentence.startswith("Exploratory (2 seeds): ")
     (score,) = found.contrasts[0].scores
+    assert score.telling < FEW
+    assert score.difference.low is None, "the few answers that differ have no variance to speak of"
     assert score.adjusted_p == score.mcnemar_p, "of one contrast and one task"
     assert all(run.right is None for run in found.runs if run.share < 1), "answers belong to all of the data"
 
@@ -299,8 +308,73 @@ def test_rows_of_one_conversation_are_one_cluster(home: Path, tmp_path: Path) ->
     assert (fixed.sizes.test_rows, fixed.sizes.clusters) == (4, 2), "three open alike"
     _, fixed = planned(Home(home), plan(measurement=wanted | {"cluster_column": "user"}))
     assert fixed.sizes.clusters == 2
-    with pytest.raises(ConfigError, match=r"cluster_column 'person': test\.jsonl:1 has no such column"):
+    with pytest.raises(ConfigError, match=r"test\.jsonl:1 has no column 'person'"):
         planned(Home(home), plan(measurement=wanted | {"cluster_column": "person"}))
+
+
+def test_a_test_row_has_no_sibling_in_training(home: Path, tmp_path: Path) -> None:
+    """Rows of one conversation are on one side, unless the plan wants rows to be drawn: then it is said."""
+    paths = furnished.furnish(tmp_path)
+    rows = [{"messages": turns(f"ask{number // 4}", f"SAY{number}")} for number in range(60)]
+    Path(paths["train_data_path"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, fixed = planned(Home(home), furnished.plan(tmp_path, paths))
+    assert fixed.sizes.test_rows == 4 * fixed.sizes.clusters
+    assert fixed.sizes.opened_in_training == 0
+    assert "rows of one conversation stay together" in fixed.sizes.split
+    drawn = furnished.plan(tmp_path, paths, settings=furnished.SETTINGS | paths | {"split_by": "row"})
+    _, fixed = planned(Home(home), drawn)
+    assert fixed.sizes.opened_in_training > 0
+    assert any("test rows belong together with training or validation data" in text for text in fixed.warnings)
+
+
+def test_a_test_row_that_was_validated_on_is_counted(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    validation = tiny.write_chat(tmp_path / "val.jsonl", rows=5, seed=1)
+    whole = {name: value for name, value in furnished.SETTINGS.items() if name != "test_fraction"} | paths
+    plan = furnished.plan(
+        tmp_path,
+        paths,
+        settings=whole | {"val_data_path": str(validation)},
+        measurement={"general_data_path": str(tmp_path / "general.jsonl"), "test_data_path": str(validation)},
+    )
+    _, fixed = planned(Home(home), plan)
+    assert fixed.sizes.seen_in_training == 5
+
+
+def test_a_run_has_the_settings_of_the_day_its_plan_was_fixed(home: Path, tmp_path: Path) -> None:
+    _, fixed = planned(Home(home), furnished.plan(tmp_path, furnished.furnish(tmp_path)))
+    first = next(cell for cell in first_cells(fixed) if cell.arm != BASE)
+    config = config_of(fixed, first)
+    assert config.split_by.value == "conversation"
+    arm = fixed.arm(first.arm)
+    assert arm.config is not None
+    older = arm.model_copy(update={"config": arm.config | {"weight_decay": 0.25}})
+    assert config_of(fixed.model_copy(update={"arms": [older, *fixed.arms[1:]]}), first).weight_decay == 0.25
+
+
+def test_a_count_that_no_rank_matches_is_warned_of(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    arms = {
+        "few": {"lora_targets": "attention-qv", "lora_rank": 1},
+        "all": {"lora_targets": "full-layer", "match_count_of": "few"},
+        "dora": {"lora_targets": "attention-qv", "fine_tune_type": "dora", "lora_rank": 3, "lora_alpha": 3},
+        "lora": {"lora_targets": "attention-qv", "match_count_of": "dora"},
+        "again": {"lora_targets": "attention-qv", "fine_tune_type": "dora", "match_count_of": "lora-9"},
+        "lora-9": {"lora_targets": "attention-qv", "lora_rank": 9, "lora_alpha": 9},
+    }
+    _, fixed = planned(Home(home), furnished.plan(tmp_path, paths, arms=arms))
+    [warning] = [text for text in fixed.warnings if "no rank fits better" in text and text.startswith("all ")]
+    few, everything = fixed.arm("few"), fixed.arm("all")
+    off = everything.trainable / few.trainable - 1
+    assert warning == (
+        f"all trains {everything.trainable:,} parameters at rank 1, {off:.0%} more than few ({few.trainable:,}): "
+        "no rank fits better"
+    )
+    for name in ("lora", "again"):
+        arm = fixed.arm(name)
+        wanted = fixed.arm(arm.matched or "").trainable
+        per_rank = fixed.arm("lora-9").trainable / 9
+        assert abs(arm.trainable - wanted) <= per_rank / 2, name
 
 
 def turns(*texts: str) -> list[dict[str, str]]:
@@ -309,16 +383,23 @@ def turns(*texts: str) -> list[dict[str, str]]:
 
 def test_a_sweep_names_the_best_and_compares_it_with_the_first(home: Path, tmp_path: Path) -> None:
     paths = furnished.furnish(tmp_path)
-    sweep = {"learning_rate": [1e-5, 0.01]}
+    sweep = {"learning_rate": [1e-5, 0.003, 0.01]}
     plan = furnished.plan(tmp_path, paths, arms={}, sweep=sweep, settings=RATELESS | paths)
     experiment, fixed = planned(Home(home), plan)
     finish(experiment, fixed)
     found = analyse(experiment)
-    assert [row.settings for row in found.sweep] == [{"learning_rate": 1e-5}, {"learning_rate": 0.01}]
-    assert found.sweep[1].best_so_far == found.sweep[1].validation_loss.mean < found.sweep[0].best_so_far
-    assert [(each.first, each.second) for each in found.contrasts] == [("s02", "s01")]
-    assert found.contrasts[0].kind is Kind.BETTER
-    assert list(later_cells(fixed, {"s01": 0, "s02": 0})) == []
+    assert [row.settings for row in found.sweep] == [{"learning_rate": rate} for rate in sweep["learning_rate"]]
+    assert found.sweep[2].best_so_far == found.sweep[2].validation_loss.mean < found.sweep[0].best_so_far
+    [best] = found.contrasts
+    assert (best.first, best.second, best.kind) == ("s03", "s01", Kind.BETTER)
+    assert best.p is not None
+    assert best.adjusted_p is not None
+    assert best.p < best.adjusted_p <= 2 * best.p, "of two that it could have been"
+    assert "s03 (learning_rate: 0.01) is better than s01 (learning_rate: 1e-05)" in found.verdict
+    assert "The best combination has the largest learning_rate that was tried, 0.01: a larger one may be better." in (
+        found.notes
+    )
+    assert list(later_cells(fixed, {"s01": 0, "s02": 0, "s03": 0})) == []
 
 
 def test_a_rate_that_diverges_is_a_result_and_one_that_does_not_is_chosen(home: Path, tmp_path: Path) -> None:
@@ -355,6 +436,27 @@ def test_what_was_changed_since_the_plan_was_fixed_is_refused(home: Path, tmp_pa
     with pytest.raises(ExperimentError, match=r"is not what it was when experiment .* was planned: SHA-256"):
         finish(experiment, fixed)
     assert state_of(experiment, look(experiment, fixed)) is ExperimentState.HALTED
+
+
+def test_figures_of_an_unfinished_experiment_say_what_they_are_of(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    experiment, fixed = planned(Home(home), furnished.plan(tmp_path, paths))
+    ended = 0
+    for happening in drive(experiment, fixed, should_stop=lambda: False):
+        ended += isinstance(happening, Ended)
+        if ended == 4:
+            break  # the base model, both arms with the first seed, one with the second
+    found = analyse(experiment)
+    assert found.table is not None
+    assert found.table.arms == ["base", "full", "qv (1 of 2 seeds)"]
+    assert found.contrasts[0].sentence.startswith("So far, with 1 of 2 seeds: ")
+    lost = next(run for run in found.runs if run.arm == "full")
+    run = experiment.run(lost.run)
+    assert run is not None
+    run.measured_file.unlink()
+    assert f"Run {lost.run} is finished, but what it measured is missing: it does not count." in (
+        analyse(experiment).notes
+    )
 
 
 def test_an_experiment_whose_rates_all_diverge_says_so(home: Path, tmp_path: Path) -> None:

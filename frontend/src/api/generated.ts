@@ -903,6 +903,7 @@ export type RunSummary = {
   best_reward: number | null;
 };
 export type Method = "sft" | "grpo" | "gspo" | "dr_grpo" | "dpo" | "orpo";
+export type SplitBy = "row" | "conversation";
 export type DataFormat =
   "auto" | "text" | "completion" | "instruction" | "chat" | "sharegpt";
 export type Optimizer = "adamw" | "adam" | "sgd" | "lion";
@@ -1018,6 +1019,11 @@ export type TrainingConfig = {
   train_fraction?: number;
   /** Decides which rows are held out, set aside and left out. Default: `seed`. */
   split_seed?: number | null;
+  /** What is drawn as one: a `row`, or a `conversation`, all rows that open with the same messages up to the first
+    of the user's. */
+  split_by?: SplitBy;
+  /** Column that names what is drawn as one, such as a document; goes before `split_by`. */
+  split_column?: string | null;
   /** Shape of a row; `auto` recognises it from the first row's fields and holds every row to it. */
   data_format?: DataFormat;
   /** Column holding plain text, when it is not named `text`. */
@@ -2201,6 +2207,10 @@ export type FixedArm = {
   steps: {
     [key: string]: number;
   };
+  /** All other settings, with the defaults of that day. None: it was fixed before these were kept. */
+  config?: {
+    [key: string]: unknown;
+  } | null;
 };
 export type Sizes = {
   train_rows: number;
@@ -2214,8 +2224,10 @@ export type Sizes = {
   validation_tokens: number;
   test_tokens: number;
   general_tokens: number;
-  /** Test rows that are also in the training set. */
+  /** Test rows that are also in the training or validation set. */
   seen_in_training: number;
+  /** Further test rows that belong together with rows of the training or validation set. */
+  opened_in_training?: number;
   /** How the sets were made, as a sentence. */
   split: string;
 };
@@ -2228,6 +2240,12 @@ export type Cost = {
   peak_bytes: number;
   /** A run with all of the data, evaluations and the measurement included. */
   seconds_per_run: number;
+  /** Of these, training. */
+  training_seconds?: number;
+  /** Of these, the measurement at the end, its questions included. */
+  measuring_seconds?: number;
+  /** Of these, the questions. Tasks of a harness are not timed. */
+  answering_seconds?: number;
 };
 export type Estimate = {
   runs: number;
@@ -2278,6 +2296,10 @@ export type RunRow = {
   whole_seconds: number | null;
   step: number | null;
   steps: number | null;
+  /** Trained, padding left out. */
+  tokens: number | null;
+  peak_bytes: number | null;
+  adapter_bytes: number | null;
 };
 export type Interval = {
   value: number;
@@ -2319,7 +2341,7 @@ export type ArmResult = {
   test_interval: Interval;
   general_loss: PerSeed;
   /** General loss less that of the base model: above zero is forgotten. */
-  forgetting: Interval;
+  forgetting: Interval | null;
   /** Share of questions answered rightly. */
   accuracy: PerSeed | null;
   /** Of training, without evaluations. */
@@ -2339,11 +2361,14 @@ export type ScoreResult = {
   name: string;
   first: number;
   second: number;
+  /** Without an interval where hardly a question tells the arms apart. */
   difference: Interval;
+  /** Questions that the arms answer differently under one seed or more. */
+  telling: number;
   /** Questions that only the first arm answers rightly, in most of its seeds. */
   only_first: number;
   only_second: number;
-  /** Exact, two-sided, of the answers of most seeds. */
+  /** Exact, two-sided, of the answers of most seeds: for these trained models, other seeds left out of account. */
   mcnemar_p: number;
   /** Holm's, over all contrasts and tasks. */
   adjusted_p: number;

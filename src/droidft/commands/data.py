@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 DATA_SETTINGS = (
     "method",
     "validation_fraction",
+    "split_by",
+    "split_column",
     "data_format",
     "text_column",
     "prompt_column",

@@ -25,6 +25,7 @@ from droidft.config.choices import (
     Method,
     Optimizer,
     ScaleRewards,
+    SplitBy,
 )
 from droidft.config.methods import METHODS, method_defaults
 from droidft.config.parse import load_config_file, nearest, parse_config, parse_config_text, problems
@@ -47,6 +48,7 @@ __all__ = [
     "Optimizer",
     "Reward",
     "ScaleRewards",
+    "SplitBy",
     "TrainingConfig",
     "load_config_file",
     "method_defaults",

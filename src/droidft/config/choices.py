@@ -100,6 +100,13 @@ class LrSchedule(StrEnum):
     COSINE = "cosine"
 
 
+class SplitBy(StrEnum):
+    """What is drawn as one when rows are held out, set aside or left out."""
+
+    ROW = "row"
+    CONVERSATION = "conversation"
+
+
 class DataFormat(StrEnum):
     """What a row of training data looks like."""
 

@@ -20,6 +20,7 @@ from droidft.config.choices import (
     Method,
     Optimizer,
     ScaleRewards,
+    SplitBy,
 )
 from droidft.config.methods import method_defaults, without_effect
 from droidft.config.rewards import Reward
@@ -71,6 +72,11 @@ class TrainingConfig(BaseModel):
     """Share of the rows left for training that is used; a smaller share is part of every larger one."""
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     """Decides which rows are held out, set aside and left out. Default: `seed`."""
+    split_by: SplitBy = SplitBy.ROW
+    """What is drawn as one: a `row`, or a `conversation`, all rows that open with the same messages up to the first
+    of the user's."""
+    split_column: Annotated[str, Field(min_length=1)] | None = None
+    """Column that names what is drawn as one, such as a document; goes before `split_by`."""
     data_format: DataFormat = DataFormat.AUTO
     """Shape of a row; `auto` recognises it from the first row's fields and holds every row to it."""
     text_column: str | None = None
@@ -377,6 +383,7 @@ class TrainingConfig(BaseModel):
             ),
             ({"weight_decay"}, self.optimizer is Optimizer.ADAM, "with optimizer 'adam'; use 'adamw'"),
             ({"lr_end_fraction"}, self.lr_schedule is LrSchedule.CONSTANT, "with a constant lr_schedule"),
+            ({"split_by"}, self.split_column is not None, "when split_column is given"),
             ({"validation_fraction"}, self.val_data_path is not None, "when val_data_path is given"),
             (set(without_effect(self.method)), True, f"with method '{self.method}'"),
         ]

@@ -19,7 +19,7 @@ from droidft.config import DataFormat, TrainingConfig
 from droidft.config.measurement import Measurement, Questions
 from droidft.engine import batches
 from droidft.engine.data import Prepared, TokenSet, read_set
-from droidft.engine.data.clusters import clusters
+from droidft.engine.data.groups import numbered
 from droidft.engine.data.prompts import PromptRow, prompts_of
 from droidft.engine.data.split import mixed
 from droidft.engine.generate import generate_batch
@@ -43,6 +43,11 @@ class Rows:
     tokens: TokenSet
     clusters: list[int]
 
+    @classmethod
+    def of(cls, tokens: TokenSet) -> Rows:
+        """Rows with clusters as they were read."""
+        return cls(tokens, numbered(tokens.groups))
+
 
 @dataclass(frozen=True, eq=False)
 class Asked:
@@ -65,6 +70,9 @@ class Material:
     general: Rows
     asked: Asked | None
     seen_in_training: int
+    """Test rows that are also among those that are trained on or chosen by."""
+    opened_in_training: int
+    """Further ones that belong together with such a row."""
     context_length: int | None
 
 
@@ -93,16 +101,20 @@ def prepare_measurement(
     text = wanted.general_data_path or str(general)
     plain = config.model_copy(
         update={"data_format": DataFormat.AUTO, "mask_prompt": False, "system_prompt": None, "max_seq_length": None}
-        | dict.fromkeys(("text_column", "prompt_column", "completion_column", "messages_column"))
+        | dict.fromkeys(("text_column", "prompt_column", "completion_column", "messages_column", "split_column"))
     )
     unseen = read_set(plain, text, tokenizer, called="the general text", context_length=context_length)
+    known = [data.train, data.validation]
+    seen = np.isin(test.digests, np.concatenate([rows.digests for rows in known]))
+    opened = np.isin(test.groups, np.concatenate([rows.groups for rows in known]))
     return Material(
         config=config,
         wanted=wanted,
-        test=Rows(test, clusters(config, test, column=wanted.cluster_column)),
-        general=Rows(unseen, clusters(plain, unseen)),
+        test=Rows.of(test),
+        general=Rows.of(unseen),
         asked=_asked(config, wanted.questions, tokenizer, test, context_length) if wanted.questions else None,
-        seen_in_training=int(np.isin(test.digests, data.train.digests).sum()),
+        seen_in_training=int(seen.sum()),
+        opened_in_training=int((opened & ~seen).sum()),
         context_length=context_length,
     )
 
@@ -191,7 +203,8 @@ def _test_rows(
     config: TrainingConfig, wanted: Measurement, tokenizer: Any, data: Prepared, context_length: int | None
 ) -> TokenSet:
     if wanted.test_data_path is not None:
-        path = wanted.test_data_path
+        path, column = wanted.test_data_path, wanted.cluster_column or config.split_column
+        config = config.model_copy(update={"split_column": column})
         return read_set(config, path, tokenizer, called="the test data", context_length=context_length)
     if len(data.test) == 0:
         raise ConfigError(

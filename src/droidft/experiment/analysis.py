@@ -13,11 +13,12 @@ import numpy as np
 from droidft import publish
 from droidft.config.measurement import Weights
 from droidft.errors import ExperimentError
-from droidft.events import EvalReport, Finished, TrainReport
+from droidft.events import DataPrepared, EvalReport, Finished, TrainReport
+from droidft.experiment.account import count, settings
 from droidft.experiment.efficiency import reaches
-from droidft.experiment.fixed import Cell, FixedArm, FixedPlan, config_of
+from droidft.experiment.fixed import Cell, FixedArm, FixedPlan, config_of, share_key
 from droidft.experiment.folder import Experiment
-from droidft.experiment.plan import BASE
+from droidft.experiment.plan import BASE, VERDICT_SEEDS
 from droidft.experiment.progress import CellState, Progress, look, validation_loss
 from droidft.experiment.results import (
     Analysis,
@@ -37,7 +38,7 @@ from droidft.experiment.results import (
     ScoreResult,
     SweepRow,
 )
-from droidft.experiment.stats import Floats, Paired, holm, mcnemar, noise_floor, of_most_seeds, paired
+from droidft.experiment.stats import FEW, Floats, Paired, holm, mcnemar, noise_floor, of_most_seeds, paired
 from droidft.experiment.table import table
 from droidft.experiment.verdict import Verdict, verdicts
 from droidft.measured import Measurements, RowLosses
@@ -53,6 +54,8 @@ class Done:
     validation: float | None
     seconds: float
     whole_seconds: float
+    rows: int
+    """Trained on."""
     tokens: int
     peak_bytes: int
     adapter_bytes: int
@@ -96,7 +99,7 @@ class _Found:
             noise_floor=NoiseFloor(sd=floor.sd, difference=floor.difference) if floor else None,
             curves=curves,
             sweep=self._sweep(arms),
-            table=table(self._base_result(), arms, contrasts) if arms else None,
+            table=table(self._base_result(), arms, contrasts, seeds=len(self.fixed.plan.seeds)) if arms else None,
             notes=self._notes(arms),
         )
 
@@ -156,7 +159,7 @@ class _Found:
             test_loss=_per_seed(each.measured.test.mean for each in done),
             test_interval=_interval(_mean_of(done)),
             general_loss=_per_seed(each.measured.general.mean for each in done),
-            forgetting=_interval(_difference(done, [self._base] * len(done), "general")) if self._base else _NONE,
+            forgetting=_interval(_difference(done, [self._base] * len(done), "general")) if self._base else None,
             accuracy=_per_seed(_share(each.right) for each in answered) if answered else None,
             seconds=_per_seed(each.seconds for each in done),
             tokens_per_second=_per_seed(each.tokens / each.seconds for each in done if each.seconds),
@@ -180,9 +183,12 @@ class _Found:
 
     def _contrasts(self) -> list[ContrastResult]:
         pairs = self._pairs()
-        sides = {pair: self._both(*pair) for pair in pairs}
+        sides = {pair: self._both(*pair) for pair in self._read(pairs)}
         compared = {pair: _difference(*both) for pair, both in sides.items() if both[0]}
-        said = verdicts(compared, self.fixed.plan.equivalence_margin)
+        names = {
+            arm.name: f"{arm.name} ({settings(arm.differs)})" for arm in self.fixed.arms if self.fixed.plan.sweep
+        }
+        said = verdicts(compared, self.fixed.plan.equivalence_margin, names=names)
         waiting = self.progress.chosen is None
         found = [self._contrast(pair, compared.get(pair), said.get(pair), waiting=waiting) for pair in pairs]
         return _corrected(found)
@@ -191,14 +197,28 @@ class _Found:
         """The contrasts; of a sweep, its best arm with its first, once all is done."""
         if self.fixed.contrasts or not self.fixed.plan.sweep or self.progress.chosen is None:
             return list(self.fixed.contrasts)
+        best, first = self._best(), self.fixed.arms[0].name
+        return [(best, first)] if best != first else []
+
+    def _best(self) -> str:
+        """The arm of a sweep with the lowest validation loss."""
         losses = {
             arm.name: math.inf
             if (arm.name, 0) in self._diverged
             else _per_seed(each.validation for each in self._of(arm.name).values()).mean
             for arm in self.fixed.arms
         }
-        best, first = min(losses, key=lambda name: losses[name]), self.fixed.arms[0].name
-        return [(best, first)] if best != first else []
+        return min(losses, key=lambda name: losses[name])
+
+    def _read(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The contrasts that p-values are corrected for.
+
+        The best arm of a sweep was chosen among all, by runs that it is then judged by: all against the first count.
+        """
+        if self.fixed.contrasts or not pairs:
+            return pairs
+        first = self.fixed.arms[0].name
+        return [(arm.name, first) for arm in self.fixed.arms if arm.name != first]
 
     def _both(self, first: str, second: str) -> tuple[list[Done], list[Done]]:
         """Runs of two arms with the same seeds."""
@@ -264,8 +284,15 @@ class _Found:
             high=found.high,
             smallest=found.smallest,
             below=found.below,
-            sentence=found.sentence(first, second),
+            sentence=self._qualified(len(seeds)) + found.sentence(first, second),
         )
+
+    def _qualified(self, seeds: int) -> str:
+        """What goes before a sentence that is drawn from so many seeds."""
+        wanted = len(self.fixed.plan.seeds)
+        if seeds < wanted:
+            return f"So far, with {seeds} of {wanted} seeds: "
+        return f"Exploratory ({count(seeds, 'seed')}): " if seeds < VERDICT_SEEDS else ""
 
     def _curves(self) -> list[Curve]:
         if len(self.fixed.plan.shares) < 2:
@@ -278,7 +305,7 @@ class _Found:
                     points.append(
                         CurvePoint(
                             share=share,
-                            rows=max(1, round(self.fixed.sizes.train_rows * share)),
+                            rows=done[0].rows,
                             loss=_interval(_mean_of(done)),
                             values=[each.measured.test.mean for each in done],
                         )
@@ -320,7 +347,10 @@ class _Found:
             seconds=done.seconds if done else None,
             whole_seconds=done.whole_seconds if done else None,
             step=done.measured.step if done else None,
-            steps=None if base else self.fixed.arm(cell.arm).steps[f"{cell.share:g}"],
+            steps=None if base else self.fixed.arm(cell.arm).steps[share_key(cell.share)],
+            tokens=done.tokens if done and not base else None,
+            peak_bytes=done.peak_bytes if done and not base else None,
+            adapter_bytes=done.adapter_bytes if done and not base else None,
         )
 
     def _verdict(self, contrasts: Sequence[ContrastResult]) -> str:
@@ -336,13 +366,25 @@ class _Found:
         notes = list(self.fixed.warnings)
         notes.append(
             f"It holds for this model, this data and these settings: {sizes.train_rows:,} rows to train on, "
-            f"{sizes.test_rows:,} test rows in {sizes.clusters:,} groups, {len(plan.seeds)} seeds."
+            f"{sizes.test_rows:,} test rows in {sizes.clusters:,} groups, {count(len(plan.seeds), 'seed')}."
         )
         if not plan.learning_rates and not plan.sweep:
             notes.append("All arms have the learning rate of the settings; another one may suit an arm better.")
         notes += at_an_end(arms)
+        if plan.sweep and self.progress.chosen is not None:
+            notes += best_at_an_end(self.fixed, self._best())
+            notes.append(
+                f"The best of {len(self.fixed.arms)} combinations was chosen by runs that it is judged by: its "
+                f"p-values are corrected for all {len(self.fixed.arms) - 1} comparisons with the first, its interval "
+                "is not."
+            )
         if len(plan.shares) > 1:
             notes.append("All seeds see the same part of the data for a share; another may do better or worse.")
+        notes += [
+            f"Run {state.run_id} is finished, but what it measured is missing: it does not count."
+            for state in self.progress.cells
+            if state.status is RunStatus.FINISHED and state.run_id not in self.runs
+        ]
         notes.append("Times are of this machine, together with whatever else it did.")
         return notes
 
@@ -360,6 +402,21 @@ def at_an_end(arms: Sequence[ArmResult]) -> list[str]:
         f"{'below' if end == 'smallest' else 'above'} it may suit better."
         for (end, rate), those in names.items()
     ]
+
+
+def best_at_an_end(fixed: FixedPlan, best: str) -> list[str]:
+    """Numbers that a sweep's best arm has at an end of those that were tried."""
+    found = []
+    for name, values in fixed.plan.sweep.items():
+        numbers = [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+        chosen = fixed.arm(best).differs[name]
+        if len(numbers) < 2 or chosen not in (min(numbers), max(numbers)):
+            continue
+        end, beyond = ("smallest", "smaller") if chosen == min(numbers) else ("largest", "larger")
+        found.append(
+            f"The best combination has the {end} {name} that was tried, {chosen:g}: a {beyond} one may be better."
+        )
+    return found
 
 
 def _pending(pair: tuple[str, str]) -> ContrastResult:
@@ -392,6 +449,7 @@ def _done(experiment: Experiment, state: CellState, weights: Weights) -> Done | 
         seconds=max(0.0, seconds - sum(evaluations.values())),
         # The base model's seconds are those of its measurement.
         whole_seconds=seconds + (0.0 if state.cell.arm == BASE else measured.seconds),
+        rows=next((event.train_rows for event in events if isinstance(event, DataPrepared)), 0),
         tokens=reports[-1].tokens if reports else 0,
         peak_bytes=max((max(event.rss_bytes, event.peak_memory_bytes) for event in reports), default=0),
         adapter_bytes=adapter.stat().st_size if adapter.exists() else 0,
@@ -453,14 +511,19 @@ def _corrected(contrasts: list[ContrastResult]) -> list[ContrastResult]:
 
 
 def _score(name: str, first: Floats, second: Floats, clusters: list[int]) -> ScoreResult:
-    """Two arms' scores [S, N] of the same questions. McNemar's test takes a score of more than a half as right."""
+    """Two arms' scores [S, N] of the same questions. McNemar's test takes a score of more than a half as right.
+
+    Where hardly a question tells the arms apart there is no interval: its variance would be that of a few answers.
+    """
     difference = paired(first - second, np.ones(first.shape[1]), clusters)
+    telling = int((first != second).any(axis=0).sum())
     test = mcnemar(of_most_seeds(first > 0.5), of_most_seeds(second > 0.5))
     return ScoreResult(
         name=name,
         first=float(first.mean()),
         second=float(second.mean()),
-        difference=_interval(difference),
+        difference=_interval(difference) if telling >= FEW else _as_interval(difference.estimate, math.nan, math.nan),
+        telling=telling,
         only_first=test.only_first,
         only_second=test.only_second,
         mcnemar_p=test.p_value,
@@ -476,9 +539,6 @@ def _interval(found: Paired) -> Interval:
 def _as_interval(value: float, low: float, high: float) -> Interval:
     finite = math.isfinite(low) and math.isfinite(high)
     return Interval(value=value, low=low if finite else None, high=high if finite else None)
-
-
-_NONE = Interval(value=0.0, low=None, high=None)
 
 
 def _exp(value: float) -> float:

@@ -38,6 +38,12 @@ class FixedArm(_Model):
     """The arm whose trainable count it matches."""
     steps: dict[str, int]
     """Optimizer steps of a run, by share of the data (`"1"`, `"0.25"`)."""
+    config: dict[str, Any] | None = None
+    """All other settings, with the defaults of that day. None: it was fixed before these were kept."""
+
+    def evaluates_by_setting(self, plan: Plan) -> bool:
+        """Whether the plan says how often this arm is evaluated."""
+        return "steps_per_eval" in plan.settings.keys() | plan.all_arms()[self.name].settings.keys()
 
 
 class Cost(_Model):
@@ -51,6 +57,12 @@ class Cost(_Model):
     """With the longest batch, by MLX's own account."""
     seconds_per_run: float
     """A run with all of the data, evaluations and the measurement included."""
+    training_seconds: float = 0.0
+    """Of these, training."""
+    measuring_seconds: float = 0.0
+    """Of these, the measurement at the end, its questions included."""
+    answering_seconds: float = 0.0
+    """Of these, the questions. Tasks of a harness are not timed."""
 
 
 class Estimate(_Model):
@@ -77,7 +89,9 @@ class Sizes(_Model):
     test_tokens: int
     general_tokens: int
     seen_in_training: int
-    """Test rows that are also in the training set."""
+    """Test rows that are also in the training or validation set."""
+    opened_in_training: int = 0
+    """Further test rows that belong together with rows of the training or validation set."""
     split: str
     """How the sets were made, as a sentence."""
 
@@ -165,17 +179,15 @@ def config_of(fixed: FixedPlan, cell: Cell) -> TrainingConfig:
     """The settings of the run of `cell`."""
     plan = fixed.plan
     arm = fixed.arms[0] if cell.arm == BASE else fixed.arm(cell.arm)
-    rates = plan.learning_rates
-    config = plan.config(
-        arm.name,
-        seed=cell.seed,
-        share=cell.share,
-        learning_rate=rates[cell.rate] if rates else None,
-    )
+    rate = plan.learning_rates[cell.rate] if plan.learning_rates else None
     changes: dict[str, object] = {"lora_rank": arm.rank, "lora_alpha": arm.alpha}
-    given = plan.settings.keys() | plan.all_arms()[arm.name].settings.keys()
-    if "steps_per_eval" not in given:
+    if not arm.evaluates_by_setting(plan):
         changes["steps_per_eval"] = -(-arm.steps[share_key(cell.share)] // EVALUATIONS)
+    if arm.config is None:
+        config = plan.config(arm.name, seed=cell.seed, share=cell.share, learning_rate=rate)
+    else:
+        config = TrainingConfig.model_validate(arm.config | {"seed": cell.seed, "train_fraction": cell.share})
+        changes |= {} if rate is None else {"learning_rate": rate}
     return config.model_copy(update=changes)
 
 

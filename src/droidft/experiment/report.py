@@ -20,6 +20,7 @@ from droidft import __version__, pages
 from droidft.experiment import account, figures, grids
 from droidft.experiment.markdown import markdown
 from droidft.experiment.results import Analysis
+from droidft.experiment.stats import FEW
 from droidft.measured import Measurements
 from droidft.plot import KINDS
 
@@ -111,6 +112,7 @@ def _page(analysis: Analysis) -> str:
         plan=fixed.plan,
         title=fixed.plan.title or f"Experiment {fixed.id}",
         grids=grids,
+        few=FEW,
         forest=Markup(figures.forest_of(analysis)),
         curves=Markup(figures.curves_of(analysis)),
         sweep=Markup(figures.sweep_of(analysis)),

@@ -51,7 +51,7 @@ class ArmResult(_Model):
     test_interval: Interval
     """The mean test loss; examples and seeds both vary."""
     general_loss: PerSeed
-    forgetting: Interval
+    forgetting: Interval | None
     """General loss less that of the base model: above zero is forgotten."""
     accuracy: PerSeed | None
     """Share of questions answered rightly."""
@@ -112,11 +112,14 @@ class ScoreResult(_Model):
     first: float
     second: float
     difference: Interval
+    """Without an interval where hardly a question tells the arms apart."""
+    telling: int
+    """Questions that the arms answer differently under one seed or more."""
     only_first: int
     """Questions that only the first arm answers rightly, in most of its seeds."""
     only_second: int
     mcnemar_p: float
-    """Exact, two-sided, of the answers of most seeds."""
+    """Exact, two-sided, of the answers of most seeds: for these trained models, other seeds left out of account."""
     adjusted_p: float
     """Holm's, over all contrasts and tasks."""
     questions: int
@@ -224,6 +227,10 @@ class RunRow(_Model):
     """Of all of it, with evaluations and its measurement; without loading."""
     step: int | None
     steps: int | None
+    tokens: int | None
+    """Trained, padding left out."""
+    peak_bytes: int | None
+    adapter_bytes: int | None
 
 
 class TableRow(_Model):

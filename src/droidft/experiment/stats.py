@@ -38,6 +38,8 @@ MOST_SEEDS = 1000
 MOST_TIMES = 1000
 """Beyond so many seeds, or times as many examples, nothing is said to be enough."""
 SMALLEST_P = 1e-100
+FEW = 5
+"""With fewer questions that two arms answer differently, no interval is given for their scores."""
 
 
 @dataclass(frozen=True)
@@ -259,25 +261,25 @@ def noise_floor(losses: Sequence[Sequence[float]]) -> Floor | None:
     return Floor(sd, float(special.stdtrit(df, (1 + LEVEL) / 2)) * sd * math.sqrt(2 / seeds))
 
 
-def seeds_needed(found: Paired, effect: float) -> int | None:
-    """Seeds that would detect `effect` with a power of 80 % on these examples; None: no number would."""
+def seeds_needed(found: Paired, effect: float, *, level: float = LEVEL) -> int | None:
+    """Seeds that would detect `effect` at `level`, with a power of 80 %, on these examples; None: no number would."""
     for seeds in range(max(2, found.seeds), MOST_SEEDS + 1):
-        if _detects(found.spread.of_size(seeds=seeds / found.seeds, examples=1), effect):
+        if _detects(found.spread.of_size(seeds=seeds / found.seeds, examples=1), effect, level):
             return seeds
     return None
 
 
-def examples_needed(found: Paired, effect: float) -> int | None:
+def examples_needed(found: Paired, effect: float, *, level: float = LEVEL) -> int | None:
     """Examples of this kind that would do so with these seeds; None: no number would."""
     low, high = 1.0, float(MOST_TIMES)
-    if not _detects(found.spread.of_size(seeds=1, examples=high), effect):
+    if not _detects(found.spread.of_size(seeds=1, examples=high), effect, level):
         return None
     for _ in range(60):
         middle = math.sqrt(low * high)
-        enough = _detects(found.spread.of_size(seeds=1, examples=middle), effect)
+        enough = _detects(found.spread.of_size(seeds=1, examples=middle), effect, level)
         low, high = (low, middle) if enough else (middle, high)
     return math.ceil(high * found.examples)
 
 
-def _detects(spread: Spread, effect: float) -> bool:
-    return effect >= spread.half_width() + float(special.ndtri(POWER)) * spread.standard_error
+def _detects(spread: Spread, effect: float, level: float) -> bool:
+    return effect >= spread.half_width(level) + float(special.ndtri(POWER)) * spread.standard_error

@@ -11,14 +11,24 @@ from droidft.experiment.verdict import signed
 NOTHING = "–"
 
 
-def table(base: BaseResult | None, arms: Sequence[ArmResult], contrasts: Sequence[ContrastResult]) -> Table:
-    """Losses and scores with the difference and its interval; costs with their ratio."""
+def table(
+    base: BaseResult | None, arms: Sequence[ArmResult], contrasts: Sequence[ContrastResult], *, seeds: int
+) -> Table:
+    """Losses and scores with the difference and its interval; costs with their ratio.
+
+    An arm that is not yet trained with all of the plan's `seeds` says with how many.
+    """
     found = _Columns(base, {arm.arm: arm for arm in arms}, contrasts)
     return Table(
-        arms=["base", *(arm.arm for arm in arms)],
+        arms=["base", *(_titled(arm, seeds) for arm in arms)],
         contrasts=[f"{each.first} − {each.second}" for each in contrasts],
         rows=[*found.losses(), *found.costs(), *found.scores(), *found.efficiency()],
     )
+
+
+def _titled(arm: ArmResult, seeds: int) -> str:
+    done = len(arm.seeds)
+    return arm.arm if done == seeds else f"{arm.arm} ({done} of {seeds} seeds)"
 
 
 class _Columns:

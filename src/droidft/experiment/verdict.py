@@ -7,6 +7,7 @@ are read; a margin below which a difference does not matter.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from droidft.experiment.plan import VERDICT_SEEDS
@@ -29,13 +30,22 @@ class Verdict:
     examples_needed: int | None = None
 
 
-def verdicts(contrasts: dict[tuple[str, str], Paired], margin: float) -> dict[tuple[str, str], Verdict]:
-    """The answer of each contrast, all of them being read."""
-    pairs = list(contrasts)
+def verdicts(
+    contrasts: Mapping[tuple[str, str], Paired], margin: float, *, names: Mapping[str, str] | None = None
+) -> dict[tuple[str, str], Verdict]:
+    """The answer of each contrast, all of them being read; `names` are what sentences call arms."""
+    pairs, called = list(contrasts), names or {}
     differences = holm([contrasts[pair].p_value for pair in pairs])
     equivalences = holm([contrasts[pair].equivalence_p(margin) for pair in pairs])
     return {
-        pair: _verdict(pair, contrasts[pair], margin, difference, equivalence)
+        pair: _verdict(
+            (called.get(pair[0], pair[0]), called.get(pair[1], pair[1])),
+            contrasts[pair],
+            margin,
+            difference,
+            equivalence,
+            read=len(pairs),
+        )
         for pair, difference, equivalence in zip(pairs, differences, equivalences, strict=True)
     }
 
@@ -54,7 +64,7 @@ def with_interval(found: Paired) -> str:
 
 
 def _verdict(
-    pair: tuple[str, str], found: Paired, margin: float, difference_p: float, equivalence_p: float
+    pair: tuple[str, str], found: Paired, margin: float, difference_p: float, equivalence_p: float, *, read: int
 ) -> Verdict:
     exploratory = found.seeds < VERDICT_SEEDS
     differs, same = difference_p < ALPHA, equivalence_p < ALPHA
@@ -63,8 +73,9 @@ def _verdict(
     else:
         kind = Kind.EQUIVALENT if same else Kind.NO_DETECTABLE_DIFFERENCE
     missing = kind is Kind.NO_DETECTABLE_DIFFERENCE and found.seeds > 1
-    seeds = seeds_needed(found, margin) if missing else None
-    examples = examples_needed(found, margin) if missing else None
+    level = 1 - ALPHA / read  # Holm's first step: what any one of these contrasts has to pass at worst
+    seeds = seeds_needed(found, margin, level=level) if missing else None
+    examples = examples_needed(found, margin, level=level) if missing else None
     sentence = _sentence(pair, found, margin, kind, same) + (
         _needs(found, seeds, examples, margin) if missing else ""
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from droidft.config import TrainingConfig
 from droidft.engine.data import InvalidData, Prepared, TokenSet, prepare, read_set
-from droidft.engine.data.split import divide
+from droidft.engine.data.split import divide, rows_of_share
 from droidft.engine.data.statistics import histogram
 from droidft.errors import ConfigError, DataError
 from tests.engine.data import templates
@@ -102,6 +102,43 @@ def test_a_smaller_share_is_part_of_a_larger_one(rows: int, seed: int, one: floa
         assert np.array_equal(each.validation, whole.validation)
     if kinds >= rows:
         assert len(small.train) == max(1, round(len(whole.train) * min(one, two)))
+
+
+@pytest.mark.parametrize("how", [{"split_by": "conversation"}, {"split_column": "topic"}])
+def test_rows_that_belong_together_are_on_one_side(tmp_path: Path, how: dict[str, Any]) -> None:
+    asked = [{"role": "user", "content": f"question {number // 3}"} for number in range(90)]
+    given = [{"role": "assistant", "content": f"answer {number}"} for number in range(90)]
+    rows = [
+        {"messages": list(turns), "topic": f"t{number // 5}"}
+        for number, turns in enumerate(zip(asked, given, strict=True))
+    ]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    size = 3 if "split_by" in how else 5
+    parts = {"test_fraction": 0.2, "validation_fraction": 0.2, "train_fraction": 0.5}
+    found = run(path, **parts, **how)
+    sides = [{(line - 1) // size for line in lines(rows)} for rows in (found.train, found.validation, found.test)]
+    assert all(sides)
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    assert not any("open with the same messages" in text for text in found.report.warnings)
+    assert "stay together" in found.report.split
+    apart = run(path, **parts)
+    [warning] = [text for text in apart.report.warnings if "open with the same messages as training rows" in text]
+    assert warning.endswith("split_by conversation keeps such rows together")
+    assert "stay together" not in apart.report.split
+
+
+def test_a_split_column_that_a_row_lacks_is_refused(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [{"text": "one", "book": "a"}, {"text": "two"}])
+    with pytest.raises(ConfigError, match=r"data\.jsonl:2 has no column 'book' \(it has text\)"):
+        run(path, split_column="book")
+
+
+@given(st.integers(1, 80), st.integers(0, 2**32 - 1), SHARES, st.integers(1, 80))
+def test_the_rows_of_a_share_are_known_beforehand(rows: int, seed: int, share: float, kinds: int) -> None:
+    digests = np.array([index * 7919 % kinds for index in range(rows + 2)], dtype=np.uint64)
+    whole = divide(digests, split(seed=seed)).train
+    part = divide(digests, split(seed=seed, train_fraction=share)).train
+    assert rows_of_share(digests[whole], split(seed=seed), share) == len(part)
 
 
 def test_the_parts_follow_split_seed_alone(tmp_path: Path) -> None:

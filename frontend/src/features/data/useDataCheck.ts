@@ -13,6 +13,8 @@ const TYPING_MS = 500;
 /** Settings that change what the rows and their tokens are. */
 const MATTERS = [
   "validation_fraction",
+  "split_by",
+  "split_column",
   "data_format",
   "text_column",
   "prompt_column",

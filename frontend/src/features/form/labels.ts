@@ -8,6 +8,8 @@ const LABELS: Record<string, string> = {
   test_fraction: "Share set aside for a test",
   train_fraction: "Share of the rows used",
   split_seed: "Seed of the split",
+  split_by: "What is split",
+  split_column: "Column of the split",
   data_format: "Format of a row",
   text_column: "Text column",
   prompt_column: "Prompt column",

@@ -62,12 +62,16 @@ class Schema(Protocol[R_co]):
 
 @dataclass(frozen=True)
 class Located(Generic[R_co]):
-    """A row and where it stands: `line` from 1, `offset` its first byte (None in Parquet)."""
+    """A row, the record that it was read from, and where it stands.
+
+    `line` is counted from 1, `offset` is its first byte (None in Parquet).
+    """
 
     row: R_co
     path: Path
     line: int
     offset: int | None
+    record: dict[str, Any]
 
 
 def locate(config: TrainingConfig, fetch: Fetch | None = None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -137,7 +141,7 @@ class RowReader(Generic[R]):
                 if self.schema is None:
                     return  # Without a format there is nothing to hold the other rows to.
                 continue
-            yield Located(row, path, line, offset)
+            yield Located(row, path, line, offset, value)
 
 
 def batched(rows: Iterator[Located[R]]) -> Iterator[list[Located[R]]]:

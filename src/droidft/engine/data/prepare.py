@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from droidft.config import DataFormat, TrainingConfig
+from droidft.config import DataFormat, SplitBy, TrainingConfig
 from droidft.engine.data.codec import Codec
 from droidft.engine.data.encode import Encoded, RowEncoder, ends_in_eos, trainable
 from droidft.engine.data.faults import Refused
+from droidft.engine.data.groups import group_of
 from droidft.engine.data.hub import fetch_dataset
 from droidft.engine.data.located import Located, Meter, Progress, RowReader, batched
 from droidft.engine.data.masks import Flag
@@ -29,7 +30,7 @@ from droidft.engine.data.readers import Reading
 from droidft.engine.data.rows import Columns, Row, recognise
 from droidft.engine.data.sources import Fetch, files_to_test, find_test
 from droidft.engine.data.split import Parts, load_parts
-from droidft.engine.data.statistics import DataReport, Noticed, measure, overlap, warnings
+from droidft.engine.data.statistics import DataReport, Noticed, alike, measure, overlap, warnings
 from droidft.engine.data.tokens import TokenSet, TokenSetBuilder
 from droidft.errors import ConfigError, DataError
 
@@ -42,6 +43,8 @@ class Prepared:
     validation: TokenSet
     test: TokenSet
     """Rows set aside by `test_fraction`."""
+    split_keys: npt.NDArray[np.uint64]
+    """Hashes of the training rows by which they were drawn. Shape (rows,)."""
     report: DataReport
 
 
@@ -99,13 +102,15 @@ def read_set(
 class _Loaded:
     rows: TokenSet
     noticed: Noticed
+    grouped: bool
+    """Rows that belong together are drawn as one."""
 
     @property
     def split_keys(self) -> npt.NDArray[np.uint64]:
-        return self.rows.digests
+        return self.rows.groups if self.grouped else self.rows.digests
 
     def take(self, rows: npt.NDArray[np.int64]) -> _Loaded:
-        return _Loaded(self.rows.take(rows), self.noticed.take(rows))
+        return _Loaded(self.rows.take(rows), self.noticed.take(rows), self.grouped)
 
 
 @dataclass
@@ -158,7 +163,7 @@ class _Gatherer:
             return  # The data is refused already; what counts now is to find the other faults.
         if self.builder.files[-1:] != [str(located.path)]:
             self.builder.open_file(str(located.path))
-        self.builder.add(encoded, located.line)
+        self.builder.add(encoded, located.line, group=group_of(located, self.job.config.split_column))
         ended = ends_in_eos(codec, encoded.tokens, encoded.supervised)
         cut = limit is not None and len(encoded.tokens) > limit
         self.ended.append(ended)
@@ -169,7 +174,9 @@ class _Gatherer:
         flags = np.array(self.flags, dtype=np.uint8)
         noticed = {flag: (flags >> bit & 1).astype(np.bool_) for bit, flag in enumerate(Flag)}
         ends, ended = (np.array(bits, dtype=np.bool_) for bits in (self.ends, self.ended))
-        return _Loaded(self.builder.build(), Noticed(noticed, ends, ended))
+        config = self.job.config
+        grouped = config.split_by is SplitBy.CONVERSATION or config.split_column is not None
+        return _Loaded(self.builder.build(), Noticed(noticed, ends, ended), grouped)
 
 
 def _report(job: _Job, parts: Parts[_Loaded], context_length: int | None) -> Prepared:
@@ -182,6 +189,14 @@ def _report(job: _Job, parts: Parts[_Loaded], context_length: int | None) -> Pre
     of_train, of_held = measure(train.rows, train.noticed), measure(held.rows, held.noticed)
     both = overlap(train.rows, held.rows)
     found = warnings(of_train, of_held, both, limit)
+    if siblings := alike(train.rows, held.rows):
+        column = config.split_column
+        how = f"have a {column} in common with" if column else "open with the same messages as"
+        found.append(
+            f"{siblings.count:,} rows of the validation set {how} training rows ({siblings}): "
+            "the validation loss will look better than it is"
+            + ("; split_by conversation keeps such rows together" if config.val_data_path is None else "")
+        )
     if config.max_seq_length and context_length and config.max_seq_length > context_length:
         found.append(
             f"max_seq_length {config.max_seq_length:,} exceeds the model's limit of {context_length:,} tokens"
@@ -191,7 +206,7 @@ def _report(job: _Job, parts: Parts[_Loaded], context_length: int | None) -> Pre
     report = DataReport(
         of_train, of_held, both, limit, job.format, parts.sentence, digest.hexdigest(), found, job.reading.notes
     )
-    return Prepared(train.rows, held.rows, parts.test.rows, report)
+    return Prepared(train.rows, held.rows, parts.test.rows, train.split_keys, report)
 
 
 _WHY_NO_SYSTEM = {True: "plain text has no turns", False: "the model's tokenizer has no chat template"}

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from droidft.config import TrainingConfig
+from droidft.config import SplitBy, TrainingConfig
 from droidft.engine.data.located import Meter, Progress, locate
 from droidft.engine.data.readers import Reading
 from droidft.engine.data.sources import Fetch
@@ -85,9 +85,10 @@ def load_parts(
 def divide(digests: npt.NDArray[np.uint64], config: TrainingConfig, *, hold_out: bool = True) -> Division:
     """Which rows are trained on, held out for validation (with `hold_out`) and set aside as a test.
 
-    A pure function of the rows' hashes, the seed and the fractions: each row is drawn by its own hash, so neither
-    the order of the file nor the other rows matter to it. Equal rows stay in one part, unless that would leave one
-    empty. A smaller `train_fraction` chooses among the rows of a larger one, and leaves the other parts alone.
+    A pure function of the hashes, the seed and the fractions: each row, or group of rows that belong together, is
+    drawn by its own hash, so neither the order of the file nor the other rows matter to it. Rows of one hash stay in
+    one part, unless that would leave one empty. A smaller `train_fraction` chooses among the rows of a larger one,
+    and leaves the other parts alone.
 
     Raises:
         DataError: there are too few rows.
@@ -101,23 +102,29 @@ def divide(digests: npt.NDArray[np.uint64], config: TrainingConfig, *, hold_out:
             else f"{config.train_data_path}: {len(digests)} rows are too few for {needed} parts",
             hint="add rows, or give val_data_path" + (", or a test file of its own" if config.test_fraction else ""),
         )
-    keys = mixed(digests, config.seed if config.split_seed is None else config.split_seed)
+    keys = mixed(digests, _seed(config))
     order = np.argsort(keys, kind="stable")
     ranked = keys[order]
     first = _end(ranked, 0, fractions[0], needed - 1)
     second = _end(ranked, first, fractions[1], 1)
-    rest = len(digests) - second
-    begin = second
-    if config.train_fraction < 1:
-        begin = len(digests) - rows_of_share(rest, config.train_fraction)
-        while begin > second and ranked[begin] == ranked[begin - 1]:
-            begin -= 1
+    begin = second + _left_out(ranked[second:], config.train_fraction)
     return Division(np.sort(order[begin:]), np.sort(order[:first]), np.sort(order[first:second]))
 
 
-def rows_of_share(rows: int, share: float) -> int:
-    """How many of so many training rows `train_fraction` leaves, unless equal rows make it more."""
-    return max(1, round(rows * share))
+def rows_of_share(digests: npt.NDArray[np.uint64], config: TrainingConfig, share: float) -> int:
+    """How many training rows of these hashes a `train_fraction` of `share` leaves."""
+    return len(digests) - _left_out(np.sort(mixed(digests, _seed(config))), share)
+
+
+def _left_out(ranked: npt.NDArray[np.uint64], share: float) -> int:
+    begin = len(ranked) - max(1, round(len(ranked) * share))
+    while 0 < begin < len(ranked) and ranked[begin] == ranked[begin - 1]:
+        begin -= 1
+    return begin
+
+
+def _seed(config: TrainingConfig) -> int:
+    return config.seed if config.split_seed is None else config.split_seed
 
 
 def _end(ranked: npt.NDArray[np.uint64], start: int, fraction: float, left: int) -> int:
@@ -136,14 +143,17 @@ def _end(ranked: npt.NDArray[np.uint64], start: int, fraction: float, left: int)
 
 
 def _sentence(config: TrainingConfig, found: Division, rows: int, files: list[str]) -> str:
-    seed = config.seed if config.split_seed is None else config.split_seed
     if files:
         sentences = [f"validation rows come from {', '.join(files)}"]
     else:
         sentences = [
             f"{len(found.validation):,} of {rows:,} rows held out for validation at random "
-            f"(seed {seed}, fraction {config.validation_fraction:g})"
+            f"(seed {_seed(config)}, fraction {config.validation_fraction:g})"
         ]
+    if config.split_column is not None:
+        sentences.append(f"rows of one {config.split_column} stay together")
+    elif config.split_by is SplitBy.CONVERSATION:
+        sentences.append("rows of one conversation stay together")
     if config.test_fraction:
         sentences.append(f"{len(found.test):,} set aside as a test")
     if config.train_fraction < 1:

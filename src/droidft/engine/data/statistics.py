@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.engine.data.masks import Flag
+from droidft.engine.data.tokens import TokenSet
 from droidft.events import DataPrepared
 
 LISTED = 100
@@ -175,6 +176,12 @@ def measure(rows: Measured, noticed: Noticed) -> SetStatistics:
 def overlap(train: Measured, validation: Measured) -> Places:
     """Validation rows that the training set holds too."""
     return _places(validation, np.isin(validation.digests, train.digests))
+
+
+def alike(train: TokenSet, validation: TokenSet) -> Places | None:
+    """Validation rows that belong together with rows of the training set, without being equal to one."""
+    found = np.isin(validation.groups, train.groups) & ~np.isin(validation.digests, train.digests)
+    return _places(validation, found) if found.any() else None
 
 
 def histogram(lengths: npt.NDArray[np.int32]) -> list[Bin]:

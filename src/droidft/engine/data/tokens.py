@@ -36,7 +36,8 @@ class TokenizedRow:
 class TokenSet:
     """Rows as arrays: `tokens` joined, row i at `offsets[i]:offsets[i + 1]`, the mask as bits of the same order.
 
-    `full_lengths` are the lengths before the cut, `digests` 64-bit hashes of the uncut tokens.
+    `full_lengths` are the lengths before the cut, `digests` 64-bit hashes of the uncut tokens, `groups` 64-bit
+    hashes that are equal for rows that belong together.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -47,6 +48,7 @@ class TokenSet:
     supervised_counts: npt.NDArray[np.int32]
     full_lengths: npt.NDArray[np.int32]
     digests: npt.NDArray[np.uint64]
+    groups: npt.NDArray[np.uint64]
     files: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -106,6 +108,7 @@ class TokenSet:
             self.supervised_counts[rows],
             self.full_lengths[rows],
             self.digests[rows],
+            self.groups[rows],
             self.files,
         )
 
@@ -143,6 +146,7 @@ class TokenSetBuilder:
     _full: array[int] = field(default_factory=_integers)
     _counts: array[int] = field(default_factory=_integers)
     _digests: array[int] = field(default_factory=lambda: array("Q"))
+    _groups: array[int] = field(default_factory=lambda: array("Q"))
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -151,8 +155,8 @@ class TokenSetBuilder:
         """The rows that follow come from this file."""
         self.files.append(file)
 
-    def add(self, row: Encoded, line: int) -> None:
-        """Add one row."""
+    def add(self, row: Encoded, line: int, *, group: int | None = None) -> None:
+        """Add one row; without a `group`, it belongs together with equal ones only."""
         tokens, mask = row.tokens[: self.limit], row.supervised[: self.limit]
         self._tokens.append(tokens)
         # Whole bytes would not join; bits of a row are packed once all is known.
@@ -162,7 +166,9 @@ class TokenSetBuilder:
         self._lengths.append(len(tokens))
         self._full.append(len(row.tokens))
         self._counts.append(int(np.count_nonzero(mask)))
-        self._digests.append(row.digest)
+        digest = row.digest
+        self._digests.append(digest)
+        self._groups.append(digest if group is None else group)
         if len(self._tokens) >= 4096:
             self._tokens = [np.concatenate(self._tokens)]
             self._masks = [np.concatenate(self._masks)]
@@ -180,5 +186,6 @@ class TokenSetBuilder:
             np.array(self._counts, dtype=np.int32),
             np.array(self._full, dtype=np.int32),
             np.array(self._digests, dtype=np.uint64),
+            np.array(self._groups, dtype=np.uint64),
             tuple(self.files),
         )

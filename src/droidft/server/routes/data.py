@@ -28,7 +28,8 @@ FileName = Annotated[
 ]
 MATTERS = frozenset(
     {
-        "validation_fraction", "data_format", "text_column", "prompt_column", "completion_column", "messages_column",
+        "validation_fraction", "split_by", "split_column", "data_format", "text_column", "prompt_column",
+        "completion_column", "messages_column",
         "system_prompt", "mask_prompt", "max_seq_length", "seed", "offline", "iterations", "epochs", "batch_size",
         "grad_accumulation_steps", "method", "rewards", "max_prompt_length", "max_completion_length",
         "num_iterations", "prompts_per_step", "num_generations",
