@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from droidft.experiment.fixed import FixedPlan
+from droidft.experiment.numerals import signed
 from droidft.experiment.results import (
     Analysis,
     ArmResult,
@@ -26,7 +27,6 @@ from droidft.experiment.results import (
 )
 from droidft.experiment.stats import noise_floor
 from droidft.experiment.table import table
-from droidft.experiment.verdict import signed
 from droidft.measured import Answers, Measurements, RowLosses
 
 ID = "x20261126-090000"

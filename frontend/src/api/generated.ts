@@ -2226,8 +2226,9 @@ export type Sizes = {
   general_tokens: number;
   /** Test rows that are also in the training or validation set. */
   seen_in_training: number;
-  /** Further test rows that belong together with rows of the training or validation set. */
-  opened_in_training?: number;
+  /** Further test rows that belong together with rows of the training or validation set. None: they were not yet
+    counted when the plan was fixed. */
+  opened_in_training?: number | null;
   /** How the sets were made, as a sentence. */
   split: string;
 };

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from droidft.experiment.fixed import FixedPlan
+from droidft.experiment.numerals import NOTHING, duration, size
 from droidft.experiment.plan import VERDICT_SEEDS, percent
 from droidft.experiment.results import Analysis
 from droidft.experiment.stats import LEVEL
-from droidft.experiment.table import NOTHING, duration, size
 
 
 def question(fixed: FixedPlan) -> str:
@@ -81,7 +81,9 @@ def facts(fixed: FixedPlan) -> dict[str, str]:
         "Validation": f"{sizes.validation_rows:,} rows, {sizes.validation_tokens:,} tokens",
         "Test": f"{sizes.test_rows:,} rows in {sizes.clusters:,} groups, {sizes.test_tokens:,} tokens",
         "Test rows also in training or validation": f"{sizes.seen_in_training:,}",
-        "Test rows that belong together with such": f"{sizes.opened_in_training:,}",
+        "Test rows that belong together with such": NOTHING
+        if sizes.opened_in_training is None
+        else f"{sizes.opened_in_training:,}",
         "Questions": f"{sizes.questions:,} of the test rows",
         "General text": f"{sizes.general_rows:,} texts, {sizes.general_tokens:,} tokens",
         "Data hash": f"SHA-256 {fixed.data_hash} (training and validation)",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from droidft.experiment.grids import difference, loss
+from droidft.experiment.numerals import difference, loss, signed
 from droidft.experiment.results import Analysis, CurvePoint
-from droidft.experiment.verdict import signed
 from droidft.plot import Bar, Line, Words, best_so_far, curves, forest
 
 

@@ -90,8 +90,9 @@ class Sizes(_Model):
     general_tokens: int
     seen_in_training: int
     """Test rows that are also in the training or validation set."""
-    opened_in_training: int = 0
-    """Further test rows that belong together with rows of the training or validation set."""
+    opened_in_training: int | None = None
+    """Further test rows that belong together with rows of the training or validation set. None: they were not yet
+    counted when the plan was fixed."""
     split: str
     """How the sets were made, as a sentence."""
 

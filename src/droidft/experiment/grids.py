@@ -6,15 +6,25 @@ Nothing is escaped here: that is each form's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from droidft.experiment.account import settings
 from droidft.experiment.fixed import FixedPlan
+from droidft.experiment.numerals import (
+    NOTHING,
+    difference,
+    duration,
+    loss,
+    mean,
+    p_value,
+    points,
+    signed,
+    size,
+    times,
+)
 from droidft.experiment.plan import percent
-from droidft.experiment.results import Analysis, ArmResult, ContrastResult, Interval, PerSeed, RunRow, Table
-from droidft.experiment.table import NOTHING, duration, size
-from droidft.experiment.verdict import signed
+from droidft.experiment.results import Analysis, ArmResult, ContrastResult, PerSeed, RunRow, Table
 
 MOST_COLUMNS = 8
 """With more arms and contrasts than this, they become lines instead of columns."""
@@ -70,7 +80,7 @@ def _comparison(each: ContrastResult) -> list[str]:
         NOTHING if each.degrees_of_freedom is None else f"{each.degrees_of_freedom:.1f}",
         loss(each.seed_sd),
         f"{parts[0] / whole:.0%}" if whole and parts[0] is not None else NOTHING,
-        _times(each.perplexity_ratio),
+        times(each.perplexity_ratio),
         NOTHING if each.examples_better is None else f"{each.examples_better:.0%}",
     ]
 
@@ -95,7 +105,7 @@ def efficiency(analysis: Analysis) -> Grid | None:
     for share in sorted({share for _, share in points}):
         here = [points.get((curve.arm, share)) for curve in analysis.curves]
         counts = {point.rows for point in here if point is not None}
-        cells = [NOTHING if point is None else _mean(point.loss) for point in here]
+        cells = [NOTHING if point is None else mean(point.loss) for point in here]
         rows.append([percent(share), f"{max(counts):,}", *cells])
     return _grid(["share", "rows", *(curve.arm for curve in analysis.curves)], rows)
 
@@ -134,7 +144,7 @@ def answers(analysis: Analysis) -> Grid | None:
             f"{score.questions:,}",
             f"{score.first:.1%}",
             f"{score.second:.1%}",
-            _points(score.difference),
+            points(score.difference),
             f"{score.only_first:,}",
             f"{score.only_second:,}",
             p_value(score.mcnemar_p),
@@ -237,46 +247,6 @@ def costs(analysis: Analysis) -> Grid | None:
         )
     head = ["arm", "ms a token, timed", "it took", "a run, estimated", "it took", "memory, rehearsed", "it took"]
     return _grid(head, rows)
-
-
-def loss(value: float | None) -> str:
-    """Nats per token."""
-    if value is None or not math.isfinite(value):
-        return NOTHING
-    return f"{value:.4f}" if abs(value) < 1e5 else f"{value:.4g}"
-
-
-def p_value(value: float | None) -> str:
-    """A probability, small ones as a bound."""
-    if value is None:
-        return NOTHING
-    return "< 0.0001" if value < 1e-4 else f"{value:.3g}"
-
-
-def difference(found: Interval | None) -> str:
-    """`−0.0123 [−0.0200, −0.0046]`."""
-    return NOTHING if found is None else signed(found.value) + _ends(found, signed)
-
-
-def _mean(found: Interval) -> str:
-    return loss(found.value) + _ends(found, loss)
-
-
-def _times(found: Interval | None) -> str:
-    return NOTHING if found is None else f"× {_ratio(found.value)}" + _ends(found, _ratio)
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.3f}" if value < 1e5 else f"{value:.3g}"
-
-
-def _points(found: Interval) -> str:
-    """A difference of shares, in percentage points."""
-    return f"{signed(100 * found.value, 1)}{_ends(found, lambda end: signed(100 * end, 1))} points"
-
-
-def _ends(found: Interval, text: Callable[[float], str]) -> str:
-    return "" if found.low is None or found.high is None else f" [{text(found.low)}, {text(found.high)}]"
 
 
 def _grid(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from droidft.experiment import grids
 from droidft.experiment.account import criteria, facts, question, settings, spent, unmeasured
 from droidft.experiment.grids import Grid
+from droidft.experiment.numerals import loss
 from droidft.experiment.results import Analysis
 
 MEANING = re.compile(r"([\\`*\[\]~#|$&]|(?<!\w)_|_(?!\w))")
@@ -61,7 +62,7 @@ def _findings(analysis: Analysis) -> Iterator[str]:
             yield from _table(grid)
     if analysis.noise_floor is not None:
         yield from _paragraphs(
-            f"Noise floor: two means of one arm differ by up to {grids.loss(analysis.noise_floor.difference)} nats "
+            f"Noise floor: two means of one arm differ by up to {loss(analysis.noise_floor.difference)} nats "
             "per token (95 %) through their seeds alone."
         )
 

@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from droidft import __version__, pages
 from droidft.experiment import account, figures, grids
 from droidft.experiment.markdown import markdown
+from droidft.experiment.numerals import loss
 from droidft.experiment.results import Analysis
 from droidft.experiment.stats import FEW
 from droidft.measured import Measurements
@@ -140,4 +141,4 @@ def _stacked(text: str) -> Markup:
 
 @cache
 def _template() -> Template:
-    return pages.template("experiment.html", stacked=_stacked, loss=grids.loss)
+    return pages.template("experiment.html", stacked=_stacked, loss=loss)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from droidft.experiment.numerals import NOTHING, difference, duration, loss, points, size
 from droidft.experiment.plan import percent
-from droidft.experiment.results import ArmResult, BaseResult, ContrastResult, Interval, Table, TableRow
-from droidft.experiment.verdict import signed
-
-NOTHING = "–"
+from droidft.experiment.results import ArmResult, BaseResult, ContrastResult, Table, TableRow
 
 
 def table(
@@ -40,18 +38,18 @@ class _Columns:
     def losses(self) -> list[TableRow]:
         base = self._base
         return [
-            self._row("Validation loss", lambda arm: _loss(arm.validation_loss.mean)),
+            self._row("Validation loss", lambda arm: loss(arm.validation_loss.mean)),
             self._row(
                 "Test loss, nats per token",
-                lambda arm: _loss(arm.test_loss.mean),
-                base=_loss(base.test_loss) if base else NOTHING,
-                differences=[_difference(each.difference) for each in self._contrasts],
+                lambda arm: loss(arm.test_loss.mean),
+                base=loss(base.test_loss) if base else NOTHING,
+                differences=[difference(each.difference) for each in self._contrasts],
             ),
             self._row(
                 "General text, nats per token",
-                lambda arm: _loss(arm.general_loss.mean),
-                base=_loss(base.general_loss) if base else NOTHING,
-                differences=[_difference(each.forgetting) for each in self._contrasts],
+                lambda arm: loss(arm.general_loss.mean),
+                base=loss(base.general_loss) if base else NOTHING,
+                differences=[difference(each.forgetting) for each in self._contrasts],
             ),
         ]
 
@@ -84,7 +82,7 @@ class _Columns:
                 lambda arm: f"{arm.accuracy.mean:.1%}" if arm.accuracy else NOTHING,
                 base=f"{base.accuracy:.1%}" if base and base.accuracy is not None else NOTHING,
                 differences=[
-                    _points(each.scores[0].difference) if each.scores else NOTHING for each in self._contrasts
+                    points(each.scores[0].difference) if each.scores else NOTHING for each in self._contrasts
                 ],
             )
         ]
@@ -125,37 +123,3 @@ def _reached(contrast: ContrastResult) -> str:
     high = "above 100%" if found.high is None else f"{found.high:.0%}"
     share = f"{found.share:.0%}" if found.share is not None else f"{percent(found.smallest)} or less"
     return f"{'not reached' if found.share is None and not found.below else share} [{low}, {high}]"
-
-
-def _difference(interval: Interval | None) -> str:
-    if interval is None:
-        return NOTHING
-    return signed(interval.value) + _ends(interval)
-
-
-def _points(interval: Interval) -> str:
-    """A difference of shares, in percentage points."""
-    return f"{signed(100 * interval.value, 1)}{_ends(interval, times=100, digits=1)} points"
-
-
-def _ends(interval: Interval, *, times: float = 1, digits: int = 4) -> str:
-    if interval.low is None or interval.high is None:
-        return ""
-    return f" [{signed(times * interval.low, digits)}, {signed(times * interval.high, digits)}]"
-
-
-def _loss(value: float) -> str:
-    return f"{value:.4f}"
-
-
-def size(count: int) -> str:
-    """Bytes: `2.64 GB`, `39.1 MB`."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def duration(seconds: float) -> str:
-    """`2 h 5 min`, `3 min 9 s`, `4.2 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

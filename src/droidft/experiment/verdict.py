@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from droidft.experiment.numerals import signed
 from droidft.experiment.plan import VERDICT_SEEDS
 from droidft.experiment.results import Kind
 from droidft.experiment.stats import LEVEL, Paired, examples_needed, holm, seeds_needed
@@ -48,11 +49,6 @@ def verdicts(
         )
         for pair, difference, equivalence in zip(pairs, differences, equivalences, strict=True)
     }
-
-
-def signed(value: float, digits: int = 4) -> str:
-    """`−0.0123`, `+0.0123`: a difference."""
-    return f"{'−' if value < 0 else '+'}{abs(value):.{digits}f}"
 
 
 def with_interval(found: Paired) -> str:
