@@ -348,7 +348,10 @@ function Runs({ analysis }: { analysis: Analysis }) {
       {analysis.base && (
         <p className="mt-2 text-xs text-muted">
           The base model is run zero; general text {loss(analysis.base.general_loss)}. Forgetting of the arms:{" "}
-          {analysis.arms.map((arm) => `${arm.arm} ${signed(arm.forgetting.value)}`).join(", ")}.
+          {analysis.arms
+            .flatMap(({ arm, forgetting }) => (forgetting ? [`${arm} ${signed(forgetting.value)}`] : []))
+            .join(", ")}
+          .
         </p>
       )}
     </Card>
