@@ -21,10 +21,11 @@ from droidft.engine.session import computing
 from droidft.errors import ConfigError, ExperimentError, NotFound
 from droidft.events import EvalReport, Measured
 from droidft.experiment import folder
-from droidft.experiment.analysis import analyse, at_an_end, measurements
+from droidft.experiment.analysis import analyse, measurements
 from droidft.experiment.drive import Ended, drive
 from droidft.experiment.fixed import FixedPlan, config_of, first_cells, later_cells, run_id
 from droidft.experiment.folder import Experiment
+from droidft.experiment.limits import rates_at_an_end
 from droidft.experiment.plan import BASE, Plan
 from droidft.experiment.progress import ExperimentState, ensure_run, look, state_of, validation_loss
 from droidft.experiment.results import Kind
@@ -185,14 +186,14 @@ def test_the_validation_loss_is_that_of_the_weights_that_are_measured() -> None:
 
 def test_a_learning_rate_at_the_end_of_its_grid_is_named(done: tuple[Experiment, FixedPlan]) -> None:
     found = analyse(done[0])
-    told = at_an_end(found.arms)
+    told = rates_at_an_end(found.arms)
     assert all(note in found.notes for note in told)
     for arm in found.arms:
         end = "largest that was tried, 0.01: one above" if arm.learning_rate == 0.01 else "smallest that was tried"
         assert any(arm.arm in note and end in note for note in told)
         middle = arm.rates[0].model_copy(update={"chosen": True})
         others = [middle.model_copy(update={"learning_rate": rate, "chosen": False}) for rate in (1e-4, 0.1)]
-        assert at_an_end([arm.model_copy(update={"rates": [middle, *others]})]) == []
+        assert rates_at_an_end([arm.model_copy(update={"rates": [middle, *others]})]) == []
 
 
 def test_what_is_found_has_all_its_parts(done: tuple[Experiment, FixedPlan]) -> None:

@@ -10,16 +10,14 @@ from typing import get_args
 
 import numpy as np
 
-from droidft import publish
-from droidft.config.measurement import Weights
-from droidft.errors import ExperimentError
-from droidft.events import DataPrepared, EvalReport, Finished, TrainReport
 from droidft.experiment.account import count, settings
 from droidft.experiment.efficiency import reaches
-from droidft.experiment.fixed import Cell, FixedArm, FixedPlan, config_of, share_key
+from droidft.experiment.fixed import FixedArm, FixedPlan, config_of, share_key
 from droidft.experiment.folder import Experiment
+from droidft.experiment.limits import best_at_an_end, rates_at_an_end
+from droidft.experiment.measured_runs import Done, as_interval, difference, interval, losses, mean_of, read
 from droidft.experiment.plan import BASE, VERDICT_SEEDS
-from droidft.experiment.progress import CellState, Progress, look, validation_loss
+from droidft.experiment.progress import CellState, Progress, look
 from droidft.experiment.results import (
     Analysis,
     ArmResult,
@@ -27,7 +25,6 @@ from droidft.experiment.results import (
     ContrastResult,
     Curve,
     CurvePoint,
-    Interval,
     Kind,
     Needed,
     NoiseFloor,
@@ -35,30 +32,14 @@ from droidft.experiment.results import (
     RateResult,
     Reaches,
     RunRow,
-    ScoreResult,
     SweepRow,
 )
-from droidft.experiment.stats import FEW, Floats, Paired, holm, mcnemar, noise_floor, of_most_seeds, paired
+from droidft.experiment.scores import compare, corrected
+from droidft.experiment.stats import Paired, noise_floor
 from droidft.experiment.table import table
 from droidft.experiment.verdict import Verdict, verdicts
-from droidft.measured import Measurements, RowLosses
+from droidft.measured import Measurements
 from droidft.runs import RunStatus
-
-
-@dataclass(frozen=True)
-class Done:
-    """A run that was trained and measured."""
-
-    cell: Cell
-    measured: Measurements
-    validation: float | None
-    seconds: float
-    whole_seconds: float
-    rows: int
-    """Trained on."""
-    tokens: int
-    peak_bytes: int
-    adapter_bytes: int
 
 
 def analyse(experiment: Experiment) -> Analysis:
@@ -67,7 +48,7 @@ def analyse(experiment: Experiment) -> Analysis:
     assert fixed is not None
     progress, weights = look(experiment, fixed), fixed.plan.measurement.weights
     found = _Found(
-        fixed, progress, {cell.run_id: done for cell in progress.cells if (done := _done(experiment, cell, weights))}
+        fixed, progress, {cell.run_id: done for cell in progress.cells if (done := read(experiment, cell, weights))}
     )
     return found.analysis()
 
@@ -137,7 +118,7 @@ class _Found:
         questions = base.measured.questions
         return BaseResult(
             test_loss=base.measured.test.mean,
-            test_interval=_interval(_mean_of([base])),
+            test_interval=interval(mean_of([base])),
             general_loss=base.measured.general.mean,
             accuracy=_share(questions.right) if questions else None,
             questions=len(questions.right) if questions else None,
@@ -157,9 +138,9 @@ class _Found:
             seeds=[each.cell.seed for each in done],
             validation_loss=_per_seed(each.validation for each in done),
             test_loss=_per_seed(each.measured.test.mean for each in done),
-            test_interval=_interval(_mean_of(done)),
+            test_interval=interval(mean_of(done)),
             general_loss=_per_seed(each.measured.general.mean for each in done),
-            forgetting=_interval(_difference(done, [self._base] * len(done), "general")) if self._base else None,
+            forgetting=interval(difference(done, [self._base] * len(done), "general")) if self._base else None,
             accuracy=_per_seed(_share(each.right) for each in answered) if answered else None,
             seconds=_per_seed(each.seconds for each in done),
             tokens_per_second=_per_seed(each.tokens / each.seconds for each in done if each.seconds),
@@ -184,14 +165,14 @@ class _Found:
     def _contrasts(self) -> list[ContrastResult]:
         pairs = self._pairs()
         sides = {pair: self._both(*pair) for pair in self._read(pairs)}
-        compared = {pair: _difference(*both) for pair, both in sides.items() if both[0]}
+        compared = {pair: difference(*both) for pair, both in sides.items() if both[0]}
         names = {
             arm.name: f"{arm.name} ({settings(arm.differs)})" for arm in self.fixed.arms if self.fixed.plan.sweep
         }
         said = verdicts(compared, self.fixed.plan.equivalence_margin, names=names)
         waiting = self.progress.chosen is None
         found = [self._contrast(pair, compared.get(pair), said.get(pair), waiting=waiting) for pair in pairs]
-        return _corrected(found)
+        return corrected(found)
 
     def _pairs(self) -> list[tuple[str, str]]:
         """The contrasts; of a sweep, its best arm with its first, once all is done."""
@@ -245,7 +226,7 @@ class _Found:
             kind=said.kind,
             exploratory=said.exploratory,
             sentence=sentence,
-            difference=_interval(found),
+            difference=interval(found),
             p=found.p_value,
             adjusted_p=said.difference_p,
             equivalence_p=said.equivalence_p,
@@ -254,10 +235,10 @@ class _Found:
             seed_sd=found.seed_sd,
             variance_of_seeds=found.spread.seeds,
             variance_of_examples=found.spread.clusters,
-            perplexity_ratio=_as_interval(math.exp(found.estimate), _exp(low), _exp(high)),
+            perplexity_ratio=as_interval(math.exp(found.estimate), _exp(low), _exp(high)),
             examples_better=found.rows_below,
-            forgetting=_interval(_difference(one, two, "general")),
-            scores=_scores(one, two),
+            forgetting=interval(difference(one, two, "general")),
+            scores=compare(one, two),
             reaches=self._reaches(first, second),
             needed=Needed(
                 effect=self.fixed.plan.equivalence_margin, seeds=said.seeds_needed, examples=said.examples_needed
@@ -275,9 +256,9 @@ class _Found:
         seeds = [seed for seed in self.fixed.plan.seeds if all(seed in each for each in [*by_share, other])]
         if not seeds:
             return None
-        curve = np.stack([_losses([each[seed] for seed in seeds]) for each in by_share])
+        curve = np.stack([losses([each[seed] for seed in seeds]) for each in by_share])
         test = other[seeds[0]].measured.test
-        found = reaches(curve, shares, _losses([other[seed] for seed in seeds]), test.tokens, test.clusters)
+        found = reaches(curve, shares, losses([other[seed] for seed in seeds]), test.tokens, test.clusters)
         return Reaches(
             share=found.share,
             low=found.low,
@@ -306,7 +287,7 @@ class _Found:
                         CurvePoint(
                             share=share,
                             rows=done[0].rows,
-                            loss=_interval(_mean_of(done)),
+                            loss=interval(mean_of(done)),
                             values=[each.measured.test.mean for each in done],
                         )
                     )
@@ -370,7 +351,7 @@ class _Found:
         )
         if not plan.learning_rates and not plan.sweep:
             notes.append("All arms have the learning rate of the settings; another one may suit an arm better.")
-        notes += at_an_end(arms)
+        notes += rates_at_an_end(arms)
         if plan.sweep and self.progress.chosen is not None:
             notes += best_at_an_end(self.fixed, self._best())
             notes.append(
@@ -389,36 +370,6 @@ class _Found:
         return notes
 
 
-def at_an_end(arms: Sequence[ArmResult]) -> list[str]:
-    """Arms whose chosen learning rate is the largest or smallest that was tried: the best may lie beyond it."""
-    names: dict[tuple[str, float], list[str]] = {}
-    for arm in arms:
-        rates = sorted(rate.learning_rate for rate in arm.rates)
-        for end, at in (("smallest", 0), ("largest", -1)):
-            if len(rates) > 1 and any(rate.chosen and rate.learning_rate == rates[at] for rate in arm.rates):
-                names.setdefault((end, rates[at]), []).append(arm.arm)
-    return [
-        f"The learning rate chosen for {', '.join(those)} is the {end} that was tried, {rate:g}: one "
-        f"{'below' if end == 'smallest' else 'above'} it may suit better."
-        for (end, rate), those in names.items()
-    ]
-
-
-def best_at_an_end(fixed: FixedPlan, best: str) -> list[str]:
-    """Numbers that a sweep's best arm has at an end of those that were tried."""
-    found = []
-    for name, values in fixed.plan.sweep.items():
-        numbers = [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
-        chosen = fixed.arm(best).differs[name]
-        if len(numbers) < 2 or chosen not in (min(numbers), max(numbers)):
-            continue
-        end, beyond = ("smallest", "smaller") if chosen == min(numbers) else ("largest", "larger")
-        found.append(
-            f"The best combination has the {end} {name} that was tried, {chosen:g}: a {beyond} one may be better."
-        )
-    return found
-
-
 def _pending(pair: tuple[str, str]) -> ContrastResult:
     nothing = dict.fromkeys(
         name for name, field in ContrastResult.model_fields.items() if type(None) in get_args(field.annotation)
@@ -429,116 +380,6 @@ def _pending(pair: tuple[str, str]) -> ContrastResult:
         | {"per_seed": [], "scores": []}
         | nothing
     )
-
-
-def _done(experiment: Experiment, state: CellState, weights: Weights) -> Done | None:
-    if state.run is None or state.status is not RunStatus.FINISHED:
-        return None
-    measured = state.run.measured()
-    if measured is None:
-        return None
-    events = [record.event for record in state.run.records()[0]]
-    reports = [event for event in events if isinstance(event, TrainReport)]
-    seconds = next((event.seconds for event in reversed(events) if isinstance(event, Finished)), 0.0)
-    evaluations = {event.step: event.seconds for event in events if isinstance(event, EvalReport)}
-    adapter = experiment.home.adapter(state.run.adapter_name()) / publish.BEST
-    return Done(
-        cell=state.cell,
-        measured=measured,
-        validation=validation_loss(events, weights),
-        seconds=max(0.0, seconds - sum(evaluations.values())),
-        # The base model's seconds are those of its measurement.
-        whole_seconds=seconds + (0.0 if state.cell.arm == BASE else measured.seconds),
-        rows=next((event.train_rows for event in events if isinstance(event, DataPrepared)), 0),
-        tokens=reports[-1].tokens if reports else 0,
-        peak_bytes=max((max(event.rss_bytes, event.peak_memory_bytes) for event in reports), default=0),
-        adapter_bytes=adapter.stat().st_size if adapter.exists() else 0,
-    )
-
-
-def _difference(first: Sequence[Done], second: Sequence[Done], of: str = "test") -> Paired:
-    """Losses of `first` less those of `second`, pair by pair, on the test set or the general text."""
-    rows = [_rows(done, of) for done in first]
-    others = [_rows(done, of) for done in second]
-    if {each.data_hash for each in [*rows, *others]} != {rows[0].data_hash}:
-        raise ExperimentError(
-            f"runs of {first[0].cell.arm} and others were measured on different data: it was changed in between",
-            hint="plan a new experiment",
-        )
-    differences = np.array([each.losses for each in rows]) - np.array([each.losses for each in others])
-    return paired(differences, rows[0].tokens, rows[0].clusters)
-
-
-def _mean_of(done: Sequence[Done]) -> Paired:
-    test = done[0].measured.test
-    return paired(_losses(done), test.tokens, test.clusters)
-
-
-def _losses(done: Sequence[Done]) -> Floats:
-    return np.array([each.measured.test.losses for each in done])
-
-
-def _rows(done: Done, of: str) -> RowLosses:
-    return done.measured.general if of == "general" else done.measured.test
-
-
-def _scores(first: Sequence[Done], second: Sequence[Done]) -> list[ScoreResult]:
-    """Questions and tasks that both arms have answered under every seed."""
-    found = []
-    asked = first[0].measured.questions
-    if asked is not None:
-        clusters = [first[0].measured.test.clusters[row] for row in asked.rows]
-        sides = [
-            np.array([each.measured.questions.right for each in side if each.measured.questions], dtype=float)
-            for side in (first, second)
-        ]
-        found.append(_score("questions", sides[0], sides[1], clusters))
-    for number, task in enumerate(first[0].measured.harness):
-        sides = [np.array([each.measured.harness[number].scores for each in side]) for side in (first, second)]
-        found.append(_score(f"{task.task}, {task.metric}", sides[0], sides[1], list(range(len(task.scores)))))
-    return found
-
-
-def _corrected(contrasts: list[ContrastResult]) -> list[ContrastResult]:
-    """With Holm's correction of McNemar's p-values, over all contrasts and tasks."""
-    adjusted = iter(holm([score.mcnemar_p for each in contrasts for score in each.scores]))
-    return [
-        each.model_copy(
-            update={"scores": [score.model_copy(update={"adjusted_p": next(adjusted)}) for score in each.scores]}
-        )
-        for each in contrasts
-    ]
-
-
-def _score(name: str, first: Floats, second: Floats, clusters: list[int]) -> ScoreResult:
-    """Two arms' scores [S, N] of the same questions. McNemar's test takes a score of more than a half as right.
-
-    Where hardly a question tells the arms apart there is no interval: its variance would be that of a few answers.
-    """
-    difference = paired(first - second, np.ones(first.shape[1]), clusters)
-    telling = int((first != second).any(axis=0).sum())
-    test = mcnemar(of_most_seeds(first > 0.5), of_most_seeds(second > 0.5))
-    return ScoreResult(
-        name=name,
-        first=float(first.mean()),
-        second=float(second.mean()),
-        difference=_interval(difference) if telling >= FEW else _as_interval(difference.estimate, math.nan, math.nan),
-        telling=telling,
-        only_first=test.only_first,
-        only_second=test.only_second,
-        mcnemar_p=test.p_value,
-        adjusted_p=test.p_value,
-        questions=first.shape[1],
-    )
-
-
-def _interval(found: Paired) -> Interval:
-    return _as_interval(found.estimate, *found.interval())
-
-
-def _as_interval(value: float, low: float, high: float) -> Interval:
-    finite = math.isfinite(low) and math.isfinite(high)
-    return Interval(value=value, low=low if finite else None, high=high if finite else None)
 
 
 def _exp(value: float) -> float:
