@@ -66,6 +66,6 @@ def test_what_is_refused_leaves_nothing_behind(
     assert "nowhere" in capsys.readouterr().err
     assert list((home / "experiments").iterdir()) == []
     assert main(["experiment", str(write(tmp_path, seeds=[]))]) == 2
-    assert "seeds: List should have at least 1 item" in capsys.readouterr().err
+    assert "seeds: must not be empty, got []; leave it out for the default" in capsys.readouterr().err
     assert main(["experiments", "show", "x1"]) == 1
     assert main(["experiment", "x1"]) == 1

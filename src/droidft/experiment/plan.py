@@ -21,19 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from droidft.config import Family, TrainingConfig, parse_config
 from droidft.config.measurement import Measurement
 from droidft.errors import ConfigError
+from droidft.experiment.faults import OWN, faults
 
 BASE = "base"
 """Name of the base model among the arms: the experiment's run zero."""
 VERDICT_SEEDS = 3
 """With fewer, results are exploratory."""
 MOST_ARMS = 64
-OWN = {
-    "seed": "give seeds",
-    "train_fraction": "give shares",
-    "adapter_name": "adapters are named after their runs",
-    "resume": "an experiment resumes by itself",
-}
-"""Settings that belong to the experiment, and what to do instead."""
 
 ArmName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -242,11 +236,11 @@ def parse_plan(values: Mapping[str, Any], *, source: str) -> Plan:
     try:
         plan = Plan.model_validate(dict(values))
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        faults = [f"{'.'.join(map(str, each['loc']))}: {_said(each['msg'])}".removeprefix(": ") for each in details]
-        where = next((str(each["loc"][0]) for each in details if each["loc"]), None)
+        where = next((str(each["loc"][0]) for each in error.errors() if each["loc"]), None)
         raise ConfigError(
-            f"{source}: " + "; ".join(faults), hint="docs/experiments.md shows every part of a plan", field=where
+            f"{source}: " + "; ".join(faults(error, Plan.model_fields)),
+            hint="docs/experiments.md shows every part of a plan",
+            field=where,
         ) from None
     for arm in plan.all_arms():
         plan.config(arm, seed=plan.seeds[0])
@@ -266,7 +260,3 @@ def _refuse_own(values: Mapping[str, Any], where: str = "") -> None:
     for name, instead in OWN.items():
         if name in values:
             raise ValueError(f"{where}{name} belongs to the experiment: {instead}")
-
-
-def _said(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
