@@ -12,6 +12,8 @@ from droidft.experiment.plan import Plan, parse_plan
 
 BASE: dict[str, Any] = {"settings": {"model_path": "m", "train_data_path": "d"}}
 ARMS = {"a": {"lora_rank": 8}, "b": {"lora_targets": "mlp", "match_count_of": "a"}}
+KEYED = {"lora_targets": "custom"}
+"""Illegal without `lora_keys`."""
 
 
 def made(**values: Any) -> Plan:
@@ -64,7 +66,7 @@ def test_short_forms_of_questions() -> None:
     [
         ({}, "neither template, arms nor sweep given"),
         ({"arms": ARMS, "template": "full-layer-vs-attention"}, "both template and arms given"),
-        ({"arms": {"a": {}}}, "takes two arms or more"),
+        ({"arms": {"a": {}}}, "takes two arms or more, got a"),
         ({"arms": {"A b": {}, "c": {}}}, "arms: 'A b' is no name for an arm: use a to z, 0 to 9"),
         ({"arms": {"a" * 25: {}, "c": {}}}, "use a to z, 0 to 9 and, between them, -; up to 24 characters"),
         ({"arms": {1: {}, "c": {}}}, "arms: 1 is no name for an arm: put it in quotes"),
@@ -116,10 +118,35 @@ def test_short_forms_of_questions() -> None:
             {"arms": {"a": {"lora_rank": 0}, "b": {}}},
             "arm a: lora_rank: must be at least 1, got 0",
         ),
-        ({"arms": {"a": {"lora_rnk": 8}, "b": {}}}, "lora_rank"),
+        (
+            {"arms": {"a": {}, "b": {"lora_rnk": 8}}},
+            "plan.yaml: arm b: lora_rnk is not a setting; did you mean 'lora_rank'?",
+        ),
+        ({"sweep": {"lora_rank": [2, 0]}}, "plan.yaml: sweep, lora_rank 0: lora_rank: must be at least 1, got 0"),
+        ({"sweep": {"seed": [2, 1]}}, "plan.yaml: sweep: seed belongs to the experiment: give seeds"),
+        (
+            {"arms": ARMS, "settings": BASE["settings"] | {"lora_rnk": 8}},
+            "plan.yaml: settings: lora_rnk is not a setting; did you mean 'lora_rank'?",
+        ),
+        ({"arms": ARMS, "settings": BASE["settings"] | {"lora_rank": 0}}, "plan.yaml: settings: lora_rank: must be"),
+        ({"arms": ARMS, "settings": {"model_path": "m"}}, "plan.yaml: settings: train_data_path is required"),
+        (
+            {"arms": ARMS, "settings": BASE["settings"] | KEYED},
+            "plan.yaml: settings: lora_targets 'custom' needs lora_keys",
+        ),
+        ({"arms": {"a": {}, "b": KEYED}}, "plan.yaml: arm b: lora_targets 'custom' needs lora_keys"),
         ({"sweep": {"lora_rank": list(range(1, 100))}}, "99 combinations; 64 are the most"),
-        ({"arms": ARMS, "shares": [0.5, 1], "settings": BASE["settings"] | {"iterations": 9}}, "iterations 9 would"),
-        ({"arms": ARMS, "settings": BASE["settings"] | {"method": "dpo"}}, "has no loss on a test set"),
+        (
+            {"arms": ARMS, "shares": [0.5, 1], "settings": BASE["settings"] | {"iterations": 9}},
+            "settings: iterations 9 would",
+        ),
+        ({"arms": {"a": {"iterations": 9}, "b": {}}, "shares": [0.5, 1]}, "arm a: iterations 9 would"),
+        (
+            {"arms": ARMS, "settings": BASE["settings"] | {"method": "grpo"}},
+            "settings: method 'grpo' learns from rewards; experiments compare supervised fine-tuning",
+        ),
+        ({"arms": ARMS, "settings": BASE["settings"] | {"method": "dpo"}}, "'dpo' learns from preferences"),
+        ({"arms": ARMS, "settings": BASE["settings"] | {"seeds": [1]}}, "seeds is a part of the plan, not a setting"),
         ({"arms": ARMS, "settings": BASE["settings"] | {"train_fraction": 0.5}}, "train_fraction belongs"),
         (
             {"arms": ARMS, "measurement": {"questions": "lexical_f1"}},
@@ -144,8 +171,14 @@ def test_short_forms_of_questions() -> None:
     ],
 )
 def test_what_is_refused_names_the_value_and_the_rule(values: dict[str, Any], fault: str) -> None:
-    with pytest.raises(ConfigError, match=r"plan\.yaml|arm ") as caught:
+    with pytest.raises(ConfigError, match=r"plan\.yaml: ") as caught:
         made(**values)
     assert fault in str(caught.value)
     assert caught.value.hint
     assert not re.search("Input|should (be|have|match)|permitted", str(caught.value)), "pydantic's own words"
+
+
+def test_an_arm_may_mend_what_the_shared_settings_leave_open() -> None:
+    arms = {"a": {"lora_keys": ["self_attn.q_proj"]}, "b": {"lora_targets": "mlp"}}
+    plan = made(arms=arms, settings=BASE["settings"] | KEYED)
+    assert plan.config("a", seed=0).lora_keys == ["self_attn.q_proj"]

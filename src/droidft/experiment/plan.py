@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from droidft.config import Family, TrainingConfig, parse_config
+from droidft.config import Family, Method, TrainingConfig, parse_config, problems
 from droidft.config.measurement import Measurement
 from droidft.errors import ConfigError
 from droidft.experiment.faults import OWN, faults
@@ -117,6 +117,13 @@ class Plan(_Model):
     @classmethod
     def _not_own(cls, values: dict[str, Any]) -> dict[str, Any]:
         _refuse_own(values)
+        if part := next((name for name in values if name in cls.model_fields), None):
+            raise ValueError(f"{part} is a part of the plan, not a setting: put it beside settings")
+        if (method := values.get("method")) in list(Method) and Method(method).family is not Family.ANSWERS:
+            raise ValueError(
+                f"method '{method}' learns from {Method(method).family}; experiments compare supervised fine-tuning "
+                "(leave method out, or write sft). Enhanced Setup and `droidft train` do the rest"
+            )
         return values
 
     @model_validator(mode="after")
@@ -131,13 +138,14 @@ class Plan(_Model):
         if BASE in arms:
             raise ValueError(f"arm {BASE!r}: that is the model itself, run zero; choose another name")
         if len(arms) < 2:
-            raise ValueError("a comparison takes two arms or more")
+            raise ValueError(f"a comparison takes two arms or more, got {', '.join(arms)}")
         if len(arms) > MOST_ARMS:
             raise ValueError(f"the sweep has {len(arms)} combinations; {MOST_ARMS} are the most")
         for name, arm in arms.items():
-            _refuse_own(arm.settings, f"arm {name}: ")
+            where = "sweep" if self.sweep else f"arm {name}"
+            _refuse_own(arm.settings, f"{where}: ")
             if not_own := sorted(SHARED & arm.settings.keys()):
-                raise ValueError(f"arm {name}: {not_own[0]} must be the same for all arms; put it into settings")
+                raise ValueError(f"{where}: {not_own[0]} must be the same for all arms; put it into settings")
             self._check_matching(name, arm, arms)
         for pair in self.contrasts or []:
             self._check_contrast(pair, arms)
@@ -199,24 +207,28 @@ class Plan(_Model):
         Raises:
             ConfigError: a setting is refused; the message names the arm.
         """
-        own = {"seed": seed, "train_fraction": share, "keep_checkpoints": 1, "split_seed": 0}
-        values = own | self._test_part() | self.settings | self.all_arms()[arm].settings
+        values = self.shared(seed=seed, share=share) | self.all_arms()[arm].settings
         if learning_rate is not None:
             values |= {"learning_rate": learning_rate}
-        config = parse_config(values, source=f"arm {arm}")
-        if config.method.family is not Family.ANSWERS:
-            raise ConfigError(
-                f"arm {arm}: method '{config.method}' has no loss on a test set to compare",
-                hint="experiments compare supervised fine-tuning (method sft)",
-                field="method",
-            )
+        config = parse_config(values, source=self._where(arm))
         if config.iterations is not None and len(self.shares) > 1:
+            where = "settings" if "iterations" in self.settings else self._where(arm)
             raise ConfigError(
-                f"arm {arm}: iterations {config.iterations} would train longer on a smaller share of the data",
+                f"{where}: iterations {config.iterations} would train longer on a smaller share of the data",
                 hint="give epochs instead, or leave shares out",
                 field="iterations",
             )
         return config
+
+    def shared(self, *, seed: int, share: float = 1.0) -> dict[str, Any]:
+        """What all arms share, with what the experiment itself sets."""
+        own = {"seed": seed, "train_fraction": share, "keep_checkpoints": 1, "split_seed": 0}
+        return own | self._test_part() | self.settings
+
+    def _where(self, arm: str) -> str:
+        if not self.sweep:
+            return f"arm {arm}"
+        return "sweep, " + ", ".join(f"{name} {value}" for name, value in self.all_arms()[arm].settings.items())
 
     def _test_part(self) -> dict[str, Any]:
         return {} if self.measurement.test_data_path is not None else {"test_fraction": 0.1}
@@ -242,9 +254,25 @@ def parse_plan(values: Mapping[str, Any], *, source: str) -> Plan:
             hint="docs/experiments.md shows every part of a plan",
             field=where,
         ) from None
-    for arm in plan.all_arms():
-        plan.config(arm, seed=plan.seeds[0])
+    try:
+        _refuse_illegal(plan)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error.message}", hint=error.hint, field=error.field) from None
     return plan
+
+
+def _refuse_illegal(plan: Plan) -> None:
+    """Refuse settings that are illegal: as an arm's where its own are the reason, else as those that all share."""
+    shared = plan.shared(seed=plan.seeds[0])
+    alone = problems(shared)
+    if any(name is not None for name, _ in alone):
+        parse_config(shared, source="settings")
+    for name, arm in plan.all_arms().items():
+        if common := [fault for _, fault in problems(shared | arm.settings) if (None, fault) in alone]:
+            raise ConfigError(
+                f"settings: {'; '.join(common)}", hint="`droidft config` lists every setting with its limits"
+            )
+        plan.config(name, seed=plan.seeds[0])
 
 
 def _repeated(values: Sequence[Any]) -> list[Any]:
