@@ -103,7 +103,7 @@ class Plan(_Model):
     @classmethod
     def _once(cls, values: list[Any] | None) -> list[Any] | None:
         if again := _repeated(values or []):
-            raise ValueError(f"names {again[0]:g} twice")
+            raise ValueError(f"names {again[0]} twice")
         return values
 
     @field_validator("shares")
@@ -111,6 +111,10 @@ class Plan(_Model):
     def _rising(cls, values: list[float]) -> list[float]:
         if 1.0 not in values:
             raise ValueError("must hold 1, all of the data")
+        # Runs are named after shares, to six digits.
+        if again := _repeated([f"{value:g}" for value in values]):
+            one, other, *_ = [value for value in values if f"{value:g}" == again[0]]
+            raise ValueError(f"{one} and {other} both come to {again[0]}; leave one out")
         return sorted(values)
 
     @field_validator("settings")
