@@ -94,7 +94,10 @@ def test_short_forms_of_questions() -> None:
         ({"arms": ARMS, "seeds": []}, "seeds: must not be empty, got []; leave it out for the default"),
         ({"arms": ARMS, "seeds": [1234567, 1234567]}, "seeds: names 1234567 twice"),
         ({"arms": ARMS, "shares": [0.5]}, "shares: must hold 1"),
-        ({"arms": ARMS, "shares": [0.1, 0.10000001, 1]}, "shares: 0.1 and 0.10000001 both come to 0.1; leave one out"),
+        (
+            {"arms": ARMS, "shares": [0.1, 0.10000001, 1]},
+            "shares: 0.1 and 0.10000001 both come to 0.1; leave one out",
+        ),
         ({"arms": ARMS, "shares": [1, 0.9999999]}, "shares: 1.0 and 0.9999999 both come to 1; leave one out"),
         ({"arms": ARMS, "seeds": 3}, "seeds: must be a list such as [3], got 3"),
         ({"arms": ARMS, "seeds": [0, 1.5]}, "seeds, item 2: must be a whole number, got 1.5"),

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from droidft.experiment.folder import Experiment
-    from droidft.experiment.results import Table
 
 FORMS = ("html", "md", "json")
 
@@ -81,11 +80,12 @@ def rendered(experiment: Experiment, form: str) -> str:
 
 def show_findings(experiment: Experiment, console: Console) -> None:
     """The table, then what it says."""
+    from droidft.commands._experiment_display import show_table
     from droidft.experiment.analysis import analyse
 
     found = analyse(experiment)
     if found.table is not None:
-        _tables(found.table, console)
+        show_table(found.table, console)
     if found.noise_floor is not None:
         console.print(
             f"noise     two means of one arm differ by up to {found.noise_floor.difference:.4f} nats per token "
@@ -113,26 +113,6 @@ def show_findings(experiment: Experiment, console: Console) -> None:
             soft_wrap=True,
         )
     console.print(f"\n{found.verdict}", style="bold", markup=False, highlight=False, soft_wrap=True)
-
-
-def _tables(found: Table, console: Console) -> None:
-    """Figures of arms, then differences: together they are wider than a terminal."""
-    from rich.markup import escape
-    from rich.table import Table as Grid
-
-    for names, cells in (
-        (found.arms, [row.values for row in found.rows]),
-        (found.contrasts, [row.differences for row in found.rows]),
-    ):
-        grid = Grid(box=None, pad_edge=False)
-        grid.add_column("")
-        for name in names:
-            grid.add_column(name, justify="right")
-        for row, values in zip(found.rows, cells, strict=True):
-            if any(value != "–" for value in values):
-                grid.add_row(row.name, *map(escape, values))
-        console.print()
-        console.print(grid)
 
 
 def _summary(experiment: Experiment) -> dict[str, Any]:
