@@ -53,6 +53,10 @@ def test_planned_run_shown_reported_deleted(home: Path, tmp_path: Path, capsys: 
     out = tmp_path / "report.json"
     assert main(["experiments", "report", name, "--form", "json", "--out", str(out)]) == 0
     assert len(json.loads(out.read_text())["measured"]) == 3
+    capsys.readouterr()
+    assert main(["experiments", "report", name, "--form", "json", "--out", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["analysis"] == json.loads(out.read_text())["analysis"]
+    assert not Path("-").exists()
     assert main(["experiments", "delete", name]) == 0
     assert list((home / "runs").iterdir()) == []
     capsys.readouterr()

@@ -30,14 +30,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("experiment", metavar="EXPERIMENT", help="its id, the beginning of one, or `last`")
         if name == "report":
             action.add_argument("--form", choices=FORMS, default="html", help="what to write [html]")
-            action.add_argument("--out", type=Path, metavar="FILE", help="where to [ID.html and so on]")
+            action.add_argument(
+                "--out", type=Path, metavar="FILE", help="where to; - for standard output [ID.html and so on]"
+            )
 
 
 def run(args: argparse.Namespace) -> int:
     """Do the chosen action."""
     from rich.console import Console
 
-    from droidft.durable import storage_errors
     from droidft.experiment import folder
     from droidft.home import Home
 
@@ -53,14 +54,24 @@ def run(args: argparse.Namespace) -> int:
         case "stop":
             _stop(found, console)
         case "report":
-            out = args.out or Path(f"{found.id}.{args.form}")
-            with storage_errors(out):
-                out.write_text(rendered(found, args.form), encoding="utf-8")
-            console.print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
+            _report(found, args.form, args.out, console)
         case "delete":
             found.delete()
             console.print(f"deleted {found.id}", highlight=False)
     return 0
+
+
+def _report(experiment: Experiment, form: str, out: Path | None, console: Console) -> None:
+    from droidft.durable import storage_errors
+
+    text = rendered(experiment, form)
+    if out == Path("-"):
+        print(text.removesuffix("\n"))
+        return
+    out = out or Path(f"{experiment.id}.{form}")
+    with storage_errors(out):
+        out.write_text(text, encoding="utf-8")
+    console.print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
 
 
 def rendered(experiment: Experiment, form: str) -> str:
