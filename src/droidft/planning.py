@@ -54,6 +54,7 @@ def fix(
     report("reading data", 0, 0)
     tokenizer = models.load_tokenizer(folder)
     data = prepare(first, tokenizer, context_length=context)
+    plan.check_shares({share: rows_of_share(len(data.train), share) for share in plan.shares})
     material = prepare_measurement(
         first, plan.measurement, tokenizer, data, general=general.PATH, context_length=context
     )

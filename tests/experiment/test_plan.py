@@ -188,3 +188,10 @@ def test_an_arm_may_mend_what_the_shared_settings_leave_open() -> None:
     arms = {"a": {"lora_keys": ["self_attn.q_proj"]}, "b": {"lora_targets": "mlp"}}
     plan = made(arms=arms, settings=BASE["settings"] | KEYED)
     assert plan.config("a", seed=0).lora_keys == ["self_attn.q_proj"]
+
+
+def test_shares_of_as_many_rows_are_refused() -> None:
+    plan = made(arms=ARMS, shares=[0.1, 0.12, 1])
+    plan.check_shares({0.1: 10, 0.12: 12, 1.0: 100})
+    with pytest.raises(ConfigError, match=r"shares 0\.1 and 0\.12 both come to 2 of 20 training rows"):
+        plan.check_shares({0.1: 2, 0.12: 2, 1.0: 20})

@@ -224,6 +224,20 @@ class Plan(_Model):
             )
         return config
 
+    def check_shares(self, rows: Mapping[float, int]) -> None:
+        """Refuse shares that come to the same number of rows, which `rows` holds: their runs would be equal.
+
+        Raises:
+            ConfigError: there are two such shares; the message names both.
+        """
+        for one, other in itertools.pairwise(self.shares):
+            if rows[one] == rows[other]:
+                raise ConfigError(
+                    f"shares {one:g} and {other:g} both come to {rows[one]:,} of {rows[1.0]:,} training rows",
+                    hint="leave one of them out",
+                    field="shares",
+                )
+
     def shared(self, *, seed: int, share: float = 1.0) -> dict[str, Any]:
         """What all arms share, with what the experiment itself sets."""
         own = {"seed": seed, "train_fraction": share, "keep_checkpoints": 1, "split_seed": 0}
