@@ -37,23 +37,23 @@ def test_the_defaults_are_those_of_the_product() -> None:
 @pytest.mark.parametrize(
     ("values", "field", "words"),
     [
-        ({"lora_rank": 0}, "lora_rank", "greater than or equal to 1"),
-        ({"lora_rank": 2.5}, "lora_rank", "integer"),
-        ({"lora_alpha": 0}, "lora_alpha", "greater than 0"),
+        ({"lora_rank": 0}, "lora_rank", "must be at least 1, got"),
+        ({"lora_rank": 2.5}, "lora_rank", "must be a whole number, got"),
+        ({"lora_alpha": 0}, "lora_alpha", "must be above 0, got"),
         ({"lora_alpha": True}, "lora_alpha", "number"),
-        ({"lora_dropout": 1.0}, "lora_dropout", "less than 1"),
-        ({"lora_dropout": -0.1}, "lora_dropout", "greater than or equal to 0"),
+        ({"lora_dropout": 1.0}, "lora_dropout", "must be below 1, got"),
+        ({"lora_dropout": -0.1}, "lora_dropout", "must be at least 0, got"),
         ({"lora_num_layers": 0}, "lora_num_layers", "-1"),
         ({"lora_num_layers": -2}, "lora_num_layers", "-1"),
-        ({"learning_rate": 0}, "learning_rate", "greater than 0"),
+        ({"learning_rate": 0}, "learning_rate", "must be above 0, got"),
         ({"learning_rate": float("nan")}, "learning_rate", "finite"),
         ({"learning_rate": "fast"}, "learning_rate", "number"),
         ({"optimizer": "adamv"}, "optimizer", "adamw"),
         ({"lora_keys": []}, "lora_keys", "at least one"),
         ({"lora_rnk": 8}, "lora_rnk", "did you mean 'lora_rank'"),
-        ({"iterations": 0}, "iterations", "greater than or equal to 1"),
+        ({"iterations": 0}, "iterations", "must be at least 1, got"),
         ({"adapter_name": "../../etc"}, "adapter_name", "match"),
-        ({"seed": -1}, "seed", "greater than or equal to 0"),
+        ({"seed": -1}, "seed", "must be at least 0, got"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(values: dict[str, Any], field: str, words: str) -> None:
@@ -153,7 +153,7 @@ def test_a_saved_configuration_reads_back_equal() -> None:
         ({"weight": 1}, "rewards.0: needs a kind: lexical_f1, length_window"),
         ({"kind": "python", "file": "../mine.py"}, "rewards.0: file must be a plain name such as mine.py"),
         ({"kind": "python"}, "rewards.0: python needs 'file'"),
-        ({"kind": "lexical_f1", "weight": "much"}, "rewards.0: lexical_f1 weight: input should be a valid number"),
+        ({"kind": "lexical_f1", "weight": "much"}, "rewards.0: lexical_f1 weight: must be a number, got 'much'"),
     ],
 )
 def test_what_is_wrong_with_a_reward_is_said_by_its_names(reward: dict[str, object], message: str) -> None:

@@ -62,6 +62,7 @@ def fix(
     report("hashing the model", 0, 0)
     base = fingerprint(folder, cache=home.cache / "fingerprints.json")["weights_sha256"]
     rows = {share: rows_of_share(data.split_keys, first, share) for share in plan.shares}
+    plan.check_shares(rows)
     arms = _arms(plan, configs, shape, rows)
     fixed = FixedPlan(
         id=experiment_id,

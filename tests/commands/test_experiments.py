@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,10 @@ def test_planned_run_shown_reported_deleted(home: Path, tmp_path: Path, capsys: 
     out = tmp_path / "report.json"
     assert main(["experiments", "report", name, "--form", "json", "--out", str(out)]) == 0
     assert len(json.loads(out.read_text())["measured"]) == 3
+    capsys.readouterr()
+    assert main(["experiments", "report", name, "--form", "json", "--out", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["analysis"] == json.loads(out.read_text())["analysis"]
+    assert not Path("-").exists()
     assert main(["experiments", "delete", name]) == 0
     assert list((home / "runs").iterdir()) == []
     capsys.readouterr()
@@ -66,6 +72,27 @@ def test_what_is_refused_leaves_nothing_behind(
     assert "nowhere" in capsys.readouterr().err
     assert list((home / "experiments").iterdir()) == []
     assert main(["experiment", str(write(tmp_path, seeds=[]))]) == 2
-    assert "seeds: List should have at least 1 item" in capsys.readouterr().err
+    assert "seeds: must not be empty, got []; leave it out for the default" in capsys.readouterr().err
     assert main(["experiments", "show", "x1"]) == 1
     assert main(["experiment", "x1"]) == 1
+
+
+def test_one_that_is_stopped_elsewhere_says_so_and_how_to_go_on(home: Path, tmp_path: Path) -> None:
+    settings = furnished.SETTINGS | furnished.furnish(tmp_path) | {"epochs": 4000, "save_every": 4000}
+    plan = write(tmp_path, settings=settings)
+    command = [sys.executable, "-m", "droidft.cli", "experiment", str(plan), "--no-timing"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as driving:
+        assert driving.stdout is not None
+        lines = []
+        for line in driving.stdout:
+            lines.append(line)
+            if line.startswith("run   1/3"):  # the next one has not begun to train, and may not have a worker yet
+                break
+        assert main(["experiments", "stop", "last"]) == 0
+        rest = driving.stdout.read()
+        assert driving.wait(timeout=60) == 0
+    name = lines[0].split()[1]
+    assert rest.splitlines()[-1] == (
+        f"stopped from elsewhere, in another terminal or the browser; go on with: droidft experiment {name}"
+    )
+    assert not (home / "experiments" / name / "report.html").exists()

@@ -486,6 +486,12 @@ def test_a_share_of_less_than_a_batch_is_warned_about(home: Path, tmp_path: Path
     ]
 
 
+def test_shares_that_come_to_the_same_rows_are_refused(home: Path, tmp_path: Path) -> None:
+    plan = furnished.plan(tmp_path, furnished.furnish(tmp_path), shares=[0.5, 0.51, 1])
+    with pytest.raises(ConfigError, match=r"shares 0\.5 and 0\.51 both come to 12 of 24 training rows"):
+        planned(Home(home), plan)
+
+
 def test_a_plan_without_test_rows_is_refused(home: Path, tmp_path: Path) -> None:
     paths = furnished.furnish(tmp_path)
     plan = furnished.plan(tmp_path, paths, settings=furnished.SETTINGS | paths | {"test_fraction": 0})

@@ -7,6 +7,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -286,6 +287,42 @@ def test_no_form_names_a_folder(form: str) -> None:
     assert not re.search(r"/(models|data|opt)/", text)
     assert "mails.jsonl:3 is cut" in text
     assert "/x/ or not?" in text, "a title is not a path"
+
+
+PRIVATE = {
+    "settings": {"model_path": "private/models/tiny", "train_data_path": "private/data/mails.jsonl"},
+    "measurement": {
+        "test_data_path": "private//test.jsonl",
+        "general_data_path": "~/private/general.jsonl",
+        "harness": {"tasks": ["facts"], "include": "private/tasks/"},
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_form_names_the_folder_of_a_path_that_begins_with_a_name(form: str) -> None:
+    warnings = ["private/data/mails.jsonl:3 is cut", "private/test.jsonl:4 too", "private/tasks/facts.yaml"]
+    warnings.append(f"{Path.home()}/private/general.jsonl:5 too")
+    changes = {"model": "/somewhere/private/models/tiny", "warnings": warnings}
+    text = render(found.analysis(found.plan(**PRIVATE).model_copy(update=changes), notes=warnings), form)
+    assert "private" not in text
+    assert str(Path.home()) not in text
+    for name in ("tiny", "mails.jsonl:3 is cut", "test.jsonl:4 too", "tasks/facts.yaml", "general.jsonl:5 too"):
+        assert name in text
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_of_the_hub_are_no_paths(form: str) -> None:
+    settings = {"model_path": "org/name", "train_data_path": "hub:org/data", "val_data_path": "org/name/v.jsonl"}
+    fixed = found.plan(settings=settings).model_copy(
+        update={"model": "/cache/models--org--name/snapshots/0123", "warnings": ["hub:org/name/v.jsonl is another"]}
+    )
+    text = render(found.analysis(fixed), form).replace("\\", "")
+    assert "org/name, trained on 640 rows" in text or form == "json"
+    assert "hub:org/data" in text
+    assert "hub:org/name/v.jsonl is another" in text
+    assert "0123" not in text
+    assert "snapshots" not in text
 
 
 def test_an_unknown_form_is_refused() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -13,9 +15,20 @@ from rich.table import Table
 
 from droidft.commands._format import duration, size
 from droidft.events import EvalReport, Failed, Finished, Measured, Phase, Record, Stopped, TrainReport
+from droidft.experiment.account import count
 from droidft.experiment.drive import Began, Ended, Said
 from droidft.experiment.fixed import FixedPlan, count_of_runs
+from droidft.experiment.numerals import NOTHING
 from droidft.experiment.plan import percent
+from droidft.experiment.results import Table as SideBySide
+
+GAP = 2
+"""Blanks between two columns."""
+LEAST_NAME, MOST_NAME = 18, 24
+"""How wide the names of lines are at least, of figures; and at most, of arms and contrasts."""
+INDENT = 10
+"""Where the values of the plan begin."""
+WIDEST = 1000
 
 
 def show_plan(fixed: FixedPlan, console: Console) -> None:
@@ -24,12 +37,13 @@ def show_plan(fixed: FixedPlan, console: Console) -> None:
     console.print(f"experiment [bold]{fixed.id}[/]  {escape(plan.title)}", highlight=False, soft_wrap=True)
     rows = {
         "model": fixed.model,
-        "data": f"{sizes.train_rows:,} rows to train on; {sizes.split}",
-        "test": f"{sizes.test_rows:,} rows in {sizes.clusters:,} groups, {sizes.test_tokens:,} tokens"
-        + (f"; {sizes.questions:,} questions" if sizes.questions else ""),
-        "general": f"{sizes.general_rows:,} texts, {sizes.general_tokens:,} tokens",
+        "data": f"{count(sizes.train_rows, 'row')} to train on; {sizes.split}",
+        "test": f"{count(sizes.test_rows, 'row')} in {count(sizes.clusters, 'group')}, "
+        + count(sizes.test_tokens, "token")
+        + (f"; {count(sizes.questions, 'question')}" if sizes.questions else ""),
+        "general": f"{count(sizes.general_rows, 'text')}, {count(sizes.general_tokens, 'token')}",
         "seeds": ", ".join(map(str, plan.seeds)) + ("  (exploratory: a verdict takes 3)" if plan.exploratory else ""),
-        "contrasts": ", ".join(f"{a} − {b}" for a, b in fixed.contrasts) or "the best arm with the first",
+        "contrasts": _pairs(fixed, console.width),
         "margin": f"{plan.equivalence_margin:g} nats per token: a smaller difference does not matter",
     }
     if plan.learning_rates:
@@ -38,22 +52,29 @@ def show_plan(fixed: FixedPlan, console: Console) -> None:
         rows["shares"] = ", ".join(map(percent, plan.shares)) + " of the training data"
     for name, text in rows.items():
         console.print(f"{name:9} {escape(text)}", highlight=False, soft_wrap=True)
-    console.print(_arms(fixed))
+    arms = _arms(fixed, GAP)
+    wide = console.measure(arms, options=console.options.update(width=WIDEST)).maximum
+    console.print(arms if wide <= console.width else _arms(fixed, 1))
     if (estimate := fixed.estimate) is not None:
-        console.print(
-            f"cost      {estimate.runs} runs, about {duration(estimate.seconds)} on this machine as it is now, "
-            f"{size(estimate.peak_bytes)} of memory, {size(estimate.disk_bytes)} of disk",
-            highlight=False,
-            soft_wrap=True,
-        )
+        time_taken = f"{count(estimate.runs, 'run')}, about {duration(estimate.seconds)}"
+        console.print(f"cost      {time_taken} on this machine as it is now,", highlight=False)
+        memory, disk = size(estimate.peak_bytes), size(estimate.disk_bytes)
+        console.print(f"          {memory} of memory by MLX's account, {disk} of disk", highlight=False)
     else:
-        console.print(f"cost      {count_of_runs(fixed)} runs; not timed", highlight=False)
+        console.print(f"cost      {count(count_of_runs(fixed), 'run')}; not timed", highlight=False)
     for warning in fixed.warnings:
         console.print(f"[yellow]warning[/]   {escape(warning)}", highlight=False, soft_wrap=True)
 
 
-def _arms(fixed: FixedPlan) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def _pairs(fixed: FixedPlan, width: int) -> str:
+    """The contrasts in a line, or where that is too long, each in one of its own."""
+    pairs = [f"{first} − {second}" for first, second in fixed.contrasts]
+    line = ", ".join(pairs) or "the best arm with the first"
+    return line if INDENT + len(line) <= width else f"\n{' ' * INDENT}".join(pairs)
+
+
+def _arms(fixed: FixedPlan, gap: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
     table.add_column("arm", overflow="fold")
     for name in ("rank", "scale", "trainable", "of all", "steps", "a token", "a run"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -71,6 +92,61 @@ def _arms(fixed: FixedPlan) -> Table:
             duration(cost.seconds_per_run) if cost else "–",
         )
     return table
+
+
+def show_table(found: SideBySide, console: Console) -> None:
+    """Figures of arms, then differences: together they are wider than a terminal."""
+    for names, cells in (
+        (found.arms, [row.values for row in found.rows]),
+        (found.contrasts, [row.differences for row in found.rows]),
+    ):
+        rows = zip([row.name for row in found.rows], cells, strict=True)
+        lines = [[name, *values] for name, values in rows if any(value != NOTHING for value in values)]
+        for columns in _fitted([["", *names], *lines], console.width) if lines else ():
+            console.print()
+            console.print(_grid(columns, console.width))
+
+
+def _fitted(lines: Sequence[Sequence[str]], width: int) -> Iterator[list[Sequence[str]]]:
+    """Columns that fit into the width: of the lines as they are, else of the lines turned, in parts if need be."""
+    across = list(zip(*([name, *map(_stacked, cells)] for name, *cells in lines), strict=True))
+    if LEAST_NAME + sum(GAP + _width(column) for column in across[1:]) <= width:
+        yield [*across]
+        return
+    names, *figures = lines
+    part, left = [names], 0
+    for column in figures:
+        needed = GAP + _width(column)
+        if len(part) > 1 and needed > left:
+            yield part
+            part = [names]
+        if len(part) == 1:
+            left = width - min(MOST_NAME, max(map(len, names)))
+        part, left = [*part, column], left - needed
+    yield part
+
+
+def _grid(columns: Sequence[Sequence[str]], width: int) -> Table:
+    names, *figures = columns
+    left = width - sum(GAP + _width(column) for column in figures)
+    grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    grid.add_column(names[0], width=min(max(map(len, names)), max(left, LEAST_NAME)))
+    for column in figures:
+        grid.add_column(column[0], justify="right", width=_width(column), vertical="bottom")
+    for cells in zip(*(column[1:] for column in columns), strict=True):
+        grid.add_row(*map(escape, cells))
+    return grid
+
+
+def _width(column: Sequence[str]) -> int:
+    """What a column of figures needs; its heading is broken between words."""
+    head, *cells = column
+    return max(map(len, [*head.split(), *(line for cell in cells for line in cell.split("\n"))]))
+
+
+def _stacked(text: str) -> str:
+    """A figure, and below it what stands in brackets."""
+    return re.sub(r" (?=[\[(])", "\n", text, count=1)
 
 
 class ExperimentDisplay:

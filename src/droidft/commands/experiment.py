@@ -106,6 +106,7 @@ def _drive(experiment: Experiment, fixed: FixedPlan, console: Console) -> int:
     from droidft.commands._experiment_display import ExperimentDisplay
     from droidft.commands._watch import Presses
     from droidft.experiment.drive import drive
+    from droidft.experiment.progress import look
 
     presses = Presses()
     with presses, ExperimentDisplay(fixed, console) as display:
@@ -113,8 +114,9 @@ def _drive(experiment: Experiment, fixed: FixedPlan, console: Console) -> int:
             display.show(happening)
             if presses.new():
                 console.print("stopping: the run saves a checkpoint", highlight=False)
-    if presses.count:
-        console.print(f"stopped; go on with: droidft experiment {experiment.id}", highlight=False)
+    if presses.count or not look(experiment, fixed).complete:
+        who = "stopped" if presses.count else "stopped from elsewhere, in another terminal or the browser"
+        console.print(f"{who}; go on with: droidft experiment {experiment.id}", highlight=False, soft_wrap=True)
         return 0
     from droidft.commands.experiments import rendered, show_findings
 

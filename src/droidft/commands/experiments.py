@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from droidft.experiment.folder import Experiment
-    from droidft.experiment.results import Table
 
 FORMS = ("html", "md", "json")
 
@@ -31,14 +30,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("experiment", metavar="EXPERIMENT", help="its id, the beginning of one, or `last`")
         if name == "report":
             action.add_argument("--form", choices=FORMS, default="html", help="what to write [html]")
-            action.add_argument("--out", type=Path, metavar="FILE", help="where to [ID.html and so on]")
+            action.add_argument(
+                "--out", type=Path, metavar="FILE", help="where to; - for standard output [ID.html and so on]"
+            )
 
 
 def run(args: argparse.Namespace) -> int:
     """Do the chosen action."""
     from rich.console import Console
 
-    from droidft.durable import storage_errors
     from droidft.experiment import folder
     from droidft.home import Home
 
@@ -54,14 +54,24 @@ def run(args: argparse.Namespace) -> int:
         case "stop":
             _stop(found, console)
         case "report":
-            out = args.out or Path(f"{found.id}.{args.form}")
-            with storage_errors(out):
-                out.write_text(rendered(found, args.form), encoding="utf-8")
-            console.print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
+            _report(found, args.form, args.out, console)
         case "delete":
             found.delete()
             console.print(f"deleted {found.id}", highlight=False)
     return 0
+
+
+def _report(experiment: Experiment, form: str, out: Path | None, console: Console) -> None:
+    from droidft.durable import storage_errors
+
+    text = rendered(experiment, form)
+    if out == Path("-"):
+        print(text.removesuffix("\n"))
+        return
+    out = out or Path(f"{experiment.id}.{form}")
+    with storage_errors(out):
+        out.write_text(text, encoding="utf-8")
+    console.print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
 
 
 def rendered(experiment: Experiment, form: str) -> str:
@@ -81,11 +91,12 @@ def rendered(experiment: Experiment, form: str) -> str:
 
 def show_findings(experiment: Experiment, console: Console) -> None:
     """The table, then what it says."""
+    from droidft.commands._experiment_display import show_table
     from droidft.experiment.analysis import analyse
 
     found = analyse(experiment)
     if found.table is not None:
-        _tables(found.table, console)
+        show_table(found.table, console)
     if found.noise_floor is not None:
         console.print(
             f"noise     two means of one arm differ by up to {found.noise_floor.difference:.4f} nats per token "
@@ -113,26 +124,6 @@ def show_findings(experiment: Experiment, console: Console) -> None:
             soft_wrap=True,
         )
     console.print(f"\n{found.verdict}", style="bold", markup=False, highlight=False, soft_wrap=True)
-
-
-def _tables(found: Table, console: Console) -> None:
-    """Figures of arms, then differences: together they are wider than a terminal."""
-    from rich.markup import escape
-    from rich.table import Table as Grid
-
-    for names, cells in (
-        (found.arms, [row.values for row in found.rows]),
-        (found.contrasts, [row.differences for row in found.rows]),
-    ):
-        grid = Grid(box=None, pad_edge=False)
-        grid.add_column("")
-        for name in names:
-            grid.add_column(name, justify="right")
-        for row, values in zip(found.rows, cells, strict=True):
-            if any(value != "–" for value in values):
-                grid.add_row(row.name, *map(escape, values))
-        console.print()
-        console.print(grid)
 
 
 def _summary(experiment: Experiment) -> dict[str, Any]:

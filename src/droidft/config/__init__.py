@@ -6,7 +6,7 @@ corrected silently: a legal setting that does nothing is reported by `TrainingCo
 
 choices   enumerations            methods    training methods and the defaults each changes
 rewards   what completions earn   training   the class itself          parse   from files, flags and requests
-measurement   what a trained model is held against
+measurement   what a trained model is held against                     wording   what is wrong, in words
 
 Standard library and pydantic only.
 """
@@ -28,9 +28,10 @@ from droidft.config.choices import (
     SplitBy,
 )
 from droidft.config.methods import METHODS, method_defaults
-from droidft.config.parse import load_config_file, nearest, parse_config, parse_config_text, problems
+from droidft.config.parse import load_config_file, parse_config, parse_config_text, problems
 from droidft.config.rewards import Reward
 from droidft.config.training import Contradiction, Name, TrainingConfig
+from droidft.config.wording import nearest
 
 __all__ = [
     "METHODS",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from droidft.config.rewards import REWARDS
 from droidft.config.training import TrainingConfig
+from droidft.config.wording import nearest, said, shown, worded
 from droidft.errors import ConfigError
 
 
@@ -89,12 +88,6 @@ def parse_config_text(text: str, *, source: str) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """`; did you mean 'x'?` for the closest known name, or nothing."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
 _HINTS = {
     True: "`droidft rewards` lists every kind of reward with its parameters, `droidft config` every setting",
     False: "`droidft config` lists every setting with its limits",
@@ -118,11 +111,7 @@ def _fault(detail: ErrorDetails) -> str:
         return f"is not a setting{nearest(str(detail['loc'][0]), list(TrainingConfig.model_fields))}"
     if detail["type"] == "missing":
         return "is required"
-    if detail["input"] is None:
-        return "needs a value"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    return f"{message}, got {_SHORT.repr(detail['input'])}" if detail["loc"] else message
+    return worded(detail) if detail["loc"] else said(detail)
 
 
 def _fault_of_reward(detail: ErrorDetails) -> str:
@@ -142,12 +131,6 @@ def _fault_of_reward(detail: ErrorDetails) -> str:
         case "missing":
             return f"{kind} needs {name!r}"
         case "string_pattern_mismatch" if name == "file":
-            shown = _SHORT.repr(detail["input"])
-            return f"file must be a plain name such as mine.py, which lies in the home folder's rewards/, got {shown}"
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{kind} {name}: {message[:1].lower()}{message[1:]}, got {_SHORT.repr(detail['input'])}"
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 200
-"""A wrong value may be anything; the message has to stay readable."""
+            wrong = shown(detail["input"])
+            return f"file must be a plain name such as mine.py, which lies in the home folder's rewards/, got {wrong}"
+    return f"{kind} {name}: {worded(detail)}"

@@ -44,11 +44,17 @@ class Ended:
 def drive(
     experiment: Experiment, fixed: FixedPlan, *, should_stop: Callable[[], bool]
 ) -> Iterator[Began | Said | Ended]:
-    """Do what is left of `experiment`, one run at a time; ends when all is done or `should_stop` says so.
+    """Do what is left of `experiment`, one run at a time.
+
+    Ends when all is done, when `should_stop` says so, or when another process wants it to pause.
 
     Raises:
         ExperimentError: another process drives it, or a run keeps failing.
     """
+
+    def pausing() -> bool:
+        return should_stop() or not experiment.wanted().running
+
     with experiment.driving():
         experiment.want(running=True)
         while not should_stop():
@@ -64,7 +70,7 @@ def drive(
             assert state is not None, "what is not complete has a next run, or an obstacle"
             yield Began(state, progress)
             run = ensure_run(experiment, fixed, state.cell)
-            for record in _records(run, should_stop):
+            for record in _records(run, pausing):
                 yield Said(state, record)
             yield Ended(state, look(experiment, fixed))
         experiment.want(running=False)
@@ -79,7 +85,7 @@ def _records(run: Run, should_stop: Callable[[], bool]) -> Iterator[Record]:
         alive = run.worker_pid() is not None
         records, offset = run.records(offset)
         yield from records
-        if should_stop() and alive and not asked:
+        if alive and not asked and should_stop():
             asked = True
             with suppress(RunError):  # it ended in this very moment
                 run.stop()

@@ -18,22 +18,16 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from droidft.config import Family, TrainingConfig, parse_config
+from droidft.config import Family, Method, TrainingConfig, parse_config, problems
 from droidft.config.measurement import Measurement
 from droidft.errors import ConfigError
+from droidft.experiment.faults import OWN, faults
 
 BASE = "base"
 """Name of the base model among the arms: the experiment's run zero."""
 VERDICT_SEEDS = 3
 """With fewer, results are exploratory."""
 MOST_ARMS = 64
-OWN = {
-    "seed": "give seeds",
-    "train_fraction": "give shares",
-    "adapter_name": "adapters are named after their runs",
-    "resume": "an experiment resumes by itself",
-}
-"""Settings that belong to the experiment, and what to do instead."""
 
 ArmName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -109,7 +103,7 @@ class Plan(_Model):
     @classmethod
     def _once(cls, values: list[Any] | None) -> list[Any] | None:
         if again := _repeated(values or []):
-            raise ValueError(f"names {again[0]:g} twice")
+            raise ValueError(f"names {again[0]} twice")
         return values
 
     @field_validator("shares")
@@ -117,12 +111,23 @@ class Plan(_Model):
     def _rising(cls, values: list[float]) -> list[float]:
         if 1.0 not in values:
             raise ValueError("must hold 1, all of the data")
+        # Runs are named after shares, to six digits.
+        if again := _repeated([f"{value:g}" for value in values]):
+            one, other, *_ = [value for value in values if f"{value:g}" == again[0]]
+            raise ValueError(f"{one} and {other} both come to {again[0]}; leave one out")
         return sorted(values)
 
     @field_validator("settings")
     @classmethod
     def _not_own(cls, values: dict[str, Any]) -> dict[str, Any]:
         _refuse_own(values)
+        if part := next((name for name in values if name in cls.model_fields), None):
+            raise ValueError(f"{part} is a part of the plan, not a setting: put it beside settings")
+        if (method := values.get("method")) in list(Method) and Method(method).family is not Family.ANSWERS:
+            raise ValueError(
+                f"method '{method}' learns from {Method(method).family}; experiments compare supervised fine-tuning "
+                "(leave method out, or write sft). Enhanced Setup and `droidft train` do the rest"
+            )
         return values
 
     @model_validator(mode="after")
@@ -137,13 +142,14 @@ class Plan(_Model):
         if BASE in arms:
             raise ValueError(f"arm {BASE!r}: that is the model itself, run zero; choose another name")
         if len(arms) < 2:
-            raise ValueError("a comparison takes two arms or more")
+            raise ValueError(f"a comparison takes two arms or more, got {', '.join(arms)}")
         if len(arms) > MOST_ARMS:
             raise ValueError(f"the sweep has {len(arms)} combinations; {MOST_ARMS} are the most")
         for name, arm in arms.items():
-            _refuse_own(arm.settings, f"arm {name}: ")
+            where = "sweep" if self.sweep else f"arm {name}"
+            _refuse_own(arm.settings, f"{where}: ")
             if not_own := sorted(SHARED & arm.settings.keys()):
-                raise ValueError(f"arm {name}: {not_own[0]} must be the same for all arms; put it into settings")
+                raise ValueError(f"{where}: {not_own[0]} must be the same for all arms; put it into settings")
             self._check_matching(name, arm, arms)
         for pair in self.contrasts or []:
             self._check_contrast(pair, arms)
@@ -205,24 +211,42 @@ class Plan(_Model):
         Raises:
             ConfigError: a setting is refused; the message names the arm.
         """
-        own = {"seed": seed, "train_fraction": share, "keep_checkpoints": 1, "split_seed": 0}
-        values = own | self._test_part() | self.settings | self.all_arms()[arm].settings
+        values = self.shared(seed=seed, share=share) | self.all_arms()[arm].settings
         if learning_rate is not None:
             values |= {"learning_rate": learning_rate}
-        config = parse_config(values, source=f"arm {arm}")
-        if config.method.family is not Family.ANSWERS:
-            raise ConfigError(
-                f"arm {arm}: method '{config.method}' has no loss on a test set to compare",
-                hint="experiments compare supervised fine-tuning (method sft)",
-                field="method",
-            )
+        config = parse_config(values, source=self._where(arm))
         if config.iterations is not None and len(self.shares) > 1:
+            where = "settings" if "iterations" in self.settings else self._where(arm)
             raise ConfigError(
-                f"arm {arm}: iterations {config.iterations} would train longer on a smaller share of the data",
+                f"{where}: iterations {config.iterations} would train longer on a smaller share of the data",
                 hint="give epochs instead, or leave shares out",
                 field="iterations",
             )
         return config
+
+    def check_shares(self, rows: Mapping[float, int]) -> None:
+        """Refuse shares that come to the same number of rows, which `rows` holds: their runs would be equal.
+
+        Raises:
+            ConfigError: there are two such shares; the message names both.
+        """
+        for one, other in itertools.pairwise(self.shares):
+            if rows[one] == rows[other]:
+                raise ConfigError(
+                    f"shares {one:g} and {other:g} both come to {rows[one]:,} of {rows[1.0]:,} training rows",
+                    hint="leave one of them out",
+                    field="shares",
+                )
+
+    def shared(self, *, seed: int, share: float = 1.0) -> dict[str, Any]:
+        """What all arms share, with what the experiment itself sets."""
+        own = {"seed": seed, "train_fraction": share, "keep_checkpoints": 1, "split_seed": 0}
+        return own | self._test_part() | self.settings
+
+    def _where(self, arm: str) -> str:
+        if not self.sweep:
+            return f"arm {arm}"
+        return "sweep, " + ", ".join(f"{name} {value}" for name, value in self.all_arms()[arm].settings.items())
 
     def _test_part(self) -> dict[str, Any]:
         return {} if self.measurement.test_data_path is not None else {"test_fraction": 0.1}
@@ -242,15 +266,31 @@ def parse_plan(values: Mapping[str, Any], *, source: str) -> Plan:
     try:
         plan = Plan.model_validate(dict(values))
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        faults = [f"{'.'.join(map(str, each['loc']))}: {_said(each['msg'])}".removeprefix(": ") for each in details]
-        where = next((str(each["loc"][0]) for each in details if each["loc"]), None)
+        where = next((str(each["loc"][0]) for each in error.errors() if each["loc"]), None)
         raise ConfigError(
-            f"{source}: " + "; ".join(faults), hint="docs/experiments.md shows every part of a plan", field=where
+            f"{source}: " + "; ".join(faults(error, Plan.model_fields)),
+            hint="docs/experiments.md shows every part of a plan",
+            field=where,
         ) from None
-    for arm in plan.all_arms():
-        plan.config(arm, seed=plan.seeds[0])
+    try:
+        _refuse_illegal(plan)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error.message}", hint=error.hint, field=error.field) from None
     return plan
+
+
+def _refuse_illegal(plan: Plan) -> None:
+    """Refuse settings that are illegal: as an arm's where its own are the reason, else as those that all share."""
+    shared = plan.shared(seed=plan.seeds[0])
+    alone = problems(shared)
+    if any(name is not None for name, _ in alone):
+        parse_config(shared, source="settings")
+    for name, arm in plan.all_arms().items():
+        if common := [fault for _, fault in problems(shared | arm.settings) if (None, fault) in alone]:
+            raise ConfigError(
+                f"settings: {'; '.join(common)}", hint="`droidft config` lists every setting with its limits"
+            )
+        plan.config(name, seed=plan.seeds[0])
 
 
 def _repeated(values: Sequence[Any]) -> list[Any]:
@@ -266,7 +306,3 @@ def _refuse_own(values: Mapping[str, Any], where: str = "") -> None:
     for name, instead in OWN.items():
         if name in values:
             raise ValueError(f"{where}{name} belongs to the experiment: {instead}")
-
-
-def _said(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from markupsafe import Markup, escape
 
 from droidft import __version__, pages
 from droidft.experiment import account, figures, grids
+from droidft.experiment.fixed import FixedPlan
 from droidft.experiment.markdown import markdown
 from droidft.experiment.numerals import loss
 from droidft.experiment.results import Analysis
@@ -29,6 +32,13 @@ FORMAT = 1
 """Version of the JSON report."""
 FOLDERS = ("/", "~/", "./", "../")
 """How a text begins that names a folder."""
+PATHS = frozenset(
+    {"model_path", "train_data_path", "val_data_path", "init_adapter"}
+    | {"test_data_path", "general_data_path", "include"}
+)
+"""Parts of a plan that can be paths, however they begin."""
+HUB = "hub:"
+"""How the name of a data set on the hub begins."""
 
 
 def render(analysis: Analysis, form: str, *, measured: Mapping[str, Measurements] | None = None) -> str:
@@ -49,36 +59,54 @@ def render(analysis: Analysis, form: str, *, measured: Mapping[str, Measurements
 
 
 def _without_folders(analysis: Analysis) -> Analysis:
-    fixed = analysis.plan
-    texts = set(_texts([fixed.plan.model_dump(exclude={"title"}), fixed.device, fixed.model]))
-    paths = [text for text in texts if text.startswith(FOLDERS) and text.count("/") > 1]
+    names = _names(analysis.plan)
+    if not names:
+        return analysis
     # The longest first: a folder may be the beginning of a file in it.
-    names = {path: Path(path).name for path in sorted(paths, key=len, reverse=True)}
-    return Analysis.model_validate(_renamed(analysis.model_dump(), names))
+    paths = sorted(names, key=len, reverse=True)
+    # What goes on to the left of a match is another path.
+    before = {path: r"(?<![\w.~-])" if path.startswith(FOLDERS) else r"(?<![\w./~:-])" for path in paths}
+    pattern = re.compile("|".join(before[path] + re.escape(path) for path in paths))
+    return Analysis.model_validate(_renamed(analysis.model_dump(), pattern, names))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _names(fixed: FixedPlan) -> dict[str, str]:
+    """Every path of the plan, as it may stand in a text, with what is shown instead."""
+    model = str(fixed.plan.settings.get("model_path", ""))
+    is_folder = Path(fixed.model).parts[-len(Path(model).parts) :] == Path(expanduser(model)).parts
+    written = [fixed.plan.model_dump(exclude={"title"}), fixed.device, *(arm.config for arm in fixed.arms)]
+    named = {*_texts(written), ("model_path", fixed.model)}
+    found: dict[str, str] = {}
+    for name, text in named:
+        if text.startswith(FOLDERS) or (name in PATHS and not text.startswith(HUB) and (is_folder or text != model)):
+            path = Path(text)
+            found |= dict.fromkeys((text.rstrip("/"), str(path), expanduser(path)), path.name)
+    if not is_folder and model:
+        found[fixed.model] = model
+    return {path: name for path, name in found.items() if "/" in path.removeprefix("/")}
+
+
+def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text, with the name that it stands under."""
     match value:
         case str():
-            yield value
+            yield name, value
         case dict():
-            for part in value.values():
-                yield from _texts(part)
+            for key, part in value.items():
+                yield from _texts(part, key)
         case list() | tuple():
             for part in value:
-                yield from _texts(part)
+                yield from _texts(part, name)
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+def _renamed(value: Any, paths: re.Pattern[str], names: Mapping[str, str]) -> Any:
     match value:
         case str():
-            for path, name in names.items():
-                value = value.replace(path, name)
-            return value
+            return paths.sub(lambda found: names[found[0]], value)
         case dict():
-            return {key: _renamed(part, names) for key, part in value.items()}
+            return {key: _renamed(part, paths, names) for key, part in value.items()}
         case list() | tuple():
-            return [_renamed(part, names) for part in value]
+            return [_renamed(part, paths, names) for part in value]
     return value
 
 
