@@ -1,6 +1,14 @@
 /** Experiments as the server tells of them, for tests. */
 
-import type { ContrastResult, ExperimentDetail, ExperimentSummary, FixedArm, FixedPlan } from "@/api";
+import type {
+  Analysis,
+  ContrastResult,
+  ExperimentDetail,
+  ExperimentSummary,
+  FixedArm,
+  FixedPlan,
+  SettingView,
+} from "@/api";
 
 export function summary(changes: Partial<ExperimentSummary> = {}): ExperimentSummary {
   return {
@@ -102,5 +110,39 @@ export function contrast(changes: Partial<ContrastResult> = {}): ContrastResult 
     reaches: null,
     needed: null,
     ...changes,
+  };
+}
+
+/** What a plan has found: nothing yet; `changes` make it more. */
+export function analysis(plan: FixedPlan, changes: Partial<Analysis> = {}): Analysis {
+  return {
+    plan,
+    complete: false,
+    verdict: "Nothing can be said yet.",
+    runs: [],
+    base: null,
+    arms: [],
+    contrasts: [],
+    noise_floor: null,
+    curves: [],
+    sweep: [],
+    table: null,
+    notes: [],
+    ...changes,
+  };
+}
+
+export function setting(name: string, value: unknown): SettingView {
+  return {
+    name,
+    group: "LoRA",
+    kind: "text",
+    required: false,
+    optional: false,
+    default: value,
+    choices: [],
+    limits: "",
+    help: "",
+    by_method: {},
   };
 }
