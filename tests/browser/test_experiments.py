@@ -83,7 +83,7 @@ def plan(page: Page, data: Path, general: Path) -> None:
     names.nth(0).fill("full")
     names.nth(1).fill("attention")
     settings.nth(1).fill("lora_targets: attention-qv")
-    page.get_by_role("combobox", name="Trained parameters").nth(1).select_option("full")
+    page.get_by_role("combobox", name="Trained parameters").nth(1).select_option(label="as many as full")
     page.get_by_role("radio", name="smollm2-135m-instruct").click()
     page.locator("input[type=file]").first.set_input_files(data)
     card = page.get_by_role("region", name="Data", exact=True)

@@ -102,6 +102,13 @@ def test_it_can_be_deleted_as_soon_as_it_is_told_to_stop(server: LiveServer) -> 
     assert server.get("/api/experiments") == server.get("/api/runs") == [], "nothing of it comes back"
 
 
+def test_it_can_be_deleted_while_it_is_planned(server: LiveServer) -> None:
+    experiment = create(server)
+    assert server.request("DELETE", f"/api/experiments/{experiment}")[0] == 204
+    time.sleep(1.5)
+    assert server.get("/api/experiments") == [], "nothing of it comes back"
+
+
 def test_a_plan_that_cannot_be_fixed_says_why(server: LiveServer) -> None:
     experiment = create(
         server, arms={"full": {}, "odd": {"lora_targets": "custom", "lora_keys": ["self_attn.x_proj"]}}

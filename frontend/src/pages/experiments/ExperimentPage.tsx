@@ -88,11 +88,13 @@ function Buttons({ summary }: { summary: ExperimentSummary }) {
       return false;
     }
   };
+  const discards = state === "planning" || state === "planned" || state === "refused";
   const discard = async () => {
+    const verb = discards ? "Discard" : "Delete";
     const agreed = await ask({
-      title: "Delete this experiment?",
-      text: `${count(summary.done, "finished run")} and their adapters go with it. This cannot be taken back.`,
-      confirm: "Delete",
+      title: `${verb} this ${discards ? "plan" : "experiment"}?`,
+      text: `${lossOf(summary)} This cannot be taken back.`,
+      confirm: verb,
       danger: true,
     });
     if (agreed && (await attempt(() => remove({ experiment }).unwrap()))) void navigate("/experiments");
@@ -130,14 +132,32 @@ function Buttons({ summary }: { summary: ExperimentSummary }) {
         </LinkButton>
       )}
       {summary.done > 0 && <Reports experiment={experiment} />}
-      {!isMoving(state) && (
+      {(discards || !isMoving(state)) && (
         <Button icon={Trash2} variant="danger" busy={removing.isLoading} onClick={() => void discard()}>
-          {state === "planned" || state === "refused" ? "Discard" : "Delete"}
+          {discards ? "Discard" : "Delete"}
         </Button>
       )}
       {dialog}
     </>
   );
+}
+
+/** What is lost when it is deleted. */
+function lossOf({ state, done }: ExperimentSummary): string {
+  switch (state) {
+    case "planning":
+      return "Planning ends; nothing has been trained.";
+    case "planned":
+      return "Nothing has been trained.";
+    case "refused":
+      return "Its runs, if there are any, go with it.";
+    case "running":
+    case "waiting":
+    case "stopped":
+    case "halted":
+    case "finished":
+      return `${count(done, "finished run")} and their adapters go with it.`;
+  }
 }
 
 function Reports({ experiment }: { experiment: string }) {

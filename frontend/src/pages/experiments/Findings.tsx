@@ -20,6 +20,7 @@ import { duration, loss, percent, rate, sentence } from "@/lib/format";
 
 import { Efficiency } from "./Efficiency";
 import { Forest } from "./Forest";
+import { SettingsLine } from "./names";
 import { pValue, signed, withInterval } from "./numbers";
 
 type Look = readonly [LucideIcon, string, string];
@@ -78,6 +79,8 @@ export function Findings({ analysis }: { analysis: Analysis }) {
 
 function Answer({ analysis }: { analysis: Analysis }) {
   const { contrasts, noise_floor: floor } = analysis;
+  const drawn = contrasts.filter(({ difference }) => difference !== null);
+  const oneSeed = drawn.every(({ per_seed }) => per_seed.length <= 1);
   return (
     <Card title="The answer" icon={Scale}>
       <div className="space-y-4">
@@ -85,17 +88,21 @@ function Answer({ analysis }: { analysis: Analysis }) {
         {contrasts.map((contrast) => (
           <Verdict key={`${contrast.first} ${contrast.second}`} contrast={contrast} />
         ))}
-        <div className="overflow-x-auto" role="region" aria-label="Differences with intervals" tabIndex={0}>
-          <Forest contrasts={contrasts} margin={analysis.plan.plan.equivalence_margin ?? 0.02} />
-        </div>
-        <p className="text-xs text-muted">
-          Test loss in nats per trained token, the first arm’s less the second’s: below zero the first is better. The
-          large dot is the mean over seeds with its 95 % interval (seeds and test rows both vary), small dots are
-          seeds, the grey band is the margin.
-          {floor &&
-            ` Through their seeds alone, two means of one arm differ by up to ${loss(floor.difference)} (95 %).`}
-        </p>
-        {contrasts.some(({ difference }) => difference !== null) && <Statistics contrasts={contrasts} />}
+        {drawn.length > 0 && (
+          <>
+            <Forest contrasts={contrasts} margin={analysis.plan.plan.equivalence_margin ?? 0.02} />
+            <p className="text-xs text-muted">
+              Test loss in nats per trained token, the first arm’s less the second’s: below zero the first is better.{" "}
+              {oneSeed
+                ? "The dot is the difference with one seed and its 95 % interval (only test rows vary)"
+                : "The large dot is the mean over seeds with its 95 % interval (seeds and test rows both vary), small dots are seeds"}
+              , the grey band is the margin.
+              {floor &&
+                ` Through their seeds alone, two means of one arm differ by up to ${loss(floor.difference)} (95 %).`}
+            </p>
+            <Statistics contrasts={contrasts} />
+          </>
+        )}
       </div>
     </Card>
   );
@@ -285,10 +292,8 @@ function Sweep({ analysis }: { analysis: Analysis }) {
           {analysis.sweep.map((row) => (
             <tr key={row.arm}>
               <Td>{row.arm}</Td>
-              <Td>
-                {Object.entries(row.settings)
-                  .map(([name, value]) => `${name} ${String(value)}`)
-                  .join(", ")}
+              <Td className="min-w-48">
+                <SettingsLine settings={row.settings} />
               </Td>
               <Td right>{loss(row.validation_loss.mean)}</Td>
               <Td right>{loss(row.best_so_far)}</Td>

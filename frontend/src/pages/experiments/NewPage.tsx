@@ -33,7 +33,7 @@ import { SettingField } from "@/features/form/SettingField";
 import { ModelCard } from "@/features/model/ModelCard";
 
 import { DataCard } from "./DataCard";
-import { planOf, seedsOf, storedDraft, storeDraft } from "./draft";
+import { planOf, seedsOf, storedDraft, storeDraft, withoutArm } from "./draft";
 import type { ArmDraft, CheckKind, ExperimentDraft, Faults, QuestionKind } from "./draft";
 
 const ELSEWHERE: ReadonlySet<string> = new Set(["Method", "Sampling and rewards", "Policy and preference loss"]);
@@ -186,13 +186,13 @@ function Arms({ draft, change, faults }: Parts) {
           />
           <Select
             label="Trained parameters"
-            value={arm.match}
-            onValue={(match) => set(index, { match })}
+            value={arm.match === null ? "" : String(arm.match)}
+            onValue={(match) => set(index, { match: match === "" ? null : Number(match) })}
             options={[
               { value: "", label: "by its rank" },
               ...draft.arms
-                .filter((other, at) => at !== index && other.name !== "")
-                .map((other) => ({ value: other.name, label: `as many as ${other.name}` })),
+                .map((other, at) => ({ value: String(at), label: `as many as ${other.name || `arm ${at + 1}`}` }))
+                .filter((_, at) => at !== index),
             ]}
           />
           {draft.arms.length > 2 && (
@@ -200,7 +200,7 @@ function Arms({ draft, change, faults }: Parts) {
               icon={Trash2}
               label={`Remove arm ${arm.name}`}
               className="self-end"
-              onClick={() => change({ arms: draft.arms.filter((_, at) => at !== index) })}
+              onClick={() => change({ arms: withoutArm(draft.arms, index) })}
             />
           )}
         </fieldset>
@@ -211,7 +211,7 @@ function Arms({ draft, change, faults }: Parts) {
           size="sm"
           icon={Plus}
           onClick={() =>
-            change({ arms: [...draft.arms, { name: `arm-${draft.arms.length + 1}`, settings: "", match: "" }] })
+            change({ arms: [...draft.arms, { name: `arm-${draft.arms.length + 1}`, settings: "", match: null }] })
           }
         >
           Add an arm

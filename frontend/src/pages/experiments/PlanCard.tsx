@@ -2,12 +2,21 @@
 
 import { ClipboardList } from "lucide-react";
 
+import { useGetSettingsQuery } from "@/api";
 import type { FixedPlan } from "@/api";
-import { Card, Note, Stat, Stats, Table, Td, Th } from "@/components/ui";
+import { Card, Disclosure, Note, Stat, Stats, Table, Td, Th } from "@/components/ui";
+import { settingText } from "@/features/form/settingText";
+import { shortName } from "@/features/model/ModelCard";
 import { bytes, count, duration, integer, moment, percent, rate, sentence } from "@/lib/format";
 
+import { Breakable, SettingsLine } from "./names";
+import { sharedSettings } from "./shared";
+
+/** More settings than this are folded away. */
+const MOST_SHOWN = 12;
+
 export function PlanCard({ plan: fixed }: { plan: FixedPlan }) {
-  const { plan, sizes, estimate } = fixed;
+  const { plan, estimate } = fixed;
   const costs = new Map(fixed.costs?.map((cost) => [cost.arm, cost]));
   return (
     <Card
@@ -17,13 +26,20 @@ export function PlanCard({ plan: fixed }: { plan: FixedPlan }) {
     >
       <div className="space-y-5">
         {estimate && (
-          <Stats>
-            <Stat label="Runs" value={integer(estimate.runs)} note="the base model included" />
-            <Stat label="Time" value={duration(estimate.seconds)} note="from measured steps" />
-            <Stat label="Memory" value={bytes(estimate.peak_bytes)} note="with the longest batch" />
-            <Stat label="Disk" value={bytes(estimate.disk_bytes)} note="for the adapters" />
-          </Stats>
+          <div className="space-y-2">
+            <Stats>
+              <Stat label="Runs" value={integer(estimate.runs)} note="the base model included" />
+              <Stat label="Time" value={duration(estimate.seconds)} note="from measured steps" />
+              <Stat label="Memory" value={bytes(estimate.peak_bytes)} note="by MLX’s own account" />
+              <Stat label="Disk" value={bytes(estimate.disk_bytes)} note="for the adapters" />
+            </Stats>
+            <p className="text-xs text-muted">
+              A few steps of each arm were rehearsed, the one with its longest batch among them. Memory is the most
+              that MLX had in use; the whole process takes more.
+            </p>
+          </div>
         )}
+        <Material fixed={fixed} />
         <Table label="Arms">
           <thead>
             <tr>
@@ -41,13 +57,11 @@ export function PlanCard({ plan: fixed }: { plan: FixedPlan }) {
               const cost = costs.get(arm.name);
               return (
                 <tr key={arm.name}>
-                  <Td>
+                  <Td className="min-w-48">
                     <span className="font-medium">{arm.name}</span>
-                    <span className="block text-xs text-muted wrap-anywhere">
-                      {Object.entries(arm.differs)
-                        .map(([name, value]) => `${name} ${String(value)}`)
-                        .join(", ")}
-                      {arm.matched !== null && `; as many as ${arm.matched}`}
+                    <span className="block text-xs text-muted">
+                      <SettingsLine settings={arm.differs} />
+                      {arm.matched !== null && <span className="block">as many parameters as {arm.matched}</span>}
                     </span>
                   </Td>
                   <Td right>{integer(arm.rank)}</Td>
@@ -63,7 +77,8 @@ export function PlanCard({ plan: fixed }: { plan: FixedPlan }) {
             })}
           </tbody>
         </Table>
-        <dl className="grid gap-x-6 gap-y-2 text-[0.8125rem] sm:grid-cols-[8rem_minmax(0,1fr)]">
+        <Shared fixed={fixed} />
+        <Facts>
           <Fact name="Contrasts">
             {fixed.contrasts.length > 0
               ? fixed.contrasts.map(([first, second]) => `${first} − ${second}`).join(", ")
@@ -80,18 +95,7 @@ export function PlanCard({ plan: fixed }: { plan: FixedPlan }) {
             {plan.equivalence_margin} nats per token: a smaller difference does not matter (
             {percent(Math.exp(plan.equivalence_margin ?? 0) - 1, 1)} of perplexity)
           </Fact>
-          <Fact name="Training">
-            {count(sizes.train_rows, "row")}; {sizes.split}
-          </Fact>
-          <Fact name="Test">
-            {count(sizes.test_rows, "row")} in {count(sizes.clusters, "group")} that belong together,{" "}
-            {integer(sizes.test_tokens)} tokens
-            {sizes.questions > 0 && `; ${count(sizes.questions, "question")} to be answered`}
-          </Fact>
-          <Fact name="General text">
-            {count(sizes.general_rows, "text")}, {integer(sizes.general_tokens)} tokens
-          </Fact>
-        </dl>
+        </Facts>
         {fixed.warnings?.map((warning) => (
           <Note key={warning} tone="warn">
             {sentence(warning)}
@@ -102,11 +106,98 @@ export function PlanCard({ plan: fixed }: { plan: FixedPlan }) {
   );
 }
 
+/** The model, and the rows of each set with where they come from. */
+function Material({ fixed: { plan, sizes, model } }: { fixed: FixedPlan }) {
+  const { settings, measurement } = plan;
+  return (
+    <Facts>
+      <Fact name="Model">
+        <Source path={settings["model_path"]} place={model} />
+      </Fact>
+      <Fact name="Training">
+        <Source path={settings["train_data_path"]} />
+        {count(sizes.train_rows, "row")}, {integer(sizes.train_tokens)} tokens; {sizes.split}
+      </Fact>
+      <Fact name="Validation">
+        <Source path={settings["val_data_path"]} />
+        {count(sizes.validation_rows, "row")}, {integer(sizes.validation_tokens)} tokens
+      </Fact>
+      <Fact name="Test">
+        <Source path={measurement?.test_data_path} />
+        {testRows(sizes)}, {integer(sizes.test_tokens)} tokens
+        {sizes.questions > 0 && `; ${count(sizes.questions, "question")} to be answered`}
+      </Fact>
+      <Fact name="General text">
+        <Source path={measurement?.general_data_path} />
+        {count(sizes.general_rows, "text")}, {integer(sizes.general_tokens)} tokens
+      </Fact>
+    </Facts>
+  );
+}
+
+function testRows({ test_rows: rows, clusters }: FixedPlan["sizes"]): string {
+  if (rows === clusters) return `${count(rows, "row")}, each counted as independent`;
+  return `${count(rows, "row")} in ${count(clusters, "group")}, such as conversations; only groups count as independent`;
+}
+
+/** A file or model by its short name, with its whole path below where that says more. */
+function Source({ path, place = path }: { path: unknown; place?: unknown }) {
+  if (typeof path !== "string") return null;
+  const name = shortName(path);
+  return (
+    <span className="block">
+      <span className="font-medium">
+        <Breakable text={name} />
+      </span>
+      {typeof place === "string" && place !== name && (
+        <span className="block text-xs text-muted">
+          <Breakable text={place} />
+        </span>
+      )}
+    </span>
+  );
+}
+
+function Shared({ fixed }: { fixed: FixedPlan }) {
+  const { data } = useGetSettingsQuery();
+  const shared = sharedSettings(fixed, data?.settings ?? []);
+  return (
+    <Disclosure title="Settings that all arms share" open={shared.length <= MOST_SHOWN}>
+      <dl className="grid gap-x-8 gap-y-1.5 pl-5.5 text-[0.8125rem] sm:grid-cols-2 lg:grid-cols-3">
+        {shared.map(({ name, value, byDefault, varies }) => (
+          <div key={name} className="min-w-0">
+            <dt className="mr-1 inline font-mono text-xs text-muted">
+              <Breakable text={name} />:
+            </dt>
+            <dd className="inline">
+              <Breakable text={settingText(value)} />
+              {(byDefault || varies) && (
+                <span className="text-xs text-muted">
+                  {byDefault && " (default)"}
+                  {varies && ", unless an arm has its own"}
+                </span>
+              )}
+            </dd>
+          </div>
+        ))}
+      </dl>
+      <p className="mt-2 pl-5.5 text-xs text-muted">
+        Settings that are not named have their defaults
+        {"steps_per_eval" in fixed.plan.settings ? "." : "; steps_per_eval follows from the steps of a run."}
+      </p>
+    </Disclosure>
+  );
+}
+
+function Facts({ children }: { children: React.ReactNode }) {
+  return <dl className="grid gap-x-6 gap-y-2 text-[0.8125rem] sm:grid-cols-[8rem_minmax(0,1fr)]">{children}</dl>;
+}
+
 function Fact({ name, children }: { name: string; children: React.ReactNode }) {
   return (
-    <>
+    <div className="min-w-0 sm:contents">
       <dt className="text-muted">{name}</dt>
-      <dd className="min-w-0 wrap-anywhere">{children}</dd>
-    </>
+      <dd className="min-w-0 wrap-break-word">{children}</dd>
+    </div>
   );
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { EMPTY, planOf, restoreDraft, seedsOf, settingsOf, sweepOf } from "./draft";
+import { EMPTY, planOf, restoreDraft, seedsOf, settingsOf, sweepOf, withoutArm } from "./draft";
 
 const SETTINGS = { model_path: "m", train_data_path: "d" };
 
@@ -24,8 +24,8 @@ describe("the plan of a form", () => {
         ...EMPTY,
         question: "arms",
         arms: [
-          { name: "a", settings: "lora_rank: 8\nlora_targets: mlp", match: "" },
-          { name: "b", settings: "lora_targets: attention-qv", match: "a" },
+          { name: "a", settings: "lora_rank: 8\nlora_targets: mlp", match: null },
+          { name: "b", settings: "lora_targets: attention-qv", match: 0 },
         ],
         rates: "1e-4, 3e-4",
         shares: true,
@@ -53,6 +53,34 @@ describe("the plan of a form", () => {
     const draft = { ...EMPTY, seeds: "x", margin: "0", rates: "2", testShare: "1", check: "exact_answer" as const };
     const { faults } = planOf({ ...draft, questions: "0", question: "sweep", sweep: "lora_rank 8" }, SETTINGS);
     expect(Object.keys(faults).sort()).toEqual(["margin", "questions", "rates", "seeds", "sweep", "testShare"]);
+  });
+});
+
+describe("an arm that matches another", () => {
+  const arms = [
+    { name: "a", settings: "lora_targets: mlp", match: null },
+    { name: "b", settings: "lora_rank: 8", match: null },
+    { name: "c", settings: "lora_targets: attention-qv", match: 1 },
+  ];
+  const armsOf = (changed: typeof arms) =>
+    planOf({ ...EMPTY, question: "arms", arms: changed }, SETTINGS).plan["arms"];
+
+  it("follows its name", () => {
+    const renamed = arms.map((arm) => (arm.name === "b" ? { ...arm, name: "new" } : arm));
+    expect(armsOf(renamed)).toMatchObject({ c: { match_count_of: "new" } });
+  });
+
+  it("stays with it when one before it goes", () =>
+    expect(armsOf(withoutArm(arms, 0))).toMatchObject({ b: {}, c: { match_count_of: "b" } }));
+
+  it("matches none when it goes", () =>
+    expect(armsOf(withoutArm(arms, 1))).toMatchObject({ c: { match_count_of: null } }));
+
+  it("needs a name, as all do", () => {
+    const unnamed = arms.map((arm) => (arm.name === "b" ? { ...arm, name: "" } : arm));
+    expect(planOf({ ...EMPTY, question: "arms", arms: unnamed }, SETTINGS).faults).toEqual({
+      arms: "Every arm needs a name.",
+    });
   });
 });
 

@@ -9,8 +9,8 @@ export interface ArmDraft {
   name: string;
   /** Settings, one `name: value` a line. */
   settings: string;
-  /** Another arm whose trainable count is matched; empty for none. */
-  match: string;
+  /** Place of another arm whose trainable count is matched: names change while they are typed. */
+  match: number | null;
 }
 
 export interface ExperimentDraft {
@@ -35,8 +35,8 @@ export const EMPTY: ExperimentDraft = {
   title: "",
   question: "template",
   arms: [
-    { name: "full-layer", settings: "lora_targets: full-layer", match: "" },
-    { name: "mlp", settings: "lora_targets: mlp", match: "" },
+    { name: "full-layer", settings: "lora_targets: full-layer", match: null },
+    { name: "mlp", settings: "lora_targets: mlp", match: null },
   ],
   sweep: "learning_rate: 1e-4, 3e-4, 1e-3",
   seeds: "3",
@@ -104,8 +104,18 @@ function isArm(value: unknown): value is ArmDraft {
     "name" in value &&
     "settings" in value &&
     "match" in value &&
-    [value.name, value.settings, value.match].every((part) => typeof part === "string")
+    [value.name, value.settings].every((part) => typeof part === "string") &&
+    (value.match === null || typeof value.match === "number")
   );
+}
+
+/** The arms without the one at `index`; who matched it matches none. */
+export function withoutArm(arms: readonly ArmDraft[], index: number): ArmDraft[] {
+  const moved = (match: number | null) => {
+    if (match === null || match === index) return null;
+    return match > index ? match - 1 : match;
+  };
+  return arms.filter((_, at) => at !== index).map((arm) => ({ ...arm, match: moved(arm.match) }));
 }
 
 /** A value as YAML would read it, as far as settings need it: numbers, true, false, null, else text. */
@@ -175,11 +185,13 @@ export function planOf(
         draft.arms.map((arm) => {
           const { settings: own, wrong } = settingsOf(arm.settings);
           if (wrong.length > 0) faults.arms = `${arm.name}: write “name: value”, not “${wrong[0] ?? ""}”.`;
-          return [arm.name, { settings: own, match_count_of: arm.match === "" ? null : arm.match }];
+          const matched = arm.match === null ? undefined : draft.arms[arm.match];
+          return [arm.name, { settings: own, match_count_of: matched?.name ?? null }];
         }),
       );
       if (new Set(draft.arms.map(({ name }) => name)).size < draft.arms.length)
         faults.arms = "Two arms have one name.";
+      if (draft.arms.some(({ name }) => name === "")) faults.arms = "Every arm needs a name.";
       break;
     case "sweep": {
       const { sweep, wrong } = sweepOf(draft.sweep);

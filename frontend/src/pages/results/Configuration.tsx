@@ -7,7 +7,7 @@ import { Card, CodeBlock, Disclosure, ErrorNote, Skeleton, Switch } from "@/comp
 import { forMethod } from "@/features/form/draft";
 import { labelOf } from "@/features/form/labels";
 
-import { settingText } from "./settingText";
+import { settingText } from "@/features/form/settingText";
 
 /** The settings, grouped as in Setup: those that differ from the defaults, or all; and the same run to copy. */
 export function Configuration({ run, detail }: { run: RunSummary; detail: RunDetail }) {

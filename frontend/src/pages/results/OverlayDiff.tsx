@@ -7,7 +7,7 @@ import { labelOf } from "@/features/form/labels";
 
 import { EDGES } from "./look";
 import { lookAt, unlikeMeasures } from "./overlay";
-import { settingText } from "./settingText";
+import { settingText } from "@/features/form/settingText";
 
 /** The differing settings that keep the runs' losses from being compared; undefined until it is known. */
 export function useUnlike(runs: readonly RunSummary[]): string[] | undefined {
