@@ -23,6 +23,11 @@ it("tells the given settings, then defaults that matter; what an arm has of its 
   ]);
 });
 
+it("tells defaults as they were when the plan was fixed", () => {
+  const plan = fixed({ arms: [{ ...arm("a", {}), config: { batch_size: 7 } }, arm("b", {})] });
+  expect(sharedSettings(plan, SETTINGS).find(({ name }) => name === "batch_size")?.value).toBe(7);
+});
+
 it("leaves out what every arm has of its own, and the learning rate where several are tried", () => {
   const plan = fixed({ arms: [arm("s01", { lora_rank: 8 }), arm("s02", { lora_rank: 16 })] });
   plan.plan.learning_rates = [1e-4, 1e-3];

@@ -22,7 +22,8 @@ export function sharedSettings(fixed: FixedPlan, settings: readonly SettingView[
   const given = Object.entries(plan.settings).map(([name, value]) => ({ name, value, byDefault: false }));
   const left = settings
     .filter((setting) => TOLD.includes(setting.name) && !(setting.name in plan.settings))
-    .map((setting) => ({ name: setting.name, value: setting.default, byDefault: true }));
+    // The default of the day on which the plan was fixed, where it was kept.
+    .map(({ name, ...setting }) => ({ name, value: arms[0]?.config?.[name] ?? setting.default, byDefault: true }));
   return [...given, ...left]
     .filter(({ name }) => !APART.has(name) && !(name === "learning_rate" && plan.learning_rates))
     .map((shared) => ({ ...shared, own: arms.filter(({ differs }) => shared.name in differs).length }))
