@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from droidft.config import FineTuneType, LoraScaling, SplitBy, TrainingConfig
 from droidft.engine import models
@@ -55,7 +56,8 @@ def fix(
     shape = open_shape(folder)
     report("reading data", 0, 0)
     tokenizer = models.load_tokenizer(folder)
-    data = prepare(first, tokenizer, context_length=context)
+    configs, data = _read(plan, configs, tokenizer, context)
+    first = next(iter(configs.values()))
     material = prepare_measurement(
         first, plan.measurement, tokenizer, data, general=general.PATH, context_length=context
     )
@@ -83,7 +85,7 @@ def fix(
                 [
                     *data.report.warnings,
                     *_setting_warnings(configs),
-                    *_doubts(plan, material, rows),
+                    *_doubts(plan, data, material, rows),
                     *_mismatches(arms),
                 ]
             )
@@ -94,12 +96,26 @@ def fix(
 
 def _grouped(plan: Plan, config: TrainingConfig) -> TrainingConfig:
     """With rows that belong together on one side of the split, unless the plan says otherwise."""
-    changes: dict[str, object] = {}
-    if plan.measurement.cluster_column is not None and plan.measurement.test_data_path is None:
-        changes["split_column"] = plan.measurement.cluster_column
-    if "split_by" not in plan.settings:
-        changes["split_by"] = SplitBy.CONVERSATION
-    return config.model_copy(update=changes)
+    column = plan.measurement.cluster_column or config.split_column
+    if column is not None:
+        return config.model_copy(update={"split_column": column})
+    return config if "split_by" in plan.settings else config.model_copy(update={"split_by": SplitBy.CONVERSATION})
+
+
+def _read(
+    plan: Plan, configs: dict[str, TrainingConfig], tokenizer: Any, context: int | None
+) -> tuple[dict[str, TrainingConfig], Prepared]:
+    """The data, and the settings it was read with: a test file may have a column that the training data lacks."""
+    first = next(iter(configs.values()))
+    try:
+        return configs, prepare(first, tokenizer, context_length=context)
+    except ConfigError as error:
+        own_test = plan.measurement.test_data_path is not None and "split_column" not in plan.settings
+        if error.field != "split_column" or not own_test:
+            raise
+    changes = {"split_column": None} | ({} if "split_by" in plan.settings else {"split_by": SplitBy.CONVERSATION})
+    without = {name: config.model_copy(update=changes) for name, config in configs.items()}
+    return without, prepare(next(iter(without.values())), tokenizer, context_length=context)
 
 
 def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: Mapping[float, int]) -> list[FixedArm]:
@@ -212,10 +228,16 @@ def _setting_warnings(configs: dict[str, TrainingConfig]) -> list[str]:
     return [warning for config in configs.values() for warning in config.warnings()]
 
 
-def _doubts(plan: Plan, material: Material, rows: Mapping[float, int]) -> list[str]:
+def _doubts(plan: Plan, data: Prepared, material: Material, rows: Mapping[float, int]) -> list[str]:
     """What makes the verdict weaker than it looks."""
     found = []
     clusters, tested = len(set(material.test.clusters)), len(material.test.tokens)
+    if clusters == 1:
+        raise ConfigError(
+            f"all {tested:,} test rows belong together, as one group: nothing could be said of other rows",
+            hint="give test rows of several conversations; 30 and more are usual",
+            field="measurement",
+        )
     if plan.exploratory:
         count = "1 seed is" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds are"
         found.append(f"{count} too few for a verdict ({VERDICT_SEEDS} and more): results are exploratory")
@@ -223,7 +245,14 @@ def _doubts(plan: Plan, material: Material, rows: Mapping[float, int]) -> list[s
         found.append(
             f"the test set has {clusters} independent groups of rows: intervals will be wide; 30 and more are usual"
         )
+    found += _off_their_fractions(material.config, data)
+    column = material.config.split_column
     for share, part in rows.items():
+        if abs(part - share * rows[1.0]) > max(1.0, 0.1 * share * rows[1.0]):
+            found.append(
+                f"{percent(share)} of the {rows[1.0]:,} training rows comes to {part:,} "
+                f"({percent(part / rows[1.0])}), since rows that belong together are drawn as one"
+            )
         if part < material.config.batch_size:
             found.append(
                 f"{percent(share)} of the {rows[1.0]:,} training rows is {part:,}: less than one batch of "
@@ -234,12 +263,31 @@ def _doubts(plan: Plan, material: Material, rows: Mapping[float, int]) -> list[s
             f"{material.seen_in_training:,} of the {tested:,} test rows are also in the training or validation data: "
             "memory counts as learning there"
         )
+    if material.opened_in_training is None:
+        found.append(
+            f"the training data has no column {plan.measurement.cluster_column!r}: test rows may belong together "
+            "with rows that are trained on"
+        )
     if material.opened_in_training:
         found.append(
             f"{material.opened_in_training:,} of the {tested:,} test rows belong together with training or "
-            "validation data (they open alike): part of them was seen there"
+            f"validation data ({f'one {column}' if column else 'they open alike'}): part of them was seen there"
         )
     return found
+
+
+def _off_their_fractions(config: TrainingConfig, data: Prepared) -> list[str]:
+    """Parts that are far from their fraction of the rows, since large groups stay together."""
+    rows = len(data.train) + len(data.test) + (len(data.validation) if config.val_data_path is None else 0)
+    wanted = {"test_fraction": (config.test_fraction, len(data.test))}
+    if config.val_data_path is None:
+        wanted["validation_fraction"] = (config.validation_fraction, len(data.validation))
+    return [
+        f"{name} {fraction:g} comes to {part:,} of {rows:,} rows ({percent(part / rows)}), since rows that belong "
+        "together are drawn as one"
+        for name, (fraction, part) in wanted.items()
+        if part > 1.5 * fraction * rows + 2
+    ]
 
 
 def _costed(
@@ -286,42 +334,37 @@ def _rehearsed(config: TrainingConfig, material: Material, home: Home, device: D
 
 
 def _cost(fixed: FixedPlan, arm: FixedArm, config: TrainingConfig, found: Rehearsal) -> Cost:
-    sizes, steps = fixed.sizes, arm.steps[share_key(1)]
+    sizes = fixed.sizes
     an_epoch = _steps(config.model_copy(update={"epochs": 1.0, "iterations": None}), sizes.train_rows)
-    training = sizes.train_tokens * steps / an_epoch * found.training_seconds_per_token
-    evaluations = EVALUATIONS + 1
-    if arm.evaluates_by_setting(fixed.plan):
-        evaluations = 2 + steps // config.steps_per_eval
-    measured = (sizes.test_tokens + sizes.general_tokens) * found.evaluation_seconds_per_token
+    measuring = (sizes.test_tokens + sizes.general_tokens) * found.evaluation_seconds_per_token
     answering = 0.0
     if (questions := fixed.plan.measurement.questions) and found.seconds_per_answer_token:
         answering = sizes.questions * questions.max_tokens * found.seconds_per_answer_token
-    evaluated = sizes.validation_tokens * evaluations * found.evaluation_seconds_per_token
+    by_share = {}
+    for share, steps in arm.steps.items():
+        every = config.steps_per_eval if arm.evaluates_by_setting(fixed.plan) else -(-steps // EVALUATIONS)
+        training = sizes.train_tokens * steps / an_epoch * found.training_seconds_per_token
+        # At the start, every so many steps, and at the end.
+        evaluating = sizes.validation_tokens * (1 + -(-steps // every)) * found.evaluation_seconds_per_token
+        by_share[share] = LOADING_SECONDS + training + evaluating + measuring
     return Cost(
         arm=arm.name,
         seconds_per_token=found.training_seconds_per_token,
         evaluation_seconds_per_token=found.evaluation_seconds_per_token,
         peak_bytes=found.peak_bytes,
-        seconds_per_run=training + evaluated + measured + answering + LOADING_SECONDS,
-        training_seconds=training,
-        measuring_seconds=measured + answering,
-        answering_seconds=answering,
+        seconds_per_run=by_share[share_key(1)] + answering,
+        seconds_by_share=by_share,
+        measuring_seconds=measuring + answering,
     )
 
 
 def _estimate(fixed: FixedPlan, costs: list[Cost]) -> Estimate:
-    """All runs, one after another, the base model's first.
-
-    A share of the data takes its share of the training, all of the evaluations and no questions.
-    """
+    """All runs, one after another, the base model's first."""
     plan = fixed.plan
     seconds = LOADING_SECONDS + costs[0].measuring_seconds
     for cost in costs:
-        seconds += len(plan.seeds) * len(plan.learning_rates or [0]) * cost.seconds_per_run
-        for share in plan.shares:
-            if share < 1:
-                rest = cost.seconds_per_run - cost.training_seconds - cost.answering_seconds
-                seconds += len(plan.seeds) * (share * cost.training_seconds + rest)
+        of_shares = sum(part for share, part in cost.seconds_by_share.items() if share != share_key(1))
+        seconds += len(plan.seeds) * (len(plan.learning_rates or [0]) * cost.seconds_per_run + of_shares)
     disk = sum(2 * 4 * arm.trainable for arm in fixed.arms) * count_of_runs(fixed) // len(fixed.arms)
     return Estimate(
         runs=count_of_runs(fixed),

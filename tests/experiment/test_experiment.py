@@ -104,10 +104,11 @@ def test_the_plan_is_settled_before_the_first_step(done: tuple[Experiment, Fixed
     assert fixed.estimate.runs == 1 + 2 * 2 * 2 + 2 * 2
     assert all(cost.seconds_per_token > 0 and cost.peak_bytes > 0 for cost in fixed.costs)
     whole = sum(cost.seconds_per_run for cost in fixed.costs)
-    unshared = sum(cost.seconds_per_run - cost.training_seconds / 2 - cost.answering_seconds for cost in fixed.costs)
+    shared = sum(cost.seconds_by_share["0.5"] for cost in fixed.costs)
     base = 5 + fixed.costs[0].measuring_seconds
-    assert fixed.estimate.seconds == pytest.approx(base + 4 * whole + 2 * unshared)
-    assert all(0 < cost.answering_seconds < cost.measuring_seconds for cost in fixed.costs)
+    assert fixed.estimate.seconds == pytest.approx(base + 4 * whole + 2 * shared)
+    for cost in fixed.costs:
+        assert 5 < cost.seconds_by_share["0.5"] < cost.seconds_by_share["1"] < cost.seconds_per_run
     assert any("2 seeds are too few" in warning for warning in fixed.warnings)
 
 
@@ -328,6 +329,46 @@ def test_a_test_row_has_no_sibling_in_training(home: Path, tmp_path: Path) -> No
     assert any("test rows belong together with training or validation data" in text for text in fixed.warnings)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_column_of_a_test_file_is_looked_for_in_the_training_data(home: Path, tmp_path: Path, known: bool) -> None:
+    paths = furnished.furnish(tmp_path)
+    texts = [f"word{number}" for number in range(40)]
+    rows = [{"messages": turns(text, text.upper()), "doc": f"d{at % 10}"} for at, text in enumerate(texts)]
+    test = tmp_path / "test.jsonl"
+    test.write_text("".join(json.dumps(row) + "\n" for row in rows[30:]))
+    part = rows[:30] if known else [{"messages": row["messages"]} for row in rows[:30]]
+    Path(paths["train_data_path"]).write_text("".join(json.dumps(row) + "\n" for row in part))
+    whole = {name: value for name, value in furnished.SETTINGS.items() if name != "test_fraction"} | paths
+    wanted = {"general_data_path": str(tmp_path / "general.jsonl"), "test_data_path": str(test)}
+    plan = furnished.plan(tmp_path, paths, settings=whole, measurement=wanted | {"cluster_column": "doc"})
+    _, fixed = planned(Home(home), plan)
+    assert fixed.sizes.clusters == 10
+    assert fixed.sizes.opened_in_training == (10 if known else None)
+    said = "(one doc): part of them was seen there" if known else "the training data has no column 'doc'"
+    assert any(said in text for text in fixed.warnings)
+
+
+def test_groups_that_are_too_large_are_told(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    wanted = {"general_data_path": str(tmp_path / "general.jsonl"), "cluster_column": "doc"}
+
+    def of_sizes(*sizes: int, shares: tuple[float, ...] = (1.0,)) -> FixedPlan:
+        plan = furnished.plan(tmp_path, paths, shares=list(shares), measurement=wanted)
+        docs = [f"d{doc}" for doc, size in enumerate(sizes) for _ in range(size)]
+        rows = [{"messages": turns(f"w{at}", f"W{at}"), "doc": doc} for at, doc in enumerate(docs)]
+        Path(paths["train_data_path"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return planned(Home(home), plan)[1]
+
+    chunky = of_sizes(*[12] * 8, shares=(0.05, 0.6, 1))
+    told = [text for text in chunky.warnings if "of the" in text and "training rows comes to" in text]
+    assert told[0].startswith("5% of the ")
+    assert chunky.arms[0].steps["0.05"] == 3, "12 rows in batches of 4"
+    with pytest.raises(ConfigError, match=r"all \d+ test rows belong together, as one group"):
+        of_sizes(20, 20)
+    large = of_sizes(4, 4, 4, 4, 4, 4, 4, 60)
+    assert any("comes to" in text and "drawn as one" in text for text in large.warnings)
+
+
 def test_a_test_row_that_was_validated_on_is_counted(home: Path, tmp_path: Path) -> None:
     paths = furnished.furnish(tmp_path)
     validation = tiny.write_chat(tmp_path / "val.jsonl", rows=5, seed=1)
@@ -403,6 +444,48 @@ def test_a_sweep_names_the_best_and_compares_it_with_the_first(home: Path, tmp_p
     assert list(later_cells(fixed, {"s01": 0, "s02": 0, "s03": 0})) == []
 
 
+def test_a_sweep_whose_first_arm_diverges_compares_with_the_first_that_does_not(home: Path, tmp_path: Path) -> None:
+    paths = furnished.furnish(tmp_path)
+    sweep = {"learning_rate": [DIVERGES, LEARNS, 2 * LEARNS]}
+    settings = RATELESS | STEEP | {"lora_targets": "full-layer"} | paths
+    experiment, fixed = planned(
+        Home(home), furnished.plan(tmp_path, paths, arms={}, sweep=sweep, settings=settings, seeds=[0])
+    )
+    finish(experiment, fixed)
+    found = analyse(experiment)
+    assert found.complete
+    assert [(each.first, each.second) for each in found.contrasts] == [("s03", "s02")]
+    assert found.contrasts[0].adjusted_p == found.contrasts[0].p, "of one that could have been read"
+    assert [row.validation_loss is None for row in found.sweep] == [True, False, False]
+    assert found.sweep[0].best_so_far is None
+    assert "s01 diverged, so s03 is compared with s02, the first that did not." in found.notes
+    assert "Diverged, and not judged at what they were tried with: s01.s0." in found.notes
+    assert any(
+        line.startswith("| s01 |") and "| diverged |" in line for line in rendered(experiment, "md").splitlines()
+    )
+    assert "diverged" in rendered(experiment, "html")
+
+
+def test_an_arm_of_a_sweep_is_judged_at_its_own_rate(home: Path, tmp_path: Path) -> None:
+    """One that diverges with the first rate is the best with the second; one that always diverges stops nothing."""
+    paths = furnished.furnish(tmp_path)
+    sweep = {"lora_alpha": [0.001, 1e20, 1e38]}
+    settings = RATELESS | {"lora_targets": "full-layer"} | paths
+    plan = furnished.plan(
+        tmp_path, paths, arms={}, sweep=sweep, settings=settings, seeds=[0], learning_rates=[DIVERGES, LEARNS]
+    )
+    experiment, fixed = planned(Home(home), plan)
+    finish(experiment, fixed)
+    found = analyse(experiment)
+    assert state_of(experiment, look(experiment, fixed)) is ExperimentState.FINISHED
+    assert [row.validation_loss is None for row in found.sweep] == [False, False, True]
+    assert [(each.first, each.second) for each in found.contrasts] == [("s02", "s01")]
+    assert next(arm for arm in found.arms if arm.arm == "s02").learning_rate == LEARNS
+    [contrast] = found.contrasts
+    assert contrast.p is not None
+    assert contrast.adjusted_p == pytest.approx(min(1.0, 2 * contrast.p)), "two rates, one comparison"
+
+
 def test_a_rate_that_diverges_is_a_result_and_one_that_does_not_is_chosen(home: Path, tmp_path: Path) -> None:
     paths = furnished.furnish(tmp_path)
     plan = furnished.plan(
@@ -450,7 +533,8 @@ def test_figures_of_an_unfinished_experiment_say_what_they_are_of(home: Path, tm
     found = analyse(experiment)
     assert found.table is not None
     assert found.table.arms == ["base", "full", "qv (1 of 2 seeds)"]
-    assert found.contrasts[0].sentence.startswith("So far, with 1 of 2 seeds: ")
+    assert found.contrasts[0].sentence.startswith("So far, with 1 of 2 seeds, and no verdict before all are done: ")
+    assert found.contrasts[0].exploratory
     lost = next(run for run in found.runs if run.arm == "full")
     run = experiment.run(lost.run)
     assert run is not None

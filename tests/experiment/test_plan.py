@@ -114,6 +114,16 @@ def test_short_forms_of_questions() -> None:
         ({"arms": ARMS, "contrasts": [["a", "a"]]}, "cannot be compared with itself"),
         ({"arms": {"a": {"seed": 1}, "b": {}}}, "arm a: seed belongs to the experiment: give seeds"),
         ({"arms": {"a": {"mask_prompt": True}, "b": {}}}, "arm a: mask_prompt must be the same for all arms"),
+        ({"arms": {"a": {"split_by": "row"}, "b": {}}}, "arm a: split_by must be the same for all arms"),
+        ({"arms": ARMS, "settings": BASE["settings"] | {"split_seed": None}}, "split_seed null would give each seed"),
+        (
+            {
+                "arms": ARMS,
+                "settings": BASE["settings"] | {"split_column": "doc"},
+                "measurement": {"cluster_column": "talk"},
+            },
+            "split_column 'doc' and measurement.cluster_column 'talk' differ",
+        ),
         ({"arms": {"a": {"match_count_of": "x"}, "b": {}}}, "match_count_of 'x' is no other arm"),
         ({"arms": {"a": {"match_count_of": "b"}, "b": {"match_count_of": "a"}}}, "whose own rank is matched"),
         (

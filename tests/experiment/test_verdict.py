@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bench.calibration import World
+from bench.calibration import World, false_better
 
 from droidft.experiment.efficiency import reaches
 from droidft.experiment.results import Kind
@@ -59,6 +59,19 @@ def test_several_contrasts_are_corrected_together() -> None:
     together = verdicts(pairs, 0.0001)
     assert alone.difference_p < 0.05
     assert together["new", "old-0"].difference_p == pytest.approx(min(1.0, 8 * alone.difference_p))
+
+
+def test_a_choice_among_learning_rates_and_contrasts_to_come_are_corrected_for() -> None:
+    found = compared(-0.003, sd=0.008)
+    chosen = verdicts({PAIR: found}, 0.001, choices=3, to_come=1)[PAIR]
+    assert chosen.difference_p == pytest.approx(min(1.0, 2 * 3 * found.p_value))
+    assert chosen.equivalence_p == pytest.approx(min(1.0, 2 * 3 * found.equivalence_p(0.001)))
+    assert said(found).difference_p == found.p_value
+
+
+@pytest.mark.parametrize("rates", [1, 5])
+def test_an_arm_with_several_good_rates_is_not_better_for_that(rates: int) -> None:
+    assert false_better(rates, seeds=5, experiments=300) <= 0.05 + 2 * (0.05 * 0.95 / 300) ** 0.5
 
 
 def test_a_sentence_does_not_contradict_the_interval_it_gives() -> None:

@@ -2239,14 +2239,15 @@ export type Cost = {
   evaluation_seconds_per_token: number;
   /** With the longest batch, by MLX's own account. */
   peak_bytes: number;
-  /** A run with all of the data, evaluations and the measurement included. */
+  /** A run with all of the data: loading, training, evaluations and the measurement. Tasks of a harness are not
+    timed. */
   seconds_per_run: number;
-  /** Of these, training. */
-  training_seconds?: number;
-  /** Of these, the measurement at the end, its questions included. */
+  /** The same with each share of the data, on which no questions are asked. */
+  seconds_by_share?: {
+    [key: string]: number;
+  };
+  /** Of a run with all of the data, the measurement at its end. */
   measuring_seconds?: number;
-  /** Of these, the questions. Tasks of a harness are not timed. */
-  answering_seconds?: number;
 };
 export type Estimate = {
   runs: number;
@@ -2371,7 +2372,7 @@ export type ScoreResult = {
   only_second: number;
   /** Exact, two-sided, of the answers of most seeds: for these trained models, other seeds left out of account. */
   mcnemar_p: number;
-  /** Holm's, over all contrasts and tasks. */
+  /** Corrected likewise, over all contrasts and tasks. */
   adjusted_p: number;
   questions: number;
 };
@@ -2401,7 +2402,7 @@ export type ContrastResult = {
   sentence: string;
   difference: Interval | null;
   p: number | null;
-  /** After Holm's correction for all contrasts that are read. */
+  /** Corrected for the learning rates that were tried, and by Holm for all contrasts that are read. */
   adjusted_p: number | null;
   /** Of the test that the difference is within the margin, corrected likewise. */
   equivalence_p: number | null;
@@ -2428,6 +2429,7 @@ export type NoiseFloor = {
   difference: number;
 };
 export type CurvePoint = {
+  /** Of the training rows, as they were trained on: where rows stay together, it is not quite that of the plan. */
   share: number;
   rows: number;
   loss: Interval;
@@ -2443,8 +2445,10 @@ export type SweepRow = {
   settings: {
     [key: string]: unknown;
   };
-  validation_loss: PerSeed;
-  best_so_far: number;
+  /** None: a run diverged. */
+  validation_loss: PerSeed | null;
+  /** None: none before it has converged. */
+  best_so_far: number | null;
 };
 export type TableRow = {
   name: string;

@@ -93,6 +93,7 @@ def show_findings(experiment: Experiment, console: Console) -> None:
     """The table, then what it says."""
     from droidft.commands._experiment_display import show_table
     from droidft.experiment.analysis import analyse
+    from droidft.experiment.numerals import loss
 
     found = analyse(experiment)
     if found.table is not None:
@@ -108,7 +109,7 @@ def show_findings(experiment: Experiment, console: Console) -> None:
         for score in each.scores:
             console.print(
                 f"{score.name}: only {each.first} right {score.only_first}, only {each.second} {score.only_second} "
-                f"of {score.questions}; McNemar's exact p {score.mcnemar_p:.3g}, Holm's {score.adjusted_p:.3g}",
+                f"of {score.questions}; McNemar's exact p {score.mcnemar_p:.3g}, corrected {score.adjusted_p:.3g}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -117,8 +118,9 @@ def show_findings(experiment: Experiment, console: Console) -> None:
             console.print(each.reaches.sentence, markup=False, highlight=False, soft_wrap=True)
     for row in found.sweep:
         settings = ", ".join(f"{name} {value}" for name, value in row.settings.items())
+        validation = "diverged" if row.validation_loss is None else f"validation {loss(row.validation_loss.mean)}"
         console.print(
-            f"{row.arm}  {settings}: validation {row.validation_loss.mean:.4f}, best so far {row.best_so_far:.4f}",
+            f"{row.arm}  {settings}: {validation}, best so far {loss(row.best_so_far)}",
             markup=False,
             highlight=False,
             soft_wrap=True,

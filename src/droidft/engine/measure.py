@@ -71,8 +71,8 @@ class Material:
     asked: Asked | None
     seen_in_training: int
     """Test rows that are also among those that are trained on or chosen by."""
-    opened_in_training: int
-    """Further ones that belong together with such a row."""
+    opened_in_training: int | None
+    """Further ones that belong together with such a row. None: their column is not one of the training data."""
     context_length: int | None
 
 
@@ -106,6 +106,7 @@ def prepare_measurement(
     unseen = read_set(plain, text, tokenizer, called="the general text", context_length=context_length)
     known = [data.train, data.validation]
     seen = np.isin(test.digests, np.concatenate([rows.digests for rows in known]))
+    comparable = wanted.cluster_column in (None, config.split_column)
     opened = np.isin(test.groups, np.concatenate([rows.groups for rows in known]))
     return Material(
         config=config,
@@ -114,7 +115,7 @@ def prepare_measurement(
         general=Rows.of(unseen),
         asked=_asked(config, wanted.questions, tokenizer, test, context_length) if wanted.questions else None,
         seen_in_training=int(seen.sum()),
-        opened_in_training=int((opened & ~seen).sum()),
+        opened_in_training=int((opened & ~seen).sum()) if comparable else None,
         context_length=context_length,
     )
 

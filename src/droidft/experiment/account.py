@@ -36,21 +36,26 @@ def criteria(fixed: FixedPlan) -> list[str]:
     """By what the verdict is given, as it was written down before the first step."""
     plan = fixed.plan
     weights = plan.measurement.weights.value
+    tried = len(plan.learning_rates or [])
+    rates = f" and for the {tried} learning rates that each arm's is chosen from" * (tried > 1)
     found = [
         f"Fixed on {moment(fixed.created)}.",
         f"Seeds {', '.join(map(str, plan.seeds))}; a verdict takes {VERDICT_SEEDS}, fewer is exploratory.",
         "Contrasts: "
-        + (", ".join(f"{a} − {b}" for a, b in fixed.contrasts) or "the best of the sweep − its first")
+        + (
+            ", ".join(f"{a} − {b}" for a, b in fixed.contrasts)
+            or "the best of the sweep − its first, corrected for all arms against the first"
+        )
         + ".",
-        f"Different: Holm's p, corrected for all contrasts that are read, is below {1 - LEVEL:.0%}.",
+        f"Different: p, corrected for all contrasts that are read (Holm){rates}, is below {1 - LEVEL:.0%}.",
         f"Equivalent: by two one-sided tests, corrected likewise, the difference lies within "
         f"±{plan.equivalence_margin:g} nats per token (× {math.exp(plan.equivalence_margin):.3f} of perplexity).",
         f"Measured are the {weights} weights of each run"
         + (", chosen by validation loss." * (weights == "best") or "."),
     ]
     if plan.learning_rates:
-        rates = ", ".join(f"{rate:g}" for rate in plan.learning_rates)
-        found.append(f"Learning rates {rates}: chosen for each arm by mean validation loss, judged on the test set.")
+        values = ", ".join(f"{rate:g}" for rate in plan.learning_rates)
+        found.append(f"Learning rates {values}: chosen for each arm by mean validation loss, judged on the test set.")
     shares = ", ".join(map(percent, plan.shares))
     found.append(
         f"Shares of the training data {shares}, each part of the next."

@@ -32,10 +32,11 @@ from droidft.experiment.results import (
     RateResult,
     Reaches,
     RunRow,
+    ScoreResult,
     SweepRow,
 )
 from droidft.experiment.scores import compare, corrected
-from droidft.experiment.stats import Paired, noise_floor
+from droidft.experiment.stats import noise_floor
 from droidft.experiment.table import table
 from droidft.experiment.verdict import Verdict, verdicts
 from droidft.measured import Measurements
@@ -93,16 +94,30 @@ class _Found:
     @cached_property
     def _rates(self) -> Mapping[str, int]:
         """The learning rate of each arm by which it is judged; until all are done, the first."""
-        return self.progress.chosen or {arm.name: 0 for arm in self.fixed.arms}
+        chosen = self.progress.chosen
+        return {arm.name: 0 for arm in self.fixed.arms} if chosen is None else chosen
+
+    @cached_property
+    def _choices(self) -> int:
+        """Among how many learning rates each arm's was chosen."""
+        return len(self.fixed.plan.learning_rates or [0])
 
     @cached_property
     def _diverged(self) -> set[tuple[str, int]]:
         """Arms and learning rates with which a run diverged."""
-        return {(state.cell.arm, state.cell.rate) for state in self.progress.cells if state.diverged}
+        return {
+            (state.cell.arm, state.cell.rate)
+            for state in self.progress.cells
+            if state.diverged and state.cell.share == 1
+        }
+
+    def _has_diverged(self, arm: str) -> bool:
+        """Whether nothing can be said of an arm: runs diverged with each of its learning rates."""
+        return all((arm, rate) in self._diverged for rate in range(self._choices))
 
     def _of(self, arm: str, *, share: float = 1.0, rate: int | None = None) -> dict[int, Done]:
         """The finished runs of an arm, by seed in the plan's order."""
-        wanted = self._rates[arm] if rate is None else rate
+        wanted = self._rates.get(arm) if rate is None else rate
         found = {
             done.cell.seed: done
             for done in self.runs.values()
@@ -159,37 +174,45 @@ class _Found:
                 yield RateResult(
                     learning_rate=rate,
                     validation_loss=None if diverged else _per_seed(each.validation for each in done),
-                    chosen=chosen is not None and chosen[arm] == number,
+                    chosen=chosen is not None and chosen.get(arm) == number,
                 )
 
     def _contrasts(self) -> list[ContrastResult]:
         pairs = self._pairs()
-        sides = {pair: self._both(*pair) for pair in self._read(pairs)}
-        compared = {pair: difference(*both) for pair, both in sides.items() if both[0]}
-        names = {
-            arm.name: f"{arm.name} ({settings(arm.differs)})" for arm in self.fixed.arms if self.fixed.plan.sweep
-        }
-        said = verdicts(compared, self.fixed.plan.equivalence_margin, names=names)
-        waiting = self.progress.chosen is None
-        found = [self._contrast(pair, compared.get(pair), said.get(pair), waiting=waiting) for pair in pairs]
-        return corrected(found)
+        read = self._read(pairs)
+        sides = {pair: both for pair in read if (both := self._both(*pair))[0]}
+        sweep = self.fixed.plan.sweep
+        said = verdicts(
+            {pair: difference(*both) for pair, both in sides.items()},
+            self.fixed.plan.equivalence_margin,
+            names={arm.name: f"{arm.name} ({settings(arm.differs)})" for arm in self.fixed.arms if sweep},
+            choices=self._choices,
+            to_come=len(read) - len(sides),
+        )
+        scores = corrected({pair: compare(*both) for pair, both in sides.items()}, choices=self._choices)
+        return [
+            self._contrast(pair, said[pair], scores[pair]) if pair in sides else self._without(pair) for pair in pairs
+        ]
 
     def _pairs(self) -> list[tuple[str, str]]:
         """The contrasts; of a sweep, its best arm with its first, once all is done."""
         if self.fixed.contrasts or not self.fixed.plan.sweep or self.progress.chosen is None:
             return list(self.fixed.contrasts)
-        best, first = self._best(), self.fixed.arms[0].name
-        return [(best, first)] if best != first else []
+        best, first = self._best(), self._first()
+        return [(best, first)] if best is not None and first is not None and best != first else []
 
-    def _best(self) -> str:
-        """The arm of a sweep with the lowest validation loss."""
+    def _best(self) -> str | None:
+        """The arm of a sweep with the lowest validation loss; None where all diverged."""
         losses = {
-            arm.name: math.inf
-            if (arm.name, 0) in self._diverged
-            else _per_seed(each.validation for each in self._of(arm.name).values()).mean
+            arm.name: _per_seed(each.validation for each in done.values()).mean
             for arm in self.fixed.arms
+            if not self._has_diverged(arm.name) and (done := self._of(arm.name))
         }
-        return min(losses, key=lambda name: losses[name])
+        return min(losses, key=lambda name: losses[name], default=None)
+
+    def _first(self) -> str | None:
+        """The first arm that did not diverge."""
+        return next((arm.name for arm in self.fixed.arms if not self._has_diverged(arm.name)), None)
 
     def _read(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """The contrasts that p-values are corrected for.
@@ -198,8 +221,15 @@ class _Found:
         """
         if self.fixed.contrasts or not pairs:
             return pairs
-        first = self.fixed.arms[0].name
-        return [(arm.name, first) for arm in self.fixed.arms if arm.name != first]
+        first = pairs[0][1]
+        return [
+            (arm.name, first) for arm in self.fixed.arms if arm.name != first and not self._has_diverged(arm.name)
+        ]
+
+    def _without(self, pair: tuple[str, str]) -> ContrastResult:
+        gone = [name for name in pair if self._has_diverged(name)]
+        why = f"{' and '.join(gone)} diverged" if gone else ""
+        return _pending(pair, why)
 
     def _both(self, first: str, second: str) -> tuple[list[Done], list[Done]]:
         """Runs of two arms with the same seeds."""
@@ -207,24 +237,23 @@ class _Found:
         seeds = [seed for seed in one if seed in two]
         return [one[seed] for seed in seeds], [two[seed] for seed in seeds]
 
-    def _contrast(
-        self, pair: tuple[str, str], found: Paired | None, said: Verdict | None, *, waiting: bool
-    ) -> ContrastResult:
+    def _contrast(self, pair: tuple[str, str], said: Verdict, scores: list[ScoreResult]) -> ContrastResult:
         first, second = pair
-        if found is None or said is None:
-            return _pending(pair)
         one, two = self._both(first, second)
-        sentence = said.sentence
+        found, sentence, waiting = difference(one, two), said.sentence, self.progress.chosen is None
         if waiting:
-            rates = " at the first learning rate" if len(self.fixed.plan.learning_rates or []) > 1 else ""
-            sentence = f"So far, with {found.seeds} of {len(self.fixed.plan.seeds)} seeds{rates}: {sentence}"
+            rates = " at the first learning rate" if self._choices > 1 else ""
+            sentence = (
+                f"So far, with {found.seeds} of {len(self.fixed.plan.seeds)} seeds{rates}, and no verdict before all "
+                f"are done: {sentence}"
+            )
         missing = said.kind is Kind.NO_DETECTABLE_DIFFERENCE and found.seeds > 1
         low, high = found.interval()
         return ContrastResult(
             first=first,
             second=second,
             kind=said.kind,
-            exploratory=said.exploratory,
+            exploratory=said.exploratory or waiting,
             sentence=sentence,
             difference=interval(found),
             p=found.p_value,
@@ -238,7 +267,7 @@ class _Found:
             perplexity_ratio=as_interval(math.exp(found.estimate), _exp(low), _exp(high)),
             examples_better=found.rows_below,
             forgetting=interval(difference(one, two, "general")),
-            scores=compare(one, two),
+            scores=scores,
             reaches=self._reaches(first, second),
             needed=Needed(
                 effect=self.fixed.plan.equivalence_margin, seeds=said.seeds_needed, examples=said.examples_needed
@@ -248,14 +277,14 @@ class _Found:
         )
 
     def _reaches(self, first: str, second: str) -> Reaches | None:
-        shares = self.fixed.plan.shares
-        if len(shares) < 2:
+        if len(self.fixed.plan.shares) < 2:
             return None
-        by_share = [self._of(first, share=share) for share in shares]
+        by_share = [self._of(first, share=share) for share in self.fixed.plan.shares]
         other = self._of(second)
         seeds = [seed for seed in self.fixed.plan.seeds if all(seed in each for each in [*by_share, other])]
         if not seeds:
             return None
+        shares = [each[seeds[0]].rows / self.fixed.sizes.train_rows for each in by_share]
         curve = np.stack([losses([each[seed] for seed in seeds]) for each in by_share])
         test = other[seeds[0]].measured.test
         found = reaches(curve, shares, losses([other[seed] for seed in seeds]), test.tokens, test.clusters)
@@ -272,7 +301,7 @@ class _Found:
         """What goes before a sentence that is drawn from so many seeds."""
         wanted = len(self.fixed.plan.seeds)
         if seeds < wanted:
-            return f"So far, with {seeds} of {wanted} seeds: "
+            return f"{'With' if self.progress.complete else 'So far, with'} {seeds} of {wanted} seeds: "
         return f"Exploratory ({count(seeds, 'seed')}): " if seeds < VERDICT_SEEDS else ""
 
     def _curves(self) -> list[Curve]:
@@ -285,7 +314,7 @@ class _Found:
                 if done := list(self._of(arm.name, share=share).values()):
                     points.append(
                         CurvePoint(
-                            share=share,
+                            share=done[0].rows / self.fixed.sizes.train_rows,
                             rows=done[0].rows,
                             loss=interval(mean_of(done)),
                             values=[each.measured.test.mean for each in done],
@@ -297,15 +326,20 @@ class _Found:
     def _sweep(self, arms: Sequence[ArmResult]) -> list[SweepRow]:
         if not self.fixed.plan.sweep:
             return []
+        done = {arm.arm: arm.validation_loss for arm in arms}
         rows, best = [], math.inf
-        for arm in arms:
-            best = min(best, arm.validation_loss.mean)
+        for arm in self.fixed.arms:
+            gone = self._has_diverged(arm.name)
+            if not gone and arm.name not in done:
+                continue
+            found = None if gone else done[arm.name]
+            best = best if found is None else min(best, found.mean)
             rows.append(
                 SweepRow(
-                    arm=arm.arm,
-                    settings=self.fixed.arm(arm.arm).differs,
-                    validation_loss=arm.validation_loss,
-                    best_so_far=best,
+                    arm=arm.name,
+                    settings=arm.differs,
+                    validation_loss=found,
+                    best_so_far=best if math.isfinite(best) else None,
                 )
             )
         return rows
@@ -338,8 +372,15 @@ class _Found:
         told = [each.sentence for each in contrasts if each.kind is not Kind.PENDING]
         if told:
             return " ".join(told)
-        if self.progress.complete and self.fixed.plan.sweep:
-            return "The first combination of the sweep has the lowest validation loss."
+        if self.progress.complete and self.fixed.plan.sweep and not self.fixed.contrasts:
+            if (best := self._best()) is None:
+                return "Every combination of the sweep diverged."
+            which = (
+                "The first combination" if best == self.fixed.arms[0].name else f"{best}, the first that converged,"
+            )
+            return f"{which} of the sweep has the lowest validation loss: no other is compared with it."
+        if self.progress.complete and contrasts:
+            return " ".join(each.sentence for each in contrasts)
         return "Nothing can be said yet: no two arms have a finished run with the same seed."
 
     def _notes(self, arms: Sequence[ArmResult]) -> list[str]:
@@ -352,13 +393,15 @@ class _Found:
         if not plan.learning_rates and not plan.sweep:
             notes.append("All arms have the learning rate of the settings; another one may suit an arm better.")
         notes += rates_at_an_end(arms)
-        if plan.sweep and self.progress.chosen is not None:
-            notes += best_at_an_end(self.fixed, self._best())
+        if self._choices > 1:
             notes.append(
-                f"The best of {len(self.fixed.arms)} combinations was chosen by runs that it is judged by: its "
-                f"p-values are corrected for all {len(self.fixed.arms) - 1} comparisons with the first, its interval "
-                "is not."
+                f"Each arm's learning rate was chosen among {self._choices} by runs that it is judged by: p-values "
+                "are corrected for that, intervals are not."
             )
+        notes += self._notes_on_the_best()
+        if gone := [state.cell.key for state in self.progress.cells if state.diverged]:
+            more = f" and {len(gone) - 6:,} more" if len(gone) > 6 else ""
+            notes.append(f"Diverged, and not judged at what they were tried with: {', '.join(gone[:6])}{more}.")
         if len(plan.shares) > 1:
             notes.append("All seeds see the same part of the data for a share; another may do better or worse.")
         notes += [
@@ -369,12 +412,29 @@ class _Found:
         notes.append("Times are of this machine, together with whatever else it did.")
         return notes
 
+    def _notes_on_the_best(self) -> list[str]:
+        """What a reader should know of the best arm of a sweep."""
+        if not self.fixed.plan.sweep or self.fixed.contrasts or self.progress.chosen is None:
+            return []
+        if (best := self._best()) is None:
+            return []
+        found, pairs = best_at_an_end(self.fixed, best), self._pairs()
+        if pairs:
+            found.append(
+                f"The best of {len(self.fixed.arms)} combinations was chosen by runs that it is judged by: its "
+                f"p-values are corrected for {count(len(self._read(pairs)), 'comparison')} with {pairs[0][1]}, its "
+                "interval is not."
+            )
+            if (first := self.fixed.arms[0].name) != pairs[0][1]:
+                found.append(f"{first} diverged, so {best} is compared with {pairs[0][1]}, the first that did not.")
+        return found
 
-def _pending(pair: tuple[str, str]) -> ContrastResult:
+
+def _pending(pair: tuple[str, str], why: str) -> ContrastResult:
     nothing = dict.fromkeys(
         name for name, field in ContrastResult.model_fields.items() if type(None) in get_args(field.annotation)
     )
-    sentence = f"{pair[0]} and {pair[1]} cannot be compared yet."
+    sentence = f"{pair[0]} and {pair[1]} cannot be compared" + (f": {why}." if why else " yet.")
     return ContrastResult.model_validate(
         {"first": pair[0], "second": pair[1], "kind": Kind.PENDING, "exploratory": False, "sentence": sentence}
         | {"per_seed": [], "scores": []}

@@ -34,11 +34,13 @@ class Reached:
     smallest: float
     below: bool
     """It has that loss with the smallest share already."""
+    behind: bool = False
+    """It is worse beyond doubt at every share."""
 
     def sentence(self, first: str, second: str) -> str:
         """What was found, in words."""
         if self.share is None and not self.below:
-            if self.low == 1:
+            if self.behind:
                 return f"{first} does not reach {second}'s loss with all of the data."
             low = f"less than {percent(self.smallest)}" if self.low is None else f"{self.low:.0%}"
             return (
@@ -69,7 +71,9 @@ def reaches(
     below = found[0].estimate <= 0
     crossing = None if below else _crossing(grid, [each.estimate for each in found])
     low, high = _ends(inside, grid, found, crossing)
-    return Reached(share=crossing, low=low, high=high, smallest=float(values[0]), below=below)
+    return Reached(
+        share=crossing, low=low, high=high, smallest=float(values[0]), below=below, behind=not inside and not below
+    )
 
 
 def _ends(

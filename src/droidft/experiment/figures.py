@@ -53,8 +53,10 @@ def _point(point: CurvePoint) -> str:
 
 def sweep_of(analysis: Analysis) -> str:
     """Validation losses of a sweep in the order of its runs; empty with fewer than two."""
-    names = [row.arm for row in analysis.sweep]
-    values = [row.validation_loss.mean for row in analysis.sweep]
+    rows = [row for row in analysis.sweep if row.validation_loss is not None]
+    names = [row.arm for row in rows]
+    values = [row.validation_loss.mean for row in rows if row.validation_loss is not None]
+    lowest = [row.best_so_far for row in rows if row.best_so_far is not None]
     told = ", ".join(f"{name} {loss(value)}" for name, value in zip(names, values, strict=True))
     words = Words("sweep", "Validation loss of each combination, and the lowest so far", told)
-    return best_so_far(names, values, [row.best_so_far for row in analysis.sweep], words=words)
+    return best_so_far(names, values, lowest, words=words)

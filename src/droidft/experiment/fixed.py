@@ -56,13 +56,12 @@ class Cost(_Model):
     peak_bytes: int
     """With the longest batch, by MLX's own account."""
     seconds_per_run: float
-    """A run with all of the data, evaluations and the measurement included."""
-    training_seconds: float = 0.0
-    """Of these, training."""
+    """A run with all of the data: loading, training, evaluations and the measurement. Tasks of a harness are not
+    timed."""
+    seconds_by_share: dict[str, float] = {}
+    """The same with each share of the data, on which no questions are asked."""
     measuring_seconds: float = 0.0
-    """Of these, the measurement at the end, its questions included."""
-    answering_seconds: float = 0.0
-    """Of these, the questions. Tasks of a harness are not timed."""
+    """Of a run with all of the data, the measurement at its end."""
 
 
 class Estimate(_Model):
@@ -166,7 +165,8 @@ def later_cells(fixed: FixedPlan, chosen: Mapping[str, int]) -> Iterator[Cell]:
         for share in plan.shares:
             if share < 1:
                 for arm in fixed.arms:
-                    yield Cell(arm=arm.name, seed=seed, share=share, rate=chosen[arm.name])
+                    if arm.name in chosen:
+                        yield Cell(arm=arm.name, seed=seed, share=share, rate=chosen[arm.name])
 
 
 def count_of_runs(fixed: FixedPlan) -> int:

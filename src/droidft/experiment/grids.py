@@ -63,7 +63,7 @@ def side_by_side(found: Table) -> Grid:
 
 def comparisons(analysis: Analysis) -> Grid | None:
     """Every contrast with its interval, its p-values, and what its interval is made of."""
-    head = ["contrast", "difference [95 %]", "p", "Holm's p", "p of equivalence", "degrees of freedom"]
+    head = ["contrast", "difference [95 %]", "p", "corrected p", "p of equivalence", "degrees of freedom"]
     head += ["sd between seeds", "variance from seeds", "perplexity [95 %]", "rows better"]
     return _grid(head, (_comparison(each) for each in _compared(analysis)))
 
@@ -136,7 +136,7 @@ def shares_right(analysis: Analysis) -> Grid | None:
 def answers(analysis: Analysis) -> Grid | None:
     """Scores of each contrast, with the counts of McNemar's test."""
     head = ["contrast", "task", "questions", "first", "second", "difference [95 %]"]
-    head += ["only first right", "only second right", "McNemar's exact p", "Holm's p"]
+    head += ["only first right", "only second right", "McNemar's exact p", "corrected p"]
     rows = (
         [
             _pair(each),
@@ -164,8 +164,7 @@ def rates(analysis: Analysis) -> Grid | None:
         for rate in arm.rates:
             chosen += [len(rows)] * rate.chosen
             said = "chosen" if rate.chosen else NOTHING
-            figures = ["diverged", NOTHING] if rate.validation_loss is None else _with_sd(rate.validation_loss)
-            rows.append([arm.arm, f"{rate.learning_rate:g}", *figures, said])
+            rows.append([arm.arm, f"{rate.learning_rate:g}", *_or_diverged(rate.validation_loss), said])
     head = ["arm", "learning rate", "validation loss", "sd between seeds", "chosen"]
     return _grid(head, rows, marked=chosen)
 
@@ -173,9 +172,11 @@ def rates(analysis: Analysis) -> Grid | None:
 def sweep(analysis: Analysis) -> Grid | None:
     """Combinations in the order of their runs."""
     found = analysis.sweep
-    lowest = min((row.best_so_far for row in found), default=None)
-    rows = [[row.arm, settings(row.settings), *_with_sd(row.validation_loss), loss(row.best_so_far)] for row in found]
-    best = [at for at, row in enumerate(found) if row.validation_loss.mean == lowest]
+    lowest = min((row.best_so_far for row in found if row.best_so_far is not None), default=None)
+    rows = [
+        [row.arm, settings(row.settings), *_or_diverged(row.validation_loss), loss(row.best_so_far)] for row in found
+    ]
+    best = [at for at, row in enumerate(found) if row.validation_loss and row.validation_loss.mean == lowest]
     head = ["arm", "settings", "validation loss", "sd between seeds", "best so far"]
     return _grid(head, rows, names=2, marked=best)
 
@@ -245,7 +246,8 @@ def costs(analysis: Analysis) -> Grid | None:
                 size(arm.peak_bytes) if arm is not None else NOTHING,
             ]
         )
-    head = ["arm", "ms a token, timed", "it took", "a run, estimated", "it took", "memory, rehearsed", "it took"]
+    head = ["arm", "ms a token, timed", "it took", "a run, estimated, with loading", "it took, without"]
+    head += ["memory, rehearsed, MLX's account", "the process took"]
     return _grid(head, rows)
 
 
@@ -265,8 +267,9 @@ def _pair(contrast: ContrastResult) -> str:
     return f"{contrast.first} − {contrast.second}"
 
 
-def _with_sd(figure: PerSeed) -> list[str]:
-    return [loss(figure.mean), loss(figure.sd)]
+def _or_diverged(figure: PerSeed | None) -> list[str]:
+    """Mean and standard deviation between seeds."""
+    return ["diverged", NOTHING] if figure is None else [loss(figure.mean), loss(figure.sd)]
 
 
 def _at_seeds(arm: ArmResult, figure: PerSeed, seeds: Sequence[int]) -> list[str]:

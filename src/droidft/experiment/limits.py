@@ -27,12 +27,22 @@ def best_at_an_end(fixed: FixedPlan, best: str) -> list[str]:
     """Numbers that a sweep's best arm has at an end of those that were tried."""
     found = []
     for name, values in fixed.plan.sweep.items():
-        numbers = [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
-        chosen = fixed.arm(best).differs[name]
-        if len(numbers) < 2 or chosen not in (min(numbers), max(numbers)):
+        numbers = [number for value in values if (number := _number(value)) is not None]
+        chosen = _number(fixed.arm(best).differs[name])
+        if chosen is None or len(numbers) < 2 or chosen not in (min(numbers), max(numbers)):
             continue
         end, beyond = ("smallest", "smaller") if chosen == min(numbers) else ("largest", "larger")
         found.append(
             f"The best combination has the {end} {name} that was tried, {chosen:g}: a {beyond} one may be better."
         )
     return found
+
+
+def _number(value: object) -> float | None:
+    """Also one that YAML takes for a text, such as `1e-4`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None

@@ -38,7 +38,7 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 SHARED = frozenset(
     {"model_path", "train_data_path", "val_data_path", "validation_fraction", "test_fraction", "split_seed"}
     | {"data_format", "text_column", "prompt_column", "completion_column", "messages_column", "system_prompt"}
-    | {"mask_prompt", "max_seq_length", "method", "offline"}
+    | {"mask_prompt", "max_seq_length", "method", "offline", "split_by", "split_column"}
 )
 """Settings that no arm can have of its own: their losses would not be those of the same tokens."""
 
@@ -121,6 +121,8 @@ class Plan(_Model):
     @classmethod
     def _not_own(cls, values: dict[str, Any]) -> dict[str, Any]:
         _refuse_own(values)
+        if "split_seed" in values and values["split_seed"] is None:
+            raise ValueError("split_seed null would give each seed another test set; give a number, or leave it out")
         if part := next((name for name in values if name in cls.model_fields), None):
             raise ValueError(f"{part} is a part of the plan, not a setting: put it beside settings")
         if (method := values.get("method")) in list(Method) and Method(method).family is not Family.ANSWERS:
@@ -159,6 +161,12 @@ class Plan(_Model):
             raise ValueError(
                 f"test_fraction {self.settings['test_fraction']:g} would set rows aside that are never used, since "
                 "measurement.test_data_path is given; leave one of them out"
+            )
+        of_split, of_rows = self.settings.get("split_column"), self.measurement.cluster_column
+        if None not in (of_split, of_rows) and of_split != of_rows:
+            raise ValueError(
+                f"split_column {of_split!r} and measurement.cluster_column {of_rows!r} differ: rows that belong "
+                "together are one thing; leave split_column out"
             )
         if self.learning_rates is not None and any("learning_rate" in arm.settings for arm in arms.values()):
             raise ValueError("learning_rates are tried for every arm, so no arm can have a learning_rate of its own")

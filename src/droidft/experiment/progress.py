@@ -89,7 +89,8 @@ def look(experiment: Experiment, fixed: FixedPlan) -> Progress:
         found = Progress(first, None)
         return Progress(first, None, _obstacle(found.next, experiment.wanted().since))
     chosen = choose_rates(fixed, first)
-    if without := [arm.name for arm in fixed.arms if arm.name not in chosen]:
+    without = [arm.name for arm in fixed.arms if arm.name not in chosen]
+    if without and not fixed.plan.sweep:
         return Progress(first, None, _nothing_converged(without))
     found = Progress([*first, *(_state(experiment, fixed, cell) for cell in later_cells(fixed, chosen))], chosen)
     return Progress(found.cells, chosen, _obstacle(found.next, experiment.wanted().since))
@@ -135,7 +136,8 @@ def choose_rates(fixed: FixedPlan, first: list[CellState]) -> dict[str, int]:
     One with which a run diverged is not chosen; an arm that diverged with every rate has none.
     """
     if not fixed.plan.learning_rates:
-        return {arm.name: 0 for arm in fixed.arms}
+        gone = {state.cell.arm for state in first if state.diverged}
+        return {arm.name: 0 for arm in fixed.arms if arm.name not in gone}
     losses: dict[str, dict[int, list[float]]] = {arm.name: {} for arm in fixed.arms}
     weights = fixed.plan.measurement.weights
     for state in first:

@@ -121,7 +121,7 @@ class ScoreResult(_Model):
     mcnemar_p: float
     """Exact, two-sided, of the answers of most seeds: for these trained models, other seeds left out of account."""
     adjusted_p: float
-    """Holm's, over all contrasts and tasks."""
+    """Corrected likewise, over all contrasts and tasks."""
     questions: int
 
 
@@ -152,7 +152,7 @@ class ContrastResult(_Model):
     difference: Interval | None
     p: float | None
     adjusted_p: float | None
-    """After Holm's correction for all contrasts that are read."""
+    """Corrected for the learning rates that were tried, and by Holm for all contrasts that are read."""
     equivalence_p: float | None
     """Of the test that the difference is within the margin, corrected likewise."""
     degrees_of_freedom: float | None
@@ -176,6 +176,7 @@ class CurvePoint(_Model):
     """Test loss at one share of the data."""
 
     share: float
+    """Of the training rows, as they were trained on: where rows stay together, it is not quite that of the plan."""
     rows: int
     loss: Interval
     values: list[float]
@@ -203,8 +204,10 @@ class SweepRow(_Model):
 
     arm: str
     settings: dict[str, object]
-    validation_loss: PerSeed
-    best_so_far: float
+    validation_loss: PerSeed | None
+    """None: a run diverged."""
+    best_so_far: float | None
+    """None: none before it has converged."""
 
 
 class RunRow(_Model):

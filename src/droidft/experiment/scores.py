@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from droidft.experiment.measured_runs import Done, as_interval, interval
-from droidft.experiment.results import ContrastResult, ScoreResult
+from droidft.experiment.results import ScoreResult
 from droidft.experiment.stats import FEW, Floats, holm, mcnemar, of_most_seeds, paired
+
+Pair = tuple[str, str]
 
 
 def compare(first: Sequence[Done], second: Sequence[Done]) -> list[ScoreResult]:
@@ -29,15 +31,13 @@ def compare(first: Sequence[Done], second: Sequence[Done]) -> list[ScoreResult]:
     return found
 
 
-def corrected(contrasts: list[ContrastResult]) -> list[ContrastResult]:
-    """With Holm's correction of McNemar's p-values, over all contrasts and tasks."""
-    adjusted = iter(holm([score.mcnemar_p for each in contrasts for score in each.scores]))
-    return [
-        each.model_copy(
-            update={"scores": [score.model_copy(update={"adjusted_p": next(adjusted)}) for score in each.scores]}
-        )
-        for each in contrasts
-    ]
+def corrected(found: Mapping[Pair, list[ScoreResult]], *, choices: int = 1) -> dict[Pair, list[ScoreResult]]:
+    """With p-values of McNemar's test corrected for `choices`, then by Holm over contrasts and tasks."""
+    adjusted = iter(holm([min(1.0, choices * score.mcnemar_p) for scores in found.values() for score in scores]))
+    return {
+        pair: [score.model_copy(update={"adjusted_p": next(adjusted)}) for score in scores]
+        for pair, scores in found.items()
+    }
 
 
 def _score(name: str, first: Floats, second: Floats, clusters: list[int]) -> ScoreResult:

@@ -32,12 +32,22 @@ class Verdict:
 
 
 def verdicts(
-    contrasts: Mapping[tuple[str, str], Paired], margin: float, *, names: Mapping[str, str] | None = None
+    contrasts: Mapping[tuple[str, str], Paired],
+    margin: float,
+    *,
+    names: Mapping[str, str] | None = None,
+    choices: int = 1,
+    to_come: int = 0,
 ) -> dict[tuple[str, str], Verdict]:
-    """The answer of each contrast, all of them being read; `names` are what sentences call arms."""
+    """The answer of each contrast, all of them being read; `names` are what sentences call arms.
+
+    p-values are multiplied by `choices`, the learning rates among which each arm had its own chosen by the runs that
+    it is judged by (Bonferroni), then corrected by Holm over these contrasts and those `to_come`.
+    """
     pairs, called = list(contrasts), names or {}
-    differences = holm([contrasts[pair].p_value for pair in pairs])
-    equivalences = holm([contrasts[pair].equivalence_p(margin) for pair in pairs])
+    rest = [1.0] * to_come
+    differences = holm([*(min(1.0, choices * contrasts[pair].p_value) for pair in pairs), *rest])
+    equivalences = holm([*(min(1.0, choices * contrasts[pair].equivalence_p(margin)) for pair in pairs), *rest])
     return {
         pair: _verdict(
             (called.get(pair[0], pair[0]), called.get(pair[1], pair[1])),
@@ -45,9 +55,9 @@ def verdicts(
             margin,
             difference,
             equivalence,
-            read=len(pairs),
+            tests=choices * (len(pairs) + to_come),
         )
-        for pair, difference, equivalence in zip(pairs, differences, equivalences, strict=True)
+        for pair, difference, equivalence in zip(pairs, differences, equivalences, strict=False)
     }
 
 
@@ -60,7 +70,7 @@ def with_interval(found: Paired) -> str:
 
 
 def _verdict(
-    pair: tuple[str, str], found: Paired, margin: float, difference_p: float, equivalence_p: float, *, read: int
+    pair: tuple[str, str], found: Paired, margin: float, difference_p: float, equivalence_p: float, *, tests: int
 ) -> Verdict:
     exploratory = found.seeds < VERDICT_SEEDS
     differs, same = difference_p < ALPHA, equivalence_p < ALPHA
@@ -69,7 +79,7 @@ def _verdict(
     else:
         kind = Kind.EQUIVALENT if same else Kind.NO_DETECTABLE_DIFFERENCE
     missing = kind is Kind.NO_DETECTABLE_DIFFERENCE and found.seeds > 1
-    level = 1 - ALPHA / read  # Holm's first step: what any one of these contrasts has to pass at worst
+    level = 1 - ALPHA / tests  # what any one of these contrasts has to pass at worst
     seeds = seeds_needed(found, margin, level=level) if missing else None
     examples = examples_needed(found, margin, level=level) if missing else None
     sentence = _sentence(pair, found, margin, kind, same) + (

@@ -130,7 +130,7 @@ function Statistics({ contrasts }: { contrasts: readonly ContrastResult[] }) {
             <tr>
               <Th>Contrast</Th>
               <Th right>p</Th>
-              <Th right>Holm’s p</Th>
+              <Th right>Corrected p</Th>
               <Th right>p of equivalence</Th>
               <Th right>Degrees of freedom</Th>
               <Th right>Sd between seeds</Th>
@@ -169,7 +169,7 @@ function Statistics({ contrasts }: { contrasts: readonly ContrastResult[] }) {
               <Th right>Only first right</Th>
               <Th right>Only second right</Th>
               <Th right>McNemar’s exact p</Th>
-              <Th right>Holm’s p</Th>
+              <Th right>Corrected p</Th>
             </tr>
           </thead>
           <tbody>
@@ -273,7 +273,7 @@ function Sweep({ analysis }: { analysis: Analysis }) {
       description="In the order of the runs; the best so far falls as better ones are found."
       actions={
         <Sparkline
-          values={analysis.sweep.map((row) => row.best_so_far)}
+          values={analysis.sweep.flatMap((row) => row.best_so_far ?? [])}
           label={`Best validation loss so far: ${analysis.sweep.map((row) => loss(row.best_so_far)).join(", ")}`}
           className="h-8 w-40"
         />
@@ -295,7 +295,7 @@ function Sweep({ analysis }: { analysis: Analysis }) {
               <Td className="min-w-48">
                 <SettingsLine settings={row.settings} />
               </Td>
-              <Td right>{loss(row.validation_loss.mean)}</Td>
+              <Td right>{row.validation_loss ? loss(row.validation_loss.mean) : "diverged"}</Td>
               <Td right>{loss(row.best_so_far)}</Td>
             </tr>
           ))}

@@ -17,15 +17,16 @@ from droidft.errors import ConfigError
 def group_of(located: Located[Row], column: str | None) -> int | None:
     """A 64-bit hash, equal for rows that belong together; None: this row belongs with equal ones only.
 
-    With a `column`, rows belong together where it holds the same value. Without one, where their conversations open
-    with the same messages up to the first of the user's: several answers to one question, or one conversation cut
-    at several turns. A plain text has no opening.
+    With a `column`, rows belong together where it holds the same value other than null. Without one, where their
+    conversations open with the same messages up to the first of the user's: several answers to one question, or one
+    conversation cut at several turns. A plain text has no opening.
 
     Raises:
         ConfigError: the row has no such column.
     """
     if column is not None:
-        return _hash(_value(located, column))
+        value = _value(located, column)
+        return None if value is None else _hash(value)
     messages = located.row.messages
     if located.row.text is not None:
         return None

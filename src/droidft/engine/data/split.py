@@ -78,7 +78,7 @@ def load_parts(
         rows.take(found.train) if len(found.train) < len(rows.split_keys) else rows,
         rows.take(found.validation) if held is None else held,
         rows.take(found.test),
-        _sentence(config, found, len(rows.split_keys), [path.name for path in validation_from]),
+        _sentence(config, found, rows.split_keys, [path.name for path in validation_from]),
     )
 
 
@@ -142,7 +142,8 @@ def _end(ranked: npt.NDArray[np.uint64], start: int, fraction: float, left: int)
     return cut if cut > start else wanted
 
 
-def _sentence(config: TrainingConfig, found: Division, rows: int, files: list[str]) -> str:
+def _sentence(config: TrainingConfig, found: Division, digests: npt.NDArray[np.uint64], files: list[str]) -> str:
+    rows = len(digests)
     if files:
         sentences = [f"validation rows come from {', '.join(files)}"]
     else:
@@ -150,10 +151,15 @@ def _sentence(config: TrainingConfig, found: Division, rows: int, files: list[st
             f"{len(found.validation):,} of {rows:,} rows held out for validation at random "
             f"(seed {_seed(config)}, fraction {config.validation_fraction:g})"
         ]
-    if config.split_column is not None:
-        sentences.append(f"rows of one {config.split_column} stay together")
-    elif config.split_by is SplitBy.CONVERSATION:
-        sentences.append("rows of one conversation stay together")
+    if config.split_column is not None or config.split_by is SplitBy.CONVERSATION:
+        what = config.split_column or "conversation"
+        parts = [set(digests[part].tolist()) for part in (found.train, found.validation, found.test)]
+        whole = sum(map(len, parts)) == len(set.union(*parts))
+        sentences.append(
+            f"rows of one {what} stay together"
+            if whole
+            else f"rows of one {what} do not all stay together, since there are too few of them for the parts"
+        )
     if config.test_fraction:
         sentences.append(f"{len(found.test):,} set aside as a test")
     if config.train_fraction < 1:
