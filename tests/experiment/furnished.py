@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from droidft.engine.session import computing
+from droidft.experiment import folder as folders
+from droidft.experiment.drive import drive
+from droidft.experiment.fixed import FixedPlan
+from droidft.experiment.folder import Experiment
 from droidft.experiment.plan import Plan, parse_plan
+from droidft.home import Home
 from tests import tiny
 
 SETTINGS: dict[str, Any] = {
@@ -40,3 +46,22 @@ def plan(folder: Path, paths: dict[str, str], **changes: Any) -> Plan:
         "measurement": {"general_data_path": str(folder / "general.jsonl")},
     }
     return parse_plan(values | changes, source="test")
+
+
+def planned(home: Home, plan: Plan, *, timed: bool = False) -> tuple[Experiment, FixedPlan]:
+    """A new experiment whose plan is fixed."""
+    from droidft import planning
+
+    experiment = folders.create(home, plan)
+    with computing(home.cache) as device:
+        fixed = planning.fix(
+            plan, experiment_id=experiment.id, home=home, device=device, report=lambda *_: None, timed=timed
+        )
+    experiment.fix(fixed)
+    return experiment, fixed
+
+
+def finish(experiment: Experiment, fixed: FixedPlan) -> None:
+    """Run all of it."""
+    for _ in drive(experiment, fixed, should_stop=lambda: False):
+        pass
