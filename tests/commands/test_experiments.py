@@ -29,6 +29,12 @@ def write(folder: Path, **changes: Any) -> Path:
     return file
 
 
+def ask(*words: str, answer: str) -> str:
+    """What a command prints that is given this answer, or none."""
+    command = [sys.executable, "-m", "droidft.cli", *words]
+    return subprocess.run(command, input=f"{answer}\n" if answer else "", capture_output=True, text=True).stdout
+
+
 def test_planned_run_shown_reported_deleted(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = write(tmp_path)
     assert main(["experiment", str(plan), "--plan-only", "--no-timing"]) == 0
@@ -37,11 +43,14 @@ def test_planned_run_shown_reported_deleted(home: Path, tmp_path: Path, capsys: 
     assert "full − qv" in planned
     assert "3 runs" in planned
     name = planned.rpartition("droidft experiment ")[2].strip()
+    assert f"not started; later: droidft experiment {name}" in ask("experiment", name, answer="n")
+    assert "not started" in ask("experiment", name, answer="")
+    assert not (home / "runs").exists() or list((home / "runs").iterdir()) == []
     assert main(["experiments", "list", "--json"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)
     assert (listed["id"], listed["state"], listed["done"]) == (name, "planned", 0)
 
-    assert main(["experiment", name]) == 0
+    assert main(["experiment", name, "--yes"]) == 0
     told = capsys.readouterr().out
     assert told.count("finished") == 0
     assert told.count("test ") >= 3
@@ -57,7 +66,11 @@ def test_planned_run_shown_reported_deleted(home: Path, tmp_path: Path, capsys: 
     assert main(["experiments", "report", name, "--form", "json", "--out", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["analysis"] == json.loads(out.read_text())["analysis"]
     assert not Path("-").exists()
-    assert main(["experiments", "delete", name]) == 0
+    assert main(["experiments", "stop", name]) == 0
+    assert f"{name} is finished: there is nothing to stop" in capsys.readouterr().out
+    assert ask("experiments", "delete", name, answer="n").startswith(f"Delete {name}, with 3 finished runs")
+    assert len(list((home / "runs").iterdir())) == 3
+    assert main(["experiments", "delete", name, "--yes"]) == 0
     assert list((home / "runs").iterdir()) == []
     capsys.readouterr()
     assert main(["experiments"]) == 0
@@ -80,7 +93,7 @@ def test_what_is_refused_leaves_nothing_behind(
 def test_one_that_is_stopped_elsewhere_says_so_and_how_to_go_on(home: Path, tmp_path: Path) -> None:
     settings = furnished.SETTINGS | furnished.furnish(tmp_path) | {"epochs": 4000, "save_every": 4000}
     plan = write(tmp_path, settings=settings)
-    command = [sys.executable, "-m", "droidft.cli", "experiment", str(plan), "--no-timing"]
+    command = [sys.executable, "-m", "droidft.cli", "experiment", str(plan), "--no-timing", "--yes"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as driving:
         assert driving.stdout is not None
         lines = []

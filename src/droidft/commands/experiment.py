@@ -41,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"\nstart it with: droidft experiment {experiment.id}", highlight=False)
         return 0
     if not args.yes and not _agreed(console):
-        console.print(f"not started; later: droidft experiment {experiment.id}", highlight=False)
+        console.print(
+            f"not started; later: droidft experiment {experiment.id} [--yes]", markup=False, highlight=False
+        )
         return 0
     return _drive(experiment, fixed, console)
 
@@ -91,10 +93,6 @@ def _tell(status: Status, what: str, done: int, total: int) -> None:
 
 
 def _agreed(console: Console) -> bool:
-    import sys
-
-    if not sys.stdin.isatty():
-        return True
     try:
         answer = console.input("\nStart? \\[Y/n] ")
     except (EOFError, KeyboardInterrupt):

@@ -28,6 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         action = actions.add_parser(name, help=what)
         action.add_argument("experiment", metavar="EXPERIMENT", help="its id, the beginning of one, or `last`")
+        if name == "delete":
+            action.add_argument("--yes", action="store_true", help="without asking")
         if name == "report":
             action.add_argument("--form", choices=FORMS, default="html", help="what to write [html]")
             action.add_argument(
@@ -56,9 +58,21 @@ def run(args: argparse.Namespace) -> int:
         case "report":
             _report(found, args.form, args.out, console)
         case "delete":
-            found.delete()
-            console.print(f"deleted {found.id}", highlight=False)
+            if args.yes or _sure(found, console):
+                found.delete()
+                console.print(f"deleted {found.id}", highlight=False)
+            else:
+                console.print(f"kept {found.id}; --yes deletes without asking", highlight=False)
     return 0
+
+
+def _sure(experiment: Experiment, console: Console) -> bool:
+    done = sum(1 for run in experiment.runs() if run.measured_file.exists())
+    try:
+        answer = console.input(f"Delete {experiment.id}, with {done} finished runs and their adapters? \\[y/N] ")
+    except (EOFError, KeyboardInterrupt):
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _report(experiment: Experiment, form: str, out: Path | None, console: Console) -> None:
@@ -196,7 +210,12 @@ def _stop(experiment: Experiment, console: Console) -> None:
     from contextlib import suppress
 
     from droidft.errors import RunError
+    from droidft.experiment.progress import look
 
+    fixed = experiment.fixed()
+    if fixed is not None and look(experiment, fixed).complete:
+        console.print(f"{experiment.id} is finished: there is nothing to stop", highlight=False)
+        return
     experiment.want(running=False)
     for found in experiment.runs():
         if found.worker_pid() is not None:

@@ -126,9 +126,13 @@ function Buttons({ summary }: { summary: ExperimentSummary }) {
           Pause
         </Button>
       )}
-      {state === "refused" && (
-        <LinkButton to="/experiments/new" icon={Pencil} variant="primary">
-          Change the plan
+      {(discards || !isMoving(state)) && state !== "planning" && (
+        <LinkButton
+          to={`/experiments/new?from=${encodeURIComponent(experiment)}`}
+          icon={Pencil}
+          variant={state === "refused" ? "primary" : undefined}
+        >
+          {discards ? "Change the plan" : "Use the plan again"}
         </LinkButton>
       )}
       {summary.done > 0 && <Reports experiment={experiment} />}

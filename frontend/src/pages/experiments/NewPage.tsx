@@ -35,6 +35,7 @@ import { ModelCard } from "@/features/model/ModelCard";
 import { DataCard } from "./DataCard";
 import { planOf, seedsOf, storedDraft, storeDraft, withoutArm } from "./draft";
 import type { ArmDraft, CheckKind, ExperimentDraft, Faults, QuestionKind } from "./draft";
+import { useAgain } from "./useAgain";
 
 const ELSEWHERE: ReadonlySet<string> = new Set(["Method", "Sampling and rewards", "Policy and preference loss"]);
 /** Settings that belong to the experiment itself. */
@@ -55,10 +56,13 @@ export default function NewPage() {
 function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Form }) {
   const [draft, setDraft] = useState(storedDraft);
   useEffect(() => storeDraft(draft), [draft]);
+  useAgain(settings, form.replace, setDraft);
   const change = (changes: Partial<ExperimentDraft>) => setDraft((before) => ({ ...before, ...changes }));
   const { config, problems: own } = useMemo(() => toConfig(form.draft, settings), [form.draft, settings]);
   const { data: models } = useListModelsQuery();
-  const check = useDataCheck(config, models === undefined && config["model_path"] !== undefined);
+  // Experiments split so, unless the plan says otherwise.
+  const split = useMemo(() => ({ split_by: "conversation", ...config }), [config]);
+  const check = useDataCheck(split, models === undefined && config["model_path"] !== undefined);
   const targets = useTargets(config, own, check.check?.tokens?.max_seq_length ?? null);
   const [create, { isLoading, error }] = useCreateExperimentMutation();
   const navigate = useNavigate();

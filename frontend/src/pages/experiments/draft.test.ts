@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { EMPTY, planOf, restoreDraft, seedsOf, settingsOf, sweepOf, withoutArm } from "./draft";
+import { draftFrom, EMPTY, planOf, restoreDraft, seedsOf, settingsOf, sweepOf, withoutArm } from "./draft";
 
 const SETTINGS = { model_path: "m", train_data_path: "d" };
 
@@ -113,5 +113,25 @@ describe("a form that was left", () => {
     for (const text of [null, "{", "[]", "7", '{"arms":[{"name":1}],"question":"what"}']) {
       expect(restoreDraft(text)).toEqual(EMPTY);
     }
+  });
+});
+
+describe("a plan that was given before", () => {
+  const settings = { model_path: "m", train_data_path: "d", test_fraction: 0.2 };
+  const measurement = { questions: { check: { kind: "numeric_answer" as const, column: "result" }, most: 50 } };
+
+  it.each([
+    { template: "full-layer-vs-attention" as const, seeds: [0, 1, 2] },
+    {
+      arms: { a: { settings: { lora_rank: 8 } }, b: { settings: { mask_prompt: true }, match_count_of: "a" } },
+      seeds: [3, 5],
+      learning_rates: [0.001, 0.01],
+    },
+    { sweep: { lora_rank: [4, 8], lora_targets: ["mlp", "full-layer"] }, seeds: [7], shares: [0.1, 0.25, 0.5, 1] },
+  ])("comes back as the same plan", (what) => {
+    const given = { title: "Which?", settings, equivalence_margin: 0.05, measurement, ...what };
+    const { plan, faults } = planOf(draftFrom(given), { model_path: "m", train_data_path: "d" });
+    expect(faults).toEqual({});
+    expect(plan).toMatchObject(given);
   });
 });

@@ -1,5 +1,6 @@
 /** The form of a new experiment: what was typed beside the settings that all arms share, and the plan it stands for. */
 
+import type { Plan } from "@/api";
 import { parseNumber } from "@/lib/numbers";
 
 export type QuestionKind = "template" | "arms" | "sweep";
@@ -50,6 +51,57 @@ export const EMPTY: ExperimentDraft = {
   answerColumn: "answer",
   generalPath: "",
 };
+
+interface GivenArm {
+  settings?: Record<string, unknown>;
+  match_count_of?: string | null;
+}
+
+/** The form of a plan that was given before, as far as the form can say it. */
+export function draftFrom(plan: Plan): ExperimentDraft {
+  const { measurement = {}, sweep = {}, seeds = [], learning_rates: rates } = plan;
+  const { questions } = measurement;
+  const arms: Record<string, GivenArm> = { ...plan.arms };
+  const names = Object.keys(arms);
+  const matched = (name: string | null | undefined) => (name == null ? null : names.indexOf(name));
+  const numbered = seeds.every((seed, at) => seed === at);
+  return {
+    ...EMPTY,
+    title: plan.title ?? "",
+    question: plan.template ? "template" : names.length > 0 ? "arms" : "sweep",
+    arms:
+      names.length > 0
+        ? Object.entries(arms).map(([name, arm]) => ({
+            name,
+            settings: written(arm.settings ?? {}),
+            match: matched(arm.match_count_of),
+          }))
+        : EMPTY.arms,
+    sweep: Object.keys(sweep).length > 0 ? written(sweep) : EMPTY.sweep,
+    seeds: seeds.length === 0 ? EMPTY.seeds : numbered ? String(seeds.length) : `${seeds.join(", ")},`,
+    rates: rates?.join(", ") ?? "",
+    shares: (plan.shares ?? []).length > 1,
+    margin: String(plan.equivalence_margin ?? EMPTY.margin),
+    testPath: measurement.test_data_path ?? "",
+    testShare: words(plan.settings["test_fraction"]) || EMPTY.testShare,
+    check: questions?.check.kind ?? "none",
+    questions: String(questions?.most ?? EMPTY.questions),
+    answerColumn: words(questions?.check.column) || EMPTY.answerColumn,
+    generalPath: measurement.general_data_path ?? "",
+  };
+}
+
+/** Settings as `name: value` lines. */
+function written(settings: Record<string, unknown>): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `${name}: ${Array.isArray(value) ? value.map(words).join(", ") : words(value)}`)
+    .join("\n");
+}
+
+function words(value: unknown): string {
+  if (value === null) return "null";
+  return typeof value === "string" || typeof value === "number" || typeof value === "boolean" ? String(value) : "";
+}
 
 const KEY = "droidft.experiment";
 

@@ -1,0 +1,42 @@
+/** `?from=EXPERIMENT`: the form takes over that experiment's plan. */
+
+import { useEffect, useEffectEvent } from "react";
+import { useSearchParams } from "react-router";
+
+import { asApiError, useLazyGetExperimentQuery } from "@/api";
+import type { SettingView } from "@/api";
+import { useToast } from "@/app/hooks";
+import { fromConfig } from "@/features/form/draft";
+import type { Draft } from "@/features/form/draft";
+import { sentence } from "@/lib/format";
+
+import { draftFrom } from "./draft";
+import type { ExperimentDraft } from "./draft";
+
+export function useAgain(
+  settings: readonly SettingView[],
+  replace: (shared: Draft) => void,
+  setDraft: (draft: ExperimentDraft) => void,
+): void {
+  const [params, setParams] = useSearchParams();
+  const [get] = useLazyGetExperimentQuery();
+  const toast = useToast();
+  const experiment = params.get("from");
+
+  const take = useEffectEvent(async (id: string) => {
+    try {
+      const { request } = await get({ experiment: id }).unwrap();
+      replace(fromConfig(request.settings, settings).draft);
+      setDraft(draftFrom(request));
+      toast({ tone: "info", title: `The plan of ${id} loaded`, text: "Change what you like, then plan anew." });
+    } catch (error) {
+      const { message, hint } = asApiError(error);
+      toast({ tone: "bad", title: sentence(message), text: hint });
+    }
+    setParams({}, { replace: true });
+  });
+
+  useEffect(() => {
+    if (experiment !== null) void take(experiment);
+  }, [experiment]);
+}
