@@ -71,7 +71,7 @@ def test_a_choice_among_learning_rates_and_contrasts_to_come_are_corrected_for()
 
 @pytest.mark.parametrize("rates", [1, 5])
 def test_an_arm_with_several_good_rates_is_not_better_for_that(rates: int) -> None:
-    assert false_better(rates, seeds=5, experiments=300) <= 0.05 + 2 * (0.05 * 0.95 / 300) ** 0.5
+    assert false_better(rates, seeds=5, experiments=150) <= 0.05 + 2 * (0.05 * 0.95 / 150) ** 0.5
 
 
 def test_a_sentence_does_not_contradict_the_interval_it_gives() -> None:

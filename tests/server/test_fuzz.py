@@ -27,7 +27,7 @@ from droidft.server.main import create_app
 from tests.server.furnished import Furnished, furnish
 from tests.server.listening import Listening, listening
 
-EXAMPLES = int(os.environ.get("DROIDFT_FUZZ", "20"))
+EXAMPLES = int(os.environ.get("DROIDFT_FUZZ", "12"))
 """Requests for each operation, besides those that try out every limit in the document."""
 
 SCHEMA = schemathesis.openapi.from_dict(create_app(Options(home=Home(Path("nowhere")))).openapi())
