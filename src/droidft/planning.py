@@ -49,7 +49,8 @@ def fix(
     Raises:
         DroidError: of the kind that fits, naming value, limit and fix.
     """
-    configs = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0])) for name in plan.all_arms()}
+    column = plan.measurement.cluster_column
+    configs = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0]), column) for name in plan.all_arms()}
     first = next(iter(configs.values()))
     folder = models.find_model(first.model_path, models_dir=home.models, offline=first.offline)
     context = models.context_length(models.load_config(folder))
@@ -61,6 +62,7 @@ def fix(
     material = prepare_measurement(
         first, plan.measurement, tokenizer, data, general=general.PATH, context_length=context
     )
+    _refuse_one_group(material)
     report("hashing the model", 0, 0)
     base = fingerprint(folder, cache=home.cache / "fingerprints.json")["weights_sha256"]
     rows = {share: rows_of_share(data.split_keys, first, share) for share in plan.shares}
@@ -94,11 +96,10 @@ def fix(
     return _costed(fixed, configs, material, home, device, report) if timed else fixed
 
 
-def _grouped(plan: Plan, config: TrainingConfig) -> TrainingConfig:
-    """With rows that belong together on one side of the split, unless the plan says otherwise."""
-    column = plan.measurement.cluster_column or config.split_column
-    if column is not None:
-        return config.model_copy(update={"split_column": column})
+def _grouped(plan: Plan, config: TrainingConfig, column: str | None) -> TrainingConfig:
+    """With rows that belong together, by a `column` or as the plan says, on one side of the split."""
+    if column is not None or config.split_column is not None:
+        return config.model_copy(update={"split_column": column or config.split_column})
     return config if "split_by" in plan.settings else config.model_copy(update={"split_by": SplitBy.CONVERSATION})
 
 
@@ -113,8 +114,7 @@ def _read(
         own_test = plan.measurement.test_data_path is not None and "split_column" not in plan.settings
         if error.field != "split_column" or not own_test:
             raise
-    changes = {"split_column": None} | ({} if "split_by" in plan.settings else {"split_by": SplitBy.CONVERSATION})
-    without = {name: config.model_copy(update=changes) for name, config in configs.items()}
+    without = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0]), None) for name in configs}
     return without, prepare(next(iter(without.values())), tokenizer, context_length=context)
 
 
@@ -228,16 +228,20 @@ def _setting_warnings(configs: dict[str, TrainingConfig]) -> list[str]:
     return [warning for config in configs.values() for warning in config.warnings()]
 
 
+def _refuse_one_group(material: Material) -> None:
+    if len(set(material.test.clusters)) == 1:
+        raise ConfigError(
+            f"all {len(material.test.tokens):,} test rows belong together, as one group: nothing could be said of "
+            "other rows",
+            hint="give test rows of several conversations; 30 and more are usual",
+            field="measurement",
+        )
+
+
 def _doubts(plan: Plan, data: Prepared, material: Material, rows: Mapping[float, int]) -> list[str]:
     """What makes the verdict weaker than it looks."""
     found = []
     clusters, tested = len(set(material.test.clusters)), len(material.test.tokens)
-    if clusters == 1:
-        raise ConfigError(
-            f"all {tested:,} test rows belong together, as one group: nothing could be said of other rows",
-            hint="give test rows of several conversations; 30 and more are usual",
-            field="measurement",
-        )
     if plan.exploratory:
         count = "1 seed is" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds are"
         found.append(f"{count} too few for a verdict ({VERDICT_SEEDS} and more): results are exploratory")

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plan_only:
         console.print(f"\nstart it with: droidft experiment {experiment.id}", highlight=False)
         return 0
-    if not args.yes and not _agreed(console):
+    if not args.yes and not agreed(console, "\nStart?", otherwise=True):
         console.print(
             f"not started; later: droidft experiment {experiment.id} [--yes]", markup=False, highlight=False
         )
@@ -92,12 +92,13 @@ def _tell(status: Status, what: str, done: int, total: int) -> None:
         status.update(f"{what} ({done + 1} of {total})" if total else what)
 
 
-def _agreed(console: Console) -> bool:
+def agreed(console: Console, question: str, *, otherwise: bool) -> bool:
+    """Whether a question is answered with yes, or with nothing where that means so; nobody there to ask is a no."""
     try:
-        answer = console.input("\nStart? \\[Y/n] ")
+        answer = console.input(f"{question} \\[{'Y/n' if otherwise else 'y/N'}] ").strip().lower()
     except (EOFError, KeyboardInterrupt):
         return False
-    return answer.strip().lower() in ("", "y", "yes")
+    return answer in ("y", "yes") or (otherwise and answer == "")
 
 
 def _drive(experiment: Experiment, fixed: FixedPlan, console: Console) -> int:

@@ -67,12 +67,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sure(experiment: Experiment, console: Console) -> bool:
+    from droidft.commands.experiment import agreed
+
     done = sum(1 for run in experiment.runs() if run.measured_file.exists())
-    try:
-        answer = console.input(f"Delete {experiment.id}, with {done} finished runs and their adapters? \\[y/N] ")
-    except (EOFError, KeyboardInterrupt):
-        return False
-    return answer.strip().lower() in ("y", "yes")
+    return agreed(console, f"Delete {experiment.id}, with {done} finished runs and their adapters?", otherwise=False)
 
 
 def _report(experiment: Experiment, form: str, out: Path | None, console: Console) -> None:

@@ -36,7 +36,7 @@ from droidft.experiment.results import (
     SweepRow,
 )
 from droidft.experiment.scores import compare, corrected
-from droidft.experiment.stats import noise_floor
+from droidft.experiment.stats import Paired, noise_floor
 from droidft.experiment.table import table
 from droidft.experiment.verdict import Verdict, verdicts
 from droidft.measured import Measurements
@@ -182,8 +182,9 @@ class _Found:
         read = self._read(pairs)
         sides = {pair: both for pair in read if (both := self._both(*pair))[0]}
         sweep = self.fixed.plan.sweep
+        compared = {pair: difference(*both) for pair, both in sides.items()}
         said = verdicts(
-            {pair: difference(*both) for pair, both in sides.items()},
+            compared,
             self.fixed.plan.equivalence_margin,
             names={arm.name: f"{arm.name} ({settings(arm.differs)})" for arm in self.fixed.arms if sweep},
             choices=self._choices,
@@ -191,7 +192,10 @@ class _Found:
         )
         scores = corrected({pair: compare(*both) for pair, both in sides.items()}, choices=self._choices)
         return [
-            self._contrast(pair, said[pair], scores[pair]) if pair in sides else self._without(pair) for pair in pairs
+            self._contrast(pair, sides[pair], compared[pair], said[pair], scores[pair])
+            if pair in sides
+            else self._without(pair)
+            for pair in pairs
         ]
 
     def _pairs(self) -> list[tuple[str, str]]:
@@ -237,10 +241,16 @@ class _Found:
         seeds = [seed for seed in one if seed in two]
         return [one[seed] for seed in seeds], [two[seed] for seed in seeds]
 
-    def _contrast(self, pair: tuple[str, str], said: Verdict, scores: list[ScoreResult]) -> ContrastResult:
+    def _contrast(
+        self,
+        pair: tuple[str, str],
+        sides: tuple[list[Done], list[Done]],
+        found: Paired,
+        said: Verdict,
+        scores: list[ScoreResult],
+    ) -> ContrastResult:
         first, second = pair
-        one, two = self._both(first, second)
-        found, sentence, waiting = difference(one, two), said.sentence, self.progress.chosen is None
+        sentence, waiting = said.sentence, self.progress.chosen is None
         if waiting:
             rates = " at the first learning rate" if self._choices > 1 else ""
             sentence = (
@@ -266,7 +276,7 @@ class _Found:
             variance_of_examples=found.spread.clusters,
             perplexity_ratio=as_interval(math.exp(found.estimate), _exp(low), _exp(high)),
             examples_better=found.rows_below,
-            forgetting=interval(difference(one, two, "general")),
+            forgetting=interval(difference(*sides, "general")),
             scores=scores,
             reaches=self._reaches(first, second),
             needed=Needed(
