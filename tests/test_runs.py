@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from droidft import runs
+from droidft.adapters import OWNER
 from droidft.config import TrainingConfig
 from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Failed, Finished, Stopped, Warned
@@ -104,3 +105,26 @@ def test_a_running_run_is_not_deleted_and_an_existing_adapter_not_overwritten(ru
         runs.create(home, TrainingConfig(model_path="model", train_data_path="data", adapter_name="mine"))
     run.delete(home, files=True)
     assert not run.path.exists()
+
+
+def test_an_adapter_is_not_deleted_under_its_run(run: Run) -> None:
+    home = Home.find()
+    adapter = home.adapter(run.adapter_name())
+    (home.adapters / "link").symlink_to(adapter)
+    with pytest.raises(RunError, match="has not begun"):
+        runs.delete_adapter(home, adapter.name)
+    log = EventLog(run)
+    with pytest.raises(RunError, match=f"run {run.id} writes to the adapter"):
+        runs.delete_adapter(home, adapter.name)
+    runs.delete_adapter(home, "link")
+    log.append(finished())
+    log.close()
+    assert adapter.is_dir()
+    runs.delete_adapter(home, adapter.name)
+    assert not adapter.exists()
+    with pytest.raises(NotFound):
+        runs.delete_adapter(home, adapter.name)
+    foreign = home.adapter("foreign")
+    foreign.mkdir()
+    (foreign / OWNER).write_text("../../no run of this home")
+    runs.delete_adapter(home, "foreign")

@@ -358,6 +358,37 @@ def is_run(path: Path) -> bool:
     return (path / "config.json").is_file() and not path.is_symlink()
 
 
+def delete_adapter(home: Home, name: str) -> None:
+    """Remove an adapter's folder; of a link, the link alone.
+
+    Raises:
+        NotFound: there is no such adapter.
+        RunError: its run is under way, or waits to begin.
+    """
+    folder = home.adapter(name)
+    if not folder.is_dir():
+        raise NotFound(f"there is no adapter {name!r}", hint="`droidft adapters list` shows those here")
+    with storage_errors(folder):
+        if folder.is_symlink():
+            folder.unlink()
+            return
+        owner = _owner(folder)
+        for run in all_runs(home):
+            if run.id == owner:
+                _refuse_if_needed(run, name)
+        shutil.rmtree(folder)
+
+
+def _refuse_if_needed(run: Run, adapter: str) -> None:
+    match run.status():
+        case RunStatus.RUNNING:
+            hint = f"stop it first: `droidft runs stop {run.id}`"
+            raise RunError(f"run {run.id} writes to the adapter {adapter!r}", hint=hint)
+        case RunStatus.CREATED:
+            hint = f"delete the run instead: `droidft runs delete {run.id}`"
+            raise RunError(f"the name {adapter!r} is kept for run {run.id}, which has not begun", hint=hint)
+
+
 def _owner(adapter: Path) -> str | None:
     """Id of the run that an adapter folder was made for."""
     try:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +18,6 @@ from tests import tiny
 from tests.adapter_files import ATTENTION_QV, edit_config, edit_weights, write_adapter
 from tests.server import asking
 from tests.server.asking import error
-from tests.server.live import LiveServer
 from tests.server.serving import serving
 
 
@@ -214,21 +211,3 @@ class TestRemoval:
         assert list(adapters.iterdir()) == []
         assert (kept / "adapters.safetensors").exists()
         error(asker.delete("/api/adapters/a"), 404)
-
-    def test_not_while_its_run_writes_to_it(self, server: LiveServer, settings: dict[str, Any]) -> None:
-        long = {**settings, "iterations": 100_000, "save_every": 1, "early_stop": False, "adapter_name": "busy"}
-        status, run = server.request("POST", "/api/runs", long)
-        assert status == 201, run
-        folder = server.home / "adapters" / "busy"
-        until = time.monotonic() + 60
-        while not (folder / "adapters.safetensors").exists():
-            assert time.monotonic() < until, server.request("GET", f"/api/runs/{run['id']}")
-            time.sleep(0.1)
-        status, told = server.request("DELETE", "/api/adapters/busy")
-        assert (status, told["error"]["code"]) == (409, "run"), told
-        server.request("POST", f"/api/runs/{run['id']}/stop", {"force": True})
-        while server.request("DELETE", "/api/adapters/busy")[0] != 204:
-            assert time.monotonic() < until + 30
-            time.sleep(0.1)
-        assert not folder.exists()
-        assert json.loads((server.home / "runs" / run["id"] / "config.json").read_text())

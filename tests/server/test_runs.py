@@ -81,6 +81,25 @@ def test_the_life_of_a_run(server: LiveServer, settings: dict[str, Any]) -> None
     assert not (server.home / "adapters" / "till").exists()
 
 
+def test_an_adapter_stays_while_its_run_writes_to_it(server: LiveServer, settings: dict[str, Any]) -> None:
+    long = {**settings, "iterations": 100_000, "save_every": 1, "early_stop": False, "adapter_name": "busy"}
+    run = server.post("/api/runs", long)["id"]
+    folder = server.home / "adapters" / "busy"
+    assert _removal(server) == (409, "run")  # waiting or running, as far as it has come
+    server.until("/api/adapters", lambda found: [adapter["name"] for adapter in found] == ["busy"])
+    assert _removal(server) == (409, "run")
+    server.post(f"/api/runs/{run}/stop", {"force": True})
+    server.until(f"/api/runs/{run}", lambda found: found["summary"]["state"] == "crashed")
+    assert server.request("DELETE", "/api/adapters/busy")[0] == 204
+    assert not folder.exists()
+    assert (server.home / "runs" / run / "config.json").exists()
+
+
+def _removal(server: LiveServer) -> tuple[int, str]:
+    status, told = server.request("DELETE", "/api/adapters/busy")
+    return status, told["error"]["code"]
+
+
 def test_the_same_key_makes_one_run(server: LiveServer, settings: dict[str, Any]) -> None:
     headers = {"Idempotency-Key": "abc"}
     first = server.post("/api/runs", settings, headers=headers)

@@ -110,19 +110,9 @@ def _judge(info: AdapterInfo, model: str | None, home: Home) -> list[Diagnostic]
 
 
 def _delete(home: Home, name: str, console: Console) -> None:
-    import shutil
+    from droidft import runs
 
-    from droidft.durable import storage_errors
-    from droidft.errors import NotFound
-
-    folder = home.adapter(name)
-    if not folder.is_dir():
-        raise NotFound(f"there is no adapter {name!r}", hint="`droidft adapters list` shows those here")
-    with storage_errors(folder):
-        if folder.is_symlink():
-            folder.unlink()
-        else:
-            shutil.rmtree(folder)
+    runs.delete_adapter(home, name)
     console.print(f"deleted {name}", highlight=False, markup=False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from pathlib import Path as File
 from typing import Annotated, Any
 
@@ -11,11 +10,10 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
-from droidft.durable import storage_errors
-from droidft.errors import NotFound, RunError
+from droidft import runs
+from droidft.errors import NotFound
 from droidft.server import archive, paths
 from droidft.server.app_state import State
-from droidft.server.index import LIVING
 from droidft.server.schemas.models import AdapterEntry, AdapterReport
 
 router = APIRouter(prefix="/api/adapters", tags=["adapters"])
@@ -54,11 +52,7 @@ async def get_adapter(
 @router.delete("/{name}", operation_id="deleteAdapter", status_code=204)
 async def delete_adapter(name: AdapterName, state: State) -> Response:
     """Remove an adapter's folder; refused while a run writes to it."""
-    folder = _folder(state, name)
-    for run, view in state.supervisor.views.items():
-        if view.adapter == name and view.state in LIVING:
-            raise RunError(f"run {run} writes to the adapter {name!r}", hint="stop the run first")
-    await asyncio.to_thread(_remove, folder)
+    await asyncio.to_thread(runs.delete_adapter, state.home, name)
     return Response(status_code=204)
 
 
@@ -82,11 +76,3 @@ def _folder(state: State, name: str) -> File:
     if not folder.is_dir():
         raise NotFound(f"there is no adapter {name!r}", hint="it may have been deleted")
     return folder
-
-
-def _remove(folder: File) -> None:
-    with storage_errors(folder):
-        if folder.is_symlink():
-            folder.unlink()
-        else:
-            shutil.rmtree(folder)
