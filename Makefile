@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+JOBS   ?= 2
 BIN    := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt scripts/bootstrap.py
 
@@ -19,9 +20,9 @@ serve: $(VENV)/.installed  ## open the application in a browser
 	@$(BIN)/python scripts/build_frontend.py
 	@$(BIN)/droidft serve $(ARGS)
 
-test: $(VENV)/.installed-dev  ## run the tests
+test: $(VENV)/.installed-dev  ## run the tests (JOBS=1 for one at a time)
 	@$(BIN)/python scripts/build_frontend.py
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-dev  ## style, types, import rules, generated documents
 	$(BIN)/ruff check .

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 CACHE = Path(os.environ.get("DROIDFT_TEST_CACHE") or Path(__file__).parent.parent / ".cache").absolute()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test that is marked `alone` wait for those of the other processes, and them for it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    turn = os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        return (yield)
+    finally:
+        os.close(turn)
 
 
 @pytest.fixture(scope="session", autouse=True)

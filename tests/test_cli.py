@@ -26,6 +26,7 @@ def droidft(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run([*PROGRAM, *words], capture_output=True, text=True, env=os.environ | environment)
 
 
+@pytest.mark.alone
 def test_help_names_every_command_in_less_than_300_ms() -> None:
     seconds = []
     for _ in range(5):

@@ -235,6 +235,7 @@ def test_the_least_recently_used_adapters_are_dropped(
 
 
 @pytest.mark.real
+@pytest.mark.alone
 def test_the_real_model(home: Path, smollm2: Path, worker: Worker) -> None:
     """Sides give the answers that each gives alone; changing adapters takes no time to speak of."""
     from droidft.engine.models import load_model

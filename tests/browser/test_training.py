@@ -102,6 +102,7 @@ def test_a_page_that_saw_everything_shows_what_a_fresh_one_does(
     assert everything(page) == everything(fresh)
 
 
+@pytest.mark.alone
 def test_a_history_of_100_000_reports_is_light(page: Page, app: LiveServer, settings: dict[str, Any]) -> None:
     run = create(Home(app.home), parse_config(settings | {"adapter_name": "long"}))
     write_history(run, steps=100_000)

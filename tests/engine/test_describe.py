@@ -99,6 +99,7 @@ def test_custom_keys_are_described_beside_the_presets() -> None:
     assert "nearest: 'self_attn.q_proj'" in wrong.problem
 
 
+@pytest.mark.alone
 def test_a_shape_is_looked_at_once_and_described_quickly_and_alike() -> None:
     shape = Shape(QWEN)
     first = shape.describe(rank=8, num_layers=4)

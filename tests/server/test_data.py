@@ -234,6 +234,7 @@ class TestChecks:
         assert (job["state"], job["check"]["structure"]["train"]["rows"]) == ("failed", 5)
         assert (job["error"]["code"], job["error"]["field"]) == ("config", "mask_prompt")
 
+    @pytest.mark.alone
     def test_an_equal_check_of_an_unchanged_file_is_not_done_again(self, asker: TestClient, data: Path) -> None:
         path = tiny.write_chat(data / "same.jsonl")
         first = self.check(asker, "same.jsonl")

@@ -416,6 +416,7 @@ def test_a_reader_who_does_not_read_is_left(home: Path, monkeypatch: pytest.Monk
     asyncio.run(scenario())
 
 
+@pytest.mark.alone
 def test_the_server_ends_while_it_answers(home: Path) -> None:
     with httpx2.Client(timeout=60) as client:
         with listening(home) as server:

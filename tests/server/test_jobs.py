@@ -200,6 +200,7 @@ def test_old_jobs_are_forgotten(home: Path, tmp_path: Path, monkeypatch: pytest.
     asyncio.run(scenario())
 
 
+@pytest.mark.alone
 def test_closing_ends_every_process_at_once(home: Path, tmp_path: Path) -> None:
     large = write_large(tmp_path / "large.jsonl", 100_000_000)
 
@@ -264,6 +265,7 @@ def polled(server: LiveServer) -> Iterator[list[float]]:
         found += sorted(second for poller in pollers for second in poller.seconds)
 
 
+@pytest.mark.alone
 def test_the_server_is_never_blocked(server: LiveServer, settings: dict[str, Any]) -> None:
     """A4: health within 100 ms at the 99th percentile while a large file is checked and a run starts.
 

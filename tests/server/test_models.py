@@ -141,6 +141,7 @@ class TestTargets:
         tiny.write_model(folder, num_hidden_layers=3)
         assert targets(asker, "changing")["parameters"] > before
 
+    @pytest.mark.alone
     def test_it_is_instant_when_warm(self, asker: TestClient, smollm2: Path, home: Path) -> None:
         (home / "models" / "real").symlink_to(smollm2)
         targets(asker, "real")
@@ -209,6 +210,7 @@ class TestFetching:
         found = {model["ref"]: model for model in asker.get("/api/models").json()}
         assert (found["acme/tiny"]["source"], found["acme/tiny"]["problem"]) == ("hub cache", "")
 
+    @pytest.mark.alone
     def test_called_off_it_leaves_no_half_model(self, asker: TestClient, hub: HubServer, home: Path) -> None:
         hub.pace = 40_000
         try:

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from droidft.home import Home
 from droidft.runs import Run
 from tests import tiny
@@ -14,6 +16,7 @@ from tests.server import live
 KILLS = 5
 
 
+@pytest.mark.alone
 def test_a_run_outlives_its_servers(home: Path, settings: dict[str, Any]) -> None:
     tiny.write_model(home / "models" / "tiny")
     (home / "data").mkdir()

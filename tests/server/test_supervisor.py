@@ -184,6 +184,7 @@ def test_stop_saves_and_resume_goes_on(home: Path, material: dict[str, str]) -> 
     ("number", "code"),
     [(signal.SIGKILL, "killed"), (signal.SIGABRT, "killed"), (signal.SIGSEGV, "killed"), (signal.SIGBUS, "killed")],
 )
+@pytest.mark.alone
 def test_a_worker_that_is_killed_is_noticed_with_its_signal(
     home: Path, material: dict[str, str], number: signal.Signals, code: str
 ) -> None:
@@ -267,6 +268,7 @@ def test_another_server_finds_a_living_worker_and_a_reused_pid_deceives_nobody(
     asyncio.run(scenario())
 
 
+@pytest.mark.alone
 def test_a_stop_during_preparation_is_immediate(home: Path, material: dict[str, str], tmp_path: Path) -> None:
     many = tmp_path / "many.jsonl"
     many.write_text(Path(material["train_data_path"]).read_text() * 2000)
