@@ -128,3 +128,17 @@ def test_an_adapter_is_not_deleted_under_its_run(run: Run) -> None:
     foreign.mkdir()
     (foreign / OWNER).write_text("../../no run of this home")
     runs.delete_adapter(home, "foreign")
+
+
+def test_references_lead_from_anywhere_and_names_stay_names(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "poet").mkdir()
+    (tmp_path / "data.jsonl").touch()
+    found = Home.find()
+    given = {"model_path": "acme/model", "train_data_path": "data.jsonl", "init_adapter": "poet@200", "seed": 3}
+    wanted = {**given, "train_data_path": str(tmp_path / "data.jsonl")}
+    assert found.rooted(given) == {**wanted, "init_adapter": f"{tmp_path / 'poet'}@200"}
+    found.adapter("poet").mkdir()
+    assert found.rooted(given) == wanted

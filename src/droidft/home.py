@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from droidft.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+REFERENCES = ("model_path", "train_data_path", "val_data_path", "init_adapter")
+"""Settings of a run that name a file or folder."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,31 @@ class Home:
         """Folder of the experiment `experiment_id`, whether or not it exists."""
         return self.experiments / valid_name(experiment_id, what="experiment")
 
+    def rooted(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """`settings` of a run, with every file and folder that they name as a path that leads there from anywhere."""
+        found = dict(settings)
+        for name in REFERENCES:
+            if isinstance(value := found.get(name), str):
+                found[name] = self._adapter_reference(value) if name == "init_adapter" else from_anywhere(value)
+        return found
+
+    def _adapter_reference(self, text: str) -> str:
+        folder, at, which = text.partition("@")
+        # One of this home goes by its name.
+        known = not folder or (self.adapters / folder).is_dir()
+        return text if known else from_anywhere(folder) + at + which
+
     def _folder(self, name: str) -> Path:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = self.root / name
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+
+def from_anywhere(reference: str) -> str:
+    """The whole path of a file or folder that is there; anything else, such as a name or a hub id, as it is."""
+    path = Path(reference).expanduser()
+    return str(path.absolute()) if path.exists() else reference
 
 
 def valid_name(name: str, *, what: str) -> str:

@@ -37,7 +37,7 @@ from droidft.config.measurement import RunMeasurement
 from droidft.durable import storage_errors, write_atomically
 from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Event, Failed, Finished, Record, Stopped
-from droidft.home import Home
+from droidft.home import REFERENCES, Home
 from droidft.measured import Measurements
 
 HEARTBEAT_SECONDS = 2.0
@@ -300,7 +300,7 @@ def create(
     Raises:
         ConfigError: an adapter of that name exists.
     """
-    config = _with_absolute_paths(config)
+    config = config.model_copy(update=home.rooted({name: getattr(config, name) for name in REFERENCES}))
     run = Run(home.run(run_id or _new_id(home, config)))
     if measure is None or not measure.base:
         _reserve(home.adapter(config.adapter_name or run.id), home, run, chosen=run_id is not None)
@@ -395,14 +395,6 @@ def _owner(adapter: Path) -> str | None:
         return (adapter / OWNER).read_text()
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
-    """What names a file or folder here does so from anywhere, so that a run can be resumed from anywhere."""
-    names = ("model_path", "train_data_path", "val_data_path", "init_adapter")
-    given = {name: value for name in names if (value := getattr(config, name)) is not None}
-    paths = {name: Path(value).expanduser() for name, value in given.items()}
-    return config.model_copy(update={name: str(path.absolute()) for name, path in paths.items() if path.exists()})
 
 
 def _new_id(home: Home, config: TrainingConfig) -> str:

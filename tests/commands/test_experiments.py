@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from droidft.cli import main
+from droidft.commands._experiment_display import ExperimentDisplay
+from droidft.events import Record
+from droidft.experiment.drive import Began, Said
+from droidft.experiment.fixed import Cost
+from droidft.experiment.progress import look
+from droidft.home import Home
 from tests.experiment import furnished
+from tests.server.test_sockets import report as train_report
 
 
 def write(folder: Path, **changes: Any) -> Path:
@@ -75,6 +85,25 @@ def test_planned_run_shown_reported_deleted(home: Path, tmp_path: Path, capsys: 
     capsys.readouterr()
     assert main(["experiments"]) == 0
     assert "no experiments yet" in capsys.readouterr().out
+
+
+def test_a_run_under_way_shows_its_step_and_what_is_left(home: Path, tmp_path: Path) -> None:
+    plan = furnished.plan(tmp_path, furnished.furnish(tmp_path))
+    experiment, fixed = furnished.planned(Home.find(), plan)
+    costs = [
+        Cost(arm=arm.name, seconds_per_token=1, evaluation_seconds_per_token=1, peak_bytes=1, seconds_per_run=60)
+        for arm in fixed.arms
+    ]
+    fixed = fixed.model_copy(update={"costs": costs})
+    progress = look(experiment, fixed)
+    base, first, *_ = progress.cells
+    screen = io.StringIO()
+    with ExperimentDisplay(fixed, Console(file=screen, force_terminal=True, width=200)) as display:
+        display.show(Began(base, progress))
+        display.show(Began(first, progress))
+        display.show(Said(first, Record(seq=1, time=1.0, event=train_report(step=3))))
+        time.sleep(0.3)  # it is drawn several times a second
+    assert "run   1/5  full.s0  about 4 min 0 s left in all  step 3/6, loss 0.3333" in screen.getvalue()
 
 
 def test_what_is_refused_leaves_nothing_behind(

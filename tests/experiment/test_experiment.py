@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,17 @@ from droidft.experiment.drive import Ended, drive
 from droidft.experiment.fixed import FixedPlan, config_of, first_cells, later_cells, run_id
 from droidft.experiment.folder import Experiment
 from droidft.experiment.limits import rates_at_an_end
+from droidft.experiment.measured_runs import mean_loss, read
 from droidft.experiment.plan import BASE
-from droidft.experiment.progress import ExperimentState, ensure_run, look, state_of, validation_loss
+from droidft.experiment.progress import (
+    ExperimentState,
+    Progress,
+    ensure_run,
+    look,
+    seconds_left,
+    state_of,
+    validation_loss,
+)
 from droidft.experiment.results import Kind
 from droidft.experiment.stats import FEW
 from droidft.home import Home
@@ -90,6 +100,35 @@ def test_the_plan_is_settled_before_the_first_step(done: tuple[Experiment, Fixed
     for cost in fixed.costs:
         assert 5 < cost.seconds_by_share["0.5"] < cost.seconds_by_share["1"] < cost.seconds_per_run
     assert any("2 seeds are too few" in warning for warning in fixed.warnings)
+
+
+def test_what_is_left_is_what_was_estimated_less_what_is_done(done: tuple[Experiment, FixedPlan]) -> None:
+    experiment, fixed = done
+    assert fixed.estimate is not None
+    progress = look(experiment, fixed)
+    assert seconds_left(fixed, progress) == 0
+    nothing = [replace(state, run=None, status=None, diverged=False) for state in progress.cells]
+    loading = 5
+    whole = pytest.approx(fixed.estimate.seconds - loading)
+    assert seconds_left(fixed, Progress(nothing, progress.chosen)) == whole
+    first = [state for state in nothing if state.cell.share == 1]
+    assert seconds_left(fixed, Progress(first, None)) == whole
+    assert seconds_left(fixed.model_copy(update={"costs": []}), progress) is None
+
+
+def test_the_interval_of_a_loss_ends_at_zero(done: tuple[Experiment, FixedPlan]) -> None:
+    experiment, fixed = done
+    trained = [state for state in look(experiment, fixed).cells if state.cell.arm == "full" and state.cell.share == 1]
+    runs = [found for state in trained[:2] if (found := read(experiment, state, Weights.BEST)) is not None]
+    known = mean_loss(runs)
+    assert len(runs) == 2
+    assert known.low is not None
+    assert 0 < known.low < known.value
+    rows = range(len(runs[0].measured.test.losses))
+    hardly = [100.0 * (row == 0) for row in rows]
+    test = runs[0].measured.test.model_copy(update={"losses": hardly})
+    uncertain = [replace(run, measured=run.measured.model_copy(update={"test": test})) for run in runs]
+    assert mean_loss(uncertain).low == 0
 
 
 def test_runs_share_what_they_should(done: tuple[Experiment, FixedPlan]) -> None:
@@ -206,6 +245,30 @@ def test_reports_escape_what_people_wrote_and_name_no_folder(done: tuple[Experim
     for form in (page, text, rendered(experiment, "json")):
         assert str(experiment.home.root.parent) not in form
         assert fixed.base_hash in form
+
+
+def test_a_plan_leads_to_its_files_from_any_folder(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = furnished.furnish(tmp_path)
+    (tmp_path / "start").mkdir()
+    monkeypatch.chdir(tmp_path)
+    experiment = folder.create(
+        Home.find(),
+        furnished.plan(
+            tmp_path,
+            {"model_path": "model", "train_data_path": "chat.jsonl"},
+            arms={"fresh": {"lora_targets": "full-layer"}, "more": {"init_adapter": "start@best"}},
+            measurement={"general_data_path": "general.jsonl", "harness": {"tasks": ["x"], "include": "start"}},
+        ),
+    )
+    monkeypatch.chdir("/")
+    plan = experiment.plan()
+    assert {name: plan.settings[name] for name in paths} == paths
+    assert plan.arms["more"].settings["init_adapter"] == f"{tmp_path / 'start'}@best"
+    assert plan.measurement.general_data_path == str(tmp_path / "general.jsonl")
+    assert plan.measurement.harness is not None
+    assert plan.measurement.harness.include == str(tmp_path / "start")
 
 
 def test_an_experiment_goes_on_where_it_was_killed(home: Path, tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from droidft.commands._format import duration, size
 from droidft.events import EvalReport, Failed, Finished, Measured, Phase, Record, Stopped, TrainReport
 from droidft.experiment.account import count
 from droidft.experiment.drive import Began, Ended, Said
-from droidft.experiment.fixed import FixedPlan, count_of_runs
+from droidft.experiment.fixed import Cell, FixedPlan, count_of_runs, share_key
 from droidft.experiment.numerals import NOTHING
 from droidft.experiment.plan import percent
+from droidft.experiment.progress import seconds_left
 from droidft.experiment.results import Table as SideBySide
 
 GAP = 2
@@ -176,8 +177,11 @@ class ExperimentDisplay:
             case Began(state, progress):
                 done = sum(cell.done for cell in progress.cells)
                 self._name = f"run {done + 1:>3}/{self._runs}  {state.cell.key}"
+                left = seconds_left(self._fixed, progress)
+                self._heading = self._name if left is None else f"{self._name}  about {duration(left)} left in all"
+                self._steps = self._steps_of(state.cell)
                 self._began, self._measured, self._best, self._outcome = time.monotonic(), None, None, ""
-                self._status.update(self._name)
+                self._status.update(self._heading)
             case Said(_, record):
                 self._said(record)
             case Ended():
@@ -186,10 +190,11 @@ class ExperimentDisplay:
     def _said(self, record: Record) -> None:
         match record.event:
             case Phase(name=name, detail=detail):
-                self._status.update(f"{self._name}  {name.value} {detail}")
+                self._status.update(f"{self._heading}  {name.value} {detail}")
             case TrainReport() as event:
                 left = "" if event.seconds_left is None else f", {duration(event.seconds_left)} left"
-                self._status.update(f"{self._name}  step {event.step}, loss {event.loss:.4f}{left}")
+                step = f"step {event.step}/{self._steps}, loss {event.loss:.4f}{left}"
+                self._status.update(f"{self._heading}  {step}")
             case EvalReport() as event:
                 self._best = event.best_loss
             case Measured() as event:
@@ -200,6 +205,10 @@ class ExperimentDisplay:
                 self._outcome = "stopped"
             case Finished():
                 self._outcome = "finished"
+
+    def _steps_of(self, cell: Cell) -> int:
+        steps = (arm.steps[share_key(cell.share)] for arm in self._fixed.arms if arm.name == cell.arm)
+        return next(steps, 0)  # the base model has none
 
     def _ended(self) -> None:
         found = [f"{self._name:40}"]

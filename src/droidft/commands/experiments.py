@@ -143,13 +143,13 @@ def show_findings(experiment: Experiment, console: Console) -> None:
 def _summary(experiment: Experiment) -> dict[str, Any]:
     from droidft.errors import ExperimentError
     from droidft.experiment.fixed import count_of_runs
-    from droidft.experiment.progress import look, state_of
+    from droidft.experiment.progress import look, seconds_left, state_of
 
     try:
         plan, fixed = experiment.plan(), experiment.fixed()
     except ExperimentError as error:
         nothing = {"id": experiment.id, "title": "", "state": "unreadable", "arms": [], "seeds": [], "done": 0}
-        return nothing | {"runs": None, "problem": error.message}
+        return nothing | {"runs": None, "seconds_left": None, "problem": error.message}
     progress = look(experiment, fixed) if fixed is not None else None
     return {
         "id": experiment.id,
@@ -159,6 +159,7 @@ def _summary(experiment: Experiment) -> dict[str, Any]:
         "seeds": plan.seeds,
         "done": sum(cell.done for cell in progress.cells) if progress else 0,
         "runs": count_of_runs(fixed) if fixed else None,
+        "seconds_left": seconds_left(fixed, progress) if fixed and progress else None,
         "problem": problem.message
         if (problem := (progress.obstacle if progress else experiment.problem()))
         else None,
@@ -189,6 +190,7 @@ def _list(experiments: list[Experiment], console: Console, *, as_json: bool) -> 
 
 def _show(experiment: Experiment, console: Console) -> None:
     from droidft.commands._experiment_display import show_plan
+    from droidft.commands._format import duration
 
     if (problem := experiment.problem()) is not None:
         text = f"refused   {problem.message}\n          hint: {problem.hint}"
@@ -198,7 +200,10 @@ def _show(experiment: Experiment, console: Console) -> None:
         return
     show_plan(fixed, console)
     summary = _summary(experiment)
-    console.print(f"state     {summary['state']}, {summary['done']} of {summary['runs']} runs done", highlight=False)
+    left = f", about {duration(summary['seconds_left'])} left" if summary["seconds_left"] else ""
+    console.print(
+        f"state     {summary['state']}, {summary['done']} of {summary['runs']} runs done{left}", highlight=False
+    )
     if summary["problem"]:
         console.print(f"          {summary['problem']}", markup=False, highlight=False, soft_wrap=True)
     show_findings(experiment, console)

@@ -336,9 +336,12 @@ class TrainingConfig(BaseModel):
                     f"the update is scaled by {self.lora_scale:g}; alpha equal to the rank gives 1.0"
                 )
             if self.lora_scale > HIGH_SCALE:
+                usual = f"up to {HIGH_SCALE:g} is usual"
+                if self.lora_scaling is not LoraScaling.STANDARD:
+                    usual = f"as alpha {self.lora_scale * self.lora_rank:g} does with standard scaling, {usual}"
                 found.append(
                     f"lora_alpha {self.lora_alpha:g} at lora_rank {self.lora_rank} ({self.lora_scaling}) multiplies "
-                    f"the update by {self.lora_scale:g}: as alpha {self.lora_scale * self.lora_rank:g} does elsewhere"
+                    f"the update by {self.lora_scale:g}; {usual}"
                 )
         elif self.learning_rate > 5e-5:
             found.append(f"learning_rate {self.learning_rate:g} is high for full fine-tuning; 1e-5 is usual")

@@ -15,7 +15,7 @@ from droidft.experiment.efficiency import reaches
 from droidft.experiment.fixed import FixedArm, FixedPlan, config_of, share_key
 from droidft.experiment.folder import Experiment
 from droidft.experiment.limits import best_at_an_end, rates_at_an_end
-from droidft.experiment.measured_runs import Done, as_interval, difference, interval, losses, mean_of, read
+from droidft.experiment.measured_runs import Done, as_interval, difference, interval, losses, mean_loss, read
 from droidft.experiment.plan import BASE, VERDICT_SEEDS
 from droidft.experiment.progress import CellState, Progress, look
 from droidft.experiment.results import (
@@ -133,7 +133,7 @@ class _Found:
         questions = base.measured.questions
         return BaseResult(
             test_loss=base.measured.test.mean,
-            test_interval=interval(mean_of([base])),
+            test_interval=mean_loss([base]),
             general_loss=base.measured.general.mean,
             accuracy=_share(questions.right) if questions else None,
             questions=len(questions.right) if questions else None,
@@ -153,7 +153,7 @@ class _Found:
             seeds=[each.cell.seed for each in done],
             validation_loss=_per_seed(each.validation for each in done),
             test_loss=_per_seed(each.measured.test.mean for each in done),
-            test_interval=interval(mean_of(done)),
+            test_interval=mean_loss(done),
             general_loss=_per_seed(each.measured.general.mean for each in done),
             forgetting=interval(difference(done, [self._base] * len(done), "general")) if self._base else None,
             accuracy=_per_seed(_share(each.right) for each in answered) if answered else None,
@@ -326,7 +326,7 @@ class _Found:
                         CurvePoint(
                             share=done[0].rows / self.fixed.sizes.train_rows,
                             rows=done[0].rows,
-                            loss=interval(mean_of(done)),
+                            loss=mean_loss(done),
                             values=[each.measured.test.mean for each in done],
                         )
                     )

@@ -29,6 +29,8 @@ PARTS: Mapping[str, type[BaseModel]] = {
     "measurement.harness": Harness,
 }
 """Parts that have parts."""
+MOST_MEANT = 20
+"""Up to here a number in the place of the seeds is taken for how many there are to be."""
 NAME = "use a to z, 0 to 9 and, between them, -; up to 24 characters"
 
 
@@ -46,6 +48,10 @@ def _sentence(detail: ErrorDetails, parts: list[str]) -> str:
             return f"contrasts, item {number + 1}: {_of_contrast(detail)}"
         case ("measurement", "questions", "check", *_):
             return f"measurement.questions.check{_of_check(detail, path[3:])}"
+        case ("seeds",) if (
+            kind == "list_type" and isinstance(count := detail["input"], int) and 0 < count <= MOST_MEANT
+        ):
+            return f"seeds: must be a list such as [{', '.join(map(str, range(count)))}], got {count}"
         case (*_, name, "[key]"):
             return f"{place(path[:-2])}: {name!r} is not text; put it in quotes"
         case (*above, name) if kind == "extra_forbidden":

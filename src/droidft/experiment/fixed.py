@@ -63,6 +63,12 @@ class Cost(_Model):
     measuring_seconds: float = 0.0
     """Of a run with all of the data, the measurement at its end."""
 
+    def seconds(self, share: float) -> float:
+        """A run with a share of the data; in proportion where that was not yet worked out."""
+        if share == 1:
+            return self.seconds_per_run
+        return self.seconds_by_share.get(share_key(share), self.seconds_per_run * share)
+
 
 class Estimate(_Model):
     """What the whole experiment takes, from the measured steps."""

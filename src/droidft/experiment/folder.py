@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,7 +30,7 @@ from droidft.durable import storage_errors, write_atomically
 from droidft.errors import ExperimentError, NotFound
 from droidft.experiment.fixed import FixedPlan
 from droidft.experiment.plan import Plan
-from droidft.home import Home
+from droidft.home import Home, from_anywhere
 from droidft.runs import Run, is_run
 
 M = TypeVar("M", bound=BaseModel)
@@ -214,7 +214,8 @@ class Experiment:
 
 
 def create(home: Home, plan: Plan) -> Experiment:
-    """A new experiment folder for `plan`."""
+    """A new experiment folder for `plan`, whose relative paths begin in the working directory."""
+    plan = _rooted(home, plan)
     stamp = datetime.now().strftime("x%Y%m%d-%H%M%S")
     name, number = stamp, 2
     while home.experiment(name).exists():
@@ -224,6 +225,28 @@ def create(home: Home, plan: Plan) -> Experiment:
         experiment.path.mkdir(mode=0o700)
         write_atomically(experiment.path / "request.json", plan.model_dump_json(indent=1).encode())
     return experiment
+
+
+def _rooted(home: Home, plan: Plan) -> Plan:
+    """`plan` with whole paths: its runs may be started from elsewhere, by a server or another terminal."""
+    measurement = plan.measurement
+    found: dict[str, Any] = {
+        name: from_anywhere(value)
+        for name in ("test_data_path", "general_data_path")
+        if (value := getattr(measurement, name)) is not None
+    }
+    if measurement.harness is not None and (include := measurement.harness.include) is not None:
+        found["harness"] = measurement.harness.model_copy(update={"include": from_anywhere(include)})
+    arms = {name: arm.model_copy(update={"settings": home.rooted(arm.settings)}) for name, arm in plan.arms.items()}
+    sweep = {name: [home.rooted({name: value})[name] for value in values] for name, values in plan.sweep.items()}
+    return plan.model_copy(
+        update={
+            "settings": home.rooted(plan.settings),
+            "arms": arms,
+            "sweep": sweep,
+            "measurement": measurement.model_copy(update=found),
+        }
+    )
 
 
 def all_experiments(home: Home) -> list[Experiment]:

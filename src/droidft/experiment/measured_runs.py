@@ -77,10 +77,11 @@ def difference(first: Sequence[Done], second: Sequence[Done], of: str = "test") 
     return paired(differences, rows[0].tokens, rows[0].clusters)
 
 
-def mean_of(done: Sequence[Done]) -> Paired:
-    """The mean test loss of one arm's runs."""
+def mean_loss(done: Sequence[Done]) -> Interval:
+    """The mean test loss of one arm's runs. Its interval ends at zero: no loss lies below."""
     test = done[0].measured.test
-    return paired(losses(done), test.tokens, test.clusters)
+    found = interval(paired(losses(done), test.tokens, test.clusters))
+    return found if found.low is None else found.model_copy(update={"low": max(0.0, found.low)})
 
 
 def losses(done: Sequence[Done]) -> Floats:

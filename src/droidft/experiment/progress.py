@@ -96,6 +96,22 @@ def look(experiment: Experiment, fixed: FixedPlan) -> Progress:
     return Progress(found.cells, chosen, _obstacle(found.next, experiment.wanted().since))
 
 
+def seconds_left(fixed: FixedPlan, progress: Progress) -> float | None:
+    """Of all runs that are not done, by what was measured before the start; None where nothing was.
+
+    A run under way counts as a whole one.
+    """
+    costs = {cost.arm: cost for cost in fixed.costs}
+    if not costs:
+        return None
+    left = [state.cell for state in progress.cells if not state.done]
+    if progress.chosen is None:
+        left += later_cells(fixed, dict.fromkeys(costs, 0))
+    return sum(
+        fixed.costs[0].measuring_seconds if cell.arm == BASE else costs[cell.arm].seconds(cell.share) for cell in left
+    )
+
+
 def state_of(experiment: Experiment, progress: Progress | None) -> ExperimentState:
     """What it is doing; `progress` is None before its plan is fixed."""
     if progress is None:

@@ -25,6 +25,7 @@ from droidft.experiment.markdown import markdown
 from droidft.experiment.numerals import loss
 from droidft.experiment.results import Analysis
 from droidft.experiment.stats import FEW
+from droidft.home import REFERENCES
 from droidft.measured import Measurements
 from droidft.plot import KINDS
 
@@ -32,10 +33,7 @@ FORMAT = 1
 """Version of the JSON report."""
 FOLDERS = ("/", "~/", "./", "../")
 """How a text begins that names a folder."""
-PATHS = frozenset(
-    {"model_path", "train_data_path", "val_data_path", "init_adapter"}
-    | {"test_data_path", "general_data_path", "include"}
-)
+PATHS = frozenset({*REFERENCES, "test_data_path", "general_data_path", "include"})
 """Parts of a plan that can be paths, however they begin."""
 HUB = "hub:"
 """How the name of a data set on the hub begins."""

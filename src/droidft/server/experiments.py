@@ -15,8 +15,8 @@ from droidft.errors import DroidError, ExperimentError, NotFound, StorageError
 from droidft.experiment import folder
 from droidft.experiment.fixed import FixedPlan, count_of_runs
 from droidft.experiment.folder import Experiment, Obstacle
-from droidft.experiment.plan import BASE, Plan
-from droidft.experiment.progress import CellState, ExperimentState, Progress, ensure_run, look, state_of
+from droidft.experiment.plan import Plan
+from droidft.experiment.progress import CellState, ExperimentState, ensure_run, look, seconds_left, state_of
 from droidft.experiment.results import Analysis
 from droidft.home import Home
 from droidft.runs import Run, RunStatus
@@ -295,7 +295,7 @@ class Experiments:
             runs=count_of_runs(fixed) if fixed is not None else 0,
             done=sum(cell.done for cell in progress.cells) if progress is not None else 0,
             run=upcoming.run_id if upcoming is not None and upcoming.run is not None else None,
-            seconds_left=_seconds_left(fixed, progress) if fixed is not None and progress is not None else None,
+            seconds_left=seconds_left(fixed, progress) if fixed is not None and progress is not None else None,
             problem=experiment.problem() or obstacle,
             planning=fixing.progress if fixing is not None else None,
         )
@@ -319,19 +319,3 @@ def _unreadable(experiment: Experiment, error: ExperimentError) -> ExperimentSum
         problem=Obstacle(code=error.code, message=error.message, hint=error.hint),
         planning=None,
     )
-
-
-def _seconds_left(fixed: FixedPlan, progress: Progress) -> float | None:
-    """By the costs that were measured; a share of the data takes its share of the time."""
-    costs = {cost.arm: cost.seconds_per_run for cost in fixed.costs}
-    if not costs:
-        return None
-    left = sum(costs[state.cell.arm] * state.cell.share for state in progress.cells if _costs(state))
-    if progress.chosen is None:
-        parts = sum(share for share in fixed.plan.shares if share < 1)
-        left += parts * len(fixed.plan.seeds) * sum(costs.values())
-    return left
-
-
-def _costs(state: CellState) -> bool:
-    return not state.done and state.cell.arm != BASE

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from droidft.config import TrainingConfig
 from droidft.errors import AdapterError, ConfigError, ForbiddenPath, NotFound
 from droidft.experiment.plan import Plan
-from droidft.home import NAME
+from droidft.home import NAME, REFERENCES
 
 if TYPE_CHECKING:
     from droidft.server.app_state import Options
@@ -161,7 +161,7 @@ def confine_plan(options: Options, plan: Plan) -> Plan:
     settings, measurement = dict(plan.settings), plan.measurement
     first, *_ = plan.all_arms()
     checked = confine(options, plan.config(first, seed=plan.seeds[0]))
-    for name in ("model_path", "train_data_path", "val_data_path", "init_adapter"):
+    for name in REFERENCES:
         if settings.get(name) is not None:
             settings[name] = getattr(checked, name)
     for arm in plan.all_arms().values():
