@@ -183,8 +183,10 @@ export function Disclosure({
           className="size-4 shrink-0 text-muted transition-transform group-open/d:rotate-90"
           aria-hidden
         />
-        <span className="min-w-0 flex-1">{title}</span>
-        {aside !== undefined && <span className="text-xs font-normal text-muted">{aside}</span>}
+        <span className="flex min-w-0 flex-1 flex-wrap items-baseline justify-between gap-x-3">
+          <span className="min-w-0">{title}</span>
+          {aside !== undefined && <span className="text-xs font-normal text-muted">{aside}</span>}
+        </span>
       </summary>
       <div className="pt-2 pb-1">{children}</div>
     </details>
