@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,25 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         os.close(turn)
 
 
+@contextmanager
+def _filling_the_cache() -> Iterator[None]:
+    """One process of tests at a time."""
+    with (CACHE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def device() -> None:
     """Make MLX ready as a worker does."""
     from droidft.engine.device import prepare
+    from droidft.engine.session import computing
 
     CACHE.mkdir(exist_ok=True)
-    prepare(CACHE)
+    with _filling_the_cache():
+        prepare(CACHE)
+        with computing(CACHE):  # builds the kernels, where they are not there yet
+            pass
 
 
 @pytest.fixture(params=["plain MLX", "fused kernels"])
@@ -66,6 +79,7 @@ def smollm2() -> Path:
     from droidft.errors import DownloadError
 
     try:
-        return smollm2.install(CACHE / smollm2.NAME, cache_dir=CACHE)
+        with _filling_the_cache():
+            return smollm2.install(CACHE / smollm2.NAME, cache_dir=CACHE)
     except DownloadError as error:
         pytest.skip(f"the real model cannot be fetched: {error.message}")

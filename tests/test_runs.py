@@ -142,3 +142,10 @@ def test_references_lead_from_anywhere_and_names_stay_names(
     assert found.rooted(given) == {**wanted, "init_adapter": f"{tmp_path / 'poet'}@200"}
     found.adapter("poet").mkdir()
     assert found.rooted(given) == wanted
+    (found.models / "acme").mkdir()
+    (tmp_path / "acme").mkdir()
+    assert found.rooted({"model_path": "acme"}) == {"model_path": "acme"}
+    (tmp_path / "acme" / "config.json").touch()
+    assert found.rooted({"model_path": "acme"}) == {"model_path": str(tmp_path / "acme")}
+    for unreadable in ("x" * 300, "~nobody-of-that-name/x", "\0"):
+        assert found.rooted({"train_data_path": unreadable}) == {"train_data_path": unreadable}

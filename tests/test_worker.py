@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -226,6 +227,15 @@ def test_a_run_resumes_from_any_folder(
     run = create(material | {"train_data_path": "chat.jsonl"}, iterations=3)
     monkeypatch.chdir(tmp_path)
     assert isinstance(finish(run)[-1], Finished)
+
+
+def test_an_adapter_that_was_deleted_meanwhile_belongs_to_its_run_again(home: Path, material: dict[str, str]) -> None:
+    run = create(material, iterations=3)
+    adapter = Home.find().adapter(run.adapter_name())
+    shutil.rmtree(adapter)
+    assert isinstance(finish(run)[-1], Finished)
+    run.delete(Home.find(), files=True)
+    assert not adapter.exists()
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_never_starts_over(home: Path, material: dict[str, str]) -> None:

@@ -92,8 +92,14 @@ class Home:
         found = dict(settings)
         for name in REFERENCES:
             if isinstance(value := found.get(name), str):
-                found[name] = self._adapter_reference(value) if name == "init_adapter" else from_anywhere(value)
+                rooted = {"model_path": self._model_reference, "init_adapter": self._adapter_reference}
+                found[name] = rooted.get(name, from_anywhere)(value)
         return found
+
+    def _model_reference(self, text: str) -> str:
+        # A model of this home goes by its name, unless a model lies at that path.
+        known = NAME.fullmatch(text) and (self.models / text).is_dir()
+        return text if known and not (Path(text) / "config.json").is_file() else from_anywhere(text)
 
     def _adapter_reference(self, text: str) -> str:
         folder, at, which = text.partition("@")
@@ -110,8 +116,11 @@ class Home:
 
 def from_anywhere(reference: str) -> str:
     """The whole path of a file or folder that is there; anything else, such as a name or a hub id, as it is."""
-    path = Path(reference).expanduser()
-    return str(path.absolute()) if path.exists() else reference
+    try:
+        path = Path(reference).expanduser()
+        return str(path.absolute()) if path.exists() else reference
+    except (OSError, RuntimeError, ValueError):  # who reads it says what is wrong
+        return reference
 
 
 def valid_name(name: str, *, what: str) -> str:

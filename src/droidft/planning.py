@@ -28,12 +28,21 @@ from droidft.engine.plan import plan as length_of
 from droidft.engine.rehearsal import Rehearsal, rehearse
 from droidft.errors import ConfigError
 from droidft.experiment import general
-from droidft.experiment.fixed import EVALUATIONS, Cost, Estimate, FixedArm, FixedPlan, Sizes, count_of_runs, share_key
+from droidft.experiment.fixed import (
+    EVALUATIONS,
+    LOADING_SECONDS,
+    Cost,
+    Estimate,
+    FixedArm,
+    FixedPlan,
+    Sizes,
+    count_of_runs,
+    share_key,
+)
 from droidft.experiment.plan import VERDICT_SEEDS, Plan, percent
 from droidft.home import Home
 
 REHEARSED_STEPS = 3
-LOADING_SECONDS = 5.0
 FAR_OFF = 0.05
 """A matched count that is off by a larger part than this is warned of."""
 
@@ -365,7 +374,7 @@ def _cost(fixed: FixedPlan, arm: FixedArm, config: TrainingConfig, found: Rehear
 def _estimate(fixed: FixedPlan, costs: list[Cost]) -> Estimate:
     """All runs, one after another, the base model's first."""
     plan = fixed.plan
-    seconds = LOADING_SECONDS + costs[0].measuring_seconds
+    seconds = costs[0].base_seconds
     for cost in costs:
         of_shares = sum(part for share, part in cost.seconds_by_share.items() if share != share_key(1))
         seconds += len(plan.seeds) * (len(plan.learning_rates or [0]) * cost.seconds_per_run + of_shares)

@@ -46,6 +46,7 @@ def prepare_folder(
         )
     with storage_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / OWNER).write_text(run_id)  # the folder may have been deleted since the run was made
     values: dict[str, Any] = {
         "model": str(origin.model_path),
         "fine_tune_type": config.fine_tune_type.value,

@@ -167,8 +167,8 @@ class Run:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    return int(json.load(file)["pid"])
-        except (FileNotFoundError, ValueError):
+                    return _pid(file)
+        except FileNotFoundError:
             return None
         return None
 
@@ -236,6 +236,16 @@ class Run:
         while worker.poll() is None and self.worker_pid() is None:
             time.sleep(0.02)
         return worker
+
+
+def _pid(file: IO[str]) -> int | None:
+    """What a worker wrote into the file that it holds locked; one that has just taken it is about to."""
+    for _ in range(100):
+        file.seek(0)
+        with suppress(ValueError):
+            return int(json.load(file)["pid"])
+        time.sleep(0.01)
+    return None
 
 
 class EventLog:
@@ -382,10 +392,10 @@ def delete_adapter(home: Home, name: str) -> None:
 def _refuse_if_needed(run: Run, adapter: str) -> None:
     match run.status():
         case RunStatus.RUNNING:
-            hint = f"stop it first: `droidft runs stop {run.id}`"
+            hint = "stop the run first"
             raise RunError(f"run {run.id} writes to the adapter {adapter!r}", hint=hint)
         case RunStatus.CREATED:
-            hint = f"delete the run instead: `droidft runs delete {run.id}`"
+            hint = "delete the run instead"
             raise RunError(f"the name {adapter!r} is kept for run {run.id}, which has not begun", hint=hint)
 
 

@@ -103,7 +103,7 @@ def test_a_run_under_way_shows_its_step_and_what_is_left(home: Path, tmp_path: P
         display.show(Began(first, progress))
         display.show(Said(first, Record(seq=1, time=1.0, event=train_report(step=3))))
         time.sleep(0.3)  # it is drawn several times a second
-    assert "run   1/5  full.s0  about 4 min 0 s left in all  step 3/6, loss 0.3333" in screen.getvalue()
+    assert "run   1/5  full.s0  about 4 min 5 s left in all  step 3/6, loss 0.3333" in screen.getvalue()
 
 
 def test_what_is_refused_leaves_nothing_behind(

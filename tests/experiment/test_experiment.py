@@ -15,7 +15,7 @@ import pytest
 
 from droidft.commands.experiments import rendered
 from droidft.config.measurement import Weights
-from droidft.errors import ExperimentError, NotFound
+from droidft.errors import ConfigError, ExperimentError, NotFound
 from droidft.events import EvalReport, Measured
 from droidft.experiment import folder
 from droidft.experiment.analysis import analyse, measurements
@@ -108,12 +108,15 @@ def test_what_is_left_is_what_was_estimated_less_what_is_done(done: tuple[Experi
     progress = look(experiment, fixed)
     assert seconds_left(fixed, progress) == 0
     nothing = [replace(state, run=None, status=None, diverged=False) for state in progress.cells]
-    loading = 5
-    whole = pytest.approx(fixed.estimate.seconds - loading)
+    whole = pytest.approx(fixed.estimate.seconds)
     assert seconds_left(fixed, Progress(nothing, progress.chosen)) == whole
     first = [state for state in nothing if state.cell.share == 1]
     assert seconds_left(fixed, Progress(first, None)) == whole
     assert seconds_left(fixed.model_copy(update={"costs": []}), progress) is None
+    assert seconds_left(fixed, Progress([state for state in progress.cells if state.cell.share == 1], None)) is None
+    gone = [replace(state, diverged=state.cell.arm == "qv") for state in first]
+    expected = fixed.costs[0].base_seconds + 4 * fixed.costs[0].seconds(1) + 2 * fixed.costs[0].seconds(0.5)
+    assert seconds_left(fixed, Progress(gone, None)) == pytest.approx(expected)
 
 
 def test_the_interval_of_a_loss_ends_at_zero(done: tuple[Experiment, FixedPlan]) -> None:
@@ -269,6 +272,18 @@ def test_a_plan_leads_to_its_files_from_any_folder(
     assert plan.measurement.general_data_path == str(tmp_path / "general.jsonl")
     assert plan.measurement.harness is not None
     assert plan.measurement.harness.include == str(tmp_path / "start")
+
+
+def test_two_values_that_are_one_file_are_refused_before_there_is_an_experiment(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = furnished.furnish(tmp_path)
+    (tmp_path / "start").mkdir()
+    monkeypatch.chdir(tmp_path)
+    plan = furnished.plan(tmp_path, paths, arms={}, sweep={"init_adapter": ["start", "./start"]})
+    with pytest.raises(ConfigError, match=r"init_adapter names .* twice"):
+        folder.create(Home.find(), plan)
+    assert folder.all_experiments(Home.find()) == []
 
 
 def test_an_experiment_goes_on_where_it_was_killed(home: Path, tmp_path: Path) -> None:

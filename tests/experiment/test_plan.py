@@ -99,6 +99,7 @@ def test_short_forms_of_questions() -> None:
             "shares: 0.1 and 0.10000001 both come to 0.1; leave one out",
         ),
         ({"arms": ARMS, "shares": [1, 0.9999999]}, "shares: 1.0 and 0.9999999 both come to 1; leave one out"),
+        ({"arms": ARMS, "seeds": True}, "seeds: must be a list such as [True], got True"),
         ({"arms": ARMS, "seeds": 2026}, "seeds: must be a list such as [2026], got 2026"),
         ({"arms": ARMS, "seeds": 3}, "seeds: must be a list such as [0, 1, 2], got 3"),
         ({"arms": ARMS, "seeds": [0, 1.5]}, "seeds, item 2: must be a whole number, got 1.5"),

@@ -336,9 +336,9 @@ class TrainingConfig(BaseModel):
                     f"the update is scaled by {self.lora_scale:g}; alpha equal to the rank gives 1.0"
                 )
             if self.lora_scale > HIGH_SCALE:
-                usual = f"up to {HIGH_SCALE:g} is usual"
+                usual = f"a factor of up to {HIGH_SCALE:g} is usual"
                 if self.lora_scaling is not LoraScaling.STANDARD:
-                    usual = f"as alpha {self.lora_scale * self.lora_rank:g} does with standard scaling, {usual}"
+                    usual += f"; with standard scaling, alpha {self.lora_scale * self.lora_rank:g} does the same"
                 found.append(
                     f"lora_alpha {self.lora_alpha:g} at lora_rank {self.lora_rank} ({self.lora_scaling}) multiplies "
                     f"the update by {self.lora_scale:g}; {usual}"

@@ -48,9 +48,7 @@ def _sentence(detail: ErrorDetails, parts: list[str]) -> str:
             return f"contrasts, item {number + 1}: {_of_contrast(detail)}"
         case ("measurement", "questions", "check", *_):
             return f"measurement.questions.check{_of_check(detail, path[3:])}"
-        case ("seeds",) if (
-            kind == "list_type" and isinstance(count := detail["input"], int) and 0 < count <= MOST_MEANT
-        ):
+        case ("seeds",) if kind == "list_type" and type(count := detail["input"]) is int and 0 < count <= MOST_MEANT:
             return f"seeds: must be a list such as [{', '.join(map(str, range(count)))}], got {count}"
         case (*_, name, "[key]"):
             return f"{place(path[:-2])}: {name!r} is not text; put it in quotes"

@@ -46,6 +46,10 @@ class FixedArm(_Model):
         return "steps_per_eval" in plan.settings.keys() | plan.all_arms()[self.name].settings.keys()
 
 
+LOADING_SECONDS = 5.0
+"""Of each run, to read model and data."""
+
+
 class Cost(_Model):
     """What an arm takes on this machine: measured in a few steps before the start."""
 
@@ -62,6 +66,11 @@ class Cost(_Model):
     """The same with each share of the data, on which no questions are asked."""
     measuring_seconds: float = 0.0
     """Of a run with all of the data, the measurement at its end."""
+
+    @property
+    def base_seconds(self) -> float:
+        """The base model's run, which is measured but not trained."""
+        return LOADING_SECONDS + self.measuring_seconds
 
     def seconds(self, share: float) -> float:
         """A run with a share of the data; in proportion where that was not yet worked out."""

@@ -29,7 +29,7 @@ from droidft.config import nearest
 from droidft.durable import storage_errors, write_atomically
 from droidft.errors import ExperimentError, NotFound
 from droidft.experiment.fixed import FixedPlan
-from droidft.experiment.plan import Plan
+from droidft.experiment.plan import Plan, parse_plan
 from droidft.home import Home, from_anywhere
 from droidft.runs import Run, is_run
 
@@ -214,8 +214,12 @@ class Experiment:
 
 
 def create(home: Home, plan: Plan) -> Experiment:
-    """A new experiment folder for `plan`, whose relative paths begin in the working directory."""
-    plan = _rooted(home, plan)
+    """A new experiment folder for `plan`, whose relative paths begin in the working directory.
+
+    Raises:
+        ConfigError: two values of a sweep are one file.
+    """
+    plan = parse_plan(_rooted(home, plan).model_dump(mode="json"), source="the plan")
     stamp = datetime.now().strftime("x%Y%m%d-%H%M%S")
     name, number = stamp, 2
     while home.experiment(name).exists():

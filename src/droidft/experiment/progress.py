@@ -97,18 +97,21 @@ def look(experiment: Experiment, fixed: FixedPlan) -> Progress:
 
 
 def seconds_left(fixed: FixedPlan, progress: Progress) -> float | None:
-    """Of all runs that are not done, by what was measured before the start; None where nothing was.
+    """Of all runs that are not done, by what was measured before the start; None where nothing was, or nothing can
+    go on.
 
     A run under way counts as a whole one.
     """
     costs = {cost.arm: cost for cost in fixed.costs}
-    if not costs:
-        return None
     left = [state.cell for state in progress.cells if not state.done]
+    if not costs or (progress.chosen is None and not left):
+        return None
     if progress.chosen is None:
-        left += later_cells(fixed, dict.fromkeys(costs, 0))
+        alive = {state.cell.arm for state in progress.cells if not state.diverged}
+        left += later_cells(fixed, {arm: 0 for arm in costs if arm in alive})
     return sum(
-        fixed.costs[0].measuring_seconds if cell.arm == BASE else costs[cell.arm].seconds(cell.share) for cell in left
+        costs[fixed.arms[0].name].base_seconds if cell.arm == BASE else costs[cell.arm].seconds(cell.share)
+        for cell in left
     )
 
 

@@ -164,6 +164,21 @@ class Supervisor:
             self._forget(run_id)
             self._publish()
 
+    async def delete_adapter(self, name: str) -> None:
+        """Remove an adapter's folder.
+
+        Raises:
+            NotFound: there is no such adapter.
+            RunError: its run is under way, or waits to begin or to go on.
+        """
+        async with self._lock:
+            for run_id, entry in self._entries.items():
+                state = state_of(entry, self._known(run_id))
+                own = entry.config is not None and name == (entry.config.adapter_name or run_id)
+                if own and (state is RunState.QUEUED or state in LIVING):
+                    raise RunError(f"run {run_id} writes to the adapter {name!r}", hint="stop the run first")
+            await asyncio.to_thread(runs.delete_adapter, self._home, name)
+
     async def move(self, run_id: str, position: int) -> QueueView:
         """Put a waiting run at another position.
 

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
-from droidft import runs
 from droidft.errors import NotFound
 from droidft.server import archive, paths
 from droidft.server.app_state import State
@@ -52,7 +51,8 @@ async def get_adapter(
 @router.delete("/{name}", operation_id="deleteAdapter", status_code=204)
 async def delete_adapter(name: AdapterName, state: State) -> Response:
     """Remove an adapter's folder; refused while a run writes to it."""
-    await asyncio.to_thread(runs.delete_adapter, state.home, name)
+    _folder(state, name)
+    await state.supervisor.delete_adapter(name)
     return Response(status_code=204)
 
 
