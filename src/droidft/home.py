@@ -90,10 +90,10 @@ class Home:
     def rooted(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """`settings` of a run, with every file and folder that they name as a path that leads there from anywhere."""
         found = dict(settings)
+        named = {"model_path": self._model_reference, "init_adapter": self._adapter_reference}
         for name in REFERENCES:
             if isinstance(value := found.get(name), str):
-                rooted = {"model_path": self._model_reference, "init_adapter": self._adapter_reference}
-                found[name] = rooted.get(name, from_anywhere)(value)
+                found[name] = named.get(name, from_anywhere)(value)
         return found
 
     def _model_reference(self, text: str) -> str:

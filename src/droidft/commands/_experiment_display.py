@@ -19,7 +19,7 @@ from droidft.experiment.account import count
 from droidft.experiment.drive import Began, Ended, Said
 from droidft.experiment.fixed import Cell, FixedPlan, count_of_runs, share_key
 from droidft.experiment.numerals import NOTHING
-from droidft.experiment.plan import percent
+from droidft.experiment.plan import BASE, percent
 from droidft.experiment.progress import seconds_left
 from droidft.experiment.results import Table as SideBySide
 
@@ -207,8 +207,7 @@ class ExperimentDisplay:
                 self._outcome = "finished"
 
     def _steps_of(self, cell: Cell) -> int:
-        steps = (arm.steps[share_key(cell.share)] for arm in self._fixed.arms if arm.name == cell.arm)
-        return next(steps, 0)  # the base model has none
+        return 0 if cell.arm == BASE else self._fixed.arm(cell.arm).steps[share_key(cell.share)]
 
     def _ended(self) -> None:
         found = [f"{self._name:40}"]

@@ -173,9 +173,9 @@ class Supervisor:
         """
         async with self._lock:
             for run_id, entry in self._entries.items():
-                state = state_of(entry, self._known(run_id))
-                own = entry.config is not None and name == (entry.config.adapter_name or run_id)
-                if own and (state is RunState.QUEUED or state in LIVING):
+                if entry.config is None or name != (entry.config.adapter_name or run_id):
+                    continue
+                if state_of(entry, self._known(run_id)) in {RunState.QUEUED, *LIVING}:
                     raise RunError(f"run {run_id} writes to the adapter {name!r}", hint="stop the run first")
             await asyncio.to_thread(runs.delete_adapter, self._home, name)
 
