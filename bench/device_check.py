@@ -155,8 +155,8 @@ def _figures(run: Any) -> str:
 
 def _resume(args: argparse.Namespace, folder: Path) -> None:
     """Every loss to the bit, the adapter by SHA-256."""
-    from droidft.durable import sha256
     from droidft.home import Home
+    from droidft.support.durable import sha256
 
     whole, parted = (
         _create(args, folder, "float32", "many", lora_targets="full-layer", iterations=args.steps) for _ in range(2)

@@ -14,7 +14,7 @@ from pathlib import Path
 from droidft.cli import COMMANDS, load_command
 from droidft.commands._settings import PREFIX
 from droidft.commands.config_cmd import schema
-from droidft.settings import settings
+from droidft.config.settings import settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 NOTE = "<!-- Written by `make docs` from the code; edit the code. -->"

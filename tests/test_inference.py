@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from droidft.adapters import read_adapter
+from droidft.channel.inner import Cancelled
 from droidft.engine import loaded
 from droidft.engine.generate import Sampling
 from droidft.engine.session import computing
 from droidft.errors import AdapterError, ConfigError, ModelError, NotFound
 from droidft.inference import Worker
-from droidft.service import Cancelled
 from tests.adapter_files import ATTENTION_QV, FULL_LAYER, edit_config, write_adapter
 from tests.conftest import CACHE
 from tests.tiny import llama, write_model

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from droidft import inspected, inspector
+from droidft.channel.inner import Call, Cancelled
+from droidft.channel.outer import Child, ChildError
 from droidft.config import TrainingConfig
 from droidft.engine import hub, rates
-from droidft.server.child import Child, ChildError
-from droidft.service import Call, Cancelled
 from tests import tiny
 
 QUESTION = {

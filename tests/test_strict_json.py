@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droidft import strict_json
-from droidft.strict_json import Refused, parse
+from droidft.support import strict_json
+from droidft.support.strict_json import Refused, parse
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 VALUES = st.recursive(

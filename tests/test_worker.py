@@ -15,10 +15,10 @@ import pytest
 
 from droidft import runs
 from droidft.config import parse_config
-from droidft.durable import sha256
 from droidft.events import CheckpointSaved, EvalReport, Failed, Finished, Stopped, TrainReport, Warned
 from droidft.home import Home
 from droidft.runs import Run, RunStatus
+from droidft.support.durable import sha256
 from tests import tiny
 
 KILLS = 10

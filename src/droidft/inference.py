@@ -1,4 +1,4 @@
-"""The worker that keeps a model loaded and answers prompts: `python -m droidft.inference`, asked over `service`.
+"""The worker that keeps a model loaded and answers prompts: `python -m droidft.inference`, asked over `channel`.
 
 One request puts one prompt to several sides: the base alone, or with an adapter. The sides take turns, a token each,
 and every side's answer is the one that it would give alone. Adapters are only ever read.
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droidft.adapters import BEST, Which, parse_which
+from droidft.channel.inner import Call, serve
 from droidft.errors import ConfigError, DroidError, NotFound
 from droidft.home import Home, valid_name
-from droidft.service import Call, serve
 
 if TYPE_CHECKING:
     from droidft.engine.generate import Prompt, Sampling, Token

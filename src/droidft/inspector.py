@@ -3,7 +3,7 @@
     python -m droidft.inspector
 
 Started by the server (`server/inspect.py`), which never imports mlx itself. Nothing here loads the weights of a
-model. The protocol is that of `service.py`; every request names the home folder.
+model. The protocol is that of `channel`; every request names the home folder.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droidft import inspected
+from droidft.channel.inner import Call, Handler, serve
 from droidft.config import LoraRouters, Optimizer, TrainingConfig
 from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError, NotFound
 from droidft.home import Home
-from droidft.service import Call, Handler, serve
 
 if TYPE_CHECKING:
     from droidft.engine.data.verify import Verified
     from droidft.engine.describe import Shape
-    from droidft.engine.progress import Progress
     from droidft.experiment.folder import Experiment
+    from droidft.support.progress import Progress
 
 REPORT_SECONDS = 0.1
 Stamp = tuple[tuple[str, int, int], ...]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from droidft import publish
 from droidft.config.measurement import RunMeasurement, Weights
-from droidft.durable import write_atomically
 from droidft.engine.assemble import Assembled
 from droidft.engine.lora import base_only, load_trained
 from droidft.engine.measure import Material, prepare_measurement, take
@@ -19,6 +18,7 @@ from droidft.errors import ExperimentError
 from droidft.events import Event, Finished, Stopped
 from droidft.experiment import general
 from droidft.runs import Run
+from droidft.support.durable import write_atomically
 
 ShouldStop = Callable[[], bool]
 

@@ -1,4 +1,4 @@
-"""The process that settles a plan for the server: `python -m droidft.planner`, asked over `service`.
+"""The process that settles a plan for the server: `python -m droidft.planner`, asked over `channel`.
 
 It lives for one plan: timing steps takes memory that a server must not keep.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from droidft.channel.inner import Call, serve
 from droidft.experiment import folder
 from droidft.home import Home
-from droidft.service import Call, serve
 
 
 def main() -> None:

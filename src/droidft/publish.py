@@ -20,9 +20,9 @@ from typing import Any
 
 from droidft.adapters import OWNER, Origin
 from droidft.config import FineTuneType, TrainingConfig
-from droidft.durable import point, storage_errors, sync_file, sync_folder, write_atomically
 from droidft.errors import AdapterError
 from droidft.events import LoraAttached
+from droidft.support.durable import point, storage_errors, sync_file, sync_folder, write_atomically
 
 LATEST, BEST, CONFIG = "adapters.safetensors", "best_adapters.safetensors", "adapter_config.json"
 

@@ -34,11 +34,11 @@ from pydantic import ValidationError
 from droidft.adapters import OWNER
 from droidft.config import TrainingConfig, nearest, parse_config
 from droidft.config.measurement import RunMeasurement
-from droidft.durable import storage_errors, write_atomically
 from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Event, Failed, Finished, Record, Stopped
 from droidft.home import REFERENCES, Home
 from droidft.measured import Measurements
+from droidft.support.durable import storage_errors, write_atomically
 
 HEARTBEAT_SECONDS = 2.0
 _TAIL_BYTES = 16384

@@ -1,4 +1,4 @@
-"""The process that tries rewards out for the server: `python -m droidft.trial`, asked over `service`.
+"""The process that tries rewards out for the server: `python -m droidft.trial`, asked over `channel`.
 
 It lives for one trial. The user's own rewards run here, so that one which hangs or crashes takes nothing along.
 """
@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from droidft.channel.inner import Call, serve
 from droidft.config import TrainingConfig
 from droidft.home import Home
-from droidft.service import Call, serve
 
 REPORT_SECONDS = 0.1
 NO_MEMORY = ("out of memory", "insufficient memory", "unable to allocate", "[metal::malloc]")

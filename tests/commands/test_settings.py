@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from droidft import settings
 from droidft.commands import _settings
-from droidft.config import LrSchedule, TrainingConfig
+from droidft.config import LrSchedule, TrainingConfig, settings
 from droidft.errors import ConfigError
 
 REQUIRED = ["--model-path", "m", "--train-data-path", "t"]

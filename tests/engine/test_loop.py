@@ -10,11 +10,11 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from droidft.config.schedule import learning_rate
 from droidft.engine import checkpoint, lora
 from droidft.engine.loop import train
 from droidft.errors import CheckpointError, NonFiniteError
 from droidft.events import CheckpointSaved, EarlyStopped, EvalReport, Finished, Stopped, TrainReport
-from droidft.schedule import learning_rate
 from tests import tiny
 from tests.engine import jobs
 

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from droidft.experiment import grids
 from droidft.experiment.report import render
 from droidft.experiment.results import Analysis, Interval, Kind, PerSeed
-from droidft.plot import Bar, Words, forest
+from droidft.reports.plot import Bar, Words, forest
 from tests.experiment import found
 from tests.experiment.read_page import Page, flat
 

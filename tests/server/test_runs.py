@@ -13,7 +13,7 @@ from droidft import runs
 from droidft.config import parse_config
 from droidft.events import Completions, EvalReport, Record, RunStarted, SampledCompletion
 from droidft.home import Home
-from droidft.plot import Series, chart, round_ticks
+from droidft.reports.plot import Series, chart, round_ticks
 from droidft.runs import EventLog
 from droidft.server import completions, history, report
 from droidft.server.schemas.runs import RunDetail, RunSummary

@@ -14,9 +14,8 @@ from hypothesis import settings as configure
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from droidft import settings
 from droidft.commands import _settings
-from droidft.config import LrSchedule, TrainingConfig, parse_config, parse_config_text
+from droidft.config import LrSchedule, TrainingConfig, parse_config, parse_config_text, settings
 from droidft.errors import ConfigError
 from droidft.server import drafts
 from tests.server import asking

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from droidft.engine.generate import Sampling
     from droidft.engine.loaded import AdapterDetails, LoadedModel
-    from droidft.engine.progress import Progress
     from droidft.home import Home
+    from droidft.support.progress import Progress
 
 # A model may write escape sequences; a terminal must not obey them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from droidft.config.settings import Setting, settings
 from droidft.errors import ConfigError
-from droidft.settings import Setting, settings
 
 if TYPE_CHECKING:
     from droidft.config import TrainingConfig

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from droidft.settings import Setting, settings
+from droidft.config.settings import Setting, settings
 
 YAML_WIDTH = 110
 

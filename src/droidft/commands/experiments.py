@@ -74,7 +74,7 @@ def _sure(experiment: Experiment, console: Console) -> bool:
 
 
 def _report(experiment: Experiment, form: str, out: Path | None, console: Console) -> None:
-    from droidft.durable import storage_errors
+    from droidft.support.durable import storage_errors
 
     text = rendered(experiment, form)
     if out == Path("-"):

@@ -14,8 +14,8 @@ from droidft.commands._settings import add_setting_flags, config_from
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from droidft.config.settings import Setting
     from droidft.engine.trial import Trial
-    from droidft.settings import Setting
 
 SHOWN = 400
 """Characters of a completion that are shown."""
@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(console: Console, *, as_json: bool) -> None:
     from droidft import reward_files
+    from droidft.config.reward_kinds import kinds
     from droidft.home import Home
-    from droidft.reward_kinds import kinds
 
     folder = Home.find().rewards
     files = reward_files.listed(folder)

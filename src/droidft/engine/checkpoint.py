@@ -23,8 +23,8 @@ from typing import Any
 import mlx.core as mx
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from droidft.durable import commit_folder, sha256, storage_errors
 from droidft.errors import CheckpointError, NonFiniteError, StorageError
+from droidft.support.durable import commit_folder, sha256, storage_errors
 
 FORMAT = 1
 ADAPTER, OPTIMIZER, METHOD = "adapter.safetensors", "optimizer.safetensors", "method.safetensors"

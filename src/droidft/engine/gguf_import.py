@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from droidft.durable import commit_folder
 from droidft.engine import gguf, gguf_tokenizer
-from droidft.engine.progress import Progress
 from droidft.errors import ModelError, StorageError
+from droidft.support.durable import commit_folder
+from droidft.support.progress import Progress
 
 SHARD_BYTES = 2 * 1024**3
 STALE_SECONDS = 3600

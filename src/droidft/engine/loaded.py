@@ -18,8 +18,8 @@ from droidft.diagnostics import BaseModel, Diagnostic, diagnose
 from droidft.engine import adapter_weights, models
 from droidft.engine.adapter_weights import Applied, Difference
 from droidft.engine.generate import Message, Sampling, Token, generate
-from droidft.engine.progress import Progress
 from droidft.errors import AdapterError
+from droidft.support.progress import Progress
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper

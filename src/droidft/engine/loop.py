@@ -24,6 +24,7 @@ import mlx.nn as nn
 from mlx.utils import tree_map
 
 from droidft.config import TrainingConfig
+from droidft.config.schedule import learning_rate
 from droidft.engine import checkpoint, optimizer
 from droidft.engine.batches import Batch
 from droidft.engine.checkpoint import RunState
@@ -45,7 +46,6 @@ from droidft.events import (
     Stopped,
     Warned,
 )
-from droidft.schedule import learning_rate
 
 WITHOUT_TRACE = frozenset(
     {"model_path", "train_data_path", "val_data_path", "init_adapter", "adapter_name", "resume", "offline"}

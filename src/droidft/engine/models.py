@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from droidft.durable import commit_folder, storage_errors
 from droidft.engine import hub, smollm2
 from droidft.engine.fingerprint import Fingerprint, fingerprint, weight_files
-from droidft.engine.progress import Progress
 from droidft.errors import ModelError, NotFound
+from droidft.support.durable import commit_folder, storage_errors
+from droidft.support.progress import Progress
 
 if TYPE_CHECKING:
     import mlx.nn as nn

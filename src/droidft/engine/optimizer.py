@@ -1,4 +1,4 @@
-"""Clipping and the update; the rate of each step is told (`droidft.schedule`)."""
+"""Clipping and the update; the rate of each step is told (`droidft.config.schedule`)."""
 
 from __future__ import annotations
 

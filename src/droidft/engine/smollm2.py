@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from droidft.engine import hub
-from droidft.engine.progress import Progress
 from droidft.errors import DownloadError
+from droidft.support.progress import Progress
 
 NAME = "smollm2-135m-instruct"
 """What it is called in the home folder."""

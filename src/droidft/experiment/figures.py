@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from droidft.experiment.numerals import difference, loss, signed
 from droidft.experiment.results import Analysis, CurvePoint
-from droidft.plot import Bar, Line, Words, best_so_far, curves, forest
+from droidft.reports.plot import Bar, Line, Words, best_so_far, curves, forest
 
 
 def forest_of(analysis: Analysis) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Template
 from markupsafe import Markup, escape
 
-from droidft import __version__, pages
+from droidft import __version__
 from droidft.experiment import account, figures, grids
 from droidft.experiment.fixed import FixedPlan
 from droidft.experiment.markdown import markdown
@@ -27,7 +27,8 @@ from droidft.experiment.results import Analysis
 from droidft.experiment.stats import FEW
 from droidft.home import REFERENCES
 from droidft.measured import Measurements
-from droidft.plot import KINDS
+from droidft.reports import pages
+from droidft.reports.plot import KINDS
 
 FORMAT = 1
 """Version of the JSON report."""

@@ -22,8 +22,8 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from droidft.durable import storage_errors, write_atomically
 from droidft.server.errors import Busy, Unauthorized
+from droidft.support.durable import storage_errors, write_atomically
 
 logger = logging.getLogger(__name__)
 

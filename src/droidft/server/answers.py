@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from droidft.channel.outer import Child, ChildError
 from droidft.errors import DroidError, InternalError
 from droidft.server import paths
-from droidft.server.child import Child, ChildError
 from droidft.server.errors import Busy, Conflict
 from droidft.server.schemas.inference import InferenceState, SamplingFields
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from droidft.config.settings import command_line, to_yaml
 from droidft.errors import RunError
 from droidft.home import Home
 from droidft.server.index import Entry, checkpoints
 from droidft.server.schemas.runs import RunDetail, RunSummary
-from droidft.settings import command_line, to_yaml
 
 
 def detail(entry: Entry, view: RunSummary, home: Home) -> RunDetail:

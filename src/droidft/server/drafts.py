@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from droidft import schedule
-from droidft.config import TrainingConfig, parse_config_text, problems
+from droidft.config import TrainingConfig, parse_config_text, problems, schedule
+from droidft.config.settings import command_line, settings, to_yaml
 from droidft.errors import ConfigError
 from droidft.server.schemas.settings import DraftReport, FieldProblem
-from droidft.settings import command_line, settings, to_yaml
 
 MOST_VALUES = 10_000
 SCALING = {"lora_rank", "lora_alpha", "lora_scaling"}

@@ -11,6 +11,7 @@ from contextlib import ExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from droidft.channel.outer import Child
 from droidft.errors import DroidError, ExperimentError, NotFound, StorageError
 from droidft.experiment import folder
 from droidft.experiment.fixed import FixedPlan, count_of_runs
@@ -20,7 +21,6 @@ from droidft.experiment.progress import CellState, ExperimentState, ensure_run, 
 from droidft.experiment.results import Analysis
 from droidft.home import Home
 from droidft.runs import Run, RunStatus
-from droidft.server.child import Child
 from droidft.server.inspect import NICENESS, Inspector
 from droidft.server.schemas.experiments import ExperimentDetail, ExperimentSummary, Planning
 from droidft.server.schemas.runs import RunState

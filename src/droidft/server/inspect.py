@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from droidft.channel.outer import Child, ChildError
 from droidft.home import Home
-from droidft.server.child import Child, ChildError
 
 MODULE = "droidft.inspector"
 NICENESS = 10

@@ -12,9 +12,9 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from droidft.channel.outer import Child, ChildError
 from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RewardError
-from droidft.server.child import Child, ChildError
 from droidft.server.errors import Conflict
 from droidft.server.inspect import NICENESS, Inspector
 from droidft.server.schemas.base import ErrorBody

@@ -9,9 +9,10 @@ from typing import Any
 
 from jinja2 import Template
 
-from droidft import __version__, pages
+from droidft import __version__
 from droidft.config import METHODS, Method
-from droidft.plot import Series, chart
+from droidft.reports import pages
+from droidft.reports.plot import Series, chart
 from droidft.server.schemas.runs import Curves, RunDetail, RunSummary
 
 POINTS = 1000

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from droidft import strict_json
 from droidft.errors import ConfigError, DroidError
 from droidft.server.errors import (
     BadJson,
@@ -30,6 +29,7 @@ from droidft.server.errors import (
     UnsupportedMediaType,
     refuse,
 )
+from droidft.support import strict_json
 
 if TYPE_CHECKING:
     from droidft.server.access import Access

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
-from droidft.durable import storage_errors, sync_folder
 from droidft.errors import ConfigError, NotFound, StorageError
 from droidft.server.errors import TooLarge
 from droidft.server.paths import DATA_SUFFIXES, is_data_name
 from droidft.server.schemas.data import DataFile
+from droidft.support.durable import storage_errors, sync_folder
 
 CHUNK = 1 << 20
 SPARE = 64 << 20

@@ -9,8 +9,8 @@ import pytest
 
 from droidft import reward_files
 from droidft.config.rewards import PythonReward
-from droidft.engine.data.faults import InvalidData
 from droidft.engine.rewards import RewardError, Scorer, ToScore
+from droidft.support.faults import InvalidData
 
 ITEMS = [
     ToScore("p1", "one", 3, {"answer": "a", "n": 1}, "rows.jsonl:4"),

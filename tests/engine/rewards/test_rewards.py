@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from droidft.config import Reward
-from droidft.engine.data.faults import InvalidData
 from droidft.engine.rewards import RewardError, Scorer, ToScore
 from droidft.engine.rewards.answers import final_number
+from droidft.support.faults import InvalidData
 
 NOWHERE = Path("nowhere")
 BUILT_IN = [

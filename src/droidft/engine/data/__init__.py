@@ -8,12 +8,12 @@ prepare   both sets and a report  check                the same without a tokeni
 from __future__ import annotations
 
 from droidft.engine.data.check import FileCheck, StructureReport, check_structure
-from droidft.engine.data.faults import Fault, InvalidData
 from droidft.engine.data.hub import fetch_dataset
 from droidft.engine.data.prepare import Prepared, prepare, read_set
 from droidft.engine.data.statistics import DataReport, SetStatistics
 from droidft.engine.data.tokens import TokenizedRow, TokenSet
 from droidft.engine.data.view import Piece, RowView, State, view_rows
+from droidft.support.faults import Fault, InvalidData
 
 __all__ = [
     "DataReport",

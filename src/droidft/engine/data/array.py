@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from droidft.engine.data.faults import FaultLog, FileRefused, Refused
 from droidft.engine.data.jsonl import MAX_ROW_BYTES
-from droidft.strict_json import check_value, decoder, diagnose, json_type
+from droidft.support.faults import FaultLog, FileRefused, Refused
+from droidft.support.strict_json import check_value, decoder, diagnose, json_type
 
 _CHUNK = 1 << 18
 _SPACE = " \t\r\n"

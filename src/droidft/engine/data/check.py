@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.config import Family, TrainingConfig
-from droidft.engine.data.faults import Fault, FaultLog
 from droidft.engine.data.located import Content, Located, Meter, Progress, RowReader, Schema, locate
 from droidft.engine.data.preference_rows import recognise_preferences
 from droidft.engine.data.prompt_rows import recognise_prompts
@@ -21,6 +20,7 @@ from droidft.engine.data.readers import Reading
 from droidft.engine.data.rows import Columns, recognise
 from droidft.engine.data.sources import Fetch
 from droidft.engine.data.statistics import Places
+from droidft.support.faults import Fault, FaultLog
 
 COMPARED_ROWS = 2_000_000
 """Rows compared with each other: 16 bytes each, so that the memory for a huge file has a limit."""

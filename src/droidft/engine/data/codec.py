@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.engine.data.conversation import Message
-from droidft.engine.data.faults import Refused
+from droidft.support.faults import Refused
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _SAMPLE = "Hello, wörld 123!\n\n  x = 1 "

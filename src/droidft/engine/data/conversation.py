@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from droidft.engine.data.faults import Refused
-from droidft.strict_json import json_type
+from droidft.support.faults import Refused
+from droidft.support.strict_json import json_type
 
 Message = dict[str, Any]
 

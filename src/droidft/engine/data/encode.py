@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from droidft.engine.data.codec import Codec
 from droidft.engine.data.conversation import Message, with_system
-from droidft.engine.data.faults import Refused
 from droidft.engine.data.masks import Flag, Rendered, check_messages, render, supervised
 from droidft.engine.data.rows import Row
+from droidft.support.faults import Refused
 
 
 @dataclass(frozen=True)

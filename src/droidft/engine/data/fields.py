@@ -6,8 +6,8 @@ import difflib
 import json
 from typing import Any
 
-from droidft.engine.data.faults import Refused
-from droidft.strict_json import json_type
+from droidft.support.faults import Refused
+from droidft.support.strict_json import json_type
 
 
 def filled(text: Any, column: str) -> str:

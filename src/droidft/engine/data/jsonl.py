@@ -1,12 +1,12 @@
-"""One line of JSONL: parsed strictly (`droidft.strict_json`), with the exact reason when that fails."""
+"""One line of JSONL: parsed strictly (`droidft.support.strict_json`), with the exact reason when that fails."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from droidft.engine.data.faults import FileRefused, Refused
-from droidft.strict_json import MAX_DEPTH, check_value, decode, diagnose, json_type, too_deep
+from droidft.support.faults import FileRefused, Refused
+from droidft.support.strict_json import MAX_DEPTH, check_value, decode, diagnose, json_type, too_deep
 
 MAX_ROW_BYTES = 8 * 1024 * 1024
 """Longest row accepted: some two million tokens. A longer one is nearly always a missing line break."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from droidft.config import TrainingConfig
-from droidft.engine.data.faults import Refused
 from droidft.engine.data.hub import fetch_dataset
 from droidft.engine.data.readers import Reading, read_records
 from droidft.engine.data.sources import Fetch, Sources, find_sources
+from droidft.support.faults import Refused
 
 Progress = Callable[[int, int | None], None]
 _BATCH_ROWS = 256

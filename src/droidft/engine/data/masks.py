@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from droidft.engine.data.codec import Codec, Encoding
 from droidft.engine.data.conversation import Message
-from droidft.engine.data.faults import Refused
 from droidft.engine.data.rows import Row
+from droidft.support.faults import Refused
 
 _MARKER = "Qx7droidft7marker7xQ"
 

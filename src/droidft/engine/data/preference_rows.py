@@ -17,11 +17,11 @@ from droidft.engine.data.conversation import (
     sharegpt_turns,
     with_system,
 )
-from droidft.engine.data.faults import Refused
 from droidft.engine.data.fields import filled, is_conversation, listed, missing, optional, parsed, tools_of
 from droidft.engine.data.located import Schema
 from droidft.engine.data.rows import CONVERSATIONS, INPUTS, PROMPTS, Columns
 from droidft.errors import ConfigError
+from droidft.support.faults import Refused
 
 CHOSEN, REJECTED = "chosen", "rejected"
 

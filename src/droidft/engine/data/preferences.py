@@ -21,7 +21,6 @@ import numpy.typing as npt
 from droidft.config import TrainingConfig
 from droidft.engine.data.codec import Codec
 from droidft.engine.data.encode import Encoded, RowEncoder, ends_in_eos, trainable
-from droidft.engine.data.faults import Refused
 from droidft.engine.data.located import Located, Meter, Progress, RowReader, batched
 from droidft.engine.data.masks import Flag
 from droidft.engine.data.preference_rows import CHOSEN, REJECTED, Choice, recognise_preferences
@@ -31,6 +30,7 @@ from droidft.engine.data.sources import Fetch
 from droidft.engine.data.split import load_parts
 from droidft.engine.data.statistics import DataReport, Noticed, measure, overlap, warnings
 from droidft.engine.data.tokens import TokenizedRow, TokenSet, TokenSetBuilder
+from droidft.support.faults import Refused
 
 Both = tuple[Encoded, Encoded]
 """The chosen answer and the rejected one, each with the prompt before it."""

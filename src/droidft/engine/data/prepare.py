@@ -21,7 +21,6 @@ import numpy.typing as npt
 from droidft.config import DataFormat, SplitBy, TrainingConfig
 from droidft.engine.data.codec import Codec
 from droidft.engine.data.encode import Encoded, RowEncoder, ends_in_eos, trainable
-from droidft.engine.data.faults import Refused
 from droidft.engine.data.groups import group_of
 from droidft.engine.data.hub import fetch_dataset
 from droidft.engine.data.located import Located, Meter, Progress, RowReader, batched
@@ -33,6 +32,7 @@ from droidft.engine.data.split import Parts, load_parts
 from droidft.engine.data.statistics import DataReport, Noticed, alike, measure, overlap, warnings
 from droidft.engine.data.tokens import TokenSet, TokenSetBuilder
 from droidft.errors import ConfigError, DataError
+from droidft.support.faults import Refused
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from droidft.config import DataFormat, TrainingConfig
 from droidft.engine.data.conversation import Message, characters, checked_turns, messages_key, sharegpt_turns
-from droidft.engine.data.faults import Refused
 from droidft.engine.data.fields import filled, is_conversation, listed, missing, optional, parsed, tools_of
 from droidft.engine.data.json_values import plain
 from droidft.engine.data.located import Schema
 from droidft.engine.data.rows import COMPLETIONS, CONVERSATIONS, INPUTS, PROMPTS, Columns
 from droidft.errors import ConfigError
+from droidft.support.faults import Refused
 
 ANSWER = "answer"
 """Column in which rewards look for the reference answer."""

@@ -23,7 +23,6 @@ from droidft.config import TrainingConfig
 from droidft.engine.data.codec import Codec
 from droidft.engine.data.conversation import Message, with_system
 from droidft.engine.data.encode import Encoded, encode_prompts
-from droidft.engine.data.faults import Refused
 from droidft.engine.data.located import Located, Meter, Progress, RowReader, batched
 from droidft.engine.data.masks import Flag
 from droidft.engine.data.prompt_rows import Ask, recognise_prompts
@@ -33,6 +32,7 @@ from droidft.engine.data.split import load_parts
 from droidft.engine.data.statistics import DataReport, Noticed, measure, overlap, warnings
 from droidft.engine.data.tokens import TokenSet, TokenSetBuilder
 from droidft.errors import ConfigError
+from droidft.support.faults import Refused
 
 
 @dataclass(frozen=True, eq=False)

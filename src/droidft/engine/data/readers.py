@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from droidft.engine.data.array import read_array
-from droidft.engine.data.faults import FaultLog, FileRefused, Refused
 from droidft.engine.data.jsonl import MAX_ROW_BYTES, parse_line, whole_file_reason, wrong_kind
+from droidft.support.faults import FaultLog, FileRefused, Refused
 
 SUFFIXES = {
     ".jsonl": "jsonl",

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from droidft.config import DataFormat, TrainingConfig
 from droidft.engine.data.conversation import Message, characters, conversation, messages_key, sharegpt
-from droidft.engine.data.faults import Refused
 from droidft.engine.data.fields import filled, listed, optional, parsed, tools_of
 from droidft.engine.data.located import Schema
 from droidft.errors import ConfigError
+from droidft.support.faults import Refused
 
 PROMPTS = ("prompt", "instruction", "question")
 COMPLETIONS = ("completion", "answer", "output", "response")

@@ -11,17 +11,17 @@ from typing import Any
 from droidft.config import Family, TrainingConfig
 from droidft.engine.batches import steps_per_epoch
 from droidft.engine.data.check import StructureReport, check_structure
-from droidft.engine.data.faults import Fault, InvalidData
 from droidft.engine.data.preferences import prepare_pairs
 from droidft.engine.data.prepare import prepare
 from droidft.engine.data.prompts import prepare_prompts
 from droidft.engine.data.sources import Fetch
 from droidft.engine.data.statistics import DataReport
 from droidft.engine.plan import plan
-from droidft.engine.progress import Progress
 from droidft.engine.rewards import Scorer
 from droidft.errors import DataError
 from droidft.events import TrainingPlan
+from droidft.support.faults import Fault, InvalidData
+from droidft.support.progress import Progress
 
 Tokenizer = Callable[[], tuple[Any, int | None]]
 """Brings a tokenizer and the model's limit in tokens."""

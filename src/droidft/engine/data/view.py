@@ -11,7 +11,6 @@ from droidft.config import Family, TrainingConfig
 from droidft.engine.data.check import recogniser
 from droidft.engine.data.codec import Codec
 from droidft.engine.data.encode import Encoded, RowEncoder
-from droidft.engine.data.faults import FaultLog, Refused
 from droidft.engine.data.located import Content, Located, Meter, RowReader, batched, locate
 from droidft.engine.data.preference_rows import CHOSEN, REJECTED
 from droidft.engine.data.preferences import encode_choices
@@ -19,6 +18,7 @@ from droidft.engine.data.prompts import Limit, encode_asks
 from droidft.engine.data.readers import Reading
 from droidft.engine.data.sources import Fetch
 from droidft.errors import DataError
+from droidft.support.faults import FaultLog, Refused
 
 
 class State(StrEnum):

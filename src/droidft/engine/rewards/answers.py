@@ -11,7 +11,7 @@ from droidft.config.rewards import ExactAnswer, NumericAnswer
 from droidft.engine.rewards.items import Rule, ToScore, texts_of
 from droidft.engine.rewards.tags import inside
 from droidft.engine.rewards.texts import plain
-from droidft.strict_json import Refused
+from droidft.support.strict_json import Refused
 
 NUMBER = re.compile(
     r"(?:(?<![\w)])(?P<sign>[-−+]))?(?:[$€£]\s?(?P<inner>[-−+])?)?(?<![\w.])"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from droidft.strict_json import Refused
+from droidft.support.strict_json import Refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from droidft import reward_files
 from droidft.config.rewards import PythonReward
 from droidft.engine.rewards.items import Rule, ToScore
 from droidft.errors import RewardError
-from droidft.strict_json import Refused
+from droidft.support.strict_json import Refused
 
 CALL = "reward(prompts, completions, **columns)"
 OWN = ("prompt", "completion", *reward_files.PASSED)

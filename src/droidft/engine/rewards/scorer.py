@@ -19,14 +19,14 @@ from droidft.config.rewards import (
     Reward,
     TagFormat,
 )
-from droidft.engine.data.faults import FaultLog
 from droidft.engine.rewards.answers import ExactAnswerRule, NumericAnswerRule
 from droidft.engine.rewards.items import Rule, ToScore
 from droidft.engine.rewards.own import OwnFiles, OwnRule
 from droidft.engine.rewards.tags import TagFormatRule
 from droidft.engine.rewards.texts import KeywordCoverageRule, LengthWindowRule, LexicalF1Rule
 from droidft.errors import RewardError
-from droidft.strict_json import Refused
+from droidft.support.faults import FaultLog
+from droidft.support.strict_json import Refused
 
 Scores = npt.NDArray[np.float64]
 

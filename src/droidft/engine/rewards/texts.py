@@ -12,7 +12,7 @@ from typing import Any
 from droidft.config.rewards import KeywordCoverage, LengthWindow, LexicalF1
 from droidft.engine.rewards.items import Rule, ToScore, texts_of, value_of
 from droidft.engine.rewards.tags import inside
-from droidft.strict_json import Refused
+from droidft.support.strict_json import Refused
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 

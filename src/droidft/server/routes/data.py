@@ -11,7 +11,6 @@ from fastapi import APIRouter, Path, Request, Response
 
 from droidft.config import Family, Method, TrainingConfig, load_config_file, parse_config
 from droidft.demo import orders
-from droidft.durable import storage_errors
 from droidft.errors import ConfigError
 from droidft.server import paths, uploads
 from droidft.server.app_state import State
@@ -20,6 +19,7 @@ from droidft.server.schemas.data import DataFile, DataSettings, RowViews, ViewRe
 from droidft.server.schemas.jobs import Job
 from droidft.server.schemas.runs import RunState
 from droidft.server.schemas.settings import ParsedSettings
+from droidft.support.durable import storage_errors
 
 router = APIRouter(prefix="/api/data", tags=["data"])
 

@@ -6,9 +6,9 @@ from fastapi import APIRouter
 
 from droidft.config import METHODS, Method
 from droidft.config.methods import FAMILY_SETTINGS, without_effect
+from droidft.config.settings import settings
 from droidft.events import METRICS
 from droidft.server.schemas.methods import MethodDefault, Methods, MethodView, MetricView
-from droidft.settings import settings
 
 router = APIRouter(prefix="/api/methods", tags=["methods"])
 

@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import TypeAdapter
 
+from droidft.channel.outer import ChildError
 from droidft.config import LoraRouters, Optimizer
 from droidft.server import paths
 from droidft.server.app_state import State
-from droidft.server.child import ChildError
 from droidft.server.schemas.jobs import Job
 from droidft.server.schemas.models import ModelEntry, ModelImport, ModelPull, TargetsReport
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from droidft.config import TrainingConfig, parse_config
+from droidft.config.settings import settings
 from droidft.errors import ConfigError, RunError
 from droidft.events import Record
 from droidft.runs import Run, parse_record
@@ -26,7 +27,6 @@ from droidft.server.schemas.runs import (
     RunSummary,
     StopRequest,
 )
-from droidft.settings import settings
 
 router = APIRouter(prefix="/api", tags=["runs"])
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from fastapi import APIRouter
 
-from droidft import settings as all_settings
+from droidft.config import settings as all_settings
 from droidft.server import drafts
 from droidft.server.schemas.settings import Draft, DraftReport, ParsedSettings, Settings, SettingView, YamlText
 

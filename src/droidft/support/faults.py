@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from droidft.errors import DataError
-from droidft.strict_json import Refused as Refused
+from droidft.support.strict_json import Refused as Refused
 
 KEPT_FAULTS = 100
 """Faults listed one by one; the rest are counted."""

@@ -14,7 +14,7 @@ CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 def template(name: str, **filters: Callable[..., Any]) -> Template:
     """The template of this name, with `filters` of its own."""
     environment = Environment(
-        loader=PackageLoader("droidft"),
+        loader=PackageLoader("droidft.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

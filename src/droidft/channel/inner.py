@@ -4,8 +4,8 @@
     child -> parent   {"id": 1, "event": …} …, then {"id": 1, "result": …} or {"id": 1, "error": {…}}
 
 Requests are done one after another. What libraries print goes to standard error, so nothing that a model or a file
-says can be mistaken for an answer. When the parent is gone, so is the child. Standard library only; `server/child.py`
-is the outer half.
+says can be mistaken for an answer. When the parent is gone, so is the child. Standard library only;
+`channel/outer.py` is the outer half.
 """
 
 from __future__ import annotations

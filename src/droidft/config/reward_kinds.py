@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from droidft.settings import Setting, fields
+from droidft.config.settings import Setting, fields
 
 COMMON = ("weight", "label")
 """Parameters that every kind has; they are shown last."""

@@ -1,4 +1,4 @@
-"""The outer half of a child process that answers requests; `droidft.service` is the inner half, and the protocol."""
+"""The outer half of a child process that answers requests; `channel.inner` is the inner half, and the protocol."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The protocol between the application and its child processes: inner half, outer half."""
