@@ -105,7 +105,7 @@ def _gsm8k(home: Path, folder: Path) -> dict[str, Any]:
 
 def _orders(home: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     """The demo's café orders: 160 of 640 rows to train on, 48 to validate on, 100 to test."""
-    from droidft.demo import orders
+    from droidft.data import orders
 
     paths = orders.write(home / "orders")
     return COMMON | {

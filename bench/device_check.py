@@ -182,9 +182,9 @@ def _resume(args: argparse.Namespace, folder: Path) -> None:
 
 
 def _create(args: argparse.Namespace, folder: Path, dtype: str, lengths: str, **settings: Any) -> Any:
-    from droidft import runs
     from droidft.config import parse_config
     from droidft.home import Home
+    from droidft.runs import folder as runs
 
     model, data = folder / f"llama-{dtype}", folder / f"{lengths}.jsonl"
     if not model.exists():

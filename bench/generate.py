@@ -95,7 +95,7 @@ def _adapter(model: Path, folder: Path, seed: int) -> Path:
 
     from droidft.config import TrainingConfig
     from droidft.engine import lora
-    from droidft.engine.models import load_model
+    from droidft.engine.model.loading import load_model
 
     config = TrainingConfig(model_path=str(model), train_data_path="unused.jsonl", seed=seed)
     base, _ = load_model(model)
@@ -114,9 +114,9 @@ def _adapter(model: Path, folder: Path, seed: int) -> Path:
 
 
 def _smollm2(cache: Path) -> Path:
-    from droidft.engine import smollm2
+    from droidft.models import embedded
 
-    return smollm2.install(cache / smollm2.NAME, cache_dir=cache)
+    return embedded.install(cache / embedded.NAME, cache_dir=cache)
 
 
 if __name__ == "__main__":

@@ -70,12 +70,14 @@ def _ours(args: argparse.Namespace) -> tuple[float, float]:
         import numpy as np
 
         from droidft.config import parse_config
-        from droidft.engine import lora, models, smollm2
+        from droidft.engine import lora
         from droidft.engine.loss import SplitModel
+        from droidft.engine.model import loading
         from droidft.engine.sampling import Sampler, streams
+        from droidft.models import embedded
 
-        path = smollm2.install(CACHE / smollm2.NAME, cache_dir=CACHE)
-        model, tokenizer = models.load_model(path)[0], models.load_tokenizer(path)
+        path = embedded.install(CACHE / embedded.NAME, cache_dir=CACHE)
+        model, tokenizer = loading.load_model(path)[0], loading.load_tokenizer(path)
         config = parse_config(
             {"model_path": "m", "train_data_path": "t", "method": "grpo", "rewards": [{"kind": "tag_format"}]}
         )
@@ -99,7 +101,7 @@ def _batches(prompts: list[Any], found: list[Any], size: int) -> tuple[list[Any]
     import numpy as np
     from tests.tiny import Row
 
-    from droidft.engine.batches import make_batch
+    from droidft.data.batches import make_batch
 
     rows: Any = []
     for prompt, _, completion in found:
@@ -130,10 +132,11 @@ def _mlx_lm(args: argparse.Namespace) -> tuple[float, float]:
     from mlx_lm import batch_generate
     from mlx_lm.sample_utils import make_sampler
 
-    from droidft.engine import models, smollm2
+    from droidft.engine.model import loading
+    from droidft.models import embedded
 
-    path = CACHE / smollm2.NAME
-    model, tokenizer = models.load_model(path)[0], models.load_tokenizer(path)
+    path = CACHE / embedded.NAME
+    model, tokenizer = loading.load_model(path)[0], loading.load_tokenizer(path)
     prompts = _prompts(tokenizer, args.prompts)
     one = _one_by_one(model, tokenizer, prompts[:4], args.tokens)
     tokenizer.eos_token_ids = set()
@@ -164,9 +167,9 @@ def _one_by_one(model: Any, tokenizer: Any, prompts: list[list[int]], tokens: in
 def _stock(tokens: int) -> float:
     from mlx_lm import load
 
-    from droidft.engine import smollm2
+    from droidft.models import embedded
 
-    model, tokenizer = load(str(CACHE / smollm2.NAME))[:2]
+    model, tokenizer = load(str(CACHE / embedded.NAME))[:2]
     return _one_by_one(model, tokenizer, _prompts(tokenizer, 1), tokens)
 
 

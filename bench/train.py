@@ -76,10 +76,10 @@ def main() -> None:
 
 
 def _smollm2() -> Path:
-    from droidft.engine import smollm2
+    from droidft.models import embedded
 
     cache = Path(".cache")
-    return smollm2.install(cache / smollm2.NAME, cache_dir=cache)
+    return embedded.install(cache / embedded.NAME, cache_dir=cache)
 
 
 def _side(args: argparse.Namespace) -> dict[str, float]:
@@ -168,8 +168,8 @@ def _train_ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[st
     import numpy as np
 
     from droidft.config import TrainingConfig
+    from droidft.data.tokens import TokenizedRow
     from droidft.engine import lora
-    from droidft.engine.data.tokens import TokenizedRow
     from droidft.engine.loop import Job, train
     from droidft.engine.method import Evaluation
     from droidft.engine.sft import Supervised

@@ -75,11 +75,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct as a model folder, imported once and kept in the cache."""
-    from droidft.engine import smollm2
     from droidft.errors import DownloadError
+    from droidft.models import embedded
 
     try:
         with _filling_the_cache():
-            return smollm2.install(CACHE / smollm2.NAME, cache_dir=CACHE)
+            return embedded.install(CACHE / embedded.NAME, cache_dir=CACHE)
     except DownloadError as error:
         pytest.skip(f"the real model cannot be fetched: {error.message}")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from droidft.adapters import AdapterInfo, Origin, find_adapter, list_adapters, read_adapter
-from droidft.diagnostics import BaseModel, diagnose
+from droidft.adapters.diagnostics import BaseModel, diagnose
+from droidft.adapters.folder import AdapterInfo, Origin, find_adapter, list_adapters, read_adapter
 from droidft.errors import AdapterError, NotFound
 from tests.adapter_files import ATTENTION_QV, FULL_LAYER, edit_config, edit_weights, write_adapter
 from tests.tiny import llama
@@ -60,7 +60,7 @@ class TestReading:
     def test_neither_mlx_nor_transformers_is_imported(self, tmp_path: Path) -> None:
         folder = write_adapter(tmp_path / "a", llama())
         code = (
-            "import sys; from pathlib import Path; from droidft.adapters import read_adapter;"
+            "import sys; from pathlib import Path; from droidft.adapters.folder import read_adapter;"
             f"read_adapter(Path({str(folder)!r})); assert not {{'mlx', 'transformers'}} & set(sys.modules)"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
@@ -91,7 +91,7 @@ class TestReading:
         assert (info.fine_tune_type, info.rank, info.layers) == ("full", None, (1,))
 
     def test_what_a_run_publishes(self, tmp_path: Path, base: BaseModel) -> None:
-        from droidft import publish
+        from droidft.adapters import publish
         from droidft.config import TrainingConfig
         from droidft.events import LoraAttached, TargetCount
 

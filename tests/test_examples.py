@@ -9,7 +9,7 @@ import pytest
 
 from droidft.commands.demo import settings
 from droidft.config import load_config_file, parse_config
-from droidft.demo import orders
+from droidft.data import orders
 from droidft.engine.score import Accuracy
 from droidft.experiment.plan import parse_plan
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from droidft.adapters import read_adapter
+from droidft.adapters.folder import read_adapter
 from droidft.channel.inner import Cancelled
 from droidft.engine import loaded
 from droidft.engine.generate import Sampling
@@ -238,7 +238,7 @@ def test_the_least_recently_used_adapters_are_dropped(
 @pytest.mark.alone
 def test_the_real_model(home: Path, smollm2: Path, worker: Worker) -> None:
     """Sides give the answers that each gives alone; changing adapters takes no time to speak of."""
-    from droidft.engine.models import load_model
+    from droidft.engine.model.loading import load_model
 
     (home / "models").mkdir()
     (home / "models" / "tiny").symlink_to(smollm2)

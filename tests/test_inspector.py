@@ -16,7 +16,8 @@ from droidft import inspected, inspector
 from droidft.channel.inner import Call, Cancelled
 from droidft.channel.outer import Child, ChildError
 from droidft.config import TrainingConfig
-from droidft.engine import hub, rates
+from droidft.engine import rates
+from droidft.models import hub
 from tests import tiny
 
 QUESTION = {

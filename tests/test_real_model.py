@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from droidft import runs
 from droidft.config import load_config_file, parse_config
-from droidft.demo import orders
+from droidft.data import orders
 from droidft.events import Completions, DataPrepared, EvalReport, Finished, LoraAttached, TrainReport
 from droidft.home import Home
-from droidft.runs import Run
+from droidft.runs import folder as runs
+from droidft.runs.folder import Run
 
 ROOT = Path(__file__).parent.parent
 GSM8K = ROOT.parent / "shared/data"
@@ -51,10 +51,11 @@ def test_it_learns_orders_and_mlx_lm_reads_the_adapter(home: Path, smollm2: Path
     folder = Home.find().adapter("orders")
     assert json.loads((folder / "adapter_config.json").read_text())["num_layers"] == -1
     theirs, _ = load(str(smollm2), adapter_path=str(folder))
-    from droidft.adapters import read_adapter
-    from droidft.engine import adapter_weights, models
+    from droidft.adapters.folder import read_adapter
+    from droidft.engine import adapter_weights
+    from droidft.engine.model import loading
 
-    ours, _ = models.load_model(smollm2)
+    ours, _ = loading.load_model(smollm2)
     adapter_weights.apply(ours, read_adapter(folder))
     ours.eval()
     tokens = mx.array([[1, 4093, 198, 2]])

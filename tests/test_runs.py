@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from droidft import runs
-from droidft.adapters import OWNER
+from droidft.adapters.folder import OWNER
 from droidft.config import TrainingConfig
 from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Failed, Finished, Stopped, Warned
 from droidft.home import Home
-from droidft.runs import EventLog, Run, RunStatus
+from droidft.runs import folder as runs
+from droidft.runs.folder import EventLog, Run, RunStatus
 
 
 @pytest.fixture

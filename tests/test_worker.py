@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from droidft import runs
 from droidft.config import parse_config
 from droidft.events import CheckpointSaved, EvalReport, Failed, Finished, Stopped, TrainReport, Warned
 from droidft.home import Home
-from droidft.runs import Run, RunStatus
+from droidft.runs import folder as runs
+from droidft.runs.folder import Run, RunStatus
 from droidft.support.durable import sha256
 from tests import tiny
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from droidft.adapters import BEST, Which, parse_which
+from droidft.adapters.folder import BEST, Which, parse_which
 from droidft.channel.inner import Call, serve
 from droidft.errors import ConfigError, DroidError, NotFound
 from droidft.home import Home, valid_name
@@ -96,7 +96,7 @@ class Worker:
 
     def _model(self, call: Call, home: Home) -> LoadedModel:
         """The model that is asked for, loaded if it is not there already; the one before is dropped first."""
-        from droidft.engine import hub, models
+        from droidft.models import catalog, hub
 
         ref = call.params["model"]
         # A wrong name is said before the loaded model is given up for it; inference never reaches for the network.
@@ -104,7 +104,7 @@ class Worker:
             raise NotFound(
                 f"there is no model {ref!r} on this machine", hint="fetch it first (Setup, or `droidft models pull`)"
             )
-        path = models.find_model(ref, models_dir=home.models, offline=True)
+        path = catalog.find_model(ref, models_dir=home.models, offline=True)
         version = _version(path)
         if self.loaded is not None and version == self.version:
             if self.loaded.base.ref != ref:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from droidft.errors import AdapterError
 
 if TYPE_CHECKING:
-    from droidft.adapters import AdapterInfo
-    from droidft.engine.data import Fault
-    from droidft.engine.data.verify import Verified
+    from droidft.adapters.folder import AdapterInfo
+    from droidft.data import Fault
+    from droidft.data.verify import Verified
     from droidft.engine.describe import ModelDescription, PresetDescription
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def _preset(preset: PresetDescription, available: int) -> dict[str, Any]:
 
 def entry(folder: Path, info: AdapterInfo | None, problem: str) -> dict[str, Any]:
     """An adapter folder in the list; `info` is None where `problem` says why it cannot be used."""
-    from droidft.adapters import weights
+    from droidft.adapters.folder import weights
 
     record = info.record if info else {}
     files = {file.resolve() for file in folder.glob("*adapters.safetensors") if file.is_file()}

@@ -24,7 +24,7 @@ from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError,
 from droidft.home import Home
 
 if TYPE_CHECKING:
-    from droidft.engine.data.verify import Verified
+    from droidft.data.verify import Verified
     from droidft.engine.describe import Shape
     from droidft.experiment.folder import Experiment
     from droidft.support.progress import Progress
@@ -50,8 +50,8 @@ def warm(call: Call) -> None:
 
 def models(call: Call) -> list[dict[str, Any]]:
     """Models of the home folder, of the hub's cache, and the embedded one, first of all."""
-    from droidft.engine import smollm2
-    from droidft.engine.models import list_models
+    from droidft.models import embedded
+    from droidft.models.catalog import list_models
 
     found = [
         {
@@ -66,18 +66,18 @@ def models(call: Call) -> list[dict[str, Any]]:
         }
         for model in list_models(_home(call).models)
     ]
-    own = next((model for model in found if model["ref"] == smollm2.NAME and model["source"] == "home"), None)
-    embedded = own or {
-        "ref": smollm2.NAME,
+    own = next((model for model in found if model["ref"] == embedded.NAME and model["source"] == "home"), None)
+    bundled = own or {
+        "ref": embedded.NAME,
         "installed": False,
         "model_type": "llama",
-        "bytes": smollm2.WEIGHT_BYTES,
+        "bytes": embedded.WEIGHT_BYTES,
         "quantization": "",
         "problem": "",
     }
-    size = f"{smollm2.WHEEL_BYTES / 1e6:.0f} MB to fetch, {smollm2.WEIGHT_BYTES / 1e6:.0f} MB on disk"
+    size = f"{embedded.WHEEL_BYTES / 1e6:.0f} MB to fetch, {embedded.WEIGHT_BYTES / 1e6:.0f} MB on disk"
     note = f"SmolLM2-135M-Instruct, a small real chat model (135 million parameters, Apache-2.0); {size}"
-    return [embedded | {"source": "embedded", "note": note}, *(model for model in found if model is not own)]
+    return [bundled | {"source": "embedded", "note": note}, *(model for model in found if model is not own)]
 
 
 def targets(call: Call) -> dict[str, Any]:
@@ -86,12 +86,13 @@ def targets(call: Call) -> dict[str, Any]:
 
     home, params = _home(call), call.params
     found = device.prepare(home.cache)
-    from droidft.engine import describe, models, rates
+    from droidft.engine import describe, rates
+    from droidft.models import catalog
 
     if params["num_layers"] == 0:
         raise ConfigError("num_layers is 0", hint="use -1 for all blocks, or 1 and more", field="lora_num_layers")
-    path = models.find_config(params["model"], models_dir=home.models, offline=params["offline"])
-    shape = _shape(path, _stamp(path / "config.json", *models.weight_files(path)))
+    path = catalog.find_config(params["model"], models_dir=home.models, offline=params["offline"])
+    shape = _shape(path, _stamp(path / "config.json", *catalog.weight_files(path)))
     described = shape.describe(
         rank=params["rank"],
         batch_size=params["batch_size"],
@@ -114,8 +115,8 @@ def targets(call: Call) -> dict[str, Any]:
         "path": str(path),
         "hidden_size": shape.hidden_size,
         "cache_bytes_per_token": shape.estimator.cache_per_token,
-        "context_length": models.context_length(shape.config),
-        "code": models.code_files(path),
+        "context_length": catalog.context_length(shape.config),
+        "code": catalog.code_files(path),
         "memory_available": available,
         "learning_rate": asdict(rates.suggest(described.model_type, shape.hidden_size or rates.REFERENCE_WIDTH)),
         **inspected.described(described, available),
@@ -127,16 +128,16 @@ def data_key(call: Call) -> Any:
 
     None where it is not known, such as a hub data set that is not here yet.
     """
-    from droidft.engine import models
-    from droidft.engine.data.hub import fetch_dataset
-    from droidft.engine.data.located import locate
+    from droidft.data.hub import fetch_dataset
+    from droidft.data.located import locate
     from droidft.errors import DataError
+    from droidft.models import catalog
 
     config = _config(call)
     try:
         files = [path for part in locate(config, lambda ref: fetch_dataset(ref, offline=True)) for path in part]
         if call.params["with_model"]:
-            folder = models.find_config(config.model_path, models_dir=_home(call).models, offline=True)
+            folder = catalog.find_config(config.model_path, models_dir=_home(call).models, offline=True)
             files += _tokenizer_files(folder)
         return _stamp(*files)
     except (DataError, DownloadError, NotFound, ModelError, OSError):
@@ -148,7 +149,7 @@ def check_data(call: Call) -> dict[str, Any]:
 
     What the structure is like is told before tokens are counted. A model that is not here leaves it at that.
     """
-    from droidft.engine.data.verify import verify
+    from droidft.data.verify import verify
 
     config, report = _config(call), _progress(call)
     found: list[Verified] = []
@@ -171,8 +172,8 @@ def check_data(call: Call) -> dict[str, Any]:
 
 def view_rows(call: Call) -> dict[str, Any]:
     """Some rows, token by token."""
-    from droidft.engine.data import InvalidData
-    from droidft.engine.data import view_rows as view
+    from droidft.data import InvalidData
+    from droidft.data import view_rows as view
 
     config = _config(call)
     tokenizer, limit = _tokenizer(config, _home(call))
@@ -185,7 +186,7 @@ def view_rows(call: Call) -> dict[str, Any]:
 
 def adapters(call: Call) -> list[dict[str, Any]]:
     """Every adapter folder."""
-    from droidft.adapters import list_adapters
+    from droidft.adapters.folder import list_adapters
 
     folder = _home(call).adapters
     while True:
@@ -196,8 +197,8 @@ def adapters(call: Call) -> list[dict[str, Any]]:
 
 def adapter(call: Call) -> dict[str, Any]:
     """One adapter with all that is doubtful about it, alone or on a model; what keeps it from loading is said too."""
-    from droidft.adapters import CONFIG, parse_which, read_adapter
-    from droidft.diagnostics import diagnose
+    from droidft.adapters.diagnostics import diagnose
+    from droidft.adapters.folder import CONFIG, parse_which, read_adapter
     from droidft.engine.judge import judge
 
     home, ref = _home(call), call.params["model"]
@@ -223,7 +224,7 @@ def adapter(call: Call) -> dict[str, Any]:
 
 def adapter_files(call: Call) -> dict[str, str]:
     """The files behind an adapter that loads: what is given away when it is downloaded."""
-    from droidft.adapters import CONFIG, parse_which, read_adapter
+    from droidft.adapters.folder import CONFIG, parse_which, read_adapter
 
     info = read_adapter(_home(call).adapter(call.params["name"]), parse_which(call.params["which"]))
     return {
@@ -234,28 +235,28 @@ def adapter_files(call: Call) -> dict[str, str]:
 
 def pull(call: Call) -> dict[str, Any]:
     """Fetch a hub model, or the embedded one. Says first whether there was anything of it before."""
-    from droidft.engine import hub, models, smollm2
+    from droidft.models import catalog, embedded, hub
 
     home, ref = _home(call), call.params["model"]
-    if ref == smollm2.NAME:
-        smollm2.install(home.model(ref), cache_dir=home.cache, progress=_progress(call, bytes_per_weight=4))
+    if ref == embedded.NAME:
+        embedded.install(home.model(ref), cache_dir=home.cache, progress=_progress(call, bytes_per_weight=4))
         return {"model": ref}
     call.emit({"existed": hub.is_known(ref)})
-    models.pull(ref, progress=_progress(call))
+    catalog.pull(ref, progress=_progress(call))
     return {"model": ref}
 
 
 def forget(call: Call) -> None:
     """Remove what a download that was called off has left of a model that was not here before."""
-    from droidft.engine import hub
+    from droidft.models import hub
 
     hub.forget(call.params["model"])
 
 
 def import_model(call: Call) -> dict[str, Any]:
     """Make a model folder (by a link) or a GGUF file (converted) known under a name."""
-    from droidft.engine import models
     from droidft.engine.gguf_import import import_gguf
+    from droidft.models import catalog
 
     source, target = Path(call.params["path"]), _home(call).model(call.params["name"])
     if target.exists() or target.is_symlink():
@@ -264,7 +265,7 @@ def import_model(call: Call) -> dict[str, Any]:
     if source.is_file():
         import_gguf(source, target, progress=_progress(call, bytes_per_weight=2))
     else:
-        models.import_folder(source, target)
+        catalog.import_folder(source, target)
     return {"model": target.name}
 
 
@@ -367,9 +368,9 @@ def _tokenizer(config: TrainingConfig, home: Home) -> tuple[Any, int | None]:
     from droidft.engine import device
 
     device.prepare(home.cache)
-    from droidft.engine import models
+    from droidft.models import catalog
 
-    folder = models.find_config(config.model_path, models_dir=home.models, offline=config.offline)
+    folder = catalog.find_config(config.model_path, models_dir=home.models, offline=config.offline)
     return _load_tokenizer(folder, _stamp(*_tokenizer_files(folder)))
 
 
@@ -381,10 +382,11 @@ def _tokenizer_files(folder: Path) -> list[Path]:
 
 @lru_cache(maxsize=4)
 def _load_tokenizer(folder: Path, stamp: Stamp) -> tuple[Any, int | None]:
-    from droidft.engine import models
+    from droidft.engine.model import loading
+    from droidft.models import catalog
 
     del stamp
-    return models.load_tokenizer(folder), models.context_length(models.load_config(folder))
+    return loading.load_tokenizer(folder), catalog.context_length(catalog.load_config(folder))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from droidft import publish
+from droidft.adapters import publish
 from droidft.config.measurement import RunMeasurement, Weights
 from droidft.engine.assemble import Assembled
 from droidft.engine.lora import base_only, load_trained
@@ -17,7 +17,7 @@ from droidft.engine.method import Interrupted
 from droidft.errors import ExperimentError
 from droidft.events import Event, Finished, Stopped
 from droidft.experiment import general
-from droidft.runs import Run
+from droidft.runs.folder import Run
 from droidft.support.durable import write_atomically
 
 ShouldStop = Callable[[], bool]

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from droidft.config import FineTuneType, LoraScaling, SplitBy, TrainingConfig
-from droidft.engine import models
+from droidft.data import Prepared, prepare
+from droidft.data.batches import steps_per_epoch
+from droidft.data.length import plan as length_of
+from droidft.data.split import rows_of_share
 from droidft.engine.assemble import Places, assemble
-from droidft.engine.batches import steps_per_epoch
-from droidft.engine.data import Prepared, prepare
-from droidft.engine.data.split import rows_of_share
 from droidft.engine.describe import Shape, open_shape
 from droidft.engine.device import Device
-from droidft.engine.fingerprint import fingerprint
 from droidft.engine.machine import versions
 from droidft.engine.measure import Material, prepare_measurement
-from droidft.engine.plan import plan as length_of
+from droidft.engine.model import loading
 from droidft.engine.rehearsal import Rehearsal, rehearse
 from droidft.errors import ConfigError
 from droidft.experiment import general
@@ -41,6 +40,8 @@ from droidft.experiment.fixed import (
 )
 from droidft.experiment.plan import VERDICT_SEEDS, Plan, percent
 from droidft.home import Home
+from droidft.models import catalog
+from droidft.models.fingerprint import fingerprint
 
 REHEARSED_STEPS = 3
 FAR_OFF = 0.05
@@ -61,11 +62,11 @@ def fix(
     column = plan.measurement.cluster_column
     configs = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0]), column) for name in plan.all_arms()}
     first = next(iter(configs.values()))
-    folder = models.find_model(first.model_path, models_dir=home.models, offline=first.offline)
-    context = models.context_length(models.load_config(folder))
+    folder = catalog.find_model(first.model_path, models_dir=home.models, offline=first.offline)
+    context = catalog.context_length(catalog.load_config(folder))
     shape = open_shape(folder)
     report("reading data", 0, 0)
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = loading.load_tokenizer(folder)
     configs, data = _read(plan, configs, tokenizer, context)
     first = next(iter(configs.values()))
     material = prepare_measurement(

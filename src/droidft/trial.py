@@ -40,8 +40,8 @@ def try_rewards(call: Call) -> dict[str, Any]:
 
     with computing(home.cache):
         from droidft.engine.assemble import Places
-        from droidft.engine.rewards import Scorer
         from droidft.engine.trial import try_rewards
+        from droidft.rewards import Scorer
 
         places = Places(
             models=home.models,

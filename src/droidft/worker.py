@@ -17,11 +17,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from droidft import publish
+from droidft.adapters import publish
 from droidft.errors import DroidError
 from droidft.events import CheckpointSaved, Event, Failed, Finished, LoraAttached, Stopped
 from droidft.home import Home
-from droidft.runs import HEARTBEAT_SECONDS, EventLog, Run
+from droidft.runs.folder import HEARTBEAT_SECONDS, EventLog, Run
 
 if TYPE_CHECKING:
     from droidft.engine.device import Device

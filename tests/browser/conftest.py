@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from droidft.demo import orders
+from droidft.data import orders
 from droidft.server.main import STATIC
 from tests.conftest import CACHE
 from tests.server import live

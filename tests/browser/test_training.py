@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 from droidft.config import parse_config
 from droidft.events import EvalReport, Finished, Record, RunStarted, TrainReport
 from droidft.home import Home
-from droidft.runs import Run, create
+from droidft.runs.folder import Run, create
 from tests import tiny
 from tests.browser.conftest import check_accessibility, check_width, shot
 from tests.server.live import LiveServer

@@ -13,8 +13,8 @@ from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
 from droidft.config import LossType, ScaleRewards, TrainingConfig
+from droidft.data.batches import make_batch
 from droidft.engine import lora
-from droidft.engine.batches import make_batch
 from droidft.engine.loss import SplitModel, cross_entropy, log_probabilities
 from droidft.engine.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
 from tests import parity, tiny

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from droidft.config import TrainingConfig
-from droidft.engine import lora, models
-from droidft.engine.data.encode import Encoded
-from droidft.engine.data.preferences import PairSet, PreparedPairs, prepare_pairs
-from droidft.engine.data.tokens import TokenSetBuilder
+from droidft.data.encode import Encoded
+from droidft.data.preferences import PairSet, PreparedPairs, prepare_pairs
+from droidft.data.tokens import TokenSetBuilder
+from droidft.engine import lora
 from droidft.engine.loop import Job
+from droidft.engine.model import loading
 from droidft.engine.preference import Preference
 from tests import tiny
 
@@ -55,7 +56,7 @@ def write_pairs(path: Path, *, rows: int = 40) -> Path:
 def material() -> tuple[Any, Path]:
     """The tiny model's tokenizer, and a file of forty pairs."""
     folder = Path(mkdtemp(prefix="droidft-preferred-"))
-    return models.load_tokenizer(tiny.write_model(folder / "model")), write_pairs(folder / "pairs.jsonl")
+    return loading.load_tokenizer(tiny.write_model(folder / "model")), write_pairs(folder / "pairs.jsonl")
 
 
 def pairs(settings: TrainingConfig) -> PreparedPairs:

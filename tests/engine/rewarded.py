@@ -8,12 +8,13 @@ from tempfile import mkdtemp
 from typing import Any
 
 from droidft.config import TrainingConfig
-from droidft.engine import lora, models
-from droidft.engine.data.prompts import PreparedPrompts, prepare_prompts
+from droidft.data.prompts import PreparedPrompts, prepare_prompts
+from droidft.engine import lora
 from droidft.engine.grpo import GroupRelative
 from droidft.engine.loop import Job
-from droidft.engine.rewards import Scorer
+from droidft.engine.model import loading
 from droidft.engine.text import Texts
+from droidft.rewards import Scorer
 from tests import tiny
 
 SHORT = {"kind": "length_window", "minimum": 0, "maximum": 4, "unit": "tokens", "falloff": 20}
@@ -54,7 +55,7 @@ def config(**changes: Any) -> TrainingConfig:
 def material() -> tuple[Any, Path]:
     """The tiny model's tokenizer, and a file of forty prompts."""
     folder = Path(mkdtemp(prefix="droidft-rewarded-"))
-    tokenizer = models.load_tokenizer(tiny.write_model(folder / "model"))
+    tokenizer = loading.load_tokenizer(tiny.write_model(folder / "model"))
     (folder / "rewards").mkdir()
     (folder / "rewards" / "letters.py").write_text(OWN_FILE)
     return tokenizer, tiny.write_chat(folder / "chat.jsonl")

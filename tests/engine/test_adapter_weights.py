@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from droidft.adapters import read_adapter
-from droidft.diagnostics import check_fits
+from droidft.adapters.diagnostics import check_fits
+from droidft.adapters.folder import read_adapter
 from droidft.engine import adapter_weights
 from droidft.engine.architectures import build_lazily
 from droidft.engine.targets import resolve

@@ -8,7 +8,7 @@ import mlx.core as mx
 import pytest
 
 from droidft.engine.generate import Sampling, Token, complete, generate, generate_batch, make_prompt
-from droidft.engine.models import load_model, load_tokenizer
+from droidft.engine.model.loading import load_model, load_tokenizer
 from droidft.errors import ConfigError, ModelError
 from tests.tiny import write_model
 

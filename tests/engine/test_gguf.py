@@ -16,8 +16,9 @@ from gguf import quants
 from droidft.engine import gguf, gguf_import
 from droidft.engine.gguf_import import import_gguf
 from droidft.engine.gguf_tokenizer import build
-from droidft.engine.models import load_config, load_model, load_tokenizer
+from droidft.engine.model.loading import load_model, load_tokenizer
 from droidft.errors import DroidError, ModelError
+from droidft.models.catalog import load_config
 from tests.engine.gguf_files import TYPES, byte_level_tokens, write_llama
 from tests.engine.naive_bpe import encode as encode_naively
 

@@ -14,8 +14,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from droidft.engine import harness, lora, models
+from droidft.engine import harness, lora
 from droidft.engine.method import Interrupted
+from droidft.engine.model import loading
 from droidft.errors import ConfigError, DownloadError, NotFound
 from tests import tiny
 from tests.engine import jobs
@@ -68,8 +69,8 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
     folder = tiny.write_model(tmp_path / "model", seed=3)
-    model, _ = models.load_model(folder)
-    tokenizer = models.load_tokenizer(folder)
+    model, _ = loading.load_model(folder)
+    tokenizer = loading.load_tokenizer(folder)
     model.update(_scaled(model.parameters(), 3.0))
     texts = [tokenizer.decode([token]) for token in range(tiny.VOCABULARY)]
     letters = [token for token, text in enumerate(texts) if text.isascii() and text.isprintable() and len(text) == 1]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from droidft.engine import batches, lora, loss
+from droidft.data import batches
+from droidft.engine import lora, loss
 from droidft.engine.architectures import build_lazily
 from tests import tiny
 from tests.engine import jobs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from droidft.engine import batches
+from droidft.data import batches
 from droidft.engine.meter import Meter
 from tests import tiny
 

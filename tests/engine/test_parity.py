@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from droidft.config import TrainingConfig
-from droidft.engine import batches, lora
+from droidft.data import batches
+from droidft.engine import lora
 from droidft.engine.loop import Job, train
 from droidft.engine.sft import Supervised
 from droidft.events import TrainReport

@@ -12,8 +12,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from droidft.config import LossType, ScaleRewards
+from droidft.data.batches import make_batch
 from droidft.engine import lora
-from droidft.engine.batches import make_batch
 from droidft.engine.loss import SplitModel, log_probabilities, losses
 from droidft.engine.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
 from tests.engine import policy_cases as cases

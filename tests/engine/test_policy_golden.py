@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 
 from droidft.config import TrainingConfig
+from droidft.data.prompts import PromptRow
 from droidft.engine import lora
-from droidft.engine.data.prompts import PromptRow
 from droidft.engine.grpo import GroupRelative
 from droidft.engine.loop import Job, train
 from droidft.engine.loss import SplitModel, log_probabilities
 from droidft.engine.method import Evaluation
 from droidft.engine.policy import PolicyBatch
-from droidft.engine.rewards import Scorer
 from droidft.engine.rollout import Rollout
 from droidft.engine.sampling import Completion
 from droidft.engine.text import Texts
 from droidft.events import Event, TrainReport
+from droidft.rewards import Scorer
 from tests import parity
 from tests.engine import policy_cases as cases
 from tests.engine import policy_compare as compare

@@ -9,7 +9,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from droidft.engine import batches, sampling
+from droidft.data import batches
+from droidft.engine import sampling
 from droidft.engine.architectures import build_lazily
 from droidft.engine.loss import SplitModel, log_probabilities
 from droidft.engine.method import Interrupted

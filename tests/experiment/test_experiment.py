@@ -153,14 +153,14 @@ def test_the_base_models_loss_is_that_of_step_zero(done: tuple[Experiment, Fixed
     """The test loss of run zero, from plain logits in NumPy."""
     import mlx.core as mx
 
-    from droidft.engine import models
-    from droidft.engine.data import prepare
+    from droidft.data import prepare
+    from droidft.engine.model import loading
 
     experiment, fixed = done
     base = measurements(experiment)[f"{fixed.id}.base"]
     config = config_of(fixed, next(iter(first_cells(fixed))))
-    model, _ = models.load_model(Path(fixed.model))
-    rows = prepare(config, models.load_tokenizer(Path(fixed.model))).test
+    model, _ = loading.load_model(Path(fixed.model))
+    rows = prepare(config, loading.load_tokenizer(Path(fixed.model))).test
     for row, loss in zip(rows, base.test.losses, strict=True):
         logits = np.array(model(mx.array(row.tokens[None, :-1])), dtype=np.float64)[0]
         logp = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from droidft import runs
 from droidft.errors import ConfigError
 from droidft.experiment.fixed import FixedPlan, config_of, first_cells
 from droidft.experiment.plan import BASE
 from droidft.home import Home
+from droidft.runs import folder as runs
 from tests import tiny
 from tests.experiment import furnished
 from tests.experiment.furnished import planned

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from droidft import runs
 from droidft.config import parse_config
 from droidft.home import Home
+from droidft.runs import folder as runs
 from tests import tiny
 from tests.conftest import CACHE
 

@@ -128,8 +128,8 @@ def start(home: Path, *options: str) -> LiveServer:
 @contextmanager
 def running(home: Path, *options: str) -> Iterator[LiveServer]:
     """A server while the block lasts; its training workers are ended with it."""
-    from droidft import runs
     from droidft.home import Home
+    from droidft.runs import folder as runs
 
     server = start(home, *options)
     try:

@@ -15,12 +15,12 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
-from droidft import runs
 from droidft.config import TrainingConfig
-from droidft.engine.data import prepare
-from droidft.engine.models import load_tokenizer
+from droidft.data import prepare
+from droidft.engine.model.loading import load_tokenizer
 from droidft.errors import StorageError
 from droidft.home import Home
+from droidft.runs import folder as runs
 from droidft.server import uploads
 from droidft.server.errors import TooLarge
 from tests import tiny

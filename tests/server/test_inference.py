@@ -16,8 +16,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from droidft.adapters.publish import publish
 from droidft.home import Home
-from droidft.publish import publish
 from droidft.server import answers
 from droidft.server.answers import Answers, Question
 from droidft.server.app_state import Options

@@ -15,8 +15,8 @@ import pytest
 from bench import peft_counts
 from starlette.testclient import TestClient
 
-from droidft.engine import smollm2
 from droidft.inspected import verdict
+from droidft.models import embedded
 from tests import tiny
 from tests.engine.architectures import TABLE
 from tests.engine.gguf_files import write_llama
@@ -188,9 +188,9 @@ class TestListing:
     def test_what_is_here_and_the_embedded_one(self, asker: TestClient, home: Path) -> None:
         (home / "models" / "damaged").mkdir(exist_ok=True)
         found = {model["ref"]: model for model in asker.get("/api/models").json()}
-        embedded = found[smollm2.NAME]
-        assert (embedded["source"], embedded["installed"], embedded["problem"]) == ("embedded", False, "")
-        assert "93 MB to fetch, 538 MB on disk" in embedded["note"]
+        bundled = found[embedded.NAME]
+        assert (bundled["source"], bundled["installed"], bundled["problem"]) == ("embedded", False, "")
+        assert "93 MB to fetch, 538 MB on disk" in bundled["note"]
         assert (found["tiny"]["source"], found["tiny"]["model_type"]) == ("home", "llama")
         assert found["tiny"]["bytes"] == (home / "models" / "tiny" / "model.safetensors").stat().st_size
         assert "no config.json" in found["damaged"]["problem"]

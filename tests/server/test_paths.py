@@ -199,12 +199,12 @@ def test_a_whole_configuration(options: Options) -> None:
 
 
 def test_the_suffixes_are_those_of_the_reader() -> None:
-    from droidft.engine.data.readers import SUFFIXES
+    from droidft.data.readers import SUFFIXES
 
     assert set(paths.DATA_SUFFIXES) == set(SUFFIXES)
 
 
 def test_the_embedded_model_is_the_engine_s() -> None:
-    from droidft.engine import smollm2
+    from droidft.models import embedded
 
-    assert paths.pull_ref(smollm2.NAME) == paths.EMBEDDED
+    assert paths.pull_ref(embedded.NAME) == paths.EMBEDDED

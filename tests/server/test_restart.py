@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from droidft.home import Home
-from droidft.runs import Run
+from droidft.runs.folder import Run
 from tests import tiny
 from tests.server import live
 

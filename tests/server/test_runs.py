@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from droidft import runs
 from droidft.config import parse_config
 from droidft.events import Completions, EvalReport, Record, RunStarted, SampledCompletion
 from droidft.home import Home
 from droidft.reports.plot import Series, chart, round_ticks
-from droidft.runs import EventLog
+from droidft.runs import folder as runs
+from droidft.runs.folder import EventLog
 from droidft.server import completions, history, report
 from droidft.server.schemas.runs import RunDetail, RunSummary
 from tests.server.live import LiveServer
@@ -176,7 +176,7 @@ def test_steps_that_a_resumed_run_does_again_appear_once(home: Path, settings: d
 
 def test_a_run_that_begins_again_from_nothing_evaluates_the_base_once(home: Path, settings: dict[str, Any]) -> None:
     from droidft.events import RunStarted
-    from droidft.summary import Summary
+    from droidft.runs.summary import Summary
 
     run = runs.create(Home.find(), parse_config(settings))
     start = RunStarted(config={}, versions={}, device={})

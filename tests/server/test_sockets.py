@@ -14,11 +14,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from droidft import runs
 from droidft.config import parse_config
 from droidft.events import TrainReport
 from droidft.home import Home
-from droidft.runs import EventLog, Run
+from droidft.runs import folder as runs
+from droidft.runs.folder import EventLog, Run
 from tests.server import live
 from tests.server.live import LiveServer
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from droidft import runs
 from droidft.config import TrainingConfig, parse_config
 from droidft.errors import NotFound, RunError
 from droidft.events import Stopped, TrainReport
 from droidft.home import Home
+from droidft.runs import folder as runs
 from droidft.server import endings
 from droidft.server.errors import Conflict
 from droidft.server.schemas.runs import RunState, RunSummary

@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from droidft.commands._format import size, thousands
-from droidft.engine.data import DataReport, Fault, FileCheck, RowView, SetStatistics, State, StructureReport
-from droidft.engine.data.statistics import Bin
+from droidft.data import DataReport, Fault, FileCheck, RowView, SetStatistics, State, StructureReport
+from droidft.data.statistics import Bin
 
 BAR = 40
 _STYLES = {State.TRAINED: "bold green", State.MASKED: "dim", State.CUT: "red strike"}

@@ -15,7 +15,7 @@ from droidft.commands._display import RunDisplay
 from droidft.errors import RunError
 from droidft.events import Failed, Finished, Record, Stopped
 from droidft.home import Home
-from droidft.runs import Run
+from droidft.runs.folder import Run
 
 POLL_SECONDS = 0.1
 

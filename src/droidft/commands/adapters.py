@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from droidft.adapters import AdapterInfo
-    from droidft.diagnostics import Diagnostic
+    from droidft.adapters.diagnostics import Diagnostic
+    from droidft.adapters.folder import AdapterInfo
     from droidft.home import Home
 
 
@@ -49,7 +49,7 @@ def _list(home: Home, console: Console, *, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from droidft.adapters import list_adapters
+    from droidft.adapters.folder import list_adapters
 
     found = list_adapters(home.adapters)
     if as_json:
@@ -78,7 +78,7 @@ def _list(home: Home, console: Console, *, as_json: bool) -> None:
 
 
 def _show(args: argparse.Namespace, home: Home, console: Console) -> None:
-    from droidft.adapters import find_adapter, read_adapter
+    from droidft.adapters.folder import find_adapter, read_adapter
 
     info = read_adapter(*find_adapter(args.adapter, adapters_dir=home.adapters))
     warnings = _judge(info, args.model, home)
@@ -101,7 +101,7 @@ def _text(value: Any) -> str:
 def _judge(info: AdapterInfo, model: str | None, home: Home) -> list[Diagnostic]:
     """All warnings; with a model also those that compare the two."""
     if model is None:
-        from droidft.diagnostics import diagnose
+        from droidft.adapters.diagnostics import diagnose
 
         return diagnose(info)
     from droidft.engine.judge import judge
@@ -110,7 +110,7 @@ def _judge(info: AdapterInfo, model: str | None, home: Home) -> list[Diagnostic]
 
 
 def _delete(home: Home, name: str, console: Console) -> None:
-    from droidft import runs
+    from droidft.runs import folder as runs
 
     runs.delete_adapter(home, name)
     console.print(f"deleted {name}", highlight=False, markup=False)

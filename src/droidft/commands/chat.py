@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from droidft.adapters import AdapterInfo
+    from droidft.adapters.folder import AdapterInfo
     from droidft.engine.generate import Sampling, Token
     from droidft.engine.loaded import LoadedModel
 
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load, then answer once or converse."""
-    from droidft.adapters import find_adapter, read_adapter
+    from droidft.adapters.folder import find_adapter, read_adapter
     from droidft.commands._answers import consoles, loaded_base, sampling_from
     from droidft.errors import ConfigError
     from droidft.home import Home

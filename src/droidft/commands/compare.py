@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from droidft.adapters import AdapterInfo
+    from droidft.adapters.folder import AdapterInfo
     from droidft.engine.generate import Sampling, Token
     from droidft.engine.loaded import AdapterDetails, LoadedModel
 
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer every prompt with every arm."""
-    from droidft.adapters import find_adapter, read_adapter
+    from droidft.adapters.folder import find_adapter, read_adapter
     from droidft.commands._answers import consoles, loaded_base, sampling_from
     from droidft.home import Home
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from droidft.config import TrainingConfig
-    from droidft.engine.data import Fault, RowView
-    from droidft.engine.data.located import Progress
+    from droidft.data import Fault, RowView
+    from droidft.data.located import Progress
 
 DATA_SETTINGS = (
     "method",
@@ -93,7 +93,7 @@ def _is_rewarded(args: argparse.Namespace) -> bool:
 
 def _check(config: TrainingConfig, console: Console, *, with_model: bool, as_json: bool) -> int:
     from droidft.commands import _data_display as display
-    from droidft.engine.data.verify import verify
+    from droidft.data.verify import verify
     from droidft.home import Home
 
     with _progress() as progress:
@@ -116,7 +116,7 @@ def _check(config: TrainingConfig, console: Console, *, with_model: bool, as_jso
 
 def _stats(config: TrainingConfig, console: Console, *, as_json: bool) -> int:
     from droidft.commands import _data_display as display
-    from droidft.engine.data.verify import verify
+    from droidft.data.verify import verify
 
     with _progress() as progress:
         found = verify(
@@ -133,7 +133,7 @@ def _stats(config: TrainingConfig, console: Console, *, as_json: bool) -> int:
 
 def _show(config: TrainingConfig, console: Console, *, rows: str | None, lines: str | None, as_json: bool) -> int:
     from droidft.commands import _data_display as display
-    from droidft.engine.data import InvalidData, view_rows
+    from droidft.data import InvalidData, view_rows
 
     numbers = _numbers("--rows", rows, first=0)
     places = _numbers("--line", lines, first=1)
@@ -153,11 +153,12 @@ def _show(config: TrainingConfig, console: Console, *, rows: str | None, lines: 
 
 def _tokenizer(config: TrainingConfig) -> tuple[Any, int | None]:
     """The model's tokenizer and context length; no weights are read."""
-    from droidft.engine import models
+    from droidft.engine.model import loading
     from droidft.home import Home
+    from droidft.models import catalog
 
-    folder = models.find_model(config.model_path, models_dir=Home.find().models, offline=config.offline)
-    return models.load_tokenizer(folder), models.context_length(models.load_config(folder))
+    folder = catalog.find_model(config.model_path, models_dir=Home.find().models, offline=config.offline)
+    return loading.load_tokenizer(folder), catalog.context_length(catalog.load_config(folder))
 
 
 def _refused(faults: list[Fault], count: int, console: Console, *, as_json: bool) -> int:

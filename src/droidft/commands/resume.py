@@ -18,10 +18,10 @@ def run(args: argparse.Namespace) -> int:
 
 def resume(run_id: str, *, detach: bool) -> int:
     """Continue the run `run_id`; refused where it is running or has finished."""
-    from droidft import runs
     from droidft.commands._watch import start_and_watch
     from droidft.errors import RunError
     from droidft.home import Home
+    from droidft.runs import folder as runs
 
     found = runs.find(Home.find(), run_id)
     status = found.status()

@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(console: Console, *, as_json: bool) -> None:
-    from droidft import reward_files
     from droidft.config.reward_kinds import kinds
     from droidft.home import Home
+    from droidft.rewards import files as reward_files
 
     folder = Home.find().rewards
     files = reward_files.listed(folder)
@@ -87,8 +87,8 @@ def _try(args: argparse.Namespace, console: Console) -> None:
     home = Home.find()
     with computing(home.cache):
         from droidft.engine.assemble import Places
-        from droidft.engine.rewards import Scorer
         from droidft.engine.trial import try_rewards
+        from droidft.rewards import Scorer
 
         places = Places(home.models, home.adapters, home.cache, home.runs, home.rewards)
         with console.status("") as status:

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from droidft.runs import Run
+    from droidft.runs.folder import Run
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Do the chosen action."""
     from rich.console import Console
 
-    from droidft import runs
     from droidft.home import Home
+    from droidft.runs import folder as runs
 
     home, console = Home.find(), Console()
     action = args.action or "list"
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 def summary(run: Run) -> dict[str, Any]:
     """What the list shows of one run."""
     from droidft.events import Failed
-    from droidft.summary import Summary
+    from droidft.runs.summary import Summary
 
     config, found = run.config(), Summary()
     for record in run.records()[0]:

@@ -17,12 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Create the run, start its worker and show it until it ends."""
-    from droidft import runs
     from droidft.commands._watch import start_and_watch
     from droidft.commands.resume import resume
     from droidft.config import load_config_file
     from droidft.errors import ConfigError
     from droidft.home import Home
+    from droidft.runs import folder as runs
 
     given = (load_config_file(args.file) if args.file else {}) | settings_from(args)
     if given.get("resume") is not None:

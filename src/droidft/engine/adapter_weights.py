@@ -16,12 +16,12 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from droidft.adapters import AdapterInfo, Shape
-from droidft.diagnostics import BaseModel, check_fits
-from droidft.engine.fingerprint import Fingerprint
+from droidft.adapters.diagnostics import BaseModel, check_fits
+from droidft.adapters.folder import AdapterInfo, Shape
 from droidft.engine.slots import Slot, fill, slot_of
 from droidft.engine.targets import resolve
 from droidft.errors import AdapterError, TargetError
+from droidft.models.fingerprint import Fingerprint
 
 _LEAVES = ("lora_a", "lora_b", "m")
 _SLOT = "_applied_adapter"

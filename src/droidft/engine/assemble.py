@@ -16,27 +16,29 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 import mlx.nn as nn
 
-from droidft.adapters import AdapterInfo, Origin, find_adapter, read_adapter
+from droidft.adapters.folder import AdapterInfo, Origin, find_adapter, read_adapter
 from droidft.config import Family, FineTuneType, TrainingConfig
-from droidft.engine import checkpoint, lora, machine, models
+from droidft.data import DataReport, Prepared, prepare
+from droidft.data.preferences import PreparedPairs, prepare_pairs
+from droidft.data.prompts import PreparedPrompts, prepare_prompts
+from droidft.engine import checkpoint, lora, machine
 from droidft.engine.adapter_weights import template_hash
 from droidft.engine.architectures import build_lazily
-from droidft.engine.data import DataReport, Prepared, prepare
-from droidft.engine.data.preferences import PreparedPairs, prepare_pairs
-from droidft.engine.data.prompts import PreparedPrompts, prepare_prompts
 from droidft.engine.device import Device, DeviceKind
 from droidft.engine.estimate import peak_memory
-from droidft.engine.fingerprint import Fingerprint, fingerprint
 from droidft.engine.grpo import GroupRelative
 from droidft.engine.loop import Job
 from droidft.engine.method import Method
+from droidft.engine.model import loading
 from droidft.engine.preference import Preference
-from droidft.engine.rewards import Scorer
 from droidft.engine.sft import Supervised
 from droidft.engine.targets import TargetPlan
 from droidft.engine.text import Texts
 from droidft.errors import AdapterError, StorageError, TargetError
 from droidft.events import Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
+from droidft.models import catalog
+from droidft.models.fingerprint import Fingerprint, fingerprint
+from droidft.rewards import Scorer
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -86,17 +88,17 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     yield from (Warned(code="setting", message=message) for message in config.warnings())
     if found is not None:
         yield from _resume_warnings(found, versions)
-    model_path = models.find_model(config.model_path, models_dir=places.models, offline=config.offline)
-    if code := models.code_files(model_path):
+    model_path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
+    if code := catalog.code_files(model_path):
         message = f"the model folder holds code that will not be run: {', '.join(code)}"
         yield Warned(code="model_code", message=message)
-    model_config = models.load_config(model_path)
-    empty = build_lazily(model_config, stored=models.stored_names(model_path))
+    model_config = catalog.load_config(model_path)
+    empty = build_lazily(model_config, stored=catalog.stored_names(model_path))
     plan = lora.targets_of(empty, config)
     _check_space(plan, config, places.checkpoints)
 
     yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
-    tokenizer, context_length = models.load_tokenizer(model_path), models.context_length(model_config)
+    tokenizer, context_length = loading.load_tokenizer(model_path), catalog.context_length(model_config)
     method, prepared, rewards = _method(config, places, tokenizer, context_length)
     report = prepared.report
     yield report.event()
@@ -154,7 +156,7 @@ def _load(
 ) -> Generator[Event, None, tuple[nn.Module, Fingerprint]]:
     """The model with its adapters attached, those of `init_adapter` in a fresh run, and what identifies it."""
     yield Phase(name=PhaseName.LOADING, detail=str(model_path))
-    model, _ = models.load_model(model_path)
+    model, _ = loading.load_model(model_path)
     identity = fingerprint(model_path, cache=places.cache / "fingerprints.json")
     plan = lora.targets_of(model, config)
     lora.attach(model, plan, config)

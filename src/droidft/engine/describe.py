@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from droidft.config import FineTuneType, LoraRouters, LoraTargets, Optimizer
-from droidft.engine import models
 from droidft.engine.architectures import build_lazily, quantization
 from droidft.engine.estimate import Estimator, MemoryEstimate
+from droidft.engine.model import loading
 from droidft.engine.targets import KeySummary, Survey, TargetPlan, resolve
 from droidft.errors import TargetError
+from droidft.models import catalog
 
 PRESETS = tuple(preset for preset in LoraTargets if preset is not LoraTargets.CUSTOM)
 
@@ -143,14 +144,14 @@ def open_shape(path: Path) -> Shape:
     Raises:
         ModelError: as `Shape`; the config cannot be read.
     """
-    config = models.load_config(path)
-    size = 4 if models.device_dtype() == "float32" else None
-    return Shape(config, stored=models.stored_names(path), bytes_per_value=size)
+    config = catalog.load_config(path)
+    size = 4 if loading.device_dtype() == "float32" else None
+    return Shape(config, stored=catalog.stored_names(path), bytes_per_value=size)
 
 
 def fused_kernels_expected() -> bool:
     """Whether training here uses the fused kernels, which need less memory."""
-    return sys.platform == "linux" and models.device_dtype() == "float32"
+    return sys.platform == "linux" and loading.device_dtype() == "float32"
 
 
 def _packing(config: dict[str, Any]) -> str | None:

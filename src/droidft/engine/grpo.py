@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 
 from droidft.config import Family, TrainingConfig
 from droidft.config import Method as Methods
-from droidft.engine import batches
-from droidft.engine.batches import Batch
-from droidft.engine.data.prompts import PromptRow, PromptSet
+from droidft.data import batches
+from droidft.data.batches import Batch
+from droidft.data.prompts import PromptRow, PromptSet
 from droidft.engine.lora import base_only
 from droidft.engine.loss import SplitModel, log_probabilities, losses
 from droidft.engine.method import Evaluation, Interrupted, Method, Sums
 from droidft.engine.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
-from droidft.engine.rewards import Scorer, ToScore
 from droidft.engine.rollout import Rollout
 from droidft.engine.sampling import Completion, Sampler, streams
 from droidft.engine.text import Texts
 from droidft.events import Completions, Event, Phase, PhaseName, SampledCompletion, Warned
+from droidft.rewards import Scorer, ToScore
 
 NOTHING_LEARNED = 5
 """Samplings in a row without any signal after which the user is told."""

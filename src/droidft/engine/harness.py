@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import mlx.nn as nn
 import numpy as np
 
-from droidft.engine import hub, models
 from droidft.errors import ConfigError, DownloadError, NotFound
+from droidft.models import catalog, hub
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -107,7 +107,7 @@ def evaluate(
 
 def _own_length(model: nn.Module) -> int:
     settings = getattr(model, "args", None)
-    return models.context_length(vars(settings) if settings else {}) or CONTEXT
+    return catalog.context_length(vars(settings) if settings else {}) or CONTEXT
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from droidft.adapters import AdapterInfo
-from droidft.diagnostics import Diagnostic, check_fits, diagnose
-from droidft.engine import adapter_weights, models
+from droidft.adapters.diagnostics import Diagnostic, check_fits, diagnose
+from droidft.adapters.folder import AdapterInfo
+from droidft.engine import adapter_weights
 from droidft.engine.architectures import build_lazily
+from droidft.models import catalog
 
 
 def judge(
@@ -21,8 +22,8 @@ def judge(
         AdapterError: it does not fit the model.
         NotFound, ModelError, DownloadError: see `models.find_config`.
     """
-    path = models.find_config(ref, models_dir=models_dir, offline=offline)
-    built = build_lazily(models.load_config(path), stored=models.stored_names(path))
+    path = catalog.find_config(ref, models_dir=models_dir, offline=offline)
+    built = build_lazily(catalog.load_config(path), stored=catalog.stored_names(path))
     check_fits(info, adapter_weights.expected_tensors(built, info))
-    known = models.fingerprint(path, cache=cache_dir / "fingerprints.json") if models.weight_files(path) else None
+    known = catalog.fingerprint(path, cache=cache_dir / "fingerprints.json") if catalog.weight_files(path) else None
     return diagnose(info, adapter_weights.describe_base(built, path=path, ref=ref, fingerprint=known))

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.nn as nn
 
-from droidft.adapters import CONFIG, AdapterInfo, Which, read_adapter
-from droidft.diagnostics import BaseModel, Diagnostic, diagnose
-from droidft.engine import adapter_weights, models
+from droidft.adapters.diagnostics import BaseModel, Diagnostic, diagnose
+from droidft.adapters.folder import CONFIG, AdapterInfo, Which, read_adapter
+from droidft.engine import adapter_weights
 from droidft.engine.adapter_weights import Applied, Difference
 from droidft.engine.generate import Message, Sampling, Token, generate
+from droidft.engine.model import loading
 from droidft.errors import AdapterError
+from droidft.models import catalog
 from droidft.support.progress import Progress
 
 if TYPE_CHECKING:
@@ -173,17 +175,17 @@ def load(
     Raises:
         NotFound, ModelError, DownloadError: see `models.find_model` and `models.load_model`.
     """
-    path = models.find_model(ref, models_dir=models_dir, offline=offline, progress=progress)
-    tokenizer = models.load_tokenizer(path)
-    model, config = models.load_model(path)
+    path = catalog.find_model(ref, models_dir=models_dir, offline=offline, progress=progress)
+    tokenizer = loading.load_tokenizer(path)
+    model, config = loading.load_model(path)
     base = adapter_weights.describe_base(
         model,
         path=path,
         ref=ref,
-        fingerprint=models.fingerprint(path, cache=cache_dir / "fingerprints.json"),
+        fingerprint=catalog.fingerprint(path, cache=cache_dir / "fingerprints.json"),
         chat_template=tokenizer.chat_template,
     )
-    return LoadedModel(model, tokenizer, base, models.context_length(config), models.code_files(path))
+    return LoadedModel(model, tokenizer, base, catalog.context_length(config), catalog.code_files(path))
 
 
 def _version(info: AdapterInfo) -> tuple[object, ...]:

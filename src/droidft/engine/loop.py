@@ -25,14 +25,14 @@ from mlx.utils import tree_map
 
 from droidft.config import TrainingConfig
 from droidft.config.schedule import learning_rate
+from droidft.data.batches import Batch
+from droidft.data.length import plan
 from droidft.engine import checkpoint, optimizer
-from droidft.engine.batches import Batch
 from droidft.engine.checkpoint import RunState
 from droidft.engine.lora import trainable
 from droidft.engine.loss import SplitModel
 from droidft.engine.meter import Meter
 from droidft.engine.method import Interrupted, Method, Sums
-from droidft.engine.plan import plan
 from droidft.engine.recompute import recomputed_blocks, seed_dropout
 from droidft.errors import CheckpointError, NonFiniteError
 from droidft.events import (

@@ -16,8 +16,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from droidft.data.batches import Batch
 from droidft.engine import kernels
-from droidft.engine.batches import Batch
 from droidft.engine.recompute import recomputed
 
 CHUNK_LOGITS = 1 << 24

@@ -17,18 +17,17 @@ import numpy as np
 
 from droidft.config import DataFormat, TrainingConfig
 from droidft.config.measurement import Measurement, Questions
-from droidft.engine import batches
-from droidft.engine.data import Prepared, TokenSet, read_set
-from droidft.engine.data.groups import numbered
-from droidft.engine.data.prompts import PromptRow, prompts_of
-from droidft.engine.data.split import mixed
+from droidft.data import Prepared, TokenSet, batches, read_set
+from droidft.data.groups import numbered
+from droidft.data.prompts import PromptRow, prompts_of
+from droidft.data.split import mixed
 from droidft.engine.generate import generate_batch
 from droidft.engine.loss import SplitModel, losses
 from droidft.engine.method import Interrupted
-from droidft.engine.rewards import Scorer, ToScore
 from droidft.errors import ConfigError
 from droidft.events import Event, Measured, Phase, PhaseName
 from droidft.measured import Answers, Measurements, RowLosses, TaskScore
+from droidft.rewards import Scorer, ToScore
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper

@@ -12,7 +12,7 @@ from statistics import median
 
 import mlx.core as mx
 
-from droidft.engine.batches import Batch
+from droidft.data.batches import Batch
 from droidft.engine.checkpoint import WindowState
 from droidft.events import TrainReport
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import mlx.core as mx
 
-from droidft.engine.batches import Batch
+from droidft.data.batches import Batch
 from droidft.engine.loss import SplitModel
 from droidft.events import Event
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droidft.config import LossType, ScaleRewards
-from droidft.engine.batches import Batch
+from droidft.data.batches import Batch
 from droidft.engine.method import Sums
 
 STD_FLOOR = 1e-4

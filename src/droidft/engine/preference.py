@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from droidft.config import Family, TrainingConfig
 from droidft.config import Method as Methods
-from droidft.engine import batches
-from droidft.engine.batches import Batch
-from droidft.engine.data.preferences import PairSet
-from droidft.engine.data.tokens import TokenizedRow, TokenSet
+from droidft.data import batches
+from droidft.data.batches import Batch
+from droidft.data.preferences import PairSet
+from droidft.data.tokens import TokenizedRow, TokenSet
 from droidft.engine.lora import base_only
 from droidft.engine.loss import SplitModel, log_probabilities, losses
 from droidft.engine.method import Evaluation, Interrupted, Method, Sums

@@ -11,7 +11,7 @@ import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from droidft.config import TrainingConfig
-from droidft.engine.data import prepare
+from droidft.data import prepare
 from droidft.engine.generate import generate_batch
 from droidft.engine.loss import SplitModel
 from droidft.engine.sft import Supervised

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droidft.config import TrainingConfig
-from droidft.engine import batches
-from droidft.engine.batches import Batch, RowSource
+from droidft.data import batches
+from droidft.data.batches import Batch, RowSource
 from droidft.engine.loss import SplitModel, losses, summed_loss
 from droidft.engine.method import Evaluation, Interrupted, Method, Sums
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from droidft.engine.data.prompts import PromptRow
-from droidft.engine.rewards import ToScore
+from droidft.data.prompts import PromptRow
 from droidft.engine.sampling import Completion
+from droidft.rewards import ToScore
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper

@@ -12,17 +12,19 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from droidft.adapters import find_adapter, read_adapter
+from droidft.adapters.folder import find_adapter, read_adapter
 from droidft.config import ScaleRewards, TrainingConfig
-from droidft.engine import adapter_weights, models
+from droidft.data.prompts import PromptRow, PromptSet, prepare_prompts
+from droidft.engine import adapter_weights
 from droidft.engine.assemble import Places
-from droidft.engine.data.prompts import PromptRow, PromptSet, prepare_prompts
 from droidft.engine.generate import wired
+from droidft.engine.model import loading
 from droidft.engine.policy import advantages, tied
-from droidft.engine.rewards import Scorer
 from droidft.engine.sampling import Completion, Sampler, streams
 from droidft.engine.text import Texts
 from droidft.events import SampledCompletion
+from droidft.models import catalog
+from droidft.rewards import Scorer
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it, and of how much; what it raises ends the trial."""
@@ -62,8 +64,8 @@ def try_rewards(
         DroidError: the model, the data or a reward cannot be used.
     """
     scorer.prepare()
-    path = models.find_model(config.model_path, models_dir=places.models, offline=config.offline)
-    tokenizer, limit = models.load_tokenizer(path), models.context_length(models.load_config(path))
+    path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
+    tokenizer, limit = loading.load_tokenizer(path), catalog.context_length(catalog.load_config(path))
     texts = Texts.of(tokenizer)
     prepared = prepare_prompts(
         config,
@@ -127,8 +129,8 @@ def chosen(prompts: PromptSet, count: int, seed: int) -> list[PromptRow]:
 
 
 def _model(config: TrainingConfig, places: Places) -> nn.Module:
-    path = models.find_model(config.model_path, models_dir=places.models, offline=config.offline)
-    model, _ = models.load_model(path)
+    path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
+    model, _ = loading.load_model(path)
     if config.init_adapter is not None:
         adapter_weights.apply(model, read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters)))
     model.eval()

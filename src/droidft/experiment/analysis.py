@@ -40,7 +40,7 @@ from droidft.experiment.stats import Paired, noise_floor
 from droidft.experiment.table import table
 from droidft.experiment.verdict import Verdict, verdicts
 from droidft.measured import Measurements
-from droidft.runs import RunStatus
+from droidft.runs.folder import RunStatus
 
 
 def analyse(experiment: Experiment) -> Analysis:

@@ -12,7 +12,7 @@ from droidft.events import Record
 from droidft.experiment.fixed import FixedPlan
 from droidft.experiment.folder import Experiment
 from droidft.experiment.progress import CellState, Progress, ensure_run, look
-from droidft.runs import Run
+from droidft.runs.folder import Run
 
 POLL_SECONDS = 0.2
 

@@ -30,7 +30,7 @@ from droidft.errors import ExperimentError, NotFound
 from droidft.experiment.fixed import FixedPlan
 from droidft.experiment.plan import Plan, parse_plan
 from droidft.home import Home, from_anywhere
-from droidft.runs import Run, is_run
+from droidft.runs.folder import Run, is_run
 from droidft.support.durable import storage_errors, write_atomically
 
 M = TypeVar("M", bound=BaseModel)

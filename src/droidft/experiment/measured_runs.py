@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from droidft import publish
+from droidft.adapters import publish
 from droidft.config.measurement import Weights
 from droidft.errors import ExperimentError
 from droidft.events import DataPrepared, EvalReport, Finished, TrainReport
@@ -19,7 +19,7 @@ from droidft.experiment.progress import CellState, validation_loss
 from droidft.experiment.results import Interval
 from droidft.experiment.stats import Floats, Paired, paired
 from droidft.measured import Measurements, RowLosses
-from droidft.runs import RunStatus
+from droidft.runs.folder import RunStatus
 
 
 @dataclass(frozen=True)

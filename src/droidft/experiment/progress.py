@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from droidft import runs
 from droidft.config.measurement import Expected, RunMeasurement, Weights
 from droidft.errors import NonFiniteError
 from droidft.events import EvalReport, Event, Failed, RunStarted, Stopped, TrainReport
@@ -22,7 +21,8 @@ from droidft.experiment.fixed import (
 )
 from droidft.experiment.folder import Experiment, Obstacle
 from droidft.experiment.plan import BASE
-from droidft.runs import Run, RunStatus
+from droidft.runs import folder as runs
+from droidft.runs.folder import Run, RunStatus
 
 MOST_CRASHES = 3
 """A run whose worker has died so often, since the experiment was last started, stops it."""

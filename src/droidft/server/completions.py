@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from droidft.events import Completions, RunStarted
-from droidft.runs import Run, parse_record
+from droidft.runs.folder import Run, parse_record
 from droidft.server import tail
 from droidft.server.schemas.runs import CompletionsView
 

@@ -20,7 +20,7 @@ from droidft.experiment.plan import Plan
 from droidft.experiment.progress import CellState, ExperimentState, ensure_run, look, seconds_left, state_of
 from droidft.experiment.results import Analysis
 from droidft.home import Home
-from droidft.runs import Run, RunStatus
+from droidft.runs.folder import Run, RunStatus
 from droidft.server.inspect import NICENESS, Inspector
 from droidft.server.schemas.experiments import ExperimentDetail, ExperimentSummary, Planning
 from droidft.server.schemas.runs import RunState

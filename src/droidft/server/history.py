@@ -10,7 +10,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from droidft.config import TrainingConfig
-from droidft.runs import Run
+from droidft.runs.folder import Run
 from droidft.server import tail
 from droidft.server.schemas.runs import ConfigDiff, Curves, DiffRow, EvalCurve, LogText, TrainCurve
 

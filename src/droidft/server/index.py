@@ -10,10 +10,10 @@ from droidft.config import TrainingConfig
 from droidft.errors import DroidError
 from droidft.events import EvalReport, Failed, Finished, Stopped
 from droidft.home import Home
-from droidft.runs import HEARTBEAT_SECONDS, Run, is_run
+from droidft.runs.folder import HEARTBEAT_SECONDS, Run, is_run
+from droidft.runs.summary import Summary
 from droidft.server.endings import explain
 from droidft.server.schemas.runs import Checkpoint, Problem, RunState, RunSummary
-from droidft.summary import Summary
 
 STALLED_SECONDS = 4 * HEARTBEAT_SECONDS
 RESUMABLE = {RunState.CREATED, RunState.STOPPED, RunState.FAILED, RunState.CRASHED}

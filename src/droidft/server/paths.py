@@ -28,9 +28,9 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII
 HUB_DATA = re.compile(r"hub:[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(?:/[\w.=-]{1,128}){0,8}", re.ASCII)
 ADAPTER = re.compile(rf"({NAME.pattern})(?:@(?:latest|best|[0-9]{{1,9}}))?", re.ASCII)
 DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-"""As `droidft.engine.data.readers.SUFFIXES`, which the server does not import; a test holds them together."""
+"""As `droidft.data.readers.SUFFIXES`, which the server does not import; a test holds them together."""
 EMBEDDED = "smollm2-135m-instruct"
-"""As `droidft.engine.smollm2.NAME`."""
+"""As `droidft.models.embedded.NAME`."""
 SECRETS = ("server",)
 """Folders of the home folder that hold no data and no models."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from droidft.adapters import AdapterInfo, list_adapters
+from droidft.adapters.folder import AdapterInfo, list_adapters
 from droidft.home import Home
 from droidft.server.schemas.openai import ServedModel
 

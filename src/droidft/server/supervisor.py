@@ -19,10 +19,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from droidft import runs
 from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RunError
 from droidft.home import Home
+from droidft.runs import folder as runs
 from droidft.server import endings
 from droidft.server.errors import Conflict
 from droidft.server.index import LIVING, RESUMABLE, Entry, Known, folders, open_entry, state_of, summarise

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
-from droidft.runs import Run
+from droidft.runs.folder import Run
 
 POLL_SECONDS = 0.1
 CHUNK_BYTES = 1 << 20

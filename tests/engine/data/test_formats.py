@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from droidft.engine.data import InvalidData, check_structure
-from droidft.engine.data.located import Meter, RowReader
-from droidft.engine.data.readers import Reading
-from droidft.engine.data.rows import Columns, Row, recognise
+from droidft.data import InvalidData, check_structure
+from droidft.data.located import Meter, RowReader
+from droidft.data.readers import Reading
+from droidft.data.rows import Columns, Row, recognise
 from droidft.errors import ConfigError
 from tests.engine.data.helpers import settings, write_jsonl
 
@@ -139,7 +139,7 @@ def test_shards_of_another_format_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_whole_message_lists_faults(tmp_path: Path) -> None:
-    from droidft.engine.data import prepare
+    from droidft.data import prepare
     from tests.engine.data.helpers import make_tokenizer
 
     path = write_jsonl(tmp_path / "data.jsonl", [{"text": "t"}, {"text": ""}, {"prompt": "q"}])

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from droidft.engine.data import check_structure, fetch_dataset, read_set
-from droidft.engine.data.sources import files_to_test, find_test
+from droidft.data import check_structure, fetch_dataset, read_set
+from droidft.data.sources import files_to_test, find_test
 from droidft.errors import DataError, DownloadError
 from tests.engine.data.helpers import make_tokenizer, settings
 

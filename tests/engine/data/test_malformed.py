@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from droidft.engine.data import InvalidData, check_structure, prepare
-from droidft.engine.data.readers import Reading, read_records
+from droidft.data import InvalidData, check_structure, prepare
+from droidft.data.readers import Reading, read_records
 from tests.engine.data.helpers import make_tokenizer, settings
 
 GOOD = b'{"text": "good"}\n'

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from droidft.engine.data import InvalidData, TokenizedRow, prepare
-from droidft.engine.data.codec import Codec
-from droidft.engine.data.encode import Encoded, RowEncoder
-from droidft.engine.data.masks import Flag
-from droidft.engine.data.rows import Row
+from droidft.data import InvalidData, TokenizedRow, prepare
+from droidft.data.codec import Codec
+from droidft.data.encode import Encoded, RowEncoder
+from droidft.data.masks import Flag
+from droidft.data.rows import Row
 from droidft.support.faults import Refused
 from tests.engine.data import templates
 from tests.engine.data.helpers import make_tokenizer, settings, write_jsonl

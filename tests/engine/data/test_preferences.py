@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from droidft.engine.data import InvalidData, State, check_structure, view_rows
-from droidft.engine.data.preferences import PreparedPairs, prepare_pairs
-from droidft.engine.data.verify import verify
+from droidft.data import InvalidData, State, check_structure, view_rows
+from droidft.data.preferences import PreparedPairs, prepare_pairs
+from droidft.data.verify import verify
 from droidft.errors import ConfigError
 from tests.engine.data import templates
 from tests.engine.data.helpers import make_tokenizer, settings, write_jsonl

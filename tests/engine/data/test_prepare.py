@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droidft.config import TrainingConfig
-from droidft.engine.data import InvalidData, Prepared, TokenSet, prepare, read_set
-from droidft.engine.data.split import divide, rows_of_share
-from droidft.engine.data.statistics import histogram
+from droidft.data import InvalidData, Prepared, TokenSet, prepare, read_set
+from droidft.data.split import divide, rows_of_share
+from droidft.data.statistics import histogram
 from droidft.errors import ConfigError, DataError
 from tests.engine.data import templates
 from tests.engine.data.helpers import make_tokenizer, settings, write_jsonl
@@ -345,8 +345,8 @@ def test_faults_of_both_files_are_reported_together(tmp_path: Path) -> None:
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=40), min_size=1, max_size=12), st.randoms())
 def test_a_set_gives_back_what_was_put_in(masks: list[list[bool]], draw: random.Random) -> None:
-    from droidft.engine.data.encode import Encoded
-    from droidft.engine.data.tokens import TokenSetBuilder
+    from droidft.data.encode import Encoded
+    from droidft.data.tokens import TokenSetBuilder
 
     builder = TokenSetBuilder(limit=30)
     builder.open_file("a.jsonl")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from droidft.engine.data import InvalidData, check_structure, view_rows
-from droidft.engine.data.prompts import PreparedPrompts, prepare_prompts
-from droidft.engine.data.verify import verify
+from droidft.data import InvalidData, check_structure, view_rows
+from droidft.data.prompts import PreparedPrompts, prepare_prompts
+from droidft.data.verify import verify
 from droidft.errors import ConfigError
 from tests.engine.data import templates
 from tests.engine.data.helpers import make_tokenizer, settings, write_jsonl

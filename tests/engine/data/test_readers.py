@@ -10,8 +10,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from droidft.engine.data import check, check_structure
-from droidft.engine.data.readers import Reading, Record, read_records
+from droidft.data import check, check_structure
+from droidft.data.readers import Reading, Record, read_records
 from droidft.errors import DataError
 from tests.engine.data.helpers import settings, write_jsonl
 
@@ -155,7 +155,7 @@ def test_without_pyarrow_parquet_says_how_to_install_it(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from pathlib import Path\n"
-        "from droidft.engine.data.readers import Reading, read_records\n"
+        "from droidft.data.readers import Reading, read_records\n"
         f"reading = Reading(); list(read_records(Path({str(path)!r}), reading)); print(reading.log.faults[0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -213,7 +213,7 @@ def test_progress_counts_bytes_over_all_files(tmp_path: Path) -> None:
 MEMORY = """
 import resource, sys
 from droidft.config import parse_config
-from droidft.engine.data import check, check_structure
+from droidft.data import check, check_structure
 import numpy
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 def check(path):

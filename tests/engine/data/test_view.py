@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from droidft.engine.data import InvalidData, State, prepare, view_rows
+from droidft.data import InvalidData, State, prepare, view_rows
 from droidft.errors import DataError
 from tests.engine.data import templates
 from tests.engine.data.helpers import make_tokenizer, settings, write_jsonl

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from droidft import reward_files
 from droidft.config.rewards import PythonReward
-from droidft.engine.rewards import RewardError, Scorer, ToScore
+from droidft.rewards import RewardError, Scorer, ToScore
+from droidft.rewards import files as reward_files
 from droidft.support.faults import InvalidData
 
 ITEMS = [

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 
 from droidft.config import Family, Method, TrainingConfig, load_config_file, parse_config
-from droidft.demo import orders
+from droidft.data import orders
 from droidft.errors import ConfigError
 from droidft.server import paths, uploads
 from droidft.server.app_state import State
@@ -111,7 +111,7 @@ def _example(folder: FilePath) -> dict[str, Any]:
     if not all(file.is_file() for file in files.values()):
         with storage_errors(folder):
             files = orders.write(folder)
-    values = load_config_file(FilePath(orders.__file__).with_name("full_layer.yaml"))
+    values = load_config_file(FilePath(orders.__file__).with_name("orders.yaml"))
     return {**values, "train_data_path": str(files["train"]), "val_data_path": str(files["valid"])}
 
 

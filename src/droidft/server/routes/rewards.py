@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 from fastapi import APIRouter
 
-from droidft import reward_files
 from droidft.config import Family, parse_config
 from droidft.config.reward_kinds import kinds
 from droidft.errors import ConfigError
+from droidft.rewards import files as reward_files
 from droidft.server.app_state import State
 from droidft.server.paths import confine
 from droidft.server.schemas.jobs import Job

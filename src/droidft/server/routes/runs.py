@@ -11,7 +11,7 @@ from droidft.config import TrainingConfig, parse_config
 from droidft.config.settings import settings
 from droidft.errors import ConfigError, RunError
 from droidft.events import Record
-from droidft.runs import Run, parse_record
+from droidft.runs.folder import Run, parse_record
 from droidft.server import completions, history, report, tail
 from droidft.server.app_state import AppState, State
 from droidft.server.details import detail

@@ -1,0 +1,1 @@
+"""Adapter folders: read, checked against a base, published. No weights are computed with here."""

@@ -1,0 +1,165 @@
+"""What an adapter is worth on a base model: refused if it does not fit, else everything that is doubtful about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from droidft.adapters.folder import BEST, AdapterInfo, Shape
+from droidft.errors import AdapterError
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """Something a user should know about an adapter that can be used."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """What an adapter is judged against.
+
+    `ref` is how the user named it, `full_layer` the keys of the full-layer preset, `num_layers` the number of
+    blocks. The hashes are None where they are not known.
+    """
+
+    path: Path
+    ref: str
+    num_layers: int
+    full_layer: tuple[str, ...]
+    config_sha256: str | None = None
+    weights_sha256: str | None = None
+    chat_template_sha256: str | None = None
+
+
+def check_fits(info: AdapterInfo, expected: Mapping[str, Shape]) -> None:
+    """Hold an adapter's tensors against the `expected` ones: those that its config asks for on a base model.
+
+    Raises:
+        AdapterError: names of another model, shapes that differ, or missing tensors.
+    """
+    if unknown := [name for name in info.tensors if name not in expected]:
+        raise _unfit(info, f"{len(unknown)} of its tensors have no place in this model, such as {unknown[0]}")
+    wrong = [name for name, shape in info.tensors.items() if expected[name] != shape]
+    if wrong:
+        name = wrong[0]
+        raise _unfit(info, f"{name} has shape {list(info.tensors[name])}, the model needs {list(expected[name])}")
+    if missing := [name for name in expected if name not in info.tensors]:
+        raise AdapterError(
+            f"adapter {info.name} is incomplete: {len(missing)} of {len(expected)} tensors are missing, "
+            f"such as {missing[0]}",
+            hint="its config asks for them; the file was cut or edited: use another checkpoint or train again",
+        )
+
+
+def diagnose(info: AdapterInfo, base: BaseModel | None = None) -> list[Diagnostic]:
+    """All that is doubtful about an adapter that loads, most serious first; `base` is the model it is used with."""
+    found: list[Diagnostic | None] = []
+    if base is not None:
+        found += [_base_mismatch(info, base), _layers(info, base), _keys_missing(info, base), _template(info, base)]
+    found += [_no_keys(info), _scale(info), _no_best(info)]
+    return [diagnostic for diagnostic in found if diagnostic is not None]
+
+
+def _base_mismatch(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
+    recorded = info.record.get("base")
+    recorded = recorded if isinstance(recorded, dict) else {}
+    weights = recorded.get("weights_sha256")
+    if weights is not None and base.weights_sha256 is not None:
+        if weights != base.weights_sha256:
+            trained = info.base or recorded.get("path") or "another model"
+            message = (
+                f"trained on other weights ({trained}) than those of {base.ref}; the shapes fit, so it loads, "
+                "but its answers mean little"
+            )
+            return Diagnostic("base_mismatch", message)
+        if recorded.get("config_sha256") not in (None, base.config_sha256):
+            return Diagnostic("base_config_changed", f"the config.json of {base.ref} was changed since the training")
+        return None
+    if info.base is None:
+        return Diagnostic("base_unknown", "does not say which base model it was trained on")
+    if not _same_place(info.base, base):
+        message = (
+            f"was trained on {info.base}, and is used with {base.ref}; without hashes nothing shows they are one"
+        )
+        return Diagnostic("base_mismatch", message)
+    return None
+
+
+def _same_place(recorded: str, base: BaseModel) -> bool:
+    """Whether two paths or hub ids mean one model: links followed, cache folders read as hub ids."""
+    from droidft.models.hub import repo_id_of
+
+    there = Path(recorded).expanduser()
+    ours = {base.ref, str(base.path.resolve()), repo_id_of(base.path)}
+    theirs = {recorded, str(there.resolve()), repo_id_of(there)}
+    return bool((ours & theirs) - {None})
+
+
+def _layers(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
+    covered = len(info.layers)
+    if not covered or covered >= base.num_layers:
+        return None
+    why = "; 16 is mlx-lm's default num_layers" if covered == 16 else ""
+    return Diagnostic("layers", f"adapts {covered} of the model's {base.num_layers} blocks{why}")
+
+
+def _keys_missing(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
+    missing = [key for key in base.full_layer if key not in info.modules]
+    if info.fine_tune_type == "full" or not missing:
+        return None
+    message = (
+        f"adapts {len(base.full_layer) - len(missing)} of the {len(base.full_layer)} projections of a full-layer "
+        f"adapter; unchanged are {', '.join(missing)}"
+    )
+    if not any("mlp" in key or "moe" in key or "ffn" in key for key in info.modules):
+        return Diagnostic("attention_only", f"{message}: attention-only, as older trainings were by default")
+    return Diagnostic("keys_missing", message)
+
+
+def _template(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
+    recorded = info.record.get("chat_template_sha256")
+    if recorded is None or base.chat_template_sha256 is None or recorded == base.chat_template_sha256:
+        return None
+    return Diagnostic("template_mismatch", f"was trained with another chat template than {base.ref} has now")
+
+
+def _no_keys(info: AdapterInfo) -> Diagnostic | None:
+    if info.fine_tune_type == "full" or info.keys is not None:
+        return None
+    return Diagnostic(
+        "no_keys",
+        "its config names no keys: mlx-lm takes that for every linear layer since 0.28.2 and for queries and values "
+        f"before; the file holds {', '.join(info.modules)}, and these are loaded",
+    )
+
+
+def _scale(info: AdapterInfo) -> Diagnostic | None:
+    if info.scale is None or info.rank is None or info.record.get("scaling") == "raw":
+        return None
+    # An alpha written where the factor belongs: mlx-lm never divides it by the rank. Where no alpha was
+    # recorded, alpha = rank is the usual choice.
+    alpha = info.record.get("alpha", info.rank)
+    if info.scale >= 16 and info.rank > 1 and info.scale == alpha:
+        return Diagnostic(
+            "scale_raw",
+            f"its scale {info.scale:g} looks like an alpha that was never divided by the rank {info.rank}: "
+            f"it acts as alpha {info.scale * info.rank:g}",
+        )
+    return None
+
+
+def _no_best(info: AdapterInfo) -> Diagnostic | None:
+    if info.which != "latest" or info.has_best:
+        return None
+    return Diagnostic(
+        "no_best", f"has no {BEST}: these are the weights of the last save, not the best evaluated ones"
+    )
+
+
+def _unfit(info: AdapterInfo, why: str) -> AdapterError:
+    trained = f"it was trained on {info.base}" if info.base else "it was trained on another model"
+    return AdapterError(f"adapter {info.name} does not fit this model: {why}", hint=trained)

@@ -1,0 +1,293 @@
+"""What the data is like: counts, lengths, and what the user should know before training on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from droidft.data.masks import Flag
+from droidft.data.tokens import TokenSet
+from droidft.events import DataPrepared
+
+LISTED = 100
+PERCENTILES = {"min": 0, "p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "p99": 99, "max": 100}
+_BINS = 12
+
+
+@dataclass
+class Places:
+    """Rows with one property: how many, and the first `LISTED` of them as `file:line`."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, place: str) -> None:
+        """One more row."""
+        self.count += 1
+        if len(self.first) < LISTED:
+            self.first.append(place)
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.first[:3])
+        return f"{shown} …" if self.count > 3 else shown
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows whose uncut length lies in [low, high)."""
+
+    low: int
+    high: int
+    rows: int
+
+
+@dataclass
+class SetStatistics:
+    """One of the two sets. Lengths are in tokens, before the cut."""
+
+    rows: int = 0
+    tokens: int = 0
+    supervised_tokens: int = 0
+    lengths: dict[str, int] = field(default_factory=dict)
+    histogram: list[Bin] = field(default_factory=list)
+    truncated: Places = field(default_factory=Places)
+    cut_tokens: int = 0
+    lost_end_of_turn: Places = field(default_factory=Places)
+    duplicates: Places = field(default_factory=Places)
+    """Rows equal to an earlier one."""
+    flagged: dict[Flag, Places] = field(default_factory=dict)
+    ends_in_eos: int = 0
+    """Rows whose last trained token is an end-of-sequence token, after the cut."""
+
+
+@dataclass
+class DataReport:
+    """Everything `DataPrepared` says, and the statistics behind it."""
+
+    train: SetStatistics
+    validation: SetStatistics
+    overlap: Places
+    """Validation rows that are also in the training set, token for token."""
+    max_seq_length: int
+    format: str
+    split: str
+    data_hash: str
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def event(self) -> DataPrepared:
+        """The report as the run's event."""
+        return DataPrepared(
+            train_rows=self.train.rows,
+            val_rows=self.validation.rows,
+            train_tokens=self.train.tokens,
+            val_tokens=self.validation.tokens,
+            train_supervised_tokens=self.train.supervised_tokens,
+            val_supervised_tokens=self.validation.supervised_tokens,
+            truncated_rows=self.train.truncated.count + self.validation.truncated.count,
+            dropped_rows=0,
+            max_seq_length=self.max_seq_length,
+            format=self.format,
+            split=self.split,
+            data_hash=self.data_hash,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """What encoding noticed about the rows of a set; each array has shape (rows,)."""
+
+    flags: dict[Flag, npt.NDArray[np.bool_]]
+    ends: npt.NDArray[np.bool_]
+    """Ends in EOS after the cut."""
+    ended: npt.NDArray[np.bool_]
+    """Ended in EOS before it."""
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Noticed:
+        """The same for some of the rows."""
+        return Noticed({flag: found[rows] for flag, found in self.flags.items()}, self.ends[rows], self.ended[rows])
+
+
+class Measured(Protocol):
+    """A set of rows that can be counted."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def full_lengths(self) -> npt.NDArray[np.int32]:
+        """Tokens of each row before the cut."""
+        ...
+
+    @property
+    def cut(self) -> npt.NDArray[np.int32]:
+        """Tokens that each row lost."""
+        ...
+
+    @property
+    def token_count(self) -> int:
+        """Tokens of all rows, after the cut."""
+        ...
+
+    @property
+    def supervised_counts(self) -> npt.NDArray[np.int32]:
+        """Trained tokens of each row."""
+        ...
+
+    @property
+    def digests(self) -> npt.NDArray[np.uint64]:
+        """A hash of each row, the same for equal ones."""
+        ...
+
+    def place(self, index: int) -> str:
+        """`file:line` of row `index`."""
+        ...
+
+
+def measure(rows: Measured, noticed: Noticed) -> SetStatistics:
+    """The statistics of one set."""
+    full = rows.full_lengths
+    if not len(rows):
+        return SetStatistics()
+    repeated = np.ones(len(rows), dtype=np.bool_)
+    repeated[np.unique(rows.digests, return_index=True)[1]] = False
+    return SetStatistics(
+        rows=len(rows),
+        tokens=rows.token_count,
+        supervised_tokens=int(rows.supervised_counts.sum()),
+        lengths={name: int(np.percentile(full, share, method="higher")) for name, share in PERCENTILES.items()},
+        histogram=histogram(full),
+        truncated=_places(rows, rows.cut > 0),
+        cut_tokens=int(rows.cut.sum()),
+        lost_end_of_turn=_places(rows, noticed.ended & ~noticed.ends),
+        duplicates=_places(rows, repeated),
+        flagged={flag: _places(rows, found) for flag, found in noticed.flags.items() if found.any()},
+        ends_in_eos=int(noticed.ends.sum()),
+    )
+
+
+def overlap(train: Measured, validation: Measured) -> Places:
+    """Validation rows that the training set holds too."""
+    return _places(validation, np.isin(validation.digests, train.digests))
+
+
+def alike(train: TokenSet, validation: TokenSet) -> Places | None:
+    """Validation rows that belong together with rows of the training set, without being equal to one."""
+    found = np.isin(validation.groups, train.groups) & ~np.isin(validation.digests, train.digests)
+    return _places(validation, found) if found.any() else None
+
+
+def histogram(lengths: npt.NDArray[np.int32]) -> list[Bin]:
+    """Rows by length, in at most twelve bins of a round width."""
+    longest = int(lengths.max())
+    width = next(width for width in _round_widths() if (longest + 1) / width <= _BINS)
+    counts = np.bincount(lengths // width)
+    first = int(np.flatnonzero(counts)[0])
+    return [Bin(index * width, (index + 1) * width, int(counts[index])) for index in range(first, len(counts))]
+
+
+def _round_widths() -> Any:
+    scale = 1
+    while True:
+        yield from (scale, 2 * scale, 5 * scale)
+        scale *= 10
+
+
+def _places(rows: Measured, chosen: npt.NDArray[np.bool_]) -> Places:
+    found = np.flatnonzero(chosen)
+    return Places(len(found), [rows.place(int(index)) for index in found[:LISTED]])
+
+
+def warnings(train: SetStatistics, validation: SetStatistics, both: Places, limit: int) -> list[str]:
+    """What deserves attention, as sentences."""
+    found = []
+    for name, part in (("training", train), ("validation", validation)):
+        found += [text for rule in _RULES if (text := rule(name, part, limit))]
+    if both.count:
+        found.append(
+            f"{_rows(both.count)} of the validation set {_is(both.count)} in the training set too ({both}): "
+            "the validation loss will look better than it is"
+        )
+    return found
+
+
+def _truncated(name: str, part: SetStatistics, limit: int) -> str | None:
+    if not part.truncated.count:
+        return None
+    share = 100 * part.truncated.count / part.rows
+    return (
+        f"{_rows(part.truncated.count)} of the {name} set ({share:.1f} %) "
+        f"{'is' if part.truncated.count == 1 else 'are'} cut at {limit:,} tokens ({part.truncated}); "
+        f"the longest has {part.lengths['max']:,}"
+    )
+
+
+def _lost(name: str, part: SetStatistics, limit: int) -> str | None:
+    count = part.lost_end_of_turn.count
+    if not count:
+        return None
+    return (
+        f"{_rows(count)} of the {name} set {'loses its' if count == 1 else 'lose their'} end-of-turn token in the cut"
+    )
+
+
+def _no_eos(name: str, part: SetStatistics, limit: int) -> str | None:
+    if not part.supervised_tokens or part.ends_in_eos >= 0.99 * part.rows:
+        return None
+    share = 100 * part.ends_in_eos / part.rows
+    return (
+        f"only {share:.0f} % of the {name} rows end in an end-of-sequence token: "
+        "a model trained on them may not learn to stop"
+    )
+
+
+def _duplicates(name: str, part: SetStatistics, limit: int) -> str | None:
+    count = part.duplicates.count
+    return (
+        f"{_rows(count)} of the {name} set {'repeats' if count == 1 else 'repeat'} earlier ones ({part.duplicates})"
+        if count
+        else None
+    )
+
+
+def _flagged(flag: Flag, text: str) -> Callable[[str, SetStatistics, int], str | None]:
+    def rule(name: str, part: SetStatistics, limit: int) -> str | None:
+        places = part.flagged.get(flag)
+        return f"{_rows(places.count)} of the {name} set: {text} ({places})" if places else None
+
+    return rule
+
+
+_RULES: list[Callable[[str, SetStatistics, int], str | None]] = [
+    _truncated,
+    _lost,
+    _no_eos,
+    _duplicates,
+    _flagged(
+        Flag.SPECIAL_TOKENS, "the text itself spells out special tokens, which act as if the template wrote them"
+    ),
+    _flagged(
+        Flag.PROMPT_DIFFERS,
+        "the chat template opens the assistant's turn otherwise than it writes a finished one, "
+        "so generation starts from a prompt that training does not show",
+    ),
+    _flagged(Flag.CONTENT_ALTERED, "the chat template leaves out part of an assistant turn, mostly earlier thinking"),
+    _flagged(
+        Flag.BOUNDARY_MERGED, "one token joins the end of the prompt and the start of the answer; it is not trained"
+    ),
+]
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" + ("s" if count != 1 else "")
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"

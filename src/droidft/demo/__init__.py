@@ -1,1 +1,0 @@
-"""The demo: a task that the base model cannot do and a small adapter can."""

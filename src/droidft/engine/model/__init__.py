@@ -1,0 +1,1 @@
+"""A base model and what LoRA adds to it: architecture, targets, weights, loss, memory."""

@@ -1,0 +1,1 @@
+"""Run folders: settings, events, derived state; starting, following and ending workers."""

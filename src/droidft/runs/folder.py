@@ -1,0 +1,424 @@
+"""A run folder: configuration, events, checkpoints. Its status is derived, never stored.
+
+runs/<id>/
+  config.json       the TrainingConfig
+  events.jsonl      one `Record` a line, appended by the worker alone
+  worker.json       the worker's pid; the worker holds a lock on it as long as it lives
+  log.txt           what the worker printed: tracebacks, library messages
+  checkpoints/      see engine/checkpoint.py
+  measure.json      a `RunMeasurement`, if it is part of an experiment: what to measure at the end
+  measured.json     the `Measurements`, written by the worker; then the checkpoints go
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from droidft.adapters.folder import OWNER
+from droidft.config import TrainingConfig, nearest, parse_config
+from droidft.config.measurement import RunMeasurement
+from droidft.errors import ConfigError, NotFound, RunError
+from droidft.events import Event, Failed, Finished, Record, Stopped
+from droidft.home import REFERENCES, Home
+from droidft.measured import Measurements
+from droidft.support.durable import storage_errors, write_atomically
+
+HEARTBEAT_SECONDS = 2.0
+_TAIL_BYTES = 16384
+
+
+class RunStatus(StrEnum):
+    """What became of a run."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    """Its worker is gone and said nothing: killed, out of memory, or the machine went down."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Reading is free for all; only the worker writes events and checkpoints."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of its checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def events_file(self) -> Path:
+        """The event log."""
+        return self.path / "events.jsonl"
+
+    @property
+    def worker_file(self) -> Path:
+        """The worker's pid and lock. A living worker touches it every `HEARTBEAT_SECONDS`."""
+        return self.path / "worker.json"
+
+    @property
+    def log_file(self) -> Path:
+        """What the worker printed."""
+        return self.path / "log.txt"
+
+    def config(self) -> TrainingConfig:
+        """The configuration it was created with."""
+        try:
+            values = json.loads((self.path / "config.json").read_bytes())
+        except ValueError as error:
+            raise RunError(f"run {self.id} cannot be read: its config.json is damaged ({error})") from None
+        return parse_config(values, source=f"run {self.id}")
+
+    def measurement(self) -> RunMeasurement | None:
+        """What its worker measures at the end, as part of an experiment."""
+        try:
+            return RunMeasurement.model_validate_json((self.path / "measure.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunError(f"run {self.id} cannot be read: its measure.json is damaged ({error})") from None
+
+    def measured(self) -> Measurements | None:
+        """What its worker has measured, if it is that far."""
+        try:
+            return Measurements.model_validate_json(self.measured_file.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    @property
+    def measured_file(self) -> Path:
+        """What was measured at the end."""
+        return self.path / "measured.json"
+
+    def adapter_name(self) -> str:
+        """Name of its adapter folder."""
+        return self.config().adapter_name or self.id
+
+    def records(self, offset: int = 0, *, until: int | None = None) -> tuple[list[Record], int]:
+        """Complete lines from byte `offset` on (up to `until`), and the offset after them. Never half a line."""
+        lines = [(line, end) for line, end in self._lines(offset) if until is None or end <= until]
+        records = [record for line, _ in lines if (record := parse_record(line)) is not None]
+        return records, lines[-1][1] if lines else offset
+
+    def status(self) -> RunStatus:
+        """Derived from the last event and from whether the worker lives."""
+        if self.worker_pid() is not None:
+            return RunStatus.RUNNING
+        last = self.last_record()
+        if last is None:
+            return RunStatus.CRASHED if self.worker_file.exists() else RunStatus.CREATED
+        match last.event:
+            case Finished():
+                return RunStatus.FINISHED
+            case Stopped():
+                return RunStatus.STOPPED
+            case Failed():
+                return RunStatus.FAILED
+        return RunStatus.CRASHED
+
+    def last_record(self) -> Record | None:
+        """The newest record, found from the end of the log; None if there is none."""
+        try:
+            with self.events_file.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                size = _TAIL_BYTES
+                while True:
+                    start = file.seek(max(0, end - size))
+                    lines = file.read(end - start).split(b"\n")[:-1]
+                    for line in reversed(lines if start == 0 else lines[1:]):
+                        if (record := parse_record(line)) is not None:
+                            return record
+                    if start == 0:
+                        return None
+                    size *= 4
+        except FileNotFoundError:
+            return None
+
+    def worker_pid(self) -> int | None:
+        """Pid of its living worker. The lock, not the pid, proves life, so a reused pid deceives nobody."""
+        try:
+            with self.worker_file.open("r+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return _pid(file)
+        except FileNotFoundError:
+            return None
+        return None
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps of its complete checkpoints, ascending."""
+        try:
+            return sorted(int(path.name) for path in self.checkpoints.iterdir() if path.name.isdecimal())
+        except FileNotFoundError:
+            return []
+
+    def _lines(self, offset: int) -> Iterator[tuple[bytes, int]]:
+        """Complete lines from byte `offset` on, each with the offset after it."""
+        try:
+            with self.events_file.open("rb") as file:
+                file.seek(offset)
+                content = file.read()
+        except FileNotFoundError:
+            return
+        for line in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
+            offset += len(line)
+            yield line, offset
+
+    def stop(self) -> None:
+        """Ask the worker to save a checkpoint and end. One that is suspended is woken, or it could not hear.
+
+        Raises:
+            RunError: it is not running.
+        """
+        pid = self.worker_pid()
+        if pid is None:
+            raise RunError(f"run {self.id} is {self.status()}: there is nothing to stop")
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the worker and its children at once; the last checkpoint is what is left."""
+        pid = self.worker_pid()
+        if pid is not None:
+            os.killpg(pid, signal.SIGKILL)
+
+    def delete(self, home: Home, *, files: bool) -> None:
+        """Remove the run folder, and with `files` its adapter folder too.
+
+        Raises:
+            RunError: it is running.
+        """
+        if self.worker_pid() is not None:
+            raise RunError(f"run {self.id} is running", hint=f"stop it first: `droidft runs stop {self.id}`")
+        adapters = [path for path in home.adapters.iterdir() if _owner(path) == self.id]
+        shutil.rmtree(self.path)
+        for adapter in adapters:
+            if files or not (adapter / "adapter_config.json").exists():
+                shutil.rmtree(adapter, ignore_errors=True)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a worker, in its own process group, and return once it holds the run's lock (or has died)."""
+        with self.log_file.open("ab") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "droidft.worker", str(self.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        while worker.poll() is None and self.worker_pid() is None:
+            time.sleep(0.02)
+        return worker
+
+
+def _pid(file: IO[str]) -> int | None:
+    """What a worker wrote into the file that it holds locked; one that has just taken it is about to."""
+    for _ in range(100):
+        file.seek(0)
+        with suppress(ValueError):
+            return int(json.load(file)["pid"])
+        time.sleep(0.01)
+    return None
+
+
+class EventLog:
+    """The one writer of a run's events; holds the run's lock from `open` to `close`."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._lock = self._take_lock()
+        records, end = run.records()
+        self._seq = records[-1].seq if records else 0
+        # A crash can leave half a line; it was never read by anyone, so it goes.
+        self._file: IO[bytes] = run.events_file.open("ab")
+        self._file.truncate(end)
+
+    def append(self, event: Event) -> Record:
+        """Write one event and hand it to the operating system."""
+        self._seq += 1
+        record = Record(seq=self._seq, time=time.time(), event=event)
+        with storage_errors(self._run.events_file):
+            self._file.write(record.model_dump_json().encode() + b"\n")
+            self._file.flush()
+        return record
+
+    def beat(self) -> None:
+        """Show that the worker lives."""
+        with suppress(OSError):  # a full or failing disk is for the next event to report
+            os.utime(self._run.worker_file)
+
+    def sync(self) -> None:
+        """Force the events to the disk, as is done with every checkpoint."""
+        with storage_errors(self._run.events_file):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Release the run."""
+        self._file.close()
+        self._lock.close()
+
+    def _take_lock(self) -> IO[str]:
+        file = self._run.worker_file.open("a+")
+        # Somebody asking for the status holds a shared lock for an instant; a worker holds its own for life.
+        for _ in range(100):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.01)
+        else:
+            file.close()
+            raise RunError(f"run {self._run.id} has a worker already")
+        file.truncate(0)
+        json.dump({"pid": os.getpid(), "started": time.time()}, file)
+        file.flush()
+        return file
+
+
+def create(
+    home: Home, config: TrainingConfig, *, run_id: str | None = None, measure: RunMeasurement | None = None
+) -> Run:
+    """A new run folder for `config`, under `run_id` or an id of its own.
+
+    Raises:
+        ConfigError: an adapter of that name exists.
+    """
+    config = config.model_copy(update=home.rooted({name: getattr(config, name) for name in REFERENCES}))
+    run = Run(home.run(run_id or _new_id(home, config)))
+    if measure is None or not measure.base:
+        _reserve(home.adapter(config.adapter_name or run.id), home, run, chosen=run_id is not None)
+    with storage_errors(run.path):
+        # Under an id that was chosen, what a crash has left of an earlier attempt is taken over.
+        run.path.mkdir(mode=0o700, exist_ok=run_id is not None)
+        if measure is not None:
+            write_atomically(run.path / "measure.json", measure.model_dump_json(indent=1).encode())
+        # Last of all: a folder without it is no run.
+        write_atomically(run.path / "config.json", config.model_dump_json(indent=1).encode())
+    return run
+
+
+def _reserve(adapter: Path, home: Home, run: Run, *, chosen: bool) -> None:
+    """Make the adapter's folder, as this run's."""
+    try:
+        adapter.mkdir(mode=0o700)
+    except FileExistsError:
+        # A name that is the run's own chosen id is what a crash has left of an earlier attempt.
+        if not (chosen and adapter.name == run.id):
+            raise ConfigError(
+                f"adapter_name: an adapter '{adapter.name}' exists in {home.adapters}",
+                hint="choose another name, or delete it with `droidft adapters delete`",
+                field="adapter_name",
+            ) from None
+    with storage_errors(adapter):
+        (adapter / OWNER).write_text(run.id)
+
+
+def find(home: Home, run_id: str) -> Run:
+    """The run `run_id`; an unambiguous beginning of an id, or `last`, will do.
+
+    Raises:
+        NotFound: no run, or more than one, answers to it.
+    """
+    known = [run.id for run in all_runs(home)]
+    if run_id == "last" and known:
+        return Run(home.run(known[0]))
+    matches = [run_id] if run_id in known else [name for name in known if name.startswith(run_id)]
+    if len(matches) == 1:
+        return Run(home.run(matches[0]))
+    if matches:
+        raise NotFound(f"{run_id!r} could be any of {len(matches)} runs: {', '.join(matches[:5])}")
+    raise NotFound(f"there is no run {run_id!r}{nearest(run_id, known)}", hint="`droidft runs` lists them")
+
+
+def all_runs(home: Home) -> list[Run]:
+    """Every run, newest first."""
+    folders = [path for path in home.runs.iterdir() if is_run(path)]
+    return [Run(path) for path in sorted(folders, key=lambda path: path.name, reverse=True)]
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run lies there. A link is none: what it leads to belongs to somebody else."""
+    return (path / "config.json").is_file() and not path.is_symlink()
+
+
+def delete_adapter(home: Home, name: str) -> None:
+    """Remove an adapter's folder; of a link, the link alone.
+
+    Raises:
+        NotFound: there is no such adapter.
+        RunError: its run is under way, or waits to begin.
+    """
+    folder = home.adapter(name)
+    if not folder.is_dir():
+        raise NotFound(f"there is no adapter {name!r}", hint="`droidft adapters list` shows those here")
+    with storage_errors(folder):
+        if folder.is_symlink():
+            folder.unlink()
+            return
+        owner = _owner(folder)
+        for run in all_runs(home):
+            if run.id == owner:
+                _refuse_if_needed(run, name)
+        shutil.rmtree(folder)
+
+
+def _refuse_if_needed(run: Run, adapter: str) -> None:
+    match run.status():
+        case RunStatus.RUNNING:
+            hint = "stop the run first"
+            raise RunError(f"run {run.id} writes to the adapter {adapter!r}", hint=hint)
+        case RunStatus.CREATED:
+            hint = "delete the run instead"
+            raise RunError(f"the name {adapter!r} is kept for run {run.id}, which has not begun", hint=hint)
+
+
+def _owner(adapter: Path) -> str | None:
+    """Id of the run that an adapter folder was made for."""
+    try:
+        return (adapter / OWNER).read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _new_id(home: Home, config: TrainingConfig) -> str:
+    model = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.model_path).name).lower()[:12].strip("-") or "model"
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    run_id, number = f"{stamp}-{model}", 2
+    while home.run(run_id).exists():
+        run_id, number = f"{stamp}-{model}-{number}", number + 1
+    return run_id
+
+
+def parse_record(line: bytes) -> Record | None:
+    """The record on a line of the log; None for one that a newer version wrote, or that is damaged."""
+    try:
+        return Record.model_validate_json(line)
+    except ValidationError:
+        return None
