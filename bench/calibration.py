@@ -209,10 +209,10 @@ class Lab:
         """Summed loss of each test row after training, in nats."""
         from droidft.config import TrainingConfig
         from droidft.engine.assemble import Places, assemble
-        from droidft.engine.device import prepare
-        from droidft.engine.loop import train
-        from droidft.engine.loss import SplitModel
-        from droidft.engine.measure import Rows, row_losses
+        from droidft.engine.evaluation.measure import Rows, row_losses
+        from droidft.engine.machine.device import prepare
+        from droidft.engine.model.loss import SplitModel
+        from droidft.engine.training.loop import train
 
         config = TrainingConfig.model_validate(
             {"model_path": str(self._model), "train_data_path": str(self._data), "mask_prompt": True, "seed": seed}

@@ -87,13 +87,13 @@ def _inside(args: argparse.Namespace) -> None:
 
 
 def _device(cache: Path) -> None:
-    from droidft.engine import device, machine
+    from droidft.engine.machine import device, host
 
     found = device.prepare(cache)
     import mlx.core as mx
 
     print(f"{found.kind}: {found.name}, {found.memory_bytes / 1e9:.1f} GB")
-    print(", ".join(f"{name} {version}" for name, version in machine.versions().items()))
+    print(", ".join(f"{name} {version}" for name, version in host.versions().items()))
     for dtype in (mx.float32, mx.bfloat16):
         side = 1024 if found.kind is device.DeviceKind.CPU else 8192
         print(f"product of two {side} x {side} in {str(dtype).split('.')[-1]}: {_gflops(side, dtype):,.0f} GFLOP/s")

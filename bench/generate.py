@@ -26,10 +26,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     args = parser.parse_args()
 
-    from droidft.engine.session import computing
+    from droidft.engine.machine.session import computing
 
     with computing(args.cache) as device, tempfile.TemporaryDirectory() as folder:
-        from droidft.engine import loaded
+        from droidft.engine.generation import loaded
 
         path = args.model or _smollm2(args.cache)
         begun = time.perf_counter()
@@ -67,7 +67,7 @@ def _switches(model: Any, ready: list[Any]) -> None:
 
 def _answer(model: Any, label: str, sides: list[Any], length: int) -> None:
     """Times of a token, from after the prompt was read by all; sides take turns."""
-    from droidft.engine.generate import Sampling, complete, make_prompt, wired
+    from droidft.engine.generation.generate import Sampling, complete, make_prompt, wired
 
     prompt = make_prompt(model.tokenizer, PROMPT)
     sampling = Sampling(max_tokens=length)
@@ -94,7 +94,7 @@ def _adapter(model: Path, folder: Path, seed: int) -> Path:
     from mlx.utils import tree_flatten
 
     from droidft.config import TrainingConfig
-    from droidft.engine import lora
+    from droidft.engine.model import lora
     from droidft.engine.model.loading import load_model
 
     config = TrainingConfig(model_path=str(model), train_data_path="unused.jsonl", seed=seed)

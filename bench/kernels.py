@@ -21,7 +21,7 @@ import mlx.nn as nn
 import mlx.optimizers as optimizers
 from mlx.utils import tree_flatten
 
-from droidft.engine import device, kernels
+from droidft.engine.machine import device, kernels
 
 BATCH, LENGTH, HIDDEN, WIDE, VOCABULARY, BLOCKS, RANK = 4, 256, 576, 1536, 49_152, 30, 32
 HEADS, KV_HEADS, DIM = 9, 3, 64

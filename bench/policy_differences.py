@@ -14,8 +14,8 @@ from tests.engine import policy_steps
 from tests.engine.policy_cases import Case
 from tests.engine.policy_compare import Differences
 
-from droidft.engine.loss import SplitModel
-from droidft.engine.session import computing
+from droidft.engine.machine.session import computing
+from droidft.engine.model.loss import SplitModel
 
 STEPS = settings(
     max_examples=300,

@@ -62,7 +62,7 @@ def _prompts(tokenizer: Any, count: int) -> list[list[int]]:
 
 
 def _ours(args: argparse.Namespace) -> tuple[float, float]:
-    from droidft.engine.session import computing
+    from droidft.engine.machine.session import computing
 
     with computing(CACHE) as device:
         print(f"{device.name}, {device.threads} threads, fused kernels {'on' if device.fused_kernels else 'off'}")
@@ -70,10 +70,9 @@ def _ours(args: argparse.Namespace) -> tuple[float, float]:
         import numpy as np
 
         from droidft.config import parse_config
-        from droidft.engine import lora
-        from droidft.engine.loss import SplitModel
-        from droidft.engine.model import loading
-        from droidft.engine.sampling import Sampler, streams
+        from droidft.engine.methods.sampling import Sampler, streams
+        from droidft.engine.model import loading, lora
+        from droidft.engine.model.loss import SplitModel
         from droidft.models import embedded
 
         path = embedded.install(CACHE / embedded.NAME, cache_dir=CACHE)
@@ -115,7 +114,7 @@ def _surrogate(split: Any, batch: Any) -> Any:
     """As costly as a policy loss: every target has its own factor."""
     import mlx.core as mx
 
-    from droidft.engine.loss import log_probabilities
+    from droidft.engine.model.loss import log_probabilities
 
     return (log_probabilities(split, batch) * mx.arange(batch.supervised)).mean()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from droidft.engine.device import prepare
+from droidft.engine.machine.device import prepare
 
 TARGET = Path(__file__).parent.parent / "tests/golden/tiny_losses.txt"
 
@@ -16,7 +16,7 @@ def losses() -> dict[int, float]:
         prepare(Path(folder))
         from tests.engine import jobs
 
-        from droidft.engine.loop import train
+        from droidft.engine.training.loop import train
         from droidft.events import TrainReport
 
         settings = jobs.config(iterations=60, lora_dropout=0.05, grad_accumulation_steps=2, steps_per_eval=20)

@@ -143,7 +143,7 @@ def _write_rows(args: argparse.Namespace) -> None:
 def _mlx_model(args: argparse.Namespace) -> Any:
     import mlx.core as mx
 
-    from droidft.engine.architectures import build_lazily
+    from droidft.engine.model.architectures import build_lazily
 
     if args.model:
         from mlx_lm.utils import load_model
@@ -158,7 +158,7 @@ def _mlx_model(args: argparse.Namespace) -> Any:
 
 
 def _ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, float]:
-    from droidft.engine.session import computing
+    from droidft.engine.machine.session import computing
 
     with computing(args.work.absolute()):
         return _train_ours(args, rows)
@@ -169,10 +169,10 @@ def _train_ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[st
 
     from droidft.config import TrainingConfig
     from droidft.data.tokens import TokenizedRow
-    from droidft.engine import lora
-    from droidft.engine.loop import Job, train
-    from droidft.engine.method import Evaluation
-    from droidft.engine.sft import Supervised
+    from droidft.engine.methods.sft import Supervised
+    from droidft.engine.model import lora
+    from droidft.engine.training.loop import Job, train
+    from droidft.engine.training.method import Evaluation
     from droidft.events import TrainReport
 
     class Rows(list[TokenizedRow]):
@@ -205,7 +205,7 @@ def _train_ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[st
 
 def _mlx_lm(args: argparse.Namespace, rows: list[dict[str, Any]], *, fast: bool) -> dict[str, float]:
     if fast:
-        from droidft.engine.device import prepare
+        from droidft.engine.machine.device import prepare
 
         prepare(args.work.absolute())
     import mlx.optimizers as optimizers

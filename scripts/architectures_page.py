@@ -11,8 +11,8 @@ from tests.engine.architectures import TABLE
 from tests.engine.architectures.entry import Architecture
 
 from droidft.config import LoraRouters
-from droidft.engine.architectures import build_lazily
-from droidft.engine.targets import resolve
+from droidft.engine.model.architectures import build_lazily
+from droidft.engine.model.targets import resolve
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 

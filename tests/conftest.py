@@ -37,8 +37,8 @@ def _filling_the_cache() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def device() -> None:
     """Make MLX ready as a worker does."""
-    from droidft.engine.device import prepare
-    from droidft.engine.session import computing
+    from droidft.engine.machine.device import prepare
+    from droidft.engine.machine.session import computing
 
     CACHE.mkdir(exist_ok=True)
     with _filling_the_cache():
@@ -53,7 +53,7 @@ def arithmetic(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.param == "plain MLX":
         yield
         return
-    from droidft.engine.session import computing
+    from droidft.engine.machine.session import computing
 
     with computing(CACHE) as device:
         if not device.fused_kernels:

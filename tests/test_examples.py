@@ -10,7 +10,7 @@ import pytest
 from droidft.commands.demo import settings
 from droidft.config import load_config_file, parse_config
 from droidft.data import orders
-from droidft.engine.score import Accuracy
+from droidft.engine.evaluation.score import Accuracy
 from droidft.experiment.plan import parse_plan
 
 ROOT = Path(__file__).parent.parent

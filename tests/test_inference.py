@@ -11,9 +11,9 @@ import pytest
 
 from droidft.adapters.folder import read_adapter
 from droidft.channel.inner import Cancelled
-from droidft.engine import loaded
-from droidft.engine.generate import Sampling
-from droidft.engine.session import computing
+from droidft.engine.generation import loaded
+from droidft.engine.generation.generate import Sampling
+from droidft.engine.machine.session import computing
 from droidft.errors import AdapterError, ConfigError, ModelError, NotFound
 from droidft.inference import Worker
 from tests.adapter_files import ATTENTION_QV, FULL_LAYER, edit_config, write_adapter

@@ -16,7 +16,7 @@ from droidft import inspected, inspector
 from droidft.channel.inner import Call, Cancelled
 from droidft.channel.outer import Child, ChildError
 from droidft.config import TrainingConfig
-from droidft.engine import rates
+from droidft.engine.training import rates
 from droidft.models import hub
 from tests import tiny
 

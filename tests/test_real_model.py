@@ -52,8 +52,7 @@ def test_it_learns_orders_and_mlx_lm_reads_the_adapter(home: Path, smollm2: Path
     assert json.loads((folder / "adapter_config.json").read_text())["num_layers"] == -1
     theirs, _ = load(str(smollm2), adapter_path=str(folder))
     from droidft.adapters.folder import read_adapter
-    from droidft.engine import adapter_weights
-    from droidft.engine.model import loading
+    from droidft.engine.model import adapter_weights, loading
 
     ours, _ = loading.load_model(smollm2)
     adapter_weights.apply(ours, read_adapter(folder))

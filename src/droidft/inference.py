@@ -21,8 +21,8 @@ from droidft.errors import ConfigError, DroidError, NotFound
 from droidft.home import Home, valid_name
 
 if TYPE_CHECKING:
-    from droidft.engine.generate import Prompt, Sampling, Token
-    from droidft.engine.loaded import LoadedModel, Ready
+    from droidft.engine.generation.generate import Prompt, Sampling, Token
+    from droidft.engine.generation.loaded import LoadedModel, Ready
 
 NO_MEMORY = ("out of memory", "insufficient memory", "unable to allocate", "[metal::malloc]")
 LONG_PROMPT = 1024
@@ -72,7 +72,7 @@ class Worker:
         Parameters: `home`, `model`, `sides` (each `side` and `adapter`, null for the base alone), `prompt` and
         `system` or else `messages`, `use_chat_template`, `sampling` (fields of `Sampling`), `stop` (texts).
         """
-        from droidft.engine import generate
+        from droidft.engine.generation import generate
 
         home = Home(Path(call.params["home"]))
         try:
@@ -116,7 +116,7 @@ class Worker:
             call.emit({"type": "phase", "text": "making the device ready"})
             self._prepare(home)
         call.emit({"type": "phase", "text": f"loading model {ref}"})
-        from droidft.engine import loaded
+        from droidft.engine.generation import loaded
 
         self.loaded = loaded.load(ref, models_dir=home.models, cache_dir=home.cache, offline=True)
         self.version = version
@@ -124,7 +124,7 @@ class Worker:
         return self.loaded
 
     def _prepare(self, home: Home) -> None:
-        from droidft.engine.session import computing
+        from droidft.engine.machine.session import computing
 
         device = self.stack.enter_context(computing(home.cache))
         for warning in device.warnings:
@@ -149,7 +149,7 @@ def _version(path: Path) -> tuple[Any, ...]:
 
 
 def _prompt(model: LoadedModel, params: dict[str, Any]) -> Prompt:
-    from droidft.engine.generate import make_prompt
+    from droidft.engine.generation.generate import make_prompt
 
     if params["messages"] is not None:
         return make_prompt(model.tokenizer, params["messages"])
@@ -171,8 +171,8 @@ def _side(
     call: Call, model: LoadedModel, home: Home, prompt: Prompt, sampling: Sampling, *, side: int, adapter: str | None
 ) -> Side | None:
     """A side that is ready to answer, or None after saying why it cannot."""
-    from droidft.engine.generate import complete
-    from droidft.engine.stops import Stops
+    from droidft.engine.generation.generate import complete
+    from droidft.engine.generation.stops import Stops
 
     try:
         ready = None if adapter is None else model.ready(*_find(home, adapter))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from droidft.adapters.folder import AdapterInfo
     from droidft.data import Fault
     from droidft.data.verify import Verified
-    from droidft.engine.describe import ModelDescription, PresetDescription
+    from droidft.engine.model.describe import ModelDescription, PresetDescription
 
 T = TypeVar("T")
 FITS, TIGHT = 0.8, 1.0

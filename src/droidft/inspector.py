@@ -25,7 +25,7 @@ from droidft.home import Home
 
 if TYPE_CHECKING:
     from droidft.data.verify import Verified
-    from droidft.engine.describe import Shape
+    from droidft.engine.model.describe import Shape
     from droidft.experiment.folder import Experiment
     from droidft.support.progress import Progress
 
@@ -41,11 +41,11 @@ def main() -> None:
 
 def warm(call: Call) -> None:
     """Import what answers about models need, before somebody waits for it."""
-    from droidft.engine import device
+    from droidft.engine.machine import device
 
     device.prepare(_home(call).cache)
-    for name in ("describe", "data.verify", "models"):
-        import_module(f"droidft.engine.{name}")
+    for name in ("engine.model.describe", "engine.model.loading", "data.verify"):
+        import_module(f"droidft.{name}")
 
 
 def models(call: Call) -> list[dict[str, Any]]:
@@ -82,11 +82,12 @@ def models(call: Call) -> list[dict[str, Any]]:
 
 def targets(call: Call) -> dict[str, Any]:
     """A model's shape, and what each preset would train of it."""
-    from droidft.engine import device, machine
+    from droidft.engine.machine import device, host
 
     home, params = _home(call), call.params
     found = device.prepare(home.cache)
-    from droidft.engine import describe, rates
+    from droidft.engine.model import describe
+    from droidft.engine.training import rates
     from droidft.models import catalog
 
     if params["num_layers"] == 0:
@@ -105,7 +106,7 @@ def targets(call: Call) -> dict[str, Any]:
         dora=params["dora"],
         fused_kernels=describe.fused_kernels_expected(),
     )
-    available = machine.memory().available
+    available = host.memory().available
     if found.kind is not device.DeviceKind.CPU:
         available = (
             min(found.memory_bytes, available) if found.kind is device.DeviceKind.METAL else found.memory_bytes
@@ -199,7 +200,7 @@ def adapter(call: Call) -> dict[str, Any]:
     """One adapter with all that is doubtful about it, alone or on a model; what keeps it from loading is said too."""
     from droidft.adapters.diagnostics import diagnose
     from droidft.adapters.folder import CONFIG, parse_which, read_adapter
-    from droidft.engine.judge import judge
+    from droidft.engine.model.judge import judge
 
     home, ref = _home(call), call.params["model"]
     folder = home.adapter(call.params["name"])
@@ -288,22 +289,22 @@ def experiment_report(call: Call) -> str:
 
 def system(call: Call) -> dict[str, Any]:
     """All of `droidft doctor`, speed included."""
-    from droidft.engine.doctor import examine
+    from droidft.engine.machine.doctor import examine
 
     return examine(_home(call).root).as_dict()
 
 
 def storage(call: Call) -> dict[str, Any]:
     """Memory and disk as they are now."""
-    from droidft.engine import doctor, machine
+    from droidft.engine.machine import doctor, host
 
     root = _home(call).root
-    memory = machine.memory()
+    memory = host.memory()
     return {
         "findings": [asdict(finding) for finding in doctor.storage(root)],
         "memory_total": memory.total,
         "memory_available": memory.available,
-        "disk_free": machine.disk_free(root),
+        "disk_free": host.disk_free(root),
     }
 
 
@@ -358,14 +359,14 @@ def _stamp(*files: Path) -> Stamp:
 @lru_cache(maxsize=8)
 def _shape(path: Path, stamp: Stamp) -> Shape:
     """The model's shape; `stamp` makes sure that a changed folder is looked at again."""
-    from droidft.engine.describe import open_shape
+    from droidft.engine.model.describe import open_shape
 
     del stamp
     return open_shape(path)
 
 
 def _tokenizer(config: TrainingConfig, home: Home) -> tuple[Any, int | None]:
-    from droidft.engine import device
+    from droidft.engine.machine import device
 
     device.prepare(home.cache)
     from droidft.models import catalog

@@ -11,9 +11,9 @@ from pathlib import Path
 from droidft.adapters import publish
 from droidft.config.measurement import RunMeasurement, Weights
 from droidft.engine.assemble import Assembled
-from droidft.engine.lora import base_only, load_trained
-from droidft.engine.measure import Material, prepare_measurement, take
-from droidft.engine.method import Interrupted
+from droidft.engine.evaluation.measure import Material, prepare_measurement, take
+from droidft.engine.model.lora import base_only, load_trained
+from droidft.engine.training.method import Interrupted
 from droidft.errors import ExperimentError
 from droidft.events import Event, Finished, Stopped
 from droidft.experiment import general

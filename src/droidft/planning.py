@@ -19,12 +19,12 @@ from droidft.data.batches import steps_per_epoch
 from droidft.data.length import plan as length_of
 from droidft.data.split import rows_of_share
 from droidft.engine.assemble import Places, assemble
-from droidft.engine.describe import Shape, open_shape
-from droidft.engine.device import Device
-from droidft.engine.machine import versions
-from droidft.engine.measure import Material, prepare_measurement
+from droidft.engine.evaluation.measure import Material, prepare_measurement
+from droidft.engine.evaluation.rehearsal import Rehearsal, rehearse
+from droidft.engine.machine.device import Device
+from droidft.engine.machine.host import versions
 from droidft.engine.model import loading
-from droidft.engine.rehearsal import Rehearsal, rehearse
+from droidft.engine.model.describe import Shape, open_shape
 from droidft.errors import ConfigError
 from droidft.experiment import general
 from droidft.experiment.fixed import (

@@ -24,7 +24,7 @@ def main() -> None:
 
 def try_rewards(call: Call) -> dict[str, Any]:
     """Parameters: `home`, `config`, `prompts`, `completions`, `seed`. Events say how far it is."""
-    from droidft.engine.session import computing
+    from droidft.engine.machine.session import computing
 
     home, params = Home(Path(call.params["home"])), call.params
     config = TrainingConfig.model_validate(params["config"])
@@ -40,7 +40,7 @@ def try_rewards(call: Call) -> dict[str, Any]:
 
     with computing(home.cache):
         from droidft.engine.assemble import Places
-        from droidft.engine.trial import try_rewards
+        from droidft.engine.evaluation.trial import try_rewards
         from droidft.rewards import Scorer
 
         places = Places(

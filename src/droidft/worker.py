@@ -24,7 +24,7 @@ from droidft.home import Home
 from droidft.runs.folder import HEARTBEAT_SECONDS, EventLog, Run
 
 if TYPE_CHECKING:
-    from droidft.engine.device import Device
+    from droidft.engine.machine.device import Device
 
 Result = TypeVar("Result")
 
@@ -120,7 +120,7 @@ def _beat(log: EventLog) -> None:
 
 def events(run: Run, home: Home, stop: StopRequest) -> Iterator[Event]:
     """All that the run in `run` says, with its adapter folder kept up to date."""
-    from droidft.engine.session import computing
+    from droidft.engine.machine.session import computing
 
     with computing(home.cache) as device:
         yield from _events(run, home, stop, device)
@@ -129,8 +129,8 @@ def events(run: Run, home: Home, stop: StopRequest) -> Iterator[Event]:
 def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator[Event]:
     # Imports mlx, which has to find the BLAS that `computing` chose.
     from droidft.engine.assemble import Places, assemble
-    from droidft.engine.checkpoint import ADAPTER, folder_name
-    from droidft.engine.loop import train
+    from droidft.engine.training.checkpoint import ADAPTER, folder_name
+    from droidft.engine.training.loop import train
     from droidft.measuring import Measuring
 
     config, adapter = run.config(), home.adapter(run.adapter_name())

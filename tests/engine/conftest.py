@@ -5,9 +5,9 @@ from __future__ import annotations
 import mlx.core as mx
 import pytest
 
-from droidft.engine import kernels
-from droidft.engine.device import prepare
-from droidft.engine.kernels import Kernels, Unavailable
+from droidft.engine.machine import kernels
+from droidft.engine.machine.device import prepare
+from droidft.engine.machine.kernels import Kernels, Unavailable
 from tests.conftest import CACHE
 from tests.engine.closeness import Function
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from droidft.config import TrainingConfig
-from droidft.engine import lora
-from droidft.engine.loop import Job
-from droidft.engine.sft import Supervised
+from droidft.engine.methods.sft import Supervised
+from droidft.engine.model import lora
+from droidft.engine.training.loop import Job
 from tests import tiny
 
 SETTINGS: dict[str, Any] = {

@@ -7,7 +7,7 @@ import mlx.nn as nn
 from mlx_lm.models import llama
 from mlx_lm.tuner.lora import LoRALinear
 
-from droidft.engine import kernels
+from droidft.engine.machine import kernels
 from tests.engine.closeness import Function
 
 

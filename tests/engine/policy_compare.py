@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from droidft.config import LossType, ScaleRewards, TrainingConfig
 from droidft.data.batches import make_batch
-from droidft.engine import lora
-from droidft.engine.loss import SplitModel, cross_entropy, log_probabilities
-from droidft.engine.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
+from droidft.engine.methods.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
+from droidft.engine.model import lora
+from droidft.engine.model.loss import SplitModel, cross_entropy, log_probabilities
 from tests import parity, tiny
 from tests.engine import policy_cases as cases
 from tests.engine import reference_policy as reference

@@ -14,10 +14,9 @@ from droidft.config import TrainingConfig
 from droidft.data.encode import Encoded
 from droidft.data.preferences import PairSet, PreparedPairs, prepare_pairs
 from droidft.data.tokens import TokenSetBuilder
-from droidft.engine import lora
-from droidft.engine.loop import Job
-from droidft.engine.model import loading
-from droidft.engine.preference import Preference
+from droidft.engine.methods.preference import Preference
+from droidft.engine.model import loading, lora
+from droidft.engine.training.loop import Job
 from tests import tiny
 
 SETTINGS: dict[str, Any] = {

@@ -9,11 +9,10 @@ from typing import Any
 
 from droidft.config import TrainingConfig
 from droidft.data.prompts import PreparedPrompts, prepare_prompts
-from droidft.engine import lora
-from droidft.engine.grpo import GroupRelative
-from droidft.engine.loop import Job
-from droidft.engine.model import loading
-from droidft.engine.text import Texts
+from droidft.engine.methods.grpo import GroupRelative
+from droidft.engine.methods.text import Texts
+from droidft.engine.model import loading, lora
+from droidft.engine.training.loop import Job
 from droidft.rewards import Scorer
 from tests import tiny
 

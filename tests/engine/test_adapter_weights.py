@@ -11,9 +11,9 @@ from mlx.utils import tree_flatten
 
 from droidft.adapters.diagnostics import check_fits
 from droidft.adapters.folder import read_adapter
-from droidft.engine import adapter_weights
-from droidft.engine.architectures import build_lazily
-from droidft.engine.targets import resolve
+from droidft.engine.model import adapter_weights
+from droidft.engine.model.architectures import build_lazily
+from droidft.engine.model.targets import resolve
 from droidft.errors import AdapterError
 from tests.adapter_files import ATTENTION_QV, FULL_LAYER, edit_config, edit_weights, write_adapter
 from tests.tiny import LLAMA, llama, write_model
@@ -172,7 +172,7 @@ def test_the_difference_is_measured(tmp_path: Path) -> None:
 
 
 def test_details_of_a_loaded_model(tmp_path: Path) -> None:
-    from droidft.engine.loaded import load
+    from droidft.engine.generation.loaded import load
 
     write_model(tmp_path / "models" / "tiny")
     loaded = load("tiny", models_dir=tmp_path / "models", cache_dir=tmp_path)

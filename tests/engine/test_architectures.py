@@ -11,10 +11,10 @@ from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
 from scripts import architectures_page
 
 from droidft.config import LoraRouters, LoraTargets, TrainingConfig
-from droidft.engine import lora
-from droidft.engine.architectures import blocks, build_lazily, model_types
-from droidft.engine.projections import projections, stored_bytes
-from droidft.engine.targets import TargetPlan, resolve
+from droidft.engine.model import lora
+from droidft.engine.model.architectures import blocks, build_lazily, model_types
+from droidft.engine.model.projections import projections, stored_bytes
+from droidft.engine.model.targets import TargetPlan, resolve
 from droidft.errors import TargetError
 from tests.engine.architectures import TABLE
 from tests.engine.architectures.entry import Architecture

@@ -12,8 +12,8 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from droidft.engine import checkpoint
-from droidft.engine.checkpoint import RunState
+from droidft.engine.training import checkpoint
+from droidft.engine.training.checkpoint import RunState
 from droidft.errors import CheckpointError, NonFiniteError, StorageError
 
 ARRAYS = {"a": mx.arange(64, dtype=mx.float32), "b": mx.ones((4, 4))}

@@ -10,7 +10,7 @@ import pytest
 from bench import peft_counts
 
 from droidft.config import LoraTargets
-from droidft.engine.describe import PRESETS, ModelDescription, Shape
+from droidft.engine.model.describe import PRESETS, ModelDescription, Shape
 from droidft.errors import ConfigError
 from tests.engine.architectures import TABLE
 

@@ -15,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from droidft.engine import blas, device, machine, toolchain
+from droidft.engine.machine import blas, device, host, toolchain
 
 linux_cpu = pytest.mark.skipif(
     sys.platform != "linux" or mx.default_device() != mx.Device(mx.cpu), reason="only MLX's CPU build on Linux"
@@ -229,7 +229,7 @@ def test_memory_as_linux_tells_it() -> None:
     text = (
         "MemTotal:       24684092 kB\nMemFree:        1 kB\nMemAvailable:   20000000 kB\nHugePages_Total:       0\n"
     )
-    assert machine.parse_meminfo(text) == machine.Memory(24684092 * 1024, 20000000 * 1024)
+    assert host.parse_meminfo(text) == host.Memory(24684092 * 1024, 20000000 * 1024)
 
 
 def test_memory_as_macos_tells_it() -> None:
@@ -238,17 +238,17 @@ def test_memory_as_macos_tells_it() -> None:
         "Pages free:                               10000.\nPages active:                            500000.\n"
         "Pages inactive:                            2000.\nPages speculative:                          300.\n"
     )
-    assert machine.parse_vm_stat(text, total=2**34) == machine.Memory(2**34, 12300 * 16384)
+    assert host.parse_vm_stat(text, total=2**34) == host.Memory(2**34, 12300 * 16384)
 
 
 def test_this_machine_is_described(tmp_path: Path) -> None:
-    memory = machine.memory()
+    memory = host.memory()
     assert 0 < memory.available <= memory.total
-    assert machine.disk_free(tmp_path / "not" / "made" / "yet") > 0
-    assert machine.processor()
-    versions = machine.versions()
+    assert host.disk_free(tmp_path / "not" / "made" / "yet") > 0
+    assert host.processor()
+    versions = host.versions()
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert set(machine.PACKAGES) < versions.keys()
+    assert set(host.PACKAGES) < versions.keys()
     assert "not installed" not in versions.values()
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from mlx.utils import tree_flatten
 
 from droidft.config import FineTuneType, LoraTargets, Optimizer
-from droidft.engine.architectures import build_lazily
-from droidft.engine.estimate import MemoryEstimate, peak_memory
-from droidft.engine.targets import resolve
+from droidft.engine.model.architectures import build_lazily
+from droidft.engine.model.estimate import MemoryEstimate, peak_memory
+from droidft.engine.model.targets import resolve
 from tests.engine.architectures import TABLE
 
 SMOLLM = build_lazily(peft_counts.config(peft_counts.SHAPES["SmolLM2-135M"]))

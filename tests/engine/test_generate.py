@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from droidft.engine.generate import Sampling, Token, complete, generate, generate_batch, make_prompt
+from droidft.engine.generation.generate import Sampling, Token, complete, generate, generate_batch, make_prompt
 from droidft.engine.model.loading import load_model, load_tokenizer
 from droidft.errors import ConfigError, ModelError
 from tests.tiny import write_model

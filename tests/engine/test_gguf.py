@@ -341,7 +341,7 @@ def test_smollm2_tokenizer_on_tricky_text(smollm2: Path) -> None:
 
 @pytest.mark.real
 def test_smollm2_knows_the_capital_of_france(smollm2: Path) -> None:
-    from droidft.engine.generate import generate, generate_batch
+    from droidft.engine.generation.generate import generate, generate_batch
 
     model, config = load_model(smollm2)
     tokenizer = load_tokenizer(smollm2)

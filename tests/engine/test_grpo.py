@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from droidft.engine import checkpoint, lora
-from droidft.engine.loop import train
-from droidft.engine.loss import SplitModel
-from droidft.engine.policy import PolicyBatch
+from droidft.engine.methods.policy import PolicyBatch
+from droidft.engine.model import lora
+from droidft.engine.model.loss import SplitModel
+from droidft.engine.training import checkpoint
+from droidft.engine.training.loop import train
 from droidft.errors import CheckpointError, NonFiniteError
 from droidft.events import METRICS, Completions, EvalReport, Stopped, TrainReport, Warned
 from tests.engine import rewarded
@@ -206,7 +207,7 @@ def test_the_first_ratio_is_one_and_what_was_kept_at_sampling_is_what_the_policy
     job = rewarded.job(tmp_path, rewarded.config(beta=0.5, temperature=0.7))
     split = SplitModel(job.model)
     list(job.method.prepare(1, split, lambda: False))
-    from droidft.engine.loss import log_probabilities
+    from droidft.engine.model.loss import log_probabilities
 
     for batch in job.method.batches(1):
         assert isinstance(batch, PolicyBatch)

@@ -14,9 +14,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from droidft.engine import harness, lora
-from droidft.engine.method import Interrupted
-from droidft.engine.model import loading
+from droidft.engine.evaluation import harness
+from droidft.engine.model import loading, lora
+from droidft.engine.training.method import Interrupted
 from droidft.errors import ConfigError, DownloadError, NotFound
 from tests import tiny
 from tests.engine import jobs
@@ -89,7 +89,7 @@ def _scaled(tree: Any, by: float) -> Any:
 
 
 def view(loaded: Loaded, *, context_length: int = 512, **rest: Any) -> Any:
-    from droidft.engine.harness_model import HarnessModel
+    from droidft.engine.evaluation.harness_model import HarnessModel
 
     return HarnessModel(loaded.model, loaded.tokenizer, context_length=context_length, **rest)
 
@@ -131,7 +131,7 @@ def test_multiple_choice_is_what_the_logits_say(
 
 
 def test_choices_of_one_token_share_their_input(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    from droidft.engine import harness_model
+    from droidft.engine.evaluation import harness_model
 
     shapes: list[tuple[int, ...]] = []
     score = harness_model.score

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from droidft.engine import harness
+from droidft.engine.evaluation import harness
 from droidft.errors import ConfigError
 
 

@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.rope_utils import initialize_rope
 from mlx_lm.tuner.lora import LoRALinear
 
-from droidft.engine.kernels import Kernels, fast_cpu_ops
+from droidft.engine.machine.kernels import Kernels, fast_cpu_ops
 from tests.engine.closeness import Function, close, heads, same
 from tests.engine.kernel_models import lora_layer
 

@@ -17,10 +17,10 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import activations, gemma4_text, llama, switch_layers
 from mlx_lm.tuner.lora import LoRALinear
 
-from droidft.engine import kernels
-from droidft.engine.kernels import Kernels, Unavailable, fast_cpu_ops
-from droidft.engine.native import build as native_build
-from droidft.engine.native.build import BuildError, build, find_tools
+from droidft.engine.machine import kernels
+from droidft.engine.machine.kernels import Kernels, Unavailable, fast_cpu_ops
+from droidft.engine.machine.native import build as native_build
+from droidft.engine.machine.native.build import BuildError, build, find_tools
 from tests.conftest import CACHE
 from tests.engine.closeness import RTOL, Function, close
 from tests.engine.kernel_models import language_loss, lora_layer, tiny_llama

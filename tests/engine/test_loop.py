@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from droidft.config.schedule import learning_rate
-from droidft.engine import checkpoint, lora
-from droidft.engine.loop import train
+from droidft.engine.model import lora
+from droidft.engine.training import checkpoint
+from droidft.engine.training.loop import train
 from droidft.errors import CheckpointError, NonFiniteError
 from droidft.events import CheckpointSaved, EarlyStopped, EvalReport, Finished, Stopped, TrainReport
 from tests import tiny
@@ -113,7 +114,7 @@ def test_best_is_the_evaluated_weights(tmp_path: Path) -> None:
     weights, _, _ = checkpoint.load_arrays(tmp_path / checkpoint.folder_name(finished.best_step or 0))
     job.model.load_weights(list(weights.items()), strict=False)
     job.model.eval()
-    from droidft.engine.loss import SplitModel
+    from droidft.engine.model.loss import SplitModel
 
     answer = job.method.evaluate(SplitModel(job.model), should_stop=lambda: False)
     assert answer.loss == finished.best_loss
@@ -210,8 +211,8 @@ def test_recomputed_blocks_drop_the_same_values_twice(tmp_path: Path) -> None:
     """With dropout, the gradient under gradient checkpointing is the gradient of the loss that was reported."""
     from mlx.utils import tree_flatten
 
-    from droidft.engine.loss import SplitModel
-    from droidft.engine.recompute import recomputed_blocks, seed_dropout
+    from droidft.engine.model.loss import SplitModel
+    from droidft.engine.model.recompute import recomputed_blocks, seed_dropout
 
     settings = jobs.config(lora_dropout=0.5, grad_checkpoint=True)
     job = jobs.job(tmp_path, settings)

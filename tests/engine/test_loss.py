@@ -11,8 +11,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from droidft.data import batches
-from droidft.engine import lora, loss
-from droidft.engine.architectures import build_lazily
+from droidft.engine.model import lora, loss
+from droidft.engine.model.architectures import build_lazily
 from tests import tiny
 from tests.engine import jobs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from droidft.data import batches
-from droidft.engine.meter import Meter
+from droidft.engine.training.meter import Meter
 from tests import tiny
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from droidft.config import TrainingConfig
 from droidft.data import batches
-from droidft.engine import lora
-from droidft.engine.loop import Job, train
-from droidft.engine.sft import Supervised
+from droidft.engine.methods.sft import Supervised
+from droidft.engine.model import lora
+from droidft.engine.training.loop import Job, train
 from droidft.events import TrainReport
 from tests import parity, tiny
 

@@ -13,9 +13,9 @@ from mlx.utils import tree_flatten
 
 from droidft.config import LossType, ScaleRewards
 from droidft.data.batches import make_batch
-from droidft.engine import lora
-from droidft.engine.loss import SplitModel, log_probabilities, losses
-from droidft.engine.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
+from droidft.engine.methods.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
+from droidft.engine.model import lora
+from droidft.engine.model.loss import SplitModel, log_probabilities, losses
 from tests.engine import policy_cases as cases
 from tests.engine import policy_compare as compare
 

@@ -15,15 +15,15 @@ import pytest
 
 from droidft.config import TrainingConfig
 from droidft.data.prompts import PromptRow
-from droidft.engine import lora
-from droidft.engine.grpo import GroupRelative
-from droidft.engine.loop import Job, train
-from droidft.engine.loss import SplitModel, log_probabilities
-from droidft.engine.method import Evaluation
-from droidft.engine.policy import PolicyBatch
-from droidft.engine.rollout import Rollout
-from droidft.engine.sampling import Completion
-from droidft.engine.text import Texts
+from droidft.engine.methods.grpo import GroupRelative
+from droidft.engine.methods.policy import PolicyBatch
+from droidft.engine.methods.rollout import Rollout
+from droidft.engine.methods.sampling import Completion
+from droidft.engine.methods.text import Texts
+from droidft.engine.model import lora
+from droidft.engine.model.loss import SplitModel, log_probabilities
+from droidft.engine.training.loop import Job, train
+from droidft.engine.training.method import Evaluation
 from droidft.events import Event, TrainReport
 from droidft.rewards import Scorer
 from tests import parity
@@ -174,7 +174,7 @@ def test_rewards_lengths_and_ties_are_counted_as_trl_does(tmp_path: Path) -> Non
 
 def test_the_entropy_of_sampling_is_trls(split: SplitModel) -> None:
     """The same distributions, from logits."""
-    from droidft.engine.sampling import _draw_on_host
+    from droidft.engine.methods.sampling import _draw_on_host
 
     policy = GOLDEN["policy temperature=0.7"]
     batch = compare.case_batch(Case("cool", temperature=0.7), policy.rows("logps"), policy.rows("base"))

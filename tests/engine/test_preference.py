@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from droidft.engine import checkpoint, lora
-from droidft.engine.loop import train
-from droidft.engine.loss import SplitModel
-from droidft.engine.preference import Preference
+from droidft.engine.methods.preference import Preference
+from droidft.engine.model import lora
+from droidft.engine.model.loss import SplitModel
+from droidft.engine.training import checkpoint
+from droidft.engine.training.loop import train
 from droidft.events import METRICS, EvalReport, Stopped, TrainReport
 from tests import tiny
 from tests.engine import policy_compare, preferred

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlx.utils import tree_flatten
 
-from droidft.engine.loss import SplitModel
-from droidft.engine.preference import PairBatch, Preference, dpo_loss, orpo_loss, pair_batch
+from droidft.engine.methods.preference import PairBatch, Preference, dpo_loss, orpo_loss, pair_batch
+from droidft.engine.model.loss import SplitModel
 from tests.engine import policy_cases, policy_compare, preferred
 from tests.engine import preference_cases as cases
 from tests.engine import reference_preference as reference

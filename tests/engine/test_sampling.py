@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from droidft.data import batches
-from droidft.engine import sampling
-from droidft.engine.architectures import build_lazily
-from droidft.engine.loss import SplitModel, log_probabilities
-from droidft.engine.method import Interrupted
-from droidft.engine.sampling import Completion, Sampler, streams
+from droidft.engine.methods import sampling
+from droidft.engine.methods.sampling import Completion, Sampler, streams
+from droidft.engine.model.architectures import build_lazily
+from droidft.engine.model.loss import SplitModel, log_probabilities
+from droidft.engine.training.method import Interrupted
 from tests import tiny
 from tests.engine.architectures import TABLE
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from droidft.engine.stops import Stops
+from droidft.engine.generation.stops import Stops
 
 
 def said(stops: Stops, pieces: list[str]) -> list[str]:

@@ -10,9 +10,9 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from droidft.config import LoraRouters, LoraTargets
-from droidft.engine.architectures import build_lazily, quantization
-from droidft.engine.projections import Kind, logical_size
-from droidft.engine.targets import TargetPlan, resolve
+from droidft.engine.model.architectures import build_lazily, quantization
+from droidft.engine.model.projections import Kind, logical_size
+from droidft.engine.model.targets import TargetPlan, resolve
 from droidft.errors import ConfigError, ModelError, TargetError
 from tests.engine.architectures import TABLE
 from tests.engine.architectures.entry import GDN, MOE, inside, tiny

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from droidft.engine.session import computing
+from droidft.engine.machine.session import computing
 from droidft.experiment import folder as folders
 from droidft.experiment.drive import drive
 from droidft.experiment.fixed import FixedPlan

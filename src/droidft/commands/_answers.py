@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from droidft.engine.generate import Sampling
-    from droidft.engine.loaded import AdapterDetails, LoadedModel
+    from droidft.engine.generation.generate import Sampling
+    from droidft.engine.generation.loaded import AdapterDetails, LoadedModel
     from droidft.home import Home
     from droidft.support.progress import Progress
 
@@ -47,7 +47,7 @@ def add_sampling(parser: argparse.ArgumentParser, *, temperature: float) -> None
 
 def sampling_from(args: argparse.Namespace, console: Console) -> Sampling:
     """The options as given; says so where one has no effect."""
-    from droidft.engine.generate import Sampling
+    from droidft.engine.generation.generate import Sampling
 
     given = {name: getattr(args, name) for name in _DRAWING_ONLY if getattr(args, name) is not None}
     if args.temperature == 0 and given:
@@ -64,12 +64,12 @@ def sampling_from(args: argparse.Namespace, console: Console) -> Sampling:
 @contextmanager
 def loaded_base(ref: str, home: Home, console: Console, *, offline: bool) -> Iterator[LoadedModel]:
     """Make the device ready and load the model, for the length of a block; warnings go to `console`."""
-    from droidft.engine.session import computing
+    from droidft.engine.machine.session import computing
 
     with computing(home.cache) as device:
         for warning in device.warnings:
             console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
-        from droidft.engine import loaded
+        from droidft.engine.generation import loaded
 
         with progress_bar(console) as progress, console.status("loading the model"):
             model = loaded.load(ref, models_dir=home.models, cache_dir=home.cache, offline=offline, progress=progress)

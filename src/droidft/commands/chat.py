@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from droidft.adapters.folder import AdapterInfo
-    from droidft.engine.generate import Sampling, Token
-    from droidft.engine.loaded import LoadedModel
+    from droidft.engine.generation.generate import Sampling, Token
+    from droidft.engine.generation.loaded import LoadedModel
 
 HELP = "/reset forgets the conversation, /exit leaves, Ctrl-C stops an answer"
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from droidft.adapters.folder import AdapterInfo
-    from droidft.engine.generate import Sampling, Token
-    from droidft.engine.loaded import AdapterDetails, LoadedModel
+    from droidft.engine.generation.generate import Sampling, Token
+    from droidft.engine.generation.loaded import AdapterDetails, LoadedModel
 
 SIDE_BY_SIDE_WIDTH = 100
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-    from droidft.engine.score import Accuracy
+    from droidft.engine.evaluation.score import Accuracy
     from droidft.home import Home
     from droidft.runs.folder import Run
 
@@ -119,14 +119,14 @@ def _offer_browser(console: Console) -> None:
 
 
 def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, console: Console) -> list[Side]:
-    from droidft.engine.session import computing
+    from droidft.engine.machine.session import computing
 
     sides = []
     with computing(home.cache), console.status("loading the model") as spinner:
         from droidft.adapters.folder import read_adapter
         from droidft.data import orders
-        from droidft.engine import adapter_weights, score
-        from droidft.engine.model import loading
+        from droidft.engine.evaluation import score
+        from droidft.engine.model import adapter_weights, loading
 
         path = home.model(MODEL)
         model, _ = loading.load_model(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from droidft.home import Home
 
 if TYPE_CHECKING:
-    from droidft.engine.doctor import Report
+    from droidft.engine.machine.doctor import Report
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; the status is 1 when something should be mended."""
-    from droidft.engine.doctor import examine
+    from droidft.engine.machine.doctor import examine
 
     report = examine(Home.find().root)
     if args.json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from droidft.engine.describe import ModelDescription
+    from droidft.engine.model.describe import ModelDescription
     from droidft.home import Home
 
 
@@ -136,7 +136,7 @@ def _import(args: argparse.Namespace, home: Home, console: Console, errors: Cons
 
 
 def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
-    from droidft.engine.describe import fused_kernels_expected, open_shape
+    from droidft.engine.model.describe import fused_kernels_expected, open_shape
     from droidft.errors import ConfigError
     from droidft.models import catalog
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from droidft.config.settings import Setting
-    from droidft.engine.trial import Trial
+    from droidft.engine.evaluation.trial import Trial
 
 SHOWN = 400
 """Characters of a completion that are shown."""
@@ -76,7 +76,7 @@ def _list(console: Console, *, as_json: bool) -> None:
 
 def _try(args: argparse.Namespace, console: Console) -> None:
     from droidft.config import Family
-    from droidft.engine.session import computing
+    from droidft.engine.machine.session import computing
     from droidft.errors import ConfigError
     from droidft.home import Home
 
@@ -87,7 +87,7 @@ def _try(args: argparse.Namespace, console: Console) -> None:
     home = Home.find()
     with computing(home.cache):
         from droidft.engine.assemble import Places
-        from droidft.engine.trial import try_rewards
+        from droidft.engine.evaluation.trial import try_rewards
         from droidft.rewards import Scorer
 
         places = Places(home.models, home.adapters, home.cache, home.runs, home.rewards)

@@ -21,19 +21,20 @@ from droidft.config import Family, FineTuneType, TrainingConfig
 from droidft.data import DataReport, Prepared, prepare
 from droidft.data.preferences import PreparedPairs, prepare_pairs
 from droidft.data.prompts import PreparedPrompts, prepare_prompts
-from droidft.engine import checkpoint, lora, machine
-from droidft.engine.adapter_weights import template_hash
-from droidft.engine.architectures import build_lazily
-from droidft.engine.device import Device, DeviceKind
-from droidft.engine.estimate import peak_memory
-from droidft.engine.grpo import GroupRelative
-from droidft.engine.loop import Job
-from droidft.engine.method import Method
-from droidft.engine.model import loading
-from droidft.engine.preference import Preference
-from droidft.engine.sft import Supervised
-from droidft.engine.targets import TargetPlan
-from droidft.engine.text import Texts
+from droidft.engine.machine import host
+from droidft.engine.machine.device import Device, DeviceKind
+from droidft.engine.methods.grpo import GroupRelative
+from droidft.engine.methods.preference import Preference
+from droidft.engine.methods.sft import Supervised
+from droidft.engine.methods.text import Texts
+from droidft.engine.model import loading, lora
+from droidft.engine.model.adapter_weights import template_hash
+from droidft.engine.model.architectures import build_lazily
+from droidft.engine.model.estimate import peak_memory
+from droidft.engine.model.targets import TargetPlan
+from droidft.engine.training import checkpoint
+from droidft.engine.training.loop import Job
+from droidft.engine.training.method import Method
 from droidft.errors import AdapterError, StorageError, TargetError
 from droidft.events import Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
 from droidft.models import catalog
@@ -77,7 +78,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         DroidError: of the kind that fits, naming value, limit and fix.
     """
     found = _checkpoint(places.checkpoints)
-    versions = {**machine.versions(), **device.identity()}
+    versions = {**host.versions(), **device.identity()}
     yield RunStarted(
         config=config.model_dump(mode="json"),
         versions=versions,

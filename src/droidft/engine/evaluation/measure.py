@@ -1,0 +1,277 @@
+"""A trained model held against data that it has not seen, row by row: test set, general text, questions.
+
+`prepare_measurement` reads and checks everything before anything is trained, so that a fault in the test data does
+not cost a night; `take` measures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.nn as nn
+import numpy as np
+
+from droidft.config import DataFormat, TrainingConfig
+from droidft.config.measurement import Measurement, Questions
+from droidft.data import Prepared, TokenSet, batches, read_set
+from droidft.data.groups import numbered
+from droidft.data.prompts import PromptRow, prompts_of
+from droidft.data.split import mixed
+from droidft.engine.generation.generate import generate_batch
+from droidft.engine.model.loss import SplitModel, losses
+from droidft.engine.training.method import Interrupted
+from droidft.errors import ConfigError
+from droidft.events import Event, Measured, Phase, PhaseName
+from droidft.measured import Answers, Measurements, RowLosses, TaskScore
+from droidft.rewards import Scorer, ToScore
+
+if TYPE_CHECKING:
+    from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows whose loss is measured, and which of them belong together."""
+
+    tokens: TokenSet
+    clusters: list[int]
+
+    @classmethod
+    def of(cls, tokens: TokenSet) -> Rows:
+        """Rows with clusters as they were read."""
+        return cls(tokens, numbered(tokens.groups))
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Questions about some of the test rows."""
+
+    spec: Questions
+    rows: list[int]
+    """Their indices in the test set."""
+    prompts: list[PromptRow]
+    scorer: Scorer
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that a measurement needs, read and checked."""
+
+    config: TrainingConfig
+    wanted: Measurement
+    test: Rows
+    general: Rows
+    asked: Asked | None
+    seen_in_training: int
+    """Test rows that are also among those that are trained on or chosen by."""
+    opened_in_training: int | None
+    """Further ones that belong together with such a row. None: their column is not one of the training data."""
+    context_length: int | None
+
+
+def prepare_measurement(
+    config: TrainingConfig,
+    wanted: Measurement,
+    tokenizer: TokenizerWrapper | Any,
+    data: Prepared,
+    *,
+    general: Path,
+    context_length: int | None,
+) -> Material:
+    """Read the test set, the general text (`general`, unless another is wanted) and the questions.
+
+    `data` is the data of the run. Rows are read and masked as `config` says; the general text counts every token.
+
+    Raises:
+        InvalidData, DataError, DownloadError: as `prepare` does.
+        ConfigError: there is no test set, or no such column.
+    """
+    if (spec := wanted.harness) is not None:
+        from droidft.engine.evaluation import harness
+
+        harness.check(spec.tasks, include=Path(spec.include) if spec.include else None)
+    test = _test_rows(config, wanted, tokenizer, data, context_length)
+    text = wanted.general_data_path or str(general)
+    plain = config.model_copy(
+        update={"data_format": DataFormat.AUTO, "mask_prompt": False, "system_prompt": None, "max_seq_length": None}
+        | dict.fromkeys(("text_column", "prompt_column", "completion_column", "messages_column", "split_column"))
+    )
+    unseen = read_set(plain, text, tokenizer, called="the general text", context_length=context_length)
+    known = [data.train, data.validation]
+    seen = np.isin(test.digests, np.concatenate([rows.digests for rows in known]))
+    comparable = wanted.cluster_column in (None, config.split_column)
+    opened = np.isin(test.groups, np.concatenate([rows.groups for rows in known]))
+    return Material(
+        config=config,
+        wanted=wanted,
+        test=Rows.of(test),
+        general=Rows.of(unseen),
+        asked=_asked(config, wanted.questions, tokenizer, test, context_length) if wanted.questions else None,
+        seen_in_training=int(seen.sum()),
+        opened_in_training=int((opened & ~seen).sum()) if comparable else None,
+        context_length=context_length,
+    )
+
+
+def take(
+    model: nn.Module, tokenizer: TokenizerWrapper, material: Material, *, step: int, should_stop: ShouldStop
+) -> Generator[Event, None, Measurements]:
+    """Measure `model` as it stands, in evaluation mode.
+
+    Raises:
+        Interrupted: `should_stop` said so.
+    """
+    began = time.perf_counter()
+    training = model.training
+    model.eval()
+    try:
+        split, size = SplitModel(model), material.config.batch_size
+        yield Phase(name=PhaseName.MEASURING, detail=f"loss of {len(material.test.tokens):,} test rows")
+        test = row_losses(split, material.test, batch_size=size, should_stop=should_stop)
+        yield Phase(name=PhaseName.MEASURING, detail=f"loss of {len(material.general.tokens):,} general texts")
+        general = row_losses(split, material.general, batch_size=size, should_stop=should_stop)
+        answers = None
+        if (asked := material.asked) is not None:
+            yield Phase(name=PhaseName.MEASURING, detail=f"{len(asked.rows):,} questions")
+            answers = _answers(model, tokenizer, asked, should_stop)
+        tasks: list[TaskScore] = []
+        if material.wanted.harness is not None:
+            yield Phase(name=PhaseName.MEASURING, detail=", ".join(material.wanted.harness.tasks))
+            tasks = _harness(model, tokenizer, material, should_stop)
+    finally:
+        model.train(training)
+    found = Measurements(
+        step=step,
+        test=test,
+        general=general,
+        questions=answers,
+        harness=tasks,
+        seen_in_training=material.seen_in_training,
+        seconds=time.perf_counter() - began,
+    )
+    yield Measured(
+        step=step,
+        test_loss=test.mean,
+        general_loss=general.mean,
+        right=sum(answers.right) if answers else None,
+        questions=len(answers.right) if answers else None,
+        seconds=found.seconds,
+    )
+    return found
+
+
+def row_losses(model: SplitModel, rows: Rows, *, batch_size: int, should_stop: ShouldStop) -> RowLosses:
+    """The summed loss of each row, in nats: sums in float64 over the float32 losses of its supervised tokens."""
+    source = rows.tokens
+    sums = np.zeros(len(source), dtype=np.float64)
+    for chosen in batches.evaluation_order(source.lengths, batch_size=batch_size):
+        if should_stop():
+            raise Interrupted
+        batch = batches.make_batch(source, chosen)
+        values = np.asarray(losses(model, batch), dtype=np.float64)
+        np.add.at(sums, chosen[batch.positions // batch.inputs.shape[1]], values)
+    return RowLosses(
+        losses=sums.tolist(),
+        tokens=source.supervised_counts.tolist(),
+        clusters=rows.clusters,
+        places=[source.place(index) for index in range(len(source))],
+        data_hash=source.sha256(),
+    )
+
+
+def some_rows(rows: Rows, most: int) -> Rows:
+    """The first `most` rows."""
+    chosen = np.arange(min(most, len(rows.tokens)))
+    return Rows(rows.tokens.take(chosen), rows.clusters[:most])
+
+
+def ask_some(model: nn.Module, tokenizer: TokenizerWrapper, asked: Asked, *, tokens: int) -> float:
+    """Seconds for a token of each answer of one batch, other answers of it being drawn at the same time."""
+    prompts = [prompt.messages or prompt.text or "" for prompt in asked.prompts[: asked.spec.batch_size]]
+    began = time.perf_counter()
+    generate_batch(model, tokenizer, prompts, max_tokens=tokens, batch_size=asked.spec.batch_size)
+    return (time.perf_counter() - began) / (tokens * len(prompts))
+
+
+def _test_rows(
+    config: TrainingConfig, wanted: Measurement, tokenizer: Any, data: Prepared, context_length: int | None
+) -> TokenSet:
+    if wanted.test_data_path is not None:
+        path, column = wanted.test_data_path, wanted.cluster_column or config.split_column
+        config = config.model_copy(update={"split_column": column})
+        return read_set(config, path, tokenizer, called="the test data", context_length=context_length)
+    if len(data.test) == 0:
+        raise ConfigError(
+            "there are no test rows: test_fraction is 0 and no test_data_path is given",
+            hint="set test_fraction (0.1, say), or give a test file",
+            field="test_data_path",
+        )
+    return data.test
+
+
+def _asked(
+    config: TrainingConfig, spec: Questions, tokenizer: Any, test: TokenSet, context_length: int | None
+) -> Asked:
+    # By their own hash, so that a file in order of difficulty gives a fair sample.
+    order = np.argsort(mixed(test.digests, 0), kind="stable")[: spec.most]
+    rows = sorted(int(index) for index in order)
+    asking = config.model_copy(update={"max_completion_length": spec.max_tokens, "max_prompt_length": None})
+    prompts = prompts_of(asking, tokenizer, test, rows, context_length=context_length)
+    scorer = Scorer([spec.check], Path())  # no file of the user's own can be among the checks
+    scorer.check((prompt.place, prompt.columns) for prompt in prompts)
+    return Asked(spec, rows, prompts, scorer)
+
+
+def _answers(model: nn.Module, tokenizer: TokenizerWrapper, asked: Asked, should_stop: ShouldStop) -> Answers:
+    def check(_done: int, _all: int) -> None:
+        if should_stop():
+            raise Interrupted
+
+    texts = generate_batch(
+        model,
+        tokenizer,
+        [prompt.messages or prompt.text or "" for prompt in asked.prompts],
+        max_tokens=asked.spec.max_tokens,
+        batch_size=asked.spec.batch_size,
+        progress=check,
+    )
+    scores = asked.scorer.score(_to_score(asked.prompts, texts))
+    return Answers(check=asked.spec.check.kind, rows=asked.rows, right=(scores[:, 0] == 1).tolist(), answers=texts)
+
+
+def _to_score(prompts: Sequence[PromptRow], texts: Sequence[str]) -> list[ToScore]:
+    return [
+        ToScore(prompt.asked, text, 0, prompt.columns, prompt.place)
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+
+
+def _harness(
+    model: nn.Module, tokenizer: TokenizerWrapper, material: Material, should_stop: ShouldStop
+) -> list[TaskScore]:
+    from droidft.engine.evaluation import harness
+
+    spec = material.wanted.harness
+    assert spec is not None
+    found = harness.evaluate(
+        model,
+        tokenizer,
+        spec.tasks,
+        include=Path(spec.include) if spec.include else None,
+        limit=spec.limit,
+        num_fewshot=spec.num_fewshot,
+        context_length=material.context_length,
+        should_stop=should_stop,
+    )
+    return [
+        TaskScore(
+            task=each.name, version=str(each.version), metric=each.metric, value=each.value, scores=list(each.scores)
+        )
+        for each in found
+    ]

@@ -1,0 +1,161 @@
+"""Rewards before a run: a few completions of the model as it is, and what they earn."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from droidft.adapters.folder import find_adapter, read_adapter
+from droidft.config import ScaleRewards, TrainingConfig
+from droidft.data.prompts import PromptRow, PromptSet, prepare_prompts
+from droidft.engine.assemble import Places
+from droidft.engine.generation.generate import wired
+from droidft.engine.methods.policy import advantages, tied
+from droidft.engine.methods.sampling import Completion, Sampler, streams
+from droidft.engine.methods.text import Texts
+from droidft.engine.model import adapter_weights, loading
+from droidft.events import SampledCompletion
+from droidft.models import catalog
+from droidft.rewards import Scorer
+
+Report = Callable[[str, int, int], None]
+"""Told what is being done, how much of it, and of how much; what it raises ends the trial."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was found, as the server's schema of that name has it."""
+
+    rewards: list[str]
+    weights: list[float]
+    rows: list[SampledCompletion]
+    tied_groups: float
+    sampling_tokens_per_second: float
+    seconds: float
+    seed: int
+    warnings: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"rows": [row.model_dump() for row in self.rows]}
+
+
+def try_rewards(
+    config: TrainingConfig,
+    places: Places,
+    scorer: Scorer,
+    *,
+    prompts: int,
+    completions: int,
+    seed: int,
+    report: Report,
+) -> Trial:
+    """Sample `completions` of each of `prompts` training prompts, which `seed` chooses, and score them.
+
+    Raises:
+        DroidError: the model, the data or a reward cannot be used.
+    """
+    scorer.prepare()
+    path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
+    tokenizer, limit = loading.load_tokenizer(path), catalog.context_length(catalog.load_config(path))
+    texts = Texts.of(tokenizer)
+    prepared = prepare_prompts(
+        config,
+        tokenizer,
+        context_length=limit,
+        progress=lambda done, total: report("checking rows", done, total or 0),
+    )
+    rows = chosen(prepared.train, prompts, seed)
+    scorer.check((row.place, row.columns) for row in rows)
+    report("loading the model", 0, 0)
+    model = _model(config, places)
+    begun = time.perf_counter()
+    drawn = _sample(model, config, texts, rows, min(completions, config.num_generations), seed, report)
+    sampled = time.perf_counter() - begun
+    del model
+    gc.collect()
+    report("scoring", 0, 0)
+    shown = _scored(scorer, texts, rows, drawn)
+    lengths = [len(one.tokens) for group in drawn for one in group]
+    rewards = np.array([row.reward for row in shown]).reshape(len(rows), -1)
+    return Trial(
+        rewards=scorer.names,
+        weights=[float(weight) for weight in scorer.weights],
+        rows=shown,
+        tied_groups=float(np.mean(tied(rewards))),
+        sampling_tokens_per_second=sum(lengths) / max(sampled, 1e-9),
+        seconds=time.perf_counter() - begun,
+        seed=seed,
+        warnings=list(prepared.report.warnings),
+    )
+
+
+def _scored(
+    scorer: Scorer, texts: Texts, rows: Sequence[PromptRow], drawn: Sequence[Sequence[Completion]]
+) -> list[SampledCompletion]:
+    """Every completion with what it earns; the advantage is its lead over its group."""
+    items = [texts.to_score(row, one) for row, group in zip(rows, drawn, strict=True) for one in group]
+    scores = scorer.score(items)
+    totals = scorer.total(scores)
+    leads = advantages(totals.reshape(len(rows), -1), ScaleRewards.NONE).ravel()
+    flat = [one for group in drawn for one in group]
+    return [
+        SampledCompletion(
+            place=item.place,
+            prompt=item.prompt,
+            completion=item.completion,
+            rewards=dict(zip(scorer.names, map(float, given), strict=True)),
+            reward=float(total),
+            advantage=float(lead),
+            tokens=len(one.tokens),
+            truncated=one.truncated,
+        )
+        for item, one, given, total, lead in zip(items, flat, scores, totals, leads, strict=True)
+    ]
+
+
+def chosen(prompts: PromptSet, count: int, seed: int) -> list[PromptRow]:
+    """Some of the prompts, in the order of the file: a function of `seed`."""
+    picked = np.random.default_rng(seed).choice(len(prompts), size=min(count, len(prompts)), replace=False)
+    return [prompts[int(index)] for index in sorted(picked)]
+
+
+def _model(config: TrainingConfig, places: Places) -> nn.Module:
+    path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
+    model, _ = loading.load_model(path)
+    if config.init_adapter is not None:
+        adapter_weights.apply(model, read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters)))
+    model.eval()
+    return model
+
+
+def _sample(
+    model: nn.Module,
+    config: TrainingConfig,
+    texts: Texts,
+    rows: Sequence[PromptRow],
+    group: int,
+    seed: int,
+    report: Report,
+) -> list[list[Completion]]:
+    total, found = len(rows) * group, dict[tuple[int, int], Completion]()
+
+    def look() -> bool:
+        """Asked before every token; what `report` raises ends the work."""
+        report("sampling", len(found), total)
+        return False
+
+    sampler = Sampler(texts.ends, config.max_completion_length, config.temperature, config.sampling_batch_size)
+    numbers = streams(seed, 0, len(rows), group)
+    with wired(model):
+        for row, member, one in sampler.sample(model, [row.tokens for row in rows], numbers, should_stop=look):
+            found[row, member] = one
+    mx.clear_cache()
+    return [[found[row, member] for member in range(group)] for row in range(len(rows))]

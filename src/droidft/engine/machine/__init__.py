@@ -1,0 +1,1 @@
+"""What computes: device, BLAS, compiler, kernels."""

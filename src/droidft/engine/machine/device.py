@@ -1,0 +1,172 @@
+"""Metal, CUDA or CPU: makes MLX ready in this process, and says what it found.
+
+`prepare` is called once by every process that computes (worker, chat, tests, bench). On Metal and CUDA it only
+looks. On a Linux CPU it gives MLX a fast BLAS (`blas.py`) and a C++ compiler (`toolchain.py`), and keeps glibc
+from returning memory to the system after every operation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from droidft.engine.machine import blas, host, toolchain
+
+# mallopt(3): blocks below 32 MiB, the most that glibc allows, come from the heap, and up to 512 MiB of free heap
+# are kept. Otherwise each activation is mapped, cleared by the kernel and unmapped again, about 5 % of a step.
+M_TRIM_THRESHOLD, TRIM_BYTES = -1, 512 * 2**20
+M_MMAP_THRESHOLD, MMAP_BYTES = -3, 32 * 2**20
+
+NO_FAST_BLAS = (
+    "MLX computes with its reference BLAS, up to 100 times slower than this machine can; "
+    "install one with `pip install scipy-openblas32` (or `apt-get install libopenblas0-pthread`)"
+)
+NO_COMPILER = (
+    "no C++ compiler: MLX runs its kernels unfused and training is slower; "
+    "install one with `apt-get install g++` or `pip install ziglang`"
+)
+
+
+class DeviceKind(StrEnum):
+    """What MLX computes on."""
+
+    CPU = "cpu"
+    METAL = "metal"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True)
+class Device:
+    """What MLX computes on in this process, and with what."""
+
+    kind: DeviceKind
+    name: str
+    memory_bytes: int
+    """Memory for weights and activations: the GPU's own, or the machine's."""
+    threads: int
+    blas: blas.Blas | None = None
+    """Only on a CPU under Linux; elsewhere MLX brings its own products."""
+    compiler: str | None = None
+    """The command behind MLX's `g++`; only on a CPU under Linux."""
+    fused_kernels: bool = False
+    """Whether `kernels.py` is in place; only on a CPU."""
+    warnings: list[str] = field(default_factory=list)
+    """What is slower than it need be, each with its cure."""
+
+    def identity(self) -> dict[str, str]:
+        """What decides the last bits of a result on this machine, for comparison when a run is resumed."""
+        blas = f"{self.blas.name} {self.blas.version} {self.blas.core}".strip() if self.blas else "built in"
+        return {
+            "device": f"{self.kind} {self.name}",
+            "blas": f"{blas}, {self.threads} threads",
+            "kernels": "fused" if self.fused_kernels else "plain",
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """As recorded with a run."""
+        return asdict(self) | {"kind": self.kind.value}
+
+
+_prepared: Device | None = None
+
+
+def prepare(cache_dir: Path) -> Device:
+    """Import MLX and make it fast on this machine; further calls return what the first one found.
+
+    Args:
+        cache_dir: where compiled kernels are kept, between runs; made if missing.
+    """
+    global _prepared
+    if _prepared is None:
+        _prepared = _prepare(cache_dir)
+    return _prepared
+
+
+def measure_gflops(seconds: float = 0.3) -> float:
+    """Speed of MLX's float32 matrix product as it is now, the best of some `seconds` of trials.
+
+    The shape is that of a small model's MLP on 1,024 tokens (2,048 on a GPU); at least one product is computed.
+
+    Returns:
+        10⁹ floating-point operations per second.
+    """
+    import mlx.core as mx
+
+    scale = 1 if mx.default_device() == mx.Device(mx.cpu) else 4
+    rows, inner, columns = 1024 * scale, 576 * scale, 1536 * scale
+    left, right = mx.random.normal((rows, inner)), mx.random.normal((inner, columns))
+    mx.eval(left, right, left[:8, :8] @ right[:8, :8])  # the small product starts the library's threads
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end or best == float("inf"):
+        start = time.perf_counter()
+        mx.eval(left @ right)
+        best = min(best, time.perf_counter() - start)
+    return 2 * rows * inner * columns / best / 1e9
+
+
+def _prepare(cache_dir: Path) -> Device:
+    import mlx.core as mx
+
+    if mx.metal.is_available() or mx.cuda.is_available():
+        return _gpu()
+    if sys.platform != "linux":
+        return Device(DeviceKind.CPU, host.processor(), host.memory().total, os.cpu_count() or 1)
+    keep_memory()
+    library = blas.install(libmlx())
+    compiler = toolchain.install(cache_dir)
+    found = [blas_warning(library), None if compiler else NO_COMPILER]
+    return Device(
+        DeviceKind.CPU,
+        host.processor(),
+        host.memory().total,
+        library.threads,
+        library,
+        compiler,
+        warnings=[warning for warning in found if warning],
+    )
+
+
+def blas_warning(library: blas.Blas) -> str | None:
+    """Why matrix products are slower than they need be, and the cure; None when all is well."""
+    if library.fast:
+        return blas.core_warning(library)
+    if choice := os.environ.get("DROIDFT_BLAS"):
+        return f"DROIDFT_BLAS={choice} gives MLX no fast BLAS, and products up to 100 times slower; unset it"
+    return NO_FAST_BLAS
+
+
+def _gpu() -> Device:
+    import mlx.core as mx
+
+    kind = DeviceKind.METAL if mx.metal.is_available() else DeviceKind.CUDA
+    facts = mx.device_info(mx.Device(mx.gpu))
+    memory = facts.get("max_recommended_working_set_size") or facts.get("total_memory") or host.memory().total
+    name = str(facts.get("device_name", kind.value))
+    return Device(kind, name, int(memory), os.cpu_count() or 1)
+
+
+def libmlx() -> Path:
+    """The shared library that the `mlx` of this environment runs on, found without importing it."""
+    package = importlib.util.find_spec("mlx")
+    folders = (package.submodule_search_locations or []) if package else []
+    return next((path for folder in folders for path in Path(folder, "lib").glob("libmlx.so")), Path("libmlx.so"))
+
+
+def keep_memory() -> bool:
+    """Let glibc reuse freed memory instead of returning it; peak memory stays the same.
+
+    Returns:
+        Whether it was changed: not under another C library, nor where the user set glibc's own variables.
+    """
+    own = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"}
+    libc = ctypes.CDLL(None)
+    if own & os.environ.keys() or not hasattr(libc, "mallopt"):
+        return False
+    return bool(libc.mallopt(M_MMAP_THRESHOLD, MMAP_BYTES) and libc.mallopt(M_TRIM_THRESHOLD, TRIM_BYTES))

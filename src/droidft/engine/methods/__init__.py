@@ -1,0 +1,1 @@
+"""What is optimised: supervised, from rewards, from preferences."""

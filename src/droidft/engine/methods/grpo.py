@@ -1,0 +1,382 @@
+"""GRPO, GSPO and Dr. GRPO: groups of completions are sampled, scored and learned from. The loop does the rest.
+
+A sampling serves `steps_per_generation` x `num_iterations` optimizer steps. Its prompts, and the random numbers of
+every completion, are functions of (seed, number of the sampling); what was sampled is part of each checkpoint for as
+long as steps are still to be made from it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from droidft.config import Family, TrainingConfig
+from droidft.config import Method as Methods
+from droidft.data import batches
+from droidft.data.batches import Batch
+from droidft.data.prompts import PromptRow, PromptSet
+from droidft.engine.methods.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
+from droidft.engine.methods.rollout import Rollout
+from droidft.engine.methods.sampling import Completion, Sampler, streams
+from droidft.engine.methods.text import Texts
+from droidft.engine.model.lora import base_only
+from droidft.engine.model.loss import SplitModel, log_probabilities, losses
+from droidft.engine.training.method import Evaluation, Interrupted, Method, Sums
+from droidft.events import Completions, Event, Phase, PhaseName, SampledCompletion, Warned
+from droidft.rewards import Scorer, ToScore
+
+NOTHING_LEARNED = 5
+"""Samplings in a row without any signal after which the user is told."""
+PROGRESS_SECONDS = 5.0
+SHOWN_CHARACTERS = 4000
+EVALUATION = 2**31
+"""Stands where the number of the sampling does in the random numbers of evaluations."""
+
+
+class GroupRelative(Method):
+    """Policy gradients on completions that are compared with others of the same prompt."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        train: PromptSet,
+        validation: PromptSet,
+        *,
+        scorer: Scorer,
+        texts: Texts,
+    ) -> None:
+        assert config.method.family is Family.REWARDS
+        self._config = config
+        self._train = train
+        self._validation = validation
+        self._scorer = scorer
+        self._texts = texts
+        self._sampler = Sampler(
+            texts.ends, config.max_completion_length, config.temperature, config.sampling_batch_size
+        )
+        self.steps_per_epoch = max(1, math.ceil(len(train) * config.num_iterations / config.prompts_per_step))
+        self._updates = config.steps_per_generation * config.num_iterations
+        self._rollout: Rollout | None = None
+        self._advantages = np.zeros(0)
+        self._silent = 0
+
+    # -- sampling
+
+    def prepare(self, step: int, model: SplitModel, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """Sample and score completions, where step `step` needs new ones."""
+        number = (step - 1) // self._updates
+        if self._rollout is not None and self._rollout.number == number:
+            return
+        self._rollout = None
+        rows = self._prompts_of(number)
+        count = len(rows) * self._config.num_generations
+        yield Phase(name=PhaseName.SAMPLING, detail=f"step {step}: {count} completions")
+        began = told = time.perf_counter()
+        prompts = [self._train[int(row)] for row in rows]
+        found: dict[tuple[int, int], Completion] = {}
+        for prompt, member, completion in self._sample(model, prompts, number, should_stop):
+            found[prompt, member] = completion
+            if (now := time.perf_counter()) - told > PROGRESS_SECONDS:
+                told = now
+                yield Phase(name=PhaseName.SAMPLING, detail=f"step {step}: {len(found)} of {count} completions")
+        seconds = time.perf_counter() - began
+        completions = [found[place] for place in sorted(found)]
+        asked = [prompt for prompt in prompts for _ in range(self._config.num_generations)]
+        scores = self._scorer.score(self._to_score(asked, completions))
+        rollout = Rollout.of(
+            number, np.repeat(rows, self._config.num_generations), completions, scores, seconds=seconds
+        )
+        self._look_again(model, rollout, should_stop)
+        # Only now: a stop until here leaves nothing half made for a checkpoint.
+        self._take(rollout)
+        yield from self._warnings(rollout)
+        yield Phase(name=PhaseName.TRAINING)
+
+    def _prompts_of(self, number: int) -> NDArray[np.int64]:
+        """Prompts of a sampling: the next ones of the epochs' orders laid end to end."""
+        count = self._config.prompts_per_step * self._config.steps_per_generation
+        places = np.arange(number * count, (number + 1) * count)
+        epochs, within = np.divmod(places, len(self._train))
+        orders = {epoch: self._order(int(epoch)) for epoch in np.unique(epochs)}
+        return np.array([orders[epoch][place] for epoch, place in zip(epochs, within, strict=True)], np.int64)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._config.seed, epoch])))
+        return generator.permutation(len(self._train))
+
+    def _sample(
+        self, model: SplitModel, prompts: Sequence[PromptRow], number: int, should_stop: Callable[[], bool]
+    ) -> Iterator[tuple[int, int, Completion]]:
+        group = 1 if number == EVALUATION else self._config.num_generations
+        numbers = streams(self._config.seed, number, len(prompts), group)
+        training = model.model.training
+        model.model.eval()
+        try:
+            yield from self._sampler.sample(
+                model.model, [prompt.tokens for prompt in prompts], numbers, should_stop=should_stop
+            )
+        finally:
+            model.model.train(training)
+
+    def _to_score(self, prompts: Sequence[PromptRow], completions: Sequence[Completion]) -> list[ToScore]:
+        return [self._texts.to_score(prompt, it) for prompt, it in zip(prompts, completions, strict=True)]
+
+    def _take(self, rollout: Rollout) -> None:
+        """Make `rollout` what the next steps learn from."""
+        groups = self._scorer.total(rollout.scores).reshape(-1, self._config.num_generations)
+        self._rollout = rollout
+        self._advantages = advantages(groups, self._config.scale_rewards).reshape(-1)
+
+    def _look_again(self, model: SplitModel, rollout: Rollout, should_stop: Callable[[], bool]) -> None:
+        """Log-probabilities by the pass that trains: of the base, and in short types of the policy too.
+
+        Below float32, drawing token by token and reading a whole row round differently, by more than GSPO clips.
+        """
+        model.model.eval()
+        try:
+            if model.rounds:
+                rollout.old = self._read(model, rollout, should_stop)
+            if self._config.needs_reference:
+                with base_only(model.model):
+                    rollout.reference = self._read(model, rollout, should_stop)
+        finally:
+            model.model.train()
+
+    def _read(self, model: SplitModel, rollout: Rollout, should_stop: Callable[[], bool]) -> NDArray[np.float32]:
+        found = np.zeros(len(rollout.tokens), np.float32)
+        for chosen in self._by_length(rollout, np.arange(len(rollout))):
+            if should_stop():
+                raise Interrupted
+            values = -np.array(losses(model, self._plain(rollout, chosen), temperature=self._config.temperature))
+            ends = np.cumsum(rollout.lengths[chosen])
+            for index, end in zip(chosen, ends, strict=True):
+                found[rollout.span(index)] = values[end - rollout.lengths[index] : end]
+        return found
+
+    def _warnings(self, rollout: Rollout) -> Iterator[Event]:
+        """What keeps the run from learning anything, told once it has done so for a while."""
+        self._silent = 0 if self._advantages.any() else self._silent + 1
+        if self._silent == NOTHING_LEARNED:
+            constant = [
+                f"{name} gives {column[0]:g} to every completion" if (column == column[0]).all() else ""
+                for name, column in zip(self._scorer.names, rollout.scores.T, strict=True)
+            ]
+            why = "; ".join(filter(None, constant)) or "within each group they are equal"
+            message = (
+                f"nothing is learned: in {self._silent} samplings in a row all completions of each prompt earned the "
+                f"same ({why}). The task is too hard or too easy for this model, or the rewards cannot tell "
+                "completions apart: look at the completions, add a reward that gives partial credit, raise "
+                "temperature or num_generations, or choose other prompts"
+            )
+            yield Warned(code="all_tied", message=message)
+        if rollout.number == 0 and rollout.truncated.all():
+            message = (
+                f"every completion was cut off at max_completion_length {self._config.max_completion_length}: "
+                "raise it, or reward shorter answers"
+            )
+            yield Warned(code="all_truncated", message=message)
+
+    # -- learning
+
+    def batches(self, step: int) -> Sequence[Batch]:
+        """The completions of step `step`; those without any effect on the update are left out."""
+        rollout, part = self._present(step)
+        weights = self._weights(rollout, part)
+        moves = (self._advantages[part] != 0) | (self._config.beta > 0)
+        chosen = part[(weights > 0) & moves]
+        by_index = dict(zip(part.tolist(), weights.tolist(), strict=True))
+        return [self._batch(rollout, indices, by_index) for indices in self._by_length(rollout, chosen)]
+
+    def weight(self, batches: Sequence[Batch]) -> float:
+        """Weights of tokens make the sum a mean already."""
+        return 1.0
+
+    def loss(self, model: SplitModel, batch: Batch) -> tuple[mx.array, Sums]:
+        """The batch's part of the step's loss."""
+        assert isinstance(batch, PolicyBatch)
+        config = self._config
+        return policy_loss(
+            log_probabilities(model, batch, temperature=config.temperature),
+            batch,
+            sequence_level=config.method is Methods.GSPO,
+            epsilon=config.epsilon,
+            epsilon_high=config.epsilon if config.epsilon_high is None else config.epsilon_high,
+            beta=config.beta,
+        )
+
+    def _present(self, step: int) -> tuple[Rollout, NDArray[np.int64]]:
+        """The sampling that step `step` learns from, and which of its completions."""
+        assert self._rollout is not None
+        size = self._config.completions_per_step
+        first = (step - 1) % self._config.steps_per_generation * size
+        return self._rollout, np.arange(first, first + size)
+
+    def _weights(self, rollout: Rollout, part: NDArray[np.int64]) -> NDArray[np.float64]:
+        return token_weights(
+            rollout.lengths[part],
+            self._kept(rollout, part),
+            self._config.loss_type,
+            longest=self._config.max_completion_length,
+        )
+
+    def _kept(self, rollout: Rollout, part: NDArray[np.int64]) -> NDArray[np.bool_]:
+        masked = rollout.truncated[part] & self._config.mask_truncated_completions
+        return np.asarray(~masked)
+
+    def _by_length(self, rollout: Rollout, chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Batches of completions of like length, prompt included."""
+        lengths = _Rows(self._train, rollout).lengths[chosen]
+        order = chosen[np.argsort(lengths, kind="stable")]
+        size = self._config.batch_size
+        return [order[at : at + size] for at in range(0, len(order), size)]
+
+    def _plain(self, rollout: Rollout, chosen: NDArray[np.int64]) -> Batch:
+        return batches.make_batch(_Rows(self._train, rollout), chosen)
+
+    def _batch(self, rollout: Rollout, chosen: NDArray[np.int64], weights: dict[int, float]) -> PolicyBatch:
+        plain = self._plain(rollout, chosen)
+        lengths = rollout.lengths[chosen]
+        spans = [rollout.span(int(index)) for index in chosen]
+        reference = rollout.reference
+
+        def spread(values: NDArray[np.float64]) -> NDArray[np.float32]:
+            return np.repeat(values, lengths).astype(np.float32)
+
+        return PolicyBatch(
+            **vars(plain),
+            sequences=np.repeat(np.arange(len(chosen), dtype=np.int32), lengths),
+            old=np.concatenate([rollout.old[span] for span in spans]),
+            reference=None if reference is None else np.concatenate([reference[span] for span in spans]),
+            advantages=spread(self._advantages[chosen]),
+            weights=spread(np.array([weights[int(index)] for index in chosen])),
+        )
+
+    # -- what is told
+
+    def metrics(self, step: int, sums: dict[str, float]) -> dict[str, float]:
+        """Rewards and lengths of the step's completions, and what its loss has measured."""
+        rollout, part = self._present(step)
+        config, kept = self._config, self._kept(rollout, part)
+        lengths = rollout.lengths[part]
+        totals = self._scorer.total(rollout.scores[part])
+        entropies = np.concatenate([rollout.entropies[rollout.span(int(index))] for index in part])
+        tokens = max(int(lengths[kept].sum()), 1)
+        ratios = max(int(kept.sum()), 1) if config.method is Methods.GSPO else tokens
+        found = {"reward": totals.mean(), "reward_std": totals.std(ddof=1)}
+        for name, column in zip(self._scorer.names, rollout.scores[part].T, strict=True):
+            found |= {f"reward/{name}": column.mean(), f"reward_std/{name}": column.std(ddof=1)}
+        found |= {
+            "tied_groups": tied(totals.reshape(-1, config.num_generations)).mean(),
+            "clip_low": sums.get("clip_low", 0.0) / ratios,
+            "clip_high": sums.get("clip_high", 0.0) / ratios,
+            "entropy": entropies.mean(dtype=np.float64),
+            "completion_length": lengths.mean(),
+            "completion_length_max": lengths.max(),
+            "truncated": rollout.truncated[part].mean(),
+            "sampling_tokens_per_second": rollout.tokens_per_second,
+        }
+        if config.beta > 0:
+            found["kl"] = sums.get("kl", 0.0) / tokens
+        return {name: float(value) for name, value in found.items()}
+
+    def report(self, step: int) -> Iterator[Event]:
+        """Some of the step's completions."""
+        rollout, part = self._present(step)
+        shown = part[: self._config.shown_completions]
+        if len(shown):
+            totals = self._scorer.total(rollout.scores)
+            yield Completions(step=step, rows=[self._shown(rollout, int(index), totals) for index in shown])
+
+    def _shown(self, rollout: Rollout, index: int, totals: NDArray[np.float64]) -> SampledCompletion:
+        prompt = self._train[int(rollout.prompts[index])]
+        scores = rollout.scores[index].tolist()
+        return SampledCompletion(
+            place=prompt.place,
+            prompt=prompt.asked[-SHOWN_CHARACTERS:],
+            completion=self._texts.completion(rollout.tokens[rollout.span(index)])[:SHOWN_CHARACTERS],
+            rewards=dict(zip(self._scorer.names, scores, strict=True)),
+            reward=float(totals[index]),
+            advantage=float(self._advantages[index]),
+            tokens=int(rollout.lengths[index]),
+            truncated=bool(rollout.truncated[index]),
+        )
+
+    def evaluate(self, model: SplitModel, *, should_stop: Callable[[], bool]) -> Evaluation:
+        """Rewards of one completion for each validation prompt, drawn with the same random numbers every time."""
+        count = min(len(self._validation), self._config.max_eval_prompts)
+        prompts = [self._validation[index] for index in range(count)]
+        found = {
+            prompt: completion for prompt, _, completion in self._sample(model, prompts, EVALUATION, should_stop)
+        }
+        completions = [found[index] for index in range(count)]
+        scores = self._scorer.score(self._to_score(prompts, completions))
+        totals = self._scorer.total(scores)
+        lengths = [len(completion.tokens) for completion in completions]
+        metrics = {"reward": float(totals.mean())}
+        metrics |= {
+            f"reward/{name}": float(column.mean()) for name, column in zip(self._scorer.names, scores.T, strict=True)
+        }
+        metrics["completion_length"] = float(np.mean(lengths))
+        metrics["truncated"] = float(np.mean([completion.truncated for completion in completions]))
+        return Evaluation(-metrics["reward"], sum(lengths), metrics)
+
+    def locate(self, batch: Batch) -> list[tuple[Batch, str]]:
+        """Each completion of a batch by itself, with the place of its prompt."""
+        rollout = self._rollout
+        assert rollout is not None
+        return [
+            (
+                self._batch(rollout, np.array([index]), {index: 1 / int(rollout.lengths[index])}),
+                self._train[int(rollout.prompts[index])].place,
+            )
+            for index in batch.rows
+        ]
+
+    # -- what a checkpoint keeps
+
+    def state(self) -> dict[str, mx.array]:
+        """The completions that steps may still learn from."""
+        if self._updates == 1 or self._rollout is None:
+            return {}
+        return self._rollout.arrays()
+
+    def restore(self, arrays: dict[str, mx.array]) -> None:
+        """Go on with the completions of a checkpoint."""
+        if arrays:
+            self._take(Rollout.from_arrays(arrays))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Prompts with their completions, as rows whose completion is the target."""
+
+    prompts: PromptSet
+    rollout: Rollout
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self.prompts.lengths[self.rollout.prompts] + self.rollout.lengths
+
+    def __len__(self) -> int:
+        return len(self.rollout)
+
+    def __getitem__(self, index: int) -> _Row:
+        prompt = self.prompts[int(self.rollout.prompts[index])]
+        completion = self.rollout.tokens[self.rollout.span(index)]
+        supervised = np.zeros(len(prompt.tokens) + len(completion), np.bool_)
+        supervised[len(prompt.tokens) :] = True
+        return _Row(np.concatenate([prompt.tokens, completion]), supervised, prompt.file, prompt.line)
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    tokens: NDArray[np.int32]
+    supervised: NDArray[np.bool_]
+    file: str
+    line: int

@@ -1,0 +1,247 @@
+"""DPO and ORPO: of two answers to a prompt, the chosen one is to become likelier than the rejected one.
+
+    DPO    -log sigmoid(beta ((log p(chosen) - log p0(chosen)) - (log p(rejected) - log p0(rejected))))
+    ORPO   nll(chosen) - beta log sigmoid(log odds(chosen) - log odds(rejected)),  odds(y) = m / (1 - m)
+
+log p(y) is summed over the answer's tokens and p0 is the base model; m is the geometric mean of their probabilities.
+The loss is summed over pairs and divided by their number, so that how pairs are batched changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from droidft.config import Family, TrainingConfig
+from droidft.config import Method as Methods
+from droidft.data import batches
+from droidft.data.batches import Batch
+from droidft.data.preferences import PairSet
+from droidft.data.tokens import TokenizedRow, TokenSet
+from droidft.engine.model.lora import base_only
+from droidft.engine.model.loss import SplitModel, log_probabilities, losses
+from droidft.engine.training.method import Evaluation, Interrupted, Method, Sums
+from droidft.events import Event
+
+CERTAIN = -1e-7
+"""Largest mean log-probability of which odds are taken: beyond it 1 - p is nothing in float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch(Batch):
+    """The chosen answers of some pairs, then their rejected ones in the same order.
+
+    answers    (rows, targets): which targets are tokens of whose answer
+    counted    (rows, targets): the same, with the prompt's where these count in the loss on chosen answers
+    reference  (targets,): log-probability of each target by the base model, where it is needed
+    """
+
+    answers: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+    reference: NDArray[np.float32] | None = None
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs."""
+        return len(self.rows) // 2
+
+
+def pair_batch(pairs: PairSet, chosen: Sequence[int] | NDArray[np.int64], *, with_prompts: bool = False) -> PairBatch:
+    """The pairs of these indices side by side; `with_prompts` makes the chosen answers' prompts targets too."""
+    both = 2 * np.asarray(chosen, np.int64)
+    rows = np.concatenate([both, both + 1])
+    plain = batches.make_batch(_Targets(pairs.rows, with_prompts), rows)
+    owner = plain.positions // plain.inputs.shape[1]
+    counted = owner[None] == np.arange(len(rows))[:, None]
+    answers = counted
+    if with_prompts:
+        source = _Targets(pairs.rows, with_prompts)
+        marks = [pairs.rows[int(row)].supervised[1:][source[int(row)].supervised[1:]] for row in rows]
+        answers = counted & np.concatenate(marks)[None]
+    values = {field.name: getattr(plain, field.name) for field in fields(plain)}
+    return PairBatch(**values, answers=answers, counted=counted)
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Rows with their targets: the answers, and with `prompts` all of a chosen answer's row."""
+
+    rows: TokenSet
+    prompts: bool
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self.rows.lengths
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> TokenizedRow:
+        row = self.rows[index]
+        if not self.prompts or index % 2:
+            return row
+        return replace(row, supervised=np.arange(len(row.tokens)) > 0)
+
+
+def dpo_loss(logps: mx.array, batch: PairBatch, *, beta: float) -> tuple[mx.array, Sums]:
+    """The loss of DPO summed over the pairs of a batch, from the log-probability of each target; and statistics."""
+    assert batch.reference is not None
+    answers = mx.array(batch.answers)
+    # Token by token before the sum: two large sums would leave little of their difference in float32.
+    gains = beta * _summed(logps - mx.array(batch.reference), answers)
+    loss = _softplus(gains[batch.pairs :] - gains[: batch.pairs]).sum()
+    return loss, _statistics(batch, gains, _summed(logps, answers))
+
+
+def orpo_loss(logps: mx.array, batch: PairBatch, *, beta: float) -> tuple[mx.array, Sums]:
+    """The loss of ORPO summed over the pairs of a batch, from the log-probability of each target; and statistics."""
+    answers, pairs = mx.array(batch.answers), batch.pairs
+    means = _summed(logps, answers) / answers.sum(axis=-1)
+    odds = means - _log_of_rest(means)
+    log_odds = odds[:pairs] - odds[pairs:]
+    counted = mx.array(batch.counted[:pairs])
+    nll = -_summed(logps, counted) / counted.sum(axis=-1)
+    loss = (nll + beta * _softplus(-log_odds)).sum()
+    return loss, _statistics(batch, beta * means, means) | {"nll": nll.sum(), "log_odds": log_odds.sum()}
+
+
+def _statistics(batch: PairBatch, ratings: mx.array, logps: mx.array) -> Sums:
+    chosen, rejected = ratings[: batch.pairs], ratings[batch.pairs :]
+    return {
+        "pairs": mx.array(batch.pairs, mx.float32),
+        "accuracy": (chosen > rejected).astype(mx.float32).sum(),
+        "margin": (chosen - rejected).sum(),
+        "reward_chosen": chosen.sum(),
+        "reward_rejected": rejected.sum(),
+        "logp_chosen": logps[: batch.pairs].sum(),
+        "logp_rejected": logps[batch.pairs :].sum(),
+    }
+
+
+def _summed(values: mx.array, of: mx.array) -> mx.array:
+    """For each row of the mask `of`, the sum of its values."""
+    return mx.where(of, values[None], 0).sum(axis=-1)
+
+
+def _softplus(values: mx.array) -> mx.array:
+    """log(1 + exp(x)), which is -log sigmoid(-x)."""
+    return mx.logaddexp(values, 0)
+
+
+def _log_of_rest(logps: mx.array) -> mx.array:
+    """log(1 - p) from log p."""
+    return mx.log(-mx.expm1(mx.minimum(logps, CERTAIN)))
+
+
+class Preference(Method):
+    """Two answers a prompt, of which one is preferred; a fixed set of pairs."""
+
+    def __init__(self, config: TrainingConfig, train: PairSet, validation: PairSet) -> None:
+        assert config.method.family is Family.PREFERENCES
+        self._config = config
+        self._train = train
+        self._validation = validation
+        self._dpo = config.method is Methods.DPO
+        self.steps_per_epoch = batches.steps_per_epoch(
+            len(train), batch_size=config.batch_size, accumulation=config.grad_accumulation_steps
+        )
+        self._epoch = lru_cache(maxsize=2)(self._epoch_order)
+        self._step: tuple[int, list[PairBatch]] = (0, [])
+
+    def prepare(self, step: int, model: SplitModel, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """Read the step's answers with the base model, where the loss compares with it.
+
+        Every time anew: nothing that a step sees may depend on the steps before it but by the weights.
+        """
+        found = []
+        for rows in self._rows_of(step):
+            if should_stop():
+                raise Interrupted
+            found.append(self._with_reference(model, self._batch(self._train, rows)))
+        self._step = (step, found)
+        yield from ()
+
+    def batches(self, step: int) -> list[PairBatch]:
+        """The pairs that optimizer step `step` (1-based) accumulates."""
+        assert self._step[0] == step
+        return self._step[1]
+
+    def weight(self, batches: Sequence[Batch]) -> float:
+        """How many pairs there are."""
+        return sum(len(batch.rows) // 2 for batch in batches)
+
+    def loss(self, model: SplitModel, batch: Batch) -> tuple[mx.array, Sums]:
+        """The loss summed over the batch's pairs."""
+        assert isinstance(batch, PairBatch)
+        return self._of(log_probabilities(model, batch), batch)
+
+    def metrics(self, step: int, sums: dict[str, float]) -> dict[str, float]:
+        """Means over the step's pairs."""
+        return self._means(sums)
+
+    def evaluate(self, model: SplitModel, *, should_stop: Callable[[], bool]) -> Evaluation:
+        """Mean loss and statistics over all validation pairs."""
+        total, tokens, sums = 0.0, 0, dict[str, float]()
+        for rows in batches.evaluation_order(self._validation.lengths, batch_size=self._config.batch_size):
+            if should_stop():
+                raise Interrupted
+            batch = self._with_reference(model, self._batch(self._validation, rows))
+            loss, statistics = self._of(-losses(model, batch), batch)
+            mx.eval(loss, statistics)
+            total += float(np.asarray(loss))
+            tokens += batch.supervised
+            for name, part in statistics.items():
+                sums[name] = sums.get(name, 0.0) + float(np.asarray(part))
+        return Evaluation(total / len(self._validation), tokens, self._means(sums))
+
+    def locate(self, batch: Batch) -> list[tuple[Batch, str]]:
+        """Each pair of a batch by itself, with the file and line it came from."""
+        assert isinstance(batch, PairBatch)
+        found: list[tuple[Batch, str]] = []
+        for number in range(batch.pairs):
+            pair = batch.rows[number] // 2
+            single = self._batch(self._train, [pair])
+            if batch.reference is not None:
+                own = batch.counted[number] | batch.counted[number + batch.pairs]
+                single = replace(single, reference=batch.reference[own])
+            row = self._train[pair][0]
+            found.append((single, f"{row.file}:{row.line}"))
+        return found
+
+    def _of(self, logps: mx.array, batch: PairBatch) -> tuple[mx.array, Sums]:
+        return (dpo_loss if self._dpo else orpo_loss)(logps, batch, beta=self._config.beta)
+
+    def _batch(self, pairs: PairSet, rows: Sequence[int] | NDArray[np.int64]) -> PairBatch:
+        return pair_batch(pairs, rows, with_prompts=not (self._dpo or self._config.mask_prompt))
+
+    def _with_reference(self, model: SplitModel, batch: PairBatch) -> PairBatch:
+        if not self._dpo:
+            return batch
+        training = model.model.training
+        model.model.eval()
+        try:
+            with base_only(model.model):
+                return replace(batch, reference=-np.array(losses(model, batch)))
+        finally:
+            model.model.train(training)
+
+    def _means(self, sums: dict[str, float]) -> dict[str, float]:
+        means = {name: total / sums["pairs"] for name, total in sums.items() if name != "pairs"}
+        if not self._dpo:  # there is no base whose gain a rating could be
+            del means["reward_chosen"], means["reward_rejected"]
+        return means
+
+    def _rows_of(self, step: int) -> list[NDArray[np.int64]]:
+        epoch, place = divmod(step - 1, self.steps_per_epoch)
+        size = self._config.grad_accumulation_steps
+        return self._epoch(epoch)[place * size : (place + 1) * size]
+
+    def _epoch_order(self, epoch: int) -> list[NDArray[np.int64]]:
+        return batches.epoch_order(
+            self._train.lengths, batch_size=self._config.batch_size, seed=self._config.seed, epoch=epoch
+        )

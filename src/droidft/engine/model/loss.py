@@ -1,0 +1,240 @@
+"""Cross-entropy at supervised positions only, in chunks, so that the logits of a batch never exist at once.
+
+The vocabulary is the widest thing in a language model: 4 rows of 256 tokens over 49,152 words are 201 MB of
+float32 logits, and a plain loss holds several copies. Here the hidden states of the supervised positions are
+gathered first, and the head (final projection and whatever the architecture does after it) is applied to a
+few hundred of them at a time.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from droidft.data.batches import Batch
+from droidft.engine.machine import kernels
+from droidft.engine.model.recompute import recomputed
+
+CHUNK_LOGITS = 1 << 24
+"""Logits computed at once: 16.8 million, 67 MB in float32."""
+
+Head = Callable[[mx.array], mx.array]
+
+
+class SplitModel:
+    """A model as backbone (tokens to hidden states) and head (hidden states to logits).
+
+    The head is the model's own `__call__` with the backbone's answer put in place, so logit scaling,
+    soft-capping and tied embeddings are the architecture's own. Where the two parts do not compose to the
+    whole (an architecture that does more outside its backbone), `split` is False and `backbone` returns
+    logits.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._path = _backbone_path(model)
+        training = model.training
+        model.eval()  # dropout would make any two passes differ
+        self.split = self._path is not None and self._composes()
+        self._projection = self._plain_projection() if self.split else None
+        model.train(training)
+
+    def backbone(self, inputs: mx.array) -> mx.array:
+        """Hidden states [B, T, H] of tokens [B, T]; logits [B, T, V] where the model cannot be split."""
+        module: Callable[[mx.array], mx.array] = self._module() if self.split else self.model
+        return module(inputs)
+
+    def head(self, hidden: mx.array) -> mx.array:
+        """Logits [N, V] of hidden states [N, H]."""
+        if not self.split:
+            return hidden
+        return self._head(hidden)
+
+    @property
+    def projection(self) -> mx.array | None:
+        """The matrix [V, H] if the head is nothing but a product with it, frozen and float32; else None."""
+        return None if self._projection is None else self._projection.weight
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it may compute in less than float32: in short types, or by matrix units that shorten numbers."""
+        if mx.default_device() != mx.Device(mx.cpu):
+            return True
+        return any(array.dtype in (mx.bfloat16, mx.float16) for _, array in _leaves(self.model.parameters()))
+
+    def head_is_trained(self) -> bool:
+        """Whether any parameter outside the backbone's blocks is trained (then its gradient is needed)."""
+        blocks = {id(array) for block in self.model.layers for _, array in _leaves(block.trainable_parameters())}
+        return any(id(array) not in blocks for _, array in _leaves(self.model.trainable_parameters()))
+
+    def _module(self) -> Any:
+        module: Any = self.model
+        for name in self._path or ():
+            module = getattr(module, name)
+        return module
+
+    def _head(self, hidden: mx.array) -> mx.array:
+        backbone = _Answer(self._module(), hidden[None])
+        placeholder = mx.zeros((1, hidden.shape[0]), mx.int32)
+        logits: mx.array = _with_backbone(self.model, self._path or (), backbone)(placeholder)
+        return logits[0]
+
+    def _plain_projection(self) -> Any:
+        """The frozen layer whose product with the hidden states equals the logits, if there is one."""
+        hidden = self._module()(self._sample())[0]
+        logits = self._head(hidden)
+        for _, module in self.model.named_modules():
+            if type(module) not in (nn.Linear, nn.Embedding) or "bias" in module:
+                continue
+            weight = module.weight
+            fits = weight.shape == (logits.shape[-1], hidden.shape[-1]) and weight.dtype == mx.float32
+            if fits and mx.allclose(hidden @ weight.T, logits, rtol=1e-4, atol=1e-4).item():
+                return None if module.trainable_parameters() else module
+        return None
+
+    def _sample(self) -> mx.array:
+        return mx.arange(1, 9)[None] % _vocabulary(self.model)
+
+    def _composes(self) -> bool:
+        tokens = self._sample()
+        try:
+            whole = self.model(tokens)
+            parts = self._head(self._module()(tokens)[0])[None]
+        except (TypeError, ValueError, AttributeError, IndexError):
+            return False
+        if whole.shape != parts.shape:
+            return False
+        return bool(mx.allclose(whole, parts, rtol=1e-3, atol=1e-3))
+
+
+def summed_loss(model: SplitModel, batch: Batch) -> mx.array:
+    """Sum of the cross-entropies of a batch's targets, in nats; a float32 scalar."""
+    return token_losses(model, batch).sum()
+
+
+def log_probabilities(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -> mx.array:
+    """Log-probability of every target, float32 [N], in nats, from logits divided by `temperature`; differentiable."""
+    return -token_losses(model, batch, temperature=temperature)
+
+
+def token_losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -> mx.array:
+    """Cross-entropy of every target, float32 [N], in nats, from logits divided by `temperature`; differentiable.
+
+    Its gradient reaches the hidden states without the logits ever being held: each chunk's losses and their
+    gradients to the hidden states are computed in the forward pass (the identity `h * dh` then carries them).
+    When the head itself is trained, chunks are recomputed in the backward pass instead.
+    """
+    hidden = model.backbone(mx.array(batch.inputs))
+    hidden = hidden.reshape(-1, hidden.shape[-1])[mx.array(batch.positions)]
+    targets = mx.array(batch.targets)
+    if not model.split:
+        return cross_entropy(_divided(hidden, temperature), targets)
+    if (fused := kernels.active()) is not None and model.projection is not None:
+        return fused.linear_cross_entropy(_divided(hidden, temperature), model.projection, targets)
+    chunk = max(1, CHUNK_LOGITS // _vocabulary(model.model))
+    pieces = [(hidden[at : at + chunk], targets[at : at + chunk]) for at in range(0, len(batch.targets), chunk)]
+
+    def chunk_losses(h: mx.array, t: mx.array) -> mx.array:
+        return cross_entropy(_divided(model.head(h), temperature), t)
+
+    if model.head_is_trained():
+        # Targets are bound, not passed: the checkpoint differentiates whatever it is given.
+        return mx.concatenate([recomputed(model.model, partial(chunk_losses, t=t))(h) for h, t in pieces])
+    return _carried(hidden, pieces, chunk_losses)
+
+
+def losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -> mx.array:
+    """What `token_losses` gives, for evaluation: no gradient, half the time."""
+    hidden = model.backbone(mx.array(batch.inputs))
+    hidden = hidden.reshape(-1, hidden.shape[-1])[mx.array(batch.positions)]
+    targets = mx.array(batch.targets)
+    if (fused := kernels.active()) is not None and model.projection is not None:
+        return fused.linear_cross_entropy(
+            _divided(hidden, temperature), model.projection, targets, with_gradient=False
+        )
+    chunk = max(1, CHUNK_LOGITS // _vocabulary(model.model))
+    parts = []
+    for at in range(0, len(batch.targets), chunk):
+        logits = _divided(model.head(hidden[at : at + chunk]), temperature)
+        parts.append(cross_entropy(logits, targets[at : at + chunk]))
+        mx.eval(parts[-1])
+    return mx.concatenate(parts)
+
+
+def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
+    """-log softmax(logits)[target], float32 [N], from logits [N, V] of any type."""
+    logits = logits.astype(mx.float32)
+    score = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+    return mx.logsumexp(logits, axis=-1) - score
+
+
+def _divided(logits: mx.array, temperature: float) -> mx.array:
+    return logits if temperature == 1 else logits / temperature
+
+
+def _carried(hidden: mx.array, pieces: list[tuple[mx.array, mx.array]], chunk_losses: Any) -> mx.array:
+    def summed(h: mx.array, t: mx.array) -> tuple[mx.array, mx.array]:
+        found = chunk_losses(h, t)
+        return found.sum(), found
+
+    results = [mx.value_and_grad(summed)(mx.stop_gradient(h), t) for h, t in pieces]
+    values = mx.stop_gradient(mx.concatenate([found for (_, found), _ in results]))
+    # A row's loss depends on its own hidden state alone, so this is each row's own gradient.
+    gradient = mx.stop_gradient(mx.concatenate([grad for _, grad in results]))
+    carrier = (hidden.astype(mx.float32) * gradient.astype(mx.float32)).sum(axis=-1)
+    # The carrier is there for its gradient; its value cancels exactly.
+    return values + (carrier - mx.stop_gradient(carrier))
+
+
+class _Answer:
+    """Stands where the backbone was and returns the hidden states it was given."""
+
+    def __init__(self, backbone: nn.Module, hidden: mx.array) -> None:
+        self._backbone = backbone
+        self._hidden = hidden
+
+    def __call__(self, *_: Any, **__: Any) -> mx.array:
+        return self._hidden
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backbone, name)
+
+
+def _with_backbone(module: nn.Module, path: tuple[str, ...], backbone: _Answer) -> Any:
+    """A shallow copy of `module` whose child at `path` is `backbone`; all other children are shared."""
+    twin = copy.copy(module)
+    name, *rest = path
+    setattr(twin, name, _with_backbone(getattr(module, name), tuple(rest), backbone) if rest else backbone)
+    return twin
+
+
+def _backbone_path(model: nn.Module) -> tuple[str, ...] | None:
+    """Names from the model down to the module that holds its blocks, or None if that is the model itself."""
+    blocks = model.layers
+    for path, module in model.named_modules():
+        if path and any(value is blocks or _same_blocks(value, blocks) for value in module.values()):
+            return tuple(path.split("."))
+    return None
+
+
+def _same_blocks(value: Any, blocks: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and len(value) == len(blocks) and value[0] is blocks[0]
+
+
+def _vocabulary(model: nn.Module) -> int:
+    for _, module in model.named_modules():
+        if isinstance(module, (nn.Embedding, nn.QuantizedEmbedding)):
+            return int(module.weight.shape[0])
+    return 1 << 15
+
+
+def _leaves(tree: Any) -> list[tuple[str, mx.array]]:
+    from mlx.utils import tree_flatten
+
+    flat: list[tuple[str, mx.array]] = tree_flatten(tree)
+    return flat

@@ -1,0 +1,88 @@
+"""What a training method is to the loop: where its batches come from, and their loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import mlx.core as mx
+
+from droidft.data.batches import Batch
+from droidft.engine.model.loss import SplitModel
+from droidft.events import Event
+
+Sums = dict[str, mx.array]
+"""What a batch adds to a step's statistics: scalars by name, to be summed over the step."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; the step in progress was not applied."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well the model does on the validation set; the lower `loss`, the better."""
+
+    loss: float
+    tokens: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Method(ABC):
+    """What differs between supervised training, reinforcement and preferences.
+
+    Whatever a step sees is a function of (configuration, data, step, weights before the step, `state`), so that a
+    resumed run continues bit for bit.
+    """
+
+    steps_per_epoch: int
+    """Optimizer steps in one pass over the data."""
+
+    def prepare(self, step: int, model: SplitModel, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """Work before the batches of optimizer step `step` (1-based) can be had, such as sampling.
+
+        Raises:
+            Interrupted: `should_stop` said so; nothing is kept of the work.
+        """
+        yield from ()
+
+    @abstractmethod
+    def batches(self, step: int) -> Sequence[Batch]:
+        """What optimizer step `step` accumulates; none where there is nothing to learn."""
+
+    def weight(self, batches: Sequence[Batch]) -> float:
+        """What the step's summed loss is divided by, and its weight in means over steps."""
+        return sum(batch.supervised for batch in batches)
+
+    @abstractmethod
+    def loss(self, model: SplitModel, batch: Batch) -> tuple[mx.array, Sums]:
+        """Loss summed over what `weight` counts, a scalar; and the batch's statistics."""
+
+    def metrics(self, step: int, sums: dict[str, float]) -> dict[str, float]:
+        """The step's metrics from its summed statistics, by the names of `events.METRICS`."""
+        return {}
+
+    def report(self, step: int) -> Iterator[Event]:
+        """What is told besides the report of `step`."""
+        yield from ()
+
+    @abstractmethod
+    def evaluate(self, model: SplitModel, *, should_stop: Callable[[], bool]) -> Evaluation:
+        """Performance on the whole validation set.
+
+        Raises:
+            Interrupted: `should_stop` said so.
+        """
+
+    @abstractmethod
+    def locate(self, batch: Batch) -> list[tuple[Batch, str]]:
+        """Each row of a batch by itself, with a name for it."""
+
+    def state(self) -> dict[str, mx.array]:
+        """What of the method's own a checkpoint has to keep, by name."""
+        return {}
+
+    def restore(self, arrays: dict[str, mx.array]) -> None:
+        """Put back what `state` gave."""
+        assert not arrays, sorted(arrays)
