@@ -16,7 +16,7 @@ from droidft.engine.model.lora import base_only, load_trained
 from droidft.engine.training.method import Interrupted
 from droidft.errors import ExperimentError
 from droidft.events import Event, Finished, Stopped
-from droidft.experiment import general
+from droidft.experiment.plan import general
 from droidft.runs.folder import Run
 from droidft.support.durable import write_atomically
 

@@ -26,8 +26,8 @@ from droidft.engine.machine.host import versions
 from droidft.engine.model import loading
 from droidft.engine.model.describe import Shape, open_shape
 from droidft.errors import ConfigError
-from droidft.experiment import general
-from droidft.experiment.fixed import (
+from droidft.experiment.plan import general
+from droidft.experiment.plan.settled import (
     EVALUATIONS,
     LOADING_SECONDS,
     Cost,
@@ -38,7 +38,7 @@ from droidft.experiment.fixed import (
     count_of_runs,
     share_key,
 )
-from droidft.experiment.plan import VERDICT_SEEDS, Plan, percent
+from droidft.experiment.plan.written import VERDICT_SEEDS, Plan, percent
 from droidft.home import Home
 from droidft.models import catalog
 from droidft.models.fingerprint import fingerprint

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from droidft.commands._experiment_display import show_plan, show_table
-from droidft.experiment.fixed import FixedPlan
+from droidft.experiment.plan.settled import FixedPlan
 from tests.experiment import found
 
 WIDTH = 80

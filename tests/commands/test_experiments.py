@@ -17,9 +17,9 @@ from rich.console import Console
 from droidft.cli import main
 from droidft.commands._experiment_display import ExperimentDisplay
 from droidft.events import Record
-from droidft.experiment.drive import Began, Said
-from droidft.experiment.fixed import Cost
-from droidft.experiment.progress import look
+from droidft.experiment.plan.settled import Cost
+from droidft.experiment.runs.drive import Began, Said
+from droidft.experiment.runs.progress import look
 from droidft.home import Home
 from tests.experiment import furnished
 from tests.server.test_sockets import report as train_report

@@ -6,9 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from droidft.experiment.fixed import FixedPlan
-from droidft.experiment.numerals import signed
-from droidft.experiment.results import (
+from droidft.experiment.findings.numerals import signed
+from droidft.experiment.findings.results import (
     Analysis,
     ArmResult,
     BaseResult,
@@ -25,8 +24,9 @@ from droidft.experiment.results import (
     ScoreResult,
     SweepRow,
 )
-from droidft.experiment.stats import noise_floor
-from droidft.experiment.table import table
+from droidft.experiment.findings.stats import noise_floor
+from droidft.experiment.findings.table import table
+from droidft.experiment.plan.settled import FixedPlan
 from droidft.measured import Answers, Measurements, RowLosses
 
 ID = "x20261126-090000"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from droidft.engine.machine.session import computing
-from droidft.experiment import folder as folders
-from droidft.experiment.drive import drive
-from droidft.experiment.fixed import FixedPlan
-from droidft.experiment.folder import Experiment
-from droidft.experiment.plan import Plan, parse_plan
+from droidft.experiment.plan.settled import FixedPlan
+from droidft.experiment.plan.written import Plan, parse_plan
+from droidft.experiment.runs import folder as folders
+from droidft.experiment.runs.drive import drive
+from droidft.experiment.runs.folder import Experiment
 from droidft.home import Home
 from tests import tiny
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from bench.calibration import Lab, false_verdicts_allowed
 
-from droidft.experiment.results import Kind
-from droidft.experiment.stats import Paired
-from droidft.experiment.verdict import verdicts
+from droidft.experiment.findings.results import Kind
+from droidft.experiment.findings.stats import Paired
+from droidft.experiment.findings.verdict import verdicts
 
 EXPERIMENTS = 4
 SEEDS = 3

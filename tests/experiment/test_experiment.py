@@ -17,15 +17,17 @@ from droidft.commands.experiments import rendered
 from droidft.config.measurement import Weights
 from droidft.errors import ConfigError, ExperimentError, NotFound
 from droidft.events import EvalReport, Measured
-from droidft.experiment import folder
-from droidft.experiment.analysis import analyse, measurements
-from droidft.experiment.drive import Ended, drive
-from droidft.experiment.fixed import FixedPlan, config_of, first_cells, later_cells, run_id
-from droidft.experiment.folder import Experiment
-from droidft.experiment.limits import rates_at_an_end
-from droidft.experiment.measured_runs import mean_loss, read
-from droidft.experiment.plan import BASE
-from droidft.experiment.progress import (
+from droidft.experiment.findings.analysis import analyse, measurements
+from droidft.experiment.findings.limits import rates_at_an_end
+from droidft.experiment.findings.measured_runs import mean_loss, read
+from droidft.experiment.findings.results import Kind
+from droidft.experiment.findings.stats import FEW
+from droidft.experiment.plan.settled import FixedPlan, config_of, first_cells, later_cells, run_id
+from droidft.experiment.plan.written import BASE
+from droidft.experiment.runs import folder
+from droidft.experiment.runs.drive import Ended, drive
+from droidft.experiment.runs.folder import Experiment
+from droidft.experiment.runs.progress import (
     ExperimentState,
     Progress,
     ensure_run,
@@ -34,8 +36,6 @@ from droidft.experiment.progress import (
     state_of,
     validation_loss,
 )
-from droidft.experiment.results import Kind
-from droidft.experiment.stats import FEW
 from droidft.home import Home
 from tests import tiny
 from tests.experiment import furnished

@@ -6,7 +6,7 @@ import json
 import tomllib
 from pathlib import Path
 
-from droidft.experiment import general
+from droidft.experiment.plan import general
 
 ROOT = Path(__file__).resolve().parents[2]
 

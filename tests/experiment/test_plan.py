@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from droidft.errors import ConfigError
-from droidft.experiment.plan import Plan, parse_plan
+from droidft.experiment.plan.written import Plan, parse_plan
 
 BASE: dict[str, Any] = {"settings": {"model_path": "m", "train_data_path": "d"}}
 ARMS = {"a": {"lora_rank": 8}, "b": {"lora_targets": "mlp", "match_count_of": "a"}}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from droidft.errors import ConfigError
-from droidft.experiment.fixed import FixedPlan, config_of, first_cells
-from droidft.experiment.plan import BASE
+from droidft.experiment.plan.settled import FixedPlan, config_of, first_cells
+from droidft.experiment.plan.written import BASE
 from droidft.home import Home
 from droidft.runs import folder as runs
 from tests import tiny

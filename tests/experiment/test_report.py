@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from droidft.experiment import grids
-from droidft.experiment.report import render
-from droidft.experiment.results import Analysis, Interval, Kind, PerSeed
+from droidft.experiment.findings.results import Analysis, Interval, Kind, PerSeed
+from droidft.experiment.report import grids
+from droidft.experiment.report.page import render
 from droidft.reports.plot import Bar, Words, forest
 from tests.experiment import found
 from tests.experiment.read_page import Page, flat

@@ -10,7 +10,7 @@ from bench.calibration import EFFECT, World, coverage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droidft.experiment.stats import (
+from droidft.experiment.findings.stats import (
     Paired,
     Spread,
     examples_needed,

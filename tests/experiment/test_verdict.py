@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from bench.calibration import World, false_better
 
-from droidft.experiment.efficiency import reaches
-from droidft.experiment.results import Kind
-from droidft.experiment.stats import Paired, paired
-from droidft.experiment.verdict import Verdict, verdicts, with_interval
+from droidft.experiment.findings.efficiency import reaches
+from droidft.experiment.findings.results import Kind
+from droidft.experiment.findings.stats import Paired, paired
+from droidft.experiment.findings.verdict import Verdict, verdicts, with_interval
 
 PAIR = ("new", "old")
 

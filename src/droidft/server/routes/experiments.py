@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from droidft.experiment.plan import parse_plan
+from droidft.experiment.plan.written import parse_plan
 from droidft.server import report
 from droidft.server.app_state import State
 from droidft.server.paths import confine_plan

@@ -10,7 +10,7 @@ from enum import StrEnum
 from droidft.config.measurement import Expected, RunMeasurement, Weights
 from droidft.errors import NonFiniteError
 from droidft.events import EvalReport, Event, Failed, RunStarted, Stopped, TrainReport
-from droidft.experiment.fixed import (
+from droidft.experiment.plan.settled import (
     Cell,
     FixedPlan,
     config_of,
@@ -19,8 +19,8 @@ from droidft.experiment.fixed import (
     measurement_of,
     run_id,
 )
-from droidft.experiment.folder import Experiment, Obstacle
-from droidft.experiment.plan import BASE
+from droidft.experiment.plan.written import BASE
+from droidft.experiment.runs.folder import Experiment, Obstacle
 from droidft.runs import folder as runs
 from droidft.runs.folder import Run, RunStatus
 

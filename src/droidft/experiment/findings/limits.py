@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from droidft.experiment.fixed import FixedPlan
-from droidft.experiment.results import ArmResult
+from droidft.experiment.findings.results import ArmResult
+from droidft.experiment.plan.settled import FixedPlan
 
 
 def rates_at_an_end(arms: Sequence[ArmResult]) -> list[str]:

@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from droidft.experiment.numerals import signed
-from droidft.experiment.plan import VERDICT_SEEDS
-from droidft.experiment.results import Kind
-from droidft.experiment.stats import LEVEL, Paired, examples_needed, holm, seeds_needed
+from droidft.experiment.findings.numerals import signed
+from droidft.experiment.findings.results import Kind
+from droidft.experiment.findings.stats import LEVEL, Paired, examples_needed, holm, seeds_needed
+from droidft.experiment.plan.written import VERDICT_SEEDS
 
 ALPHA = 1 - LEVEL
 

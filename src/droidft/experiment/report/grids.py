@@ -9,9 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from droidft.experiment.account import settings
-from droidft.experiment.fixed import FixedPlan
-from droidft.experiment.numerals import (
+from droidft.experiment.findings.account import settings
+from droidft.experiment.findings.numerals import (
     NOTHING,
     difference,
     duration,
@@ -23,8 +22,9 @@ from droidft.experiment.numerals import (
     size,
     times,
 )
-from droidft.experiment.plan import percent
-from droidft.experiment.results import Analysis, ArmResult, ContrastResult, PerSeed, RunRow, Table
+from droidft.experiment.findings.results import Analysis, ArmResult, ContrastResult, PerSeed, RunRow, Table
+from droidft.experiment.plan.settled import FixedPlan
+from droidft.experiment.plan.written import percent
 
 MOST_COLUMNS = 8
 """With more arms and contrasts than this, they become lines instead of columns."""

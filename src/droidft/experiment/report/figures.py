@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from droidft.experiment.numerals import difference, loss, signed
-from droidft.experiment.results import Analysis, CurvePoint
+from droidft.experiment.findings.numerals import difference, loss, signed
+from droidft.experiment.findings.results import Analysis, CurvePoint
 from droidft.reports.plot import Bar, Line, Words, best_so_far, curves, forest
 
 

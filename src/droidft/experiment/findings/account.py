@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from droidft.experiment.fixed import FixedPlan
-from droidft.experiment.numerals import NOTHING, duration, size
-from droidft.experiment.plan import VERDICT_SEEDS, percent
-from droidft.experiment.results import Analysis
-from droidft.experiment.stats import LEVEL
+from droidft.experiment.findings.numerals import NOTHING, duration, size
+from droidft.experiment.findings.results import Analysis
+from droidft.experiment.findings.stats import LEVEL
+from droidft.experiment.plan.settled import FixedPlan
+from droidft.experiment.plan.written import VERDICT_SEEDS, percent
 
 
 def question(fixed: FixedPlan) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from droidft.experiment.numerals import NOTHING, difference, duration, loss, points, size
-from droidft.experiment.plan import percent
-from droidft.experiment.results import ArmResult, BaseResult, ContrastResult, Table, TableRow
+from droidft.experiment.findings.numerals import NOTHING, difference, duration, loss, points, size
+from droidft.experiment.findings.results import ArmResult, BaseResult, ContrastResult, Table, TableRow
+from droidft.experiment.plan.written import percent
 
 
 def table(

@@ -12,12 +12,12 @@ from droidft.adapters import publish
 from droidft.config.measurement import Weights
 from droidft.errors import ExperimentError
 from droidft.events import DataPrepared, EvalReport, Finished, TrainReport
-from droidft.experiment.fixed import Cell
-from droidft.experiment.folder import Experiment
-from droidft.experiment.plan import BASE
-from droidft.experiment.progress import CellState, validation_loss
-from droidft.experiment.results import Interval
-from droidft.experiment.stats import Floats, Paired, paired
+from droidft.experiment.findings.results import Interval
+from droidft.experiment.findings.stats import Floats, Paired, paired
+from droidft.experiment.plan.settled import Cell
+from droidft.experiment.plan.written import BASE
+from droidft.experiment.runs.folder import Experiment
+from droidft.experiment.runs.progress import CellState, validation_loss
 from droidft.measured import Measurements, RowLosses
 from droidft.runs.folder import RunStatus
 

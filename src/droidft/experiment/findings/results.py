@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-from droidft.experiment.fixed import FixedPlan
+from droidft.experiment.plan.settled import FixedPlan
 
 
 class _Model(BaseModel):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from droidft.experiment import grids
-from droidft.experiment.account import criteria, facts, question, settings, spent, unmeasured
-from droidft.experiment.grids import Grid
-from droidft.experiment.numerals import loss
-from droidft.experiment.results import Analysis
+from droidft.experiment.findings.account import criteria, facts, question, settings, spent, unmeasured
+from droidft.experiment.findings.numerals import loss
+from droidft.experiment.findings.results import Analysis
+from droidft.experiment.report import grids
+from droidft.experiment.report.grids import Grid
 
 MEANING = re.compile(r"([\\`*\[\]~#|$&]|(?<!\w)_|_(?!\w))")
 """Characters that mean something to Markdown."""

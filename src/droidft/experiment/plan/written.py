@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from droidft.config import Family, Method, TrainingConfig, parse_config, problems
 from droidft.config.measurement import Measurement
 from droidft.errors import ConfigError
-from droidft.experiment.faults import OWN, faults
+from droidft.experiment.plan.faults import OWN, faults
 
 BASE = "base"
 """Name of the base model among the arms: the experiment's run zero."""

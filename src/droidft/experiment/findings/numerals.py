@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from droidft.experiment.results import Interval
+from droidft.experiment.findings.results import Interval
 
 NOTHING = "–"
 

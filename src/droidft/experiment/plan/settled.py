@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from droidft.config import TrainingConfig
 from droidft.config.measurement import Measurement
-from droidft.experiment.plan import BASE, Plan
+from droidft.experiment.plan.written import BASE, Plan
 
 EVALUATIONS = 8
 """How often a run is evaluated, where steps_per_eval is not given."""

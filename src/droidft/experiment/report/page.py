@@ -19,12 +19,13 @@ from jinja2 import Template
 from markupsafe import Markup, escape
 
 from droidft import __version__
-from droidft.experiment import account, figures, grids
-from droidft.experiment.fixed import FixedPlan
-from droidft.experiment.markdown import markdown
-from droidft.experiment.numerals import loss
-from droidft.experiment.results import Analysis
-from droidft.experiment.stats import FEW
+from droidft.experiment.findings import account
+from droidft.experiment.findings.numerals import loss
+from droidft.experiment.findings.results import Analysis
+from droidft.experiment.findings.stats import FEW
+from droidft.experiment.plan.settled import FixedPlan
+from droidft.experiment.report import figures, grids
+from droidft.experiment.report.markdown import markdown
 from droidft.home import REFERENCES
 from droidft.measured import Measurements
 from droidft.reports import pages

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from droidft.experiment.plan import percent
-from droidft.experiment.stats import Floats, Paired, paired
+from droidft.experiment.findings.stats import Floats, Paired, paired
+from droidft.experiment.plan.written import percent
 
 GRID = 200
 """Shares at which the confidence set is looked at, between the smallest and all of the data."""

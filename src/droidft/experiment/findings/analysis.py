@@ -10,15 +10,11 @@ from typing import get_args
 
 import numpy as np
 
-from droidft.experiment.account import count, settings
-from droidft.experiment.efficiency import reaches
-from droidft.experiment.fixed import FixedArm, FixedPlan, config_of, share_key
-from droidft.experiment.folder import Experiment
-from droidft.experiment.limits import best_at_an_end, rates_at_an_end
-from droidft.experiment.measured_runs import Done, as_interval, difference, interval, losses, mean_loss, read
-from droidft.experiment.plan import BASE, VERDICT_SEEDS
-from droidft.experiment.progress import CellState, Progress, look
-from droidft.experiment.results import (
+from droidft.experiment.findings.account import count, settings
+from droidft.experiment.findings.efficiency import reaches
+from droidft.experiment.findings.limits import best_at_an_end, rates_at_an_end
+from droidft.experiment.findings.measured_runs import Done, as_interval, difference, interval, losses, mean_loss, read
+from droidft.experiment.findings.results import (
     Analysis,
     ArmResult,
     BaseResult,
@@ -35,10 +31,14 @@ from droidft.experiment.results import (
     ScoreResult,
     SweepRow,
 )
-from droidft.experiment.scores import compare, corrected
-from droidft.experiment.stats import Paired, noise_floor
-from droidft.experiment.table import table
-from droidft.experiment.verdict import Verdict, verdicts
+from droidft.experiment.findings.scores import compare, corrected
+from droidft.experiment.findings.stats import Paired, noise_floor
+from droidft.experiment.findings.table import table
+from droidft.experiment.findings.verdict import Verdict, verdicts
+from droidft.experiment.plan.settled import FixedArm, FixedPlan, config_of, share_key
+from droidft.experiment.plan.written import BASE, VERDICT_SEEDS
+from droidft.experiment.runs.folder import Experiment
+from droidft.experiment.runs.progress import CellState, Progress, look
 from droidft.measured import Measurements
 from droidft.runs.folder import RunStatus
 

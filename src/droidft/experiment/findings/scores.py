@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from droidft.experiment.measured_runs import Done, as_interval, interval
-from droidft.experiment.results import ScoreResult
-from droidft.experiment.stats import FEW, Floats, holm, mcnemar, of_most_seeds, paired
+from droidft.experiment.findings.measured_runs import Done, as_interval, interval
+from droidft.experiment.findings.results import ScoreResult
+from droidft.experiment.findings.stats import FEW, Floats, holm, mcnemar, of_most_seeds, paired
 
 Pair = tuple[str, str]
 

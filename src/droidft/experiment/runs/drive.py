@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from droidft.errors import ExperimentError, RunError
 from droidft.events import Record
-from droidft.experiment.fixed import FixedPlan
-from droidft.experiment.folder import Experiment
-from droidft.experiment.progress import CellState, Progress, ensure_run, look
+from droidft.experiment.plan.settled import FixedPlan
+from droidft.experiment.runs.folder import Experiment
+from droidft.experiment.runs.progress import CellState, Progress, ensure_run, look
 from droidft.runs.folder import Run
 
 POLL_SECONDS = 0.2

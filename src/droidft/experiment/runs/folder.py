@@ -27,8 +27,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from droidft.config import nearest
 from droidft.errors import ExperimentError, NotFound
-from droidft.experiment.fixed import FixedPlan
-from droidft.experiment.plan import Plan, parse_plan
+from droidft.experiment.plan.settled import FixedPlan
+from droidft.experiment.plan.written import Plan, parse_plan
 from droidft.home import Home, from_anywhere
 from droidft.runs.folder import Run, is_run
 from droidft.support.durable import storage_errors, write_atomically

@@ -1,0 +1,1 @@
+"""From measurements to statements: arrays in, numbers and sentences out."""

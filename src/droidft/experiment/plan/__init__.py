@@ -1,0 +1,1 @@
+"""A plan: as written, as settled, and what is wrong with it."""
