@@ -15,7 +15,7 @@ from droidft.engine.generation import loaded
 from droidft.engine.generation.generate import Sampling
 from droidft.engine.machine.session import computing
 from droidft.errors import AdapterError, ConfigError, ModelError, NotFound
-from droidft.inference import Worker
+from droidft.workers.answer import Worker
 from tests.adapter_files import ATTENTION_QV, FULL_LAYER, edit_config, write_adapter
 from tests.conftest import CACHE
 from tests.tiny import llama, write_model

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from droidft import inspected, inspector
 from droidft.channel.inner import Call, Cancelled
 from droidft.channel.outer import Child, ChildError
 from droidft.config import TrainingConfig
 from droidft.engine.training import rates
 from droidft.models import hub
+from droidft.workers import inspect, inspected
 from tests import tiny
 
 QUESTION = {
@@ -30,7 +30,7 @@ def with_child(home: Path, scenario: Any) -> Any:
     """What `scenario(ask)` gives, where `ask` puts one question to a fresh process."""
 
     async def run() -> Any:
-        child = Child("droidft.inspector", niceness=10)
+        child = Child("droidft.workers.inspect", niceness=10)
 
         def ask(name: str, **params: Any) -> Coroutine[Any, Any, Any]:
             return child.call(name, {"home": str(home), **params})
@@ -44,8 +44,8 @@ def with_child(home: Path, scenario: Any) -> Any:
 
 
 def test_every_handler_is_known_by_its_name() -> None:
-    assert {handler.__name__: handler for handler in inspector.HANDLERS.values()} == inspector.HANDLERS
-    assert all(handler.__doc__ for handler in inspector.HANDLERS.values())
+    assert {handler.__name__: handler for handler in inspect.HANDLERS.values()} == inspect.HANDLERS
+    assert all(handler.__doc__ for handler in inspect.HANDLERS.values())
 
 
 def test_questions_one_after_another(home: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_structure_is_told_before_the_tokens(home: Path, tmp_path: Path) -> 
     config = TrainingConfig(model_path="tiny", train_data_path=str(rows)).model_dump(mode="json")
 
     async def run() -> list[tuple[str, Any]]:
-        child = Child("droidft.inspector")
+        child = Child("droidft.workers.inspect")
         try:
             params = {"home": str(home), "config": config, "with_model": True}
             return [step async for step in child.stream("check_data", params)]
@@ -132,7 +132,7 @@ class Recorder:
 
 def test_progress_is_told_in_bytes_and_not_too_often() -> None:
     recorder = Recorder()
-    report = inspector._progress(recorder.call, bytes_per_weight=4)
+    report = inspect._progress(recorder.call, bytes_per_weight=4)
     for done in range(1, 1001):
         report("downloading", done, 1000)
     report("importing", 5, 10)

@@ -50,7 +50,7 @@ def plan(folder: Path, paths: dict[str, str], **changes: Any) -> Plan:
 
 def planned(home: Home, plan: Plan, *, timed: bool = False) -> tuple[Experiment, FixedPlan]:
     """A new experiment whose plan is fixed."""
-    from droidft import planning
+    from droidft.workers import planning
 
     experiment = folders.create(home, plan)
     with computing(home.cache) as device:

@@ -15,8 +15,8 @@ import httpx2
 import uvicorn
 
 from droidft.home import Home
-from droidft.server.answers import Answers
 from droidft.server.app_state import Options
+from droidft.server.asking.answers import Answers
 from droidft.server.main import create_app
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from droidft.server import archive
+from droidft.server.files import archive
 from tests import tiny
 from tests.adapter_files import ATTENTION_QV, edit_config, edit_weights, write_adapter
 from tests.server import asking

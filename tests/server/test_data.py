@@ -21,8 +21,8 @@ from droidft.engine.model.loading import load_tokenizer
 from droidft.errors import StorageError
 from droidft.home import Home
 from droidft.runs import folder as runs
-from droidft.server import uploads
 from droidft.server.errors import TooLarge
+from droidft.server.files import uploads
 from tests import tiny
 from tests.server import asking
 from tests.server.asking import error, finished, upload

@@ -111,7 +111,7 @@ def test_no_text_is_run_and_no_process_is_started_for_it(known: Furnished, tmp_p
     assert not canary.exists()
     for words in STARTED:
         assert words[:2] == [sys.executable, "-m"], words
-        assert words[2] in ("droidft.inference", "droidft.inspector"), words
+        assert words[2] in ("droidft.workers.answer", "droidft.workers.inspect"), words
         assert len(words) == 3, words
     assert STARTED
 

@@ -18,9 +18,9 @@ import pytest
 
 from droidft.adapters.publish import publish
 from droidft.home import Home
-from droidft.server import answers
-from droidft.server.answers import Answers, Question
 from droidft.server.app_state import Options
+from droidft.server.asking import answers
+from droidft.server.asking.answers import Answers, Question
 from droidft.server.errors import Conflict
 from tests.adapter_files import ATTENTION_QV, edit_config, write_adapter
 from tests.conftest import CACHE

@@ -19,9 +19,9 @@ import pytest
 from droidft.config import TrainingConfig
 from droidft.errors import NotFound
 from droidft.home import Home
-from droidft.server import inspect, jobs
-from droidft.server.inspect import Inspector
-from droidft.server.jobs import Jobs
+from droidft.server.asking import inspect, jobs
+from droidft.server.asking.inspect import Inspector
+from droidft.server.asking.jobs import Jobs
 from droidft.server.schemas.jobs import Job
 from tests import tiny
 from tests.server.live import LiveServer

@@ -15,8 +15,8 @@ import pytest
 from bench import peft_counts
 from starlette.testclient import TestClient
 
-from droidft.inspected import verdict
 from droidft.models import embedded
+from droidft.workers.inspected import verdict
 from tests import tiny
 from tests.engine.architectures import TABLE
 from tests.engine.gguf_files import write_llama

@@ -15,7 +15,7 @@ from droidft.home import Home
 from droidft.reports.plot import Series, chart, round_ticks
 from droidft.runs import folder as runs
 from droidft.runs.folder import EventLog
-from droidft.server import completions, history, report
+from droidft.server.runs import completions, history, report
 from droidft.server.schemas.runs import RunDetail, RunSummary
 from tests.server.live import LiveServer
 from tests.server.test_sockets import report as train_report

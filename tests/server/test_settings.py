@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from droidft.commands import _settings
 from droidft.config import LrSchedule, TrainingConfig, parse_config, parse_config_text, settings
 from droidft.errors import ConfigError
-from droidft.server import drafts
+from droidft.server.runs import drafts
 from tests.server import asking
 from tests.server.serving import serving
 

@@ -10,13 +10,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from droidft.server.store import Store
+from droidft.server.runs.store import Store
 
 KILLS = 12
 WRITER = """
 import sys
 from pathlib import Path
-from droidft.server.store import Store
+from droidft.server.runs.store import Store
 store = Store(Path(sys.argv[1]))
 for number in range(int(sys.argv[2]), 10**9):
     store.enqueue(f"run-{number}", "start")

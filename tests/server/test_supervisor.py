@@ -19,11 +19,11 @@ from droidft.errors import NotFound, RunError
 from droidft.events import Stopped, TrainReport
 from droidft.home import Home
 from droidft.runs import folder as runs
-from droidft.server import endings
 from droidft.server.errors import Conflict
+from droidft.server.runs import endings
+from droidft.server.runs.store import Store
+from droidft.server.runs.supervisor import Supervisor
 from droidft.server.schemas.runs import RunState, RunSummary
-from droidft.server.store import Store
-from droidft.server.supervisor import Supervisor
 from tests import tiny
 
 LONG = 100_000

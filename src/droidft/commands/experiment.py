@@ -66,7 +66,7 @@ def _fix(experiment: Experiment, console: Console, *, timed: bool, made: bool) -
 
     # Under the lock, so that no server plans it too.
     with experiment.driving(), computing(experiment.home.cache) as device, console.status("planning") as status:
-        from droidft import planning
+        from droidft.workers import planning
 
         def report(what: str, done: int, total: int) -> None:
             _tell(status, what, done, total)

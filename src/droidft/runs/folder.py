@@ -227,7 +227,7 @@ class Run:
         """Start a worker, in its own process group, and return once it holds the run's lock (or has died)."""
         with self.log_file.open("ab") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "droidft.worker", str(self.path)],
+                [sys.executable, "-m", "droidft.workers.train", str(self.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -14,14 +14,14 @@ from starlette.requests import HTTPConnection
 
 from droidft.home import Home
 from droidft.server.access import Access
-from droidft.server.answers import Answers
-from droidft.server.experiments import Experiments
-from droidft.server.inspect import Inspector
-from droidft.server.jobs import Jobs
+from droidft.server.asking.answers import Answers
+from droidft.server.asking.inspect import Inspector
+from droidft.server.asking.jobs import Jobs
+from droidft.server.runs.experiments import Experiments
+from droidft.server.runs.store import Store
+from droidft.server.runs.supervisor import Supervisor
+from droidft.server.runs.tail import Tails
 from droidft.server.schemas.jobs import Job
-from droidft.server.store import Store
-from droidft.server.supervisor import Supervisor
-from droidft.server.tail import Tails
 
 JOBS_SECONDS = 0.3
 

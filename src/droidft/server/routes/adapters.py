@@ -11,8 +11,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
 from droidft.errors import NotFound
-from droidft.server import archive, paths
+from droidft.server import paths
 from droidft.server.app_state import State
+from droidft.server.files import archive
 from droidft.server.schemas.models import AdapterEntry, AdapterReport
 
 router = APIRouter(prefix="/api/adapters", tags=["adapters"])

@@ -12,9 +12,10 @@ from fastapi import APIRouter, Path, Request, Response
 from droidft.config import Family, Method, TrainingConfig, load_config_file, parse_config
 from droidft.data import orders
 from droidft.errors import ConfigError
-from droidft.server import paths, uploads
+from droidft.server import paths
 from droidft.server.app_state import State
 from droidft.server.errors import BadRequest, Conflict
+from droidft.server.files import uploads
 from droidft.server.schemas.data import DataFile, DataSettings, RowViews, ViewRequest
 from droidft.server.schemas.jobs import Job
 from droidft.server.schemas.runs import RunState

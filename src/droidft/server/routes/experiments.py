@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from droidft.experiment.plan.written import parse_plan
-from droidft.server import report
 from droidft.server.app_state import State
 from droidft.server.paths import confine_plan
+from droidft.server.runs import report
 from droidft.server.schemas.experiments import ExperimentDetail, ExperimentSummary, PlanRequest
 
 router = APIRouter(prefix="/api/experiments", tags=["experiments"])

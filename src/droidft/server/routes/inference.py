@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from fastapi import APIRouter, Request, Response
 
 from droidft.errors import DroidError
-from droidft.server.answers import Asked, Question, sampling_of
 from droidft.server.app_state import State
-from droidft.server.live import Live, unless_gone
+from droidft.server.asking.answers import Asked, Question, sampling_of
+from droidft.server.asking.live import Live, unless_gone
 from droidft.server.schemas.inference import (
     CompareRequest,
     InferenceAnswer,

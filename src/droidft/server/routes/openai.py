@@ -11,10 +11,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 
 from droidft.errors import DroidError, NotFound
-from droidft.server.answers import Asked
 from droidft.server.app_state import State
-from droidft.server.live import Live, unless_gone
-from droidft.server.openai_requests import chat_question, text_question
+from droidft.server.asking.answers import Asked
+from droidft.server.asking.live import Live, unless_gone
+from droidft.server.asking.openai_requests import chat_question, text_question
+from droidft.server.asking.served import served_models
 from droidft.server.schemas.openai import (
     AnswerMessage,
     ChatChoice,
@@ -29,7 +30,6 @@ from droidft.server.schemas.openai import (
     TextChoice,
     Usage,
 )
-from droidft.server.served import served_models
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 

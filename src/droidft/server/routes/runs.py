@@ -12,10 +12,10 @@ from droidft.config.settings import settings
 from droidft.errors import ConfigError, RunError
 from droidft.events import Record
 from droidft.runs.folder import Run, parse_record
-from droidft.server import completions, history, report, tail
 from droidft.server.app_state import AppState, State
-from droidft.server.details import detail
 from droidft.server.paths import confine
+from droidft.server.runs import completions, history, report, tail
+from droidft.server.runs.details import detail
 from droidft.server.schemas.runs import (
     CompletionsView,
     ConfigDiff,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from fastapi import APIRouter
 
 from droidft.config import settings as all_settings
-from droidft.server import drafts
+from droidft.server.runs import drafts
 from droidft.server.schemas.settings import Draft, DraftReport, ParsedSettings, Settings, SettingView, YamlText
 
 router = APIRouter(prefix="/api/settings", tags=["settings"])

@@ -23,11 +23,11 @@ from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RunError
 from droidft.home import Home
 from droidft.runs import folder as runs
-from droidft.server import endings
 from droidft.server.errors import Conflict
-from droidft.server.index import LIVING, RESUMABLE, Entry, Known, folders, open_entry, state_of, summarise
+from droidft.server.runs import endings
+from droidft.server.runs.index import LIVING, RESUMABLE, Entry, Known, folders, open_entry, state_of, summarise
+from droidft.server.runs.store import Store
 from droidft.server.schemas.runs import Problem, QueueEntry, QueueView, RunState, RunSummary
-from droidft.server.store import Store
 
 TICK_SECONDS = 0.25
 SCAN_SECONDS = 2.0

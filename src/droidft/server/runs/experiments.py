@@ -21,15 +21,15 @@ from droidft.experiment.runs.folder import Experiment, Obstacle
 from droidft.experiment.runs.progress import CellState, ExperimentState, ensure_run, look, seconds_left, state_of
 from droidft.home import Home
 from droidft.runs.folder import Run, RunStatus
-from droidft.server.inspect import NICENESS, Inspector
+from droidft.server.asking.inspect import NICENESS, Inspector
+from droidft.server.runs.supervisor import Supervisor
 from droidft.server.schemas.experiments import ExperimentDetail, ExperimentSummary, Planning
 from droidft.server.schemas.runs import RunState
-from droidft.server.supervisor import Supervisor
 
 TICK_SECONDS = 0.5
 STOPPING_SECONDS = 20.0
 """So long the deletion of an experiment waits for a run that saves its last checkpoint."""
-PLANNER = "droidft.planner"
+PLANNER = "droidft.workers.settle"
 
 logger = logging.getLogger(__name__)
 

@@ -168,7 +168,7 @@ class Answers:
 
     def __init__(self, options: Options, *, idle_seconds: float = IDLE_SECONDS) -> None:
         self.options = options
-        self.child = Child("droidft.inference")
+        self.child = Child("droidft.workers.answer")
         self._loaded: tuple[int | None, str] = (None, "")
         """The worker's process, and the model that it said it had loaded."""
         self._idle_seconds = idle_seconds

@@ -1,4 +1,4 @@
-"""The process that tries rewards out for the server: `python -m droidft.trial`, asked over `channel`.
+"""The process that tries rewards out for the server: `python -m droidft.workers.trial`, asked over `channel`.
 
 It lives for one trial. The user's own rewards run here, so that one which hangs or crashes takes nothing along.
 """

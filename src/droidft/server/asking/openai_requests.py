@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from droidft.errors import ConfigError
-from droidft.server.answers import Question, draw_seed
+from droidft.server.asking.answers import Question, draw_seed
 from droidft.server.paths import ADAPTER
 from droidft.server.schemas.openai import ChatMessage, ChatRequest, CommonRequest, CompletionRequest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from droidft.config.settings import command_line, to_yaml
 from droidft.errors import RunError
 from droidft.home import Home
-from droidft.server.index import Entry, checkpoints
+from droidft.server.runs.index import Entry, checkpoints
 from droidft.server.schemas.runs import RunDetail, RunSummary
 
 

@@ -6,7 +6,7 @@ import re
 
 from droidft.events import Completions, RunStarted
 from droidft.runs.folder import Run, parse_record
-from droidft.server import tail
+from droidft.server.runs import tail
 from droidft.server.schemas.runs import CompletionsView
 
 KIND = re.compile(rb'\{"seq":\d+,"time":[^,]+,"event":\{"type":"(run_started|completions)"(?:,"step":(\d+))?')

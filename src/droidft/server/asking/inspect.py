@@ -14,7 +14,7 @@ from typing import Any
 from droidft.channel.outer import Child, ChildError
 from droidft.home import Home
 
-MODULE = "droidft.inspector"
+MODULE = "droidft.workers.inspect"
 NICENESS = 10
 LOOKS_AT_ONCE = 2
 IDLE_SECONDS = 300.0

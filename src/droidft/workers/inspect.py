@@ -1,6 +1,6 @@
 """The process that answers what the Setup page asks: models, targets, data, adapters, the machine.
 
-    python -m droidft.inspector
+    python -m droidft.workers.inspect
 
 Started by the server (`server/inspect.py`), which never imports mlx itself. Nothing here loads the weights of a
 model. The protocol is that of `channel`; every request names the home folder.
@@ -17,11 +17,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from droidft import inspected
 from droidft.channel.inner import Call, Handler, serve
 from droidft.config import LoraRouters, Optimizer, TrainingConfig
 from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError, NotFound
 from droidft.home import Home
+from droidft.workers import inspected
 
 if TYPE_CHECKING:
     from droidft.data.verify import Verified

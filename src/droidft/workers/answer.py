@@ -1,4 +1,4 @@
-"""The worker that keeps a model loaded and answers prompts: `python -m droidft.inference`, asked over `channel`.
+"""The worker that keeps a model loaded and answers prompts: `python -m droidft.workers.answer`, asked over `channel`.
 
 One request puts one prompt to several sides: the base alone, or with an adapter. The sides take turns, a token each,
 and every side's answer is the one that it would give alone. Adapters are only ever read.

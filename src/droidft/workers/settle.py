@@ -1,4 +1,4 @@
-"""The process that settles a plan for the server: `python -m droidft.planner`, asked over `channel`.
+"""The process that settles a plan for the server: `python -m droidft.workers.settle`, asked over `channel`.
 
 It lives for one plan: timing steps takes memory that a server must not keep.
 """
@@ -31,7 +31,7 @@ def fix(call: Call) -> dict[str, Any]:
             call.emit({"phase": what, "done": done, "total": total or None})
 
     with computing(home.cache) as device:
-        from droidft import planning
+        from droidft.workers import planning
 
         fixed = planning.fix(
             experiment.plan(),

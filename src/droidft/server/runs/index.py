@@ -12,7 +12,7 @@ from droidft.events import EvalReport, Failed, Finished, Stopped
 from droidft.home import Home
 from droidft.runs.folder import HEARTBEAT_SECONDS, Run, is_run
 from droidft.runs.summary import Summary
-from droidft.server.endings import explain
+from droidft.server.runs.endings import explain
 from droidft.server.schemas.runs import Checkpoint, Problem, RunState, RunSummary
 
 STALLED_SECONDS = 4 * HEARTBEAT_SECONDS

@@ -1,4 +1,4 @@
-"""python -m droidft.worker RUN_FOLDER: do one run, appending its events.
+"""python -m droidft.workers.train RUN_FOLDER: do one run, appending its events.
 
 The only writer of the run folder. A first SIGTERM or SIGINT asks for a checkpoint and a clean end. Exit status:
 0 finished or stopped, 1 failed.
@@ -131,7 +131,7 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
     from droidft.engine.assemble import Places, assemble
     from droidft.engine.training.checkpoint import ADAPTER, folder_name
     from droidft.engine.training.loop import train
-    from droidft.measuring import Measuring
+    from droidft.workers.measure import Measuring
 
     config, adapter = run.config(), home.adapter(run.adapter_name())
     places = Places(

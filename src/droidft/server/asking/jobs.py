@@ -15,8 +15,8 @@ from typing import Any, Literal
 from droidft.channel.outer import Child, ChildError
 from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RewardError
+from droidft.server.asking.inspect import NICENESS, Inspector
 from droidft.server.errors import Conflict
-from droidft.server.inspect import NICENESS, Inspector
 from droidft.server.schemas.base import ErrorBody
 from droidft.server.schemas.data import DataCheck
 from droidft.server.schemas.jobs import Job
@@ -27,7 +27,7 @@ KEPT = 100
 """Ended jobs that are remembered."""
 KEPT_CHECKS = 32
 KEPT_TRIALS = 5
-TRIAL = "droidft.trial"
+TRIAL = "droidft.workers.trial"
 TRIAL_SECONDS = 600.0
 """A trial that has not ended by then is."""
 QUICK_SECONDS = 0.25

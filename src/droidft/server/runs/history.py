@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from droidft.config import TrainingConfig
 from droidft.runs.folder import Run
-from droidft.server import tail
+from droidft.server.runs import tail
 from droidft.server.schemas.runs import ConfigDiff, Curves, DiffRow, EvalCurve, LogText, TrainCurve
 
 COLUMNS = TrainCurve.model_fields.keys() - {"peak_memory", "metrics"}

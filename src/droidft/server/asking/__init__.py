@@ -1,0 +1,1 @@
+"""Questions to child processes: answers, inspections, jobs."""

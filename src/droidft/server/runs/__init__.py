@@ -1,0 +1,1 @@
+"""Runs as the server keeps them: queue, workers, lists, logs."""

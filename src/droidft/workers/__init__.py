@@ -1,0 +1,1 @@
+"""The processes that compute: train, measure, answer, inspect, try rewards, settle plans."""
