@@ -27,7 +27,7 @@ from droidft.experiment.findings.results import (
 from droidft.experiment.findings.stats import noise_floor
 from droidft.experiment.findings.table import table
 from droidft.experiment.plan.settled import FixedPlan
-from droidft.measured import Answers, Measurements, RowLosses
+from droidft.measurement import Answers, Measurements, RowLosses
 
 ID = "x20261126-090000"
 TOTAL = 134_515_008

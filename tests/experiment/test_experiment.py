@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from droidft.commands.experiments import rendered
-from droidft.config.measurement import Weights
 from droidft.errors import ConfigError, ExperimentError, NotFound
 from droidft.events import EvalReport, Measured
 from droidft.experiment.findings.analysis import analyse, measurements
@@ -37,6 +36,7 @@ from droidft.experiment.runs.progress import (
     validation_loss,
 )
 from droidft.home import Home
+from droidft.measurement import Weights
 from tests import tiny
 from tests.experiment import furnished
 from tests.experiment.furnished import finish, planned

@@ -33,11 +33,10 @@ from pydantic import ValidationError
 
 from droidft.adapters.folder import OWNER
 from droidft.config import TrainingConfig, nearest, parse_config
-from droidft.config.measurement import RunMeasurement
 from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Event, Failed, Finished, Record, Stopped
 from droidft.home import REFERENCES, Home
-from droidft.measured import Measurements
+from droidft.measurement import Measurements, RunMeasurement
 from droidft.support.durable import storage_errors, write_atomically
 
 HEARTBEAT_SECONDS = 2.0

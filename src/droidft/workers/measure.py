@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from droidft.adapters import publish
-from droidft.config.measurement import RunMeasurement, Weights
 from droidft.engine.assemble import Assembled
 from droidft.engine.evaluation.measure import Material, prepare_measurement, take
 from droidft.engine.model.lora import base_only, load_trained
@@ -17,6 +16,7 @@ from droidft.engine.training.method import Interrupted
 from droidft.errors import ExperimentError
 from droidft.events import Event, Finished, Stopped
 from droidft.experiment.plan import general
+from droidft.measurement import RunMeasurement, Weights
 from droidft.runs.folder import Run
 from droidft.support.durable import write_atomically
 

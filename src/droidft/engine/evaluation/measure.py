@@ -16,7 +16,6 @@ import mlx.nn as nn
 import numpy as np
 
 from droidft.config import DataFormat, TrainingConfig
-from droidft.config.measurement import Measurement, Questions
 from droidft.data import Prepared, TokenSet, batches, read_set
 from droidft.data.groups import numbered
 from droidft.data.prompts import PromptRow, prompts_of
@@ -26,7 +25,7 @@ from droidft.engine.model.loss import SplitModel, losses
 from droidft.engine.training.method import Interrupted
 from droidft.errors import ConfigError
 from droidft.events import Event, Measured, Phase, PhaseName
-from droidft.measured import Answers, Measurements, RowLosses, TaskScore
+from droidft.measurement import Answers, Measurement, Measurements, Questions, RowLosses, TaskScore
 from droidft.rewards import Scorer, ToScore
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ from droidft.experiment.plan.settled import FixedArm, FixedPlan, config_of, shar
 from droidft.experiment.plan.written import BASE, VERDICT_SEEDS
 from droidft.experiment.runs.folder import Experiment
 from droidft.experiment.runs.progress import CellState, Progress, look
-from droidft.measured import Measurements
+from droidft.measurement import Measurements
 from droidft.runs.folder import RunStatus
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from droidft.adapters import publish
-from droidft.config.measurement import Weights
 from droidft.errors import ExperimentError
 from droidft.events import DataPrepared, EvalReport, Finished, TrainReport
 from droidft.experiment.findings.results import Interval
@@ -18,7 +17,7 @@ from droidft.experiment.plan.settled import Cell
 from droidft.experiment.plan.written import BASE
 from droidft.experiment.runs.folder import Experiment
 from droidft.experiment.runs.progress import CellState, validation_loss
-from droidft.measured import Measurements, RowLosses
+from droidft.measurement import Measurements, RowLosses, Weights
 from droidft.runs.folder import RunStatus
 
 

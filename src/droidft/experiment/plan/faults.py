@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from droidft.config import TrainingConfig, nearest
-from droidft.config.measurement import Check, Harness, Measurement, Questions
 from droidft.config.wording import said, shown, worded
+from droidft.measurement import Check, Harness, Measurement, Questions
 
 OWN = {
     "seed": "give seeds",

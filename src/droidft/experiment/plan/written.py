@@ -19,9 +19,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from droidft.config import Family, Method, TrainingConfig, parse_config, problems
-from droidft.config.measurement import Measurement
 from droidft.errors import ConfigError
 from droidft.experiment.plan.faults import OWN, faults
+from droidft.measurement import Measurement
 
 BASE = "base"
 """Name of the base model among the arms: the experiment's run zero."""

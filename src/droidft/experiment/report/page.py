@@ -27,7 +27,7 @@ from droidft.experiment.plan.settled import FixedPlan
 from droidft.experiment.report import figures, grids
 from droidft.experiment.report.markdown import markdown
 from droidft.home import REFERENCES
-from droidft.measured import Measurements
+from droidft.measurement import Measurements
 from droidft.reports import pages
 from droidft.reports.plot import KINDS
 

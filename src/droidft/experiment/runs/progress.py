@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from droidft.config.measurement import Expected, RunMeasurement, Weights
 from droidft.errors import NonFiniteError
 from droidft.events import EvalReport, Event, Failed, RunStarted, Stopped, TrainReport
 from droidft.experiment.plan.settled import (
@@ -21,6 +20,7 @@ from droidft.experiment.plan.settled import (
 )
 from droidft.experiment.plan.written import BASE
 from droidft.experiment.runs.folder import Experiment, Obstacle
+from droidft.measurement import Expected, RunMeasurement, Weights
 from droidft.runs import folder as runs
 from droidft.runs.folder import Run, RunStatus
 
