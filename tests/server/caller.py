@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from droidft.home import Home
-from droidft.server.app_state import Options
 from droidft.server.main import create_app
+from droidft.server.options import Options
 
 HOST = b"127.0.0.1:8323"
 

@@ -15,9 +15,9 @@ import httpx2
 import uvicorn
 
 from droidft.home import Home
-from droidft.server.app_state import Options
 from droidft.server.asking.answers import Answers
 from droidft.server.main import create_app
+from droidft.server.options import Options
 
 
 @dataclass

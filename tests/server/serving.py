@@ -12,8 +12,8 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from droidft.home import Home
-from droidft.server.app_state import Options
 from droidft.server.main import create_app
+from droidft.server.options import Options
 
 ORIGIN = "http://127.0.0.1:8323"
 

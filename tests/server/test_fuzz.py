@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from droidft.home import Home
-from droidft.server.app_state import Options
 from droidft.server.main import create_app
+from droidft.server.options import Options
 from tests.server.furnished import Furnished, furnish
 from tests.server.listening import Listening, listening
 

@@ -18,10 +18,10 @@ import pytest
 
 from droidft.adapters.publish import publish
 from droidft.home import Home
-from droidft.server.app_state import Options
 from droidft.server.asking import answers
 from droidft.server.asking.answers import Answers, Question
 from droidft.server.errors import Conflict
+from droidft.server.options import Options
 from tests.adapter_files import ATTENTION_QV, edit_config, write_adapter
 from tests.conftest import CACHE
 from tests.server.listening import Listening, listening

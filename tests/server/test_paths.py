@@ -12,7 +12,7 @@ from droidft.config import TrainingConfig
 from droidft.errors import AdapterError, ConfigError, DroidError, ForbiddenPath, NotFound
 from droidft.home import Home
 from droidft.server import paths
-from droidft.server.app_state import Options
+from droidft.server.options import Options
 
 REFUSED = (ForbiddenPath, NotFound, ConfigError)
 OUT = [

@@ -17,8 +17,8 @@ from droidft.errors import ConfigError
 from droidft.home import Home
 from droidft.server import security
 from droidft.server.access import Access
-from droidft.server.app_state import Options
 from droidft.server.main import create_app
+from droidft.server.options import Options
 from droidft.server.security import Guard, check_bind
 from tests.server.routes_of import METHODS, address, flat, is_socket, methods
 from tests.server.serving import ORIGIN, serving

@@ -235,3 +235,12 @@ def _device(device: dict[str, Any]) -> str:
         parts += [f"{device.get('threads')} threads", f"{blas.get('name')} {blas.get('core')}".strip()]
         parts.append("fused kernels" if device.get("fused_kernels") else "plain kernels")
     return ", ".join(str(part) for part in parts if part)
+
+
+def agreed(console: Console, question: str, *, otherwise: bool) -> bool:
+    """Whether a question is answered with yes, or with nothing where that means so; nobody there to ask is a no."""
+    try:
+        answer = console.input(f"{question} \\[{'Y/n' if otherwise else 'y/N'}] ").strip().lower()
+    except (EOFError, KeyboardInterrupt):
+        return False
+    return answer in ("y", "yes") or (otherwise and answer == "")

@@ -106,16 +106,14 @@ def _offer_browser(console: Console) -> None:
     """Go on in the browser, if somebody sits at the terminal and wants to."""
     import sys
 
-    from droidft import cli
+    from droidft.commands._display import agreed
 
-    if not sys.stdin.isatty():
-        return
-    try:
-        answer = console.input("\nOpen the application in a browser now? \\[Y/n] ")
-    except (EOFError, KeyboardInterrupt):
-        return
-    if answer.strip().lower() in ("", "y", "yes"):
-        cli.main(["serve"])
+    if sys.stdin.isatty() and agreed(console, "\nOpen the application in a browser now?", otherwise=True):
+        from droidft.commands import serve
+
+        parser = argparse.ArgumentParser(prog="droidft serve")
+        serve.configure(parser)
+        serve.run(parser.parse_args([]))
 
 
 def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, console: Console) -> list[Side]:

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     made = _is_file(args.plan)
     experiment = _made(Path(args.plan), home) if made else folder.find(home, args.plan)
     fixed = experiment.fixed() or _fix(experiment, console, timed=not args.no_timing, made=made)
+    from droidft.commands._display import agreed
     from droidft.commands._experiment_display import show_plan
 
     show_plan(fixed, console)
@@ -90,15 +91,6 @@ def _fix(experiment: Experiment, console: Console, *, timed: bool, made: bool) -
 def _tell(status: Status, what: str, done: int, total: int) -> None:
     if what:
         status.update(f"{what} ({done + 1} of {total})" if total else what)
-
-
-def agreed(console: Console, question: str, *, otherwise: bool) -> bool:
-    """Whether a question is answered with yes, or with nothing where that means so; nobody there to ask is a no."""
-    try:
-        answer = console.input(f"{question} \\[{'Y/n' if otherwise else 'y/N'}] ").strip().lower()
-    except (EOFError, KeyboardInterrupt):
-        return False
-    return answer in ("y", "yes") or (otherwise and answer == "")
 
 
 def _drive(experiment: Experiment, fixed: FixedPlan, console: Console) -> int:

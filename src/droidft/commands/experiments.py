@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sure(experiment: Experiment, console: Console) -> bool:
-    from droidft.commands.experiment import agreed
+    from droidft.commands._display import agreed
 
     done = sum(1 for run in experiment.runs() if run.measured_file.exists())
     return agreed(console, f"Delete {experiment.id}, with {done} finished runs and their adapters?", otherwise=False)

@@ -20,7 +20,7 @@ from droidft.home import Home
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from droidft.server.app_state import Options
+    from droidft.server.options import Options
 
 PORT = 8323
 PORTS_TRIED = 20
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace, home: Home, listener: socket.socket) -> Options:
     from droidft.errors import ConfigError
-    from droidft.server.app_state import Options
+    from droidft.server.options import Options
     from droidft.server.security import check_bind
 
     warning = check_bind(args.host, allow_remote=args.allow_remote)

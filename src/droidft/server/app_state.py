@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from droidft.home import Home
 from droidft.server.access import Access
 from droidft.server.asking.answers import Answers
 from droidft.server.asking.inspect import Inspector
 from droidft.server.asking.jobs import Jobs
+from droidft.server.options import Options
 from droidft.server.runs.experiments import Experiments
 from droidft.server.runs.store import Store
 from droidft.server.runs.supervisor import Supervisor
@@ -24,23 +22,6 @@ from droidft.server.runs.tail import Tails
 from droidft.server.schemas.jobs import Job
 
 JOBS_SECONDS = 0.3
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the server was started."""
-
-    home: Home = field(default_factory=Home.find)
-    host: str = "127.0.0.1"
-    port: int = 8323
-    hosts: tuple[str, ...] = ()
-    """Further names under which a browser may reach the server."""
-    roots: tuple[Path, ...] = ()
-    """Folders below which clients may name data files and models, besides the home folder."""
-    parallel: int = 1
-    """How many runs train at once."""
-    upload_limit: int = 20 << 30
-    """Largest data file that is taken, in bytes."""
 
 
 class AppState:

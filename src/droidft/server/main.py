@@ -10,9 +10,10 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from droidft import __version__
-from droidft.server.app_state import AppState, Options
+from droidft.server.app_state import AppState
 from droidft.server.errors import Boundary, add_handlers
 from droidft.server.openapi import document
+from droidft.server.options import Options
 from droidft.server.routes import (
     adapters,
     data,

@@ -21,7 +21,7 @@ from droidft.experiment.plan.written import Plan
 from droidft.home import NAME, REFERENCES
 
 if TYPE_CHECKING:
-    from droidft.server.app_state import Options
+    from droidft.server.options import Options
 
 LONGEST = 4096
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)

@@ -33,7 +33,7 @@ from droidft.support import strict_json
 
 if TYPE_CHECKING:
     from droidft.server.access import Access
-    from droidft.server.app_state import Options
+    from droidft.server.options import Options
 
 HEADER_LIMIT, HEADER_BYTES = 100, 32 << 10
 """How many headers a request may have, and how many bytes they and the address."""

@@ -6,7 +6,6 @@ and every side's answer is the one that it would give alone. Adapters are only e
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -134,11 +133,10 @@ class Worker:
     def _unload(self) -> None:
         if self.loaded is None:
             return
-        import mlx.core as mx
+        from droidft.engine.machine.session import release
 
         self.loaded = None
-        gc.collect()
-        mx.clear_cache()
+        release()
 
 
 def _version(path: Path) -> tuple[Any, ...]:

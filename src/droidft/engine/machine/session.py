@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,3 +36,11 @@ def computing(cache_dir: Path) -> Iterator[Device]:
         machine = replace(machine, fused_kernels=True)
     with kernels.fast_cpu_ops(fused):
         yield machine
+
+
+def release() -> None:
+    """Give the memory of models that nothing refers to any more back to the system."""
+    import mlx.core as mx
+
+    gc.collect()
+    mx.clear_cache()

@@ -23,7 +23,7 @@ from droidft.server.errors import Busy, Conflict
 from droidft.server.schemas.inference import InferenceState, SamplingFields
 
 if TYPE_CHECKING:
-    from droidft.server.app_state import Options
+    from droidft.server.options import Options
 
 IDLE_SECONDS = 600.0
 MOST_WAITING = 32
