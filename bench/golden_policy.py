@@ -25,8 +25,8 @@ import torch
 import transformers
 import trl
 from tests import parity
-from tests.engine import policy_cases as cases
-from tests.engine.policy_cases import Case
+from tests.engine.methods import policy_cases as cases
+from tests.engine.methods.policy_cases import Case
 from tests.tiny import LLAMA, VOCABULARY
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

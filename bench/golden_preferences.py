@@ -23,9 +23,9 @@ import peft
 import torch
 import transformers
 import trl
-from tests.engine import policy_cases
-from tests.engine import preference_cases as cases
-from tests.engine.preference_cases import Case
+from tests.engine.methods import policy_cases
+from tests.engine.methods import preference_cases as cases
+from tests.engine.methods.preference_cases import Case
 from trl import DPOConfig, DPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
@@ -52,8 +52,8 @@ def main() -> None:
         sections[f"case {case.name}"] = _dpo(case) if case.method == "dpo" else _orpo(case)
     versions = f"trl {trl.__version__}, torch {torch.__version__.split('+')[0]}, peft {peft.__version__}"
     header = f"{versions}, transformers {transformers.__version__}; float32; by bench/golden_preferences.py"
-    policy_cases.write(header, sections, cases.GOLDEN)
-    print(cases.GOLDEN.read_text())
+    policy_cases.write(header, sections, cases.RECORDED)
+    print(cases.RECORDED.read_text())
 
 
 def _inputs() -> dict[str, list[float]]:

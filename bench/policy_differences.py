@@ -8,11 +8,11 @@ from __future__ import annotations
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.conftest import CACHE
-from tests.engine import policy_cases as cases
-from tests.engine import policy_compare as compare
-from tests.engine import policy_steps
-from tests.engine.policy_cases import Case
-from tests.engine.policy_compare import Differences
+from tests.engine.methods import policy_cases as cases
+from tests.engine.methods import policy_compare as compare
+from tests.engine.methods import policy_steps
+from tests.engine.methods.policy_cases import Case
+from tests.engine.methods.policy_compare import Differences
 
 from droidft.engine.machine.session import computing
 from droidft.engine.model.loss import SplitModel

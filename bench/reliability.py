@@ -27,7 +27,8 @@ def main() -> None:
 
 
 def _kill(kills: int, per_run: int, folder: Path) -> None:
-    from tests import test_worker, tiny
+    from tests import tiny
+    from tests.workers import test_train as test_worker
 
     from droidft.events import Finished
 

@@ -7,8 +7,8 @@ import types
 from pathlib import Path
 
 import mlx_lm
-from tests.engine.architectures import TABLE
-from tests.engine.architectures.entry import Architecture
+from tests.engine.model.architectures import TABLE
+from tests.engine.model.architectures.entry import Architecture
 
 from droidft.config import LoraRouters
 from droidft.engine.model.architectures import build_lazily
@@ -25,8 +25,8 @@ names a module inside a block; the same key may be in some blocks only.
 Routers are adapted with `lora_routers: on`; those marked † also with `auto`, the default. *Gradients* says whether
 the tests have seen every adapter of a small model of this type receive a finite gradient that is not zero.
 
-This page is written by `python -m scripts.architectures_page` from `tests/engine/architectures`; a test fails when
-it is stale.
+This page is written by `python -m scripts.architectures_page` from `tests/engine/model/architectures`;
+a test fails when it is stale.
 
 | model type | full-layer keys | routers | gradients | notes |
 |---|---|---|---|---|

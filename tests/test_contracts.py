@@ -15,8 +15,8 @@ import pytest
 
 import droidft.commands
 from droidft import cli
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("src", "tests", "scripts", "bench", "docs", "examples", ".ci")
 CODE = sorted(path for folder in ("src", "tests", "scripts", "bench") for path in (ROOT / folder).rglob("*.py"))
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".json", ".jsonl", ".cpp", ".h", ".sh", ""}

@@ -12,8 +12,8 @@ from droidft.config import load_config_file, parse_config
 from droidft.data import orders
 from droidft.engine.evaluation.score import Accuracy
 from droidft.experiment.plan.written import parse_plan
+from tests.places import ROOT
 
-ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 

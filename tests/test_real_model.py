@@ -14,9 +14,7 @@ from droidft.events import Completions, DataPrepared, EvalReport, Finished, Lora
 from droidft.home import Home
 from droidft.runs import folder as runs
 from droidft.runs.folder import Run
-
-ROOT = Path(__file__).parent.parent
-GSM8K = ROOT.parent / "shared/data"
+from tests.places import GSM8K, ROOT
 
 pytestmark = pytest.mark.real
 

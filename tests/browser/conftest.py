@@ -15,10 +15,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from droidft.data import orders
 from droidft.server.main import STATIC
 from tests.conftest import CACHE
+from tests.places import ROOT
 from tests.server import live
 from tests.server.live import LiveServer
 
-ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests import tiny
-from tests.adapter_files import ATTENTION_QV, write_adapter
+from tests.adapters.files import ATTENTION_QV, write_adapter
 from tests.browser.conftest import check_accessibility, check_width, shot
 from tests.conftest import CACHE
 from tests.server.live import LiveServer

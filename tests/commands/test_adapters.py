@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from droidft.cli import main
-from tests.adapter_files import ATTENTION_QV, edit_weights, write_adapter
+from tests.adapters.files import ATTENTION_QV, edit_weights, write_adapter
 from tests.tiny import llama, write_model
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from droidft.cli import main
-from tests.adapter_files import ATTENTION_QV, write_adapter
+from tests.adapters.files import ATTENTION_QV, write_adapter
 from tests.tiny import llama, write_model
 
 

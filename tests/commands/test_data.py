@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from droidft import cli
-from tests.engine.data import templates
-from tests.engine.data.helpers import make_tokenizer, write_jsonl
+from tests.data import templates
+from tests.data.helpers import make_tokenizer, write_jsonl
 
 ROWS = [{"prompt": f"q{index}", "completion": f"a{index}" + "x" * index} for index in range(40)]
 

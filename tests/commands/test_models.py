@@ -9,7 +9,7 @@ from huggingface_hub import constants
 
 from droidft.cli import main
 from tests.engine.gguf_files import write_llama
-from tests.engine.hub_server import serve
+from tests.models.hub_server import serve
 from tests.tiny import write_model
 
 

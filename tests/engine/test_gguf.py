@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from gguf import quants
 
-from droidft.engine import gguf, gguf_import
-from droidft.engine.gguf_import import import_gguf
-from droidft.engine.gguf_tokenizer import build
 from droidft.engine.model.loading import load_model, load_tokenizer
 from droidft.errors import DroidError, ModelError
 from droidft.models.catalog import load_config
+from droidft.models.gguf import convert, reader
+from droidft.models.gguf.convert import import_gguf
+from droidft.models.gguf.tokenizer import build
 from tests.engine.gguf_files import TYPES, byte_level_tokens, write_llama
 from tests.engine.naive_bpe import encode as encode_naively
 
@@ -71,7 +71,7 @@ def test_float16_is_the_default_and_rounds_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q8_0", "Q6_K", "F16", "BF16"])
 def test_every_bit_pattern_decodes_as_in_ggml(quant: str, tmp_path: Path) -> None:
     kind = reference.GGMLQuantizationType[quant]
-    block, size, decode = gguf._DECODERS[quant]
+    block, size, decode = reader._DECODERS[quant]
     raw = np.random.default_rng(1).integers(0, 256, (200, size * (256 if block == 1 else 1)), dtype=np.uint8)
     with np.errstate(all="ignore"):
         expected = quants.dequantize(raw, kind)
@@ -104,7 +104,7 @@ def test_qwen2_has_biases_and_no_interleaving(tmp_path: Path) -> None:
 
 
 def test_large_models_are_written_in_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gguf_import, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(convert, "SHARD_BYTES", 20_000)
     written = write_llama(tmp_path / "a.gguf")
     import_gguf(written.path, tmp_path / "model")
     shards = sorted(path.name for path in (tmp_path / "model").glob("*.safetensors"))
@@ -126,19 +126,19 @@ def test_progress_reaches_the_whole(tmp_path: Path) -> None:
 
 
 def test_llama3_rotary_scaling_is_recovered(tmp_path: Path) -> None:
-    model = gguf_import.read_config
+    model = convert.read_config
     pairs = 4
     wavelengths = 2 * np.pi * 500000.0 ** (np.arange(pairs) / pairs)
     smooth = np.clip((8192 / wavelengths - 1) / 3, 0, 1)
     divisors = (1 / ((1 - smooth) / 8 + smooth)).astype(np.float32)
     base = {"llama.rope.freq_base": 500000.0}
     file = write_llama(tmp_path / "a.gguf", metadata=base, extra={"rope_freqs.weight": divisors})
-    found = model(gguf.read(file.path))["rope_scaling"]
+    found = model(reader.read(file.path))["rope_scaling"]
     assert found["rope_type"] == "llama3"
     assert found["factor"] == 8.0
     odd = write_llama(tmp_path / "b.gguf", metadata=base, extra={"rope_freqs.weight": divisors * 1.5})
     with pytest.raises(ModelError, match="rotary factors"):
-        model(gguf.read(odd.path))
+        model(reader.read(odd.path))
 
 
 @pytest.mark.parametrize(

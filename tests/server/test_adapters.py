@@ -15,15 +15,15 @@ from starlette.testclient import TestClient
 
 from droidft.server.files import archive
 from tests import tiny
-from tests.adapter_files import ATTENTION_QV, edit_config, edit_weights, write_adapter
-from tests.server import asking
-from tests.server.asking import error
+from tests.adapters.files import ATTENTION_QV, edit_config, edit_weights, write_adapter
+from tests.server import questions
+from tests.server.questions import error
 from tests.server.serving import serving
 
 
 @pytest.fixture(scope="module")
 def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with asking.kept_home(tmp_path_factory.mktemp("adapters") / "home") as home:
+    with questions.kept_home(tmp_path_factory.mktemp("adapters") / "home") as home:
         tiny.write_model(home / "models" / "tiny")
         tiny.write_model(home / "models" / "other", seed=7)
         tiny.write_model(home / "models" / "wider", hidden_size=64)

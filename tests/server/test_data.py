@@ -24,8 +24,8 @@ from droidft.runs import folder as runs
 from droidft.server.errors import TooLarge
 from droidft.server.files import uploads
 from tests import tiny
-from tests.server import asking
-from tests.server.asking import error, finished, upload
+from tests.server import questions
+from tests.server.questions import error, finished, upload
 from tests.server.serving import serving
 
 ROW = b'{"text": "some words to learn"}\n'
@@ -33,7 +33,7 @@ ROW = b'{"text": "some words to learn"}\n'
 
 @pytest.fixture(scope="module")
 def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with asking.kept_home(tmp_path_factory.mktemp("data") / "home") as home:
+    with questions.kept_home(tmp_path_factory.mktemp("data") / "home") as home:
         tiny.write_model(home / "models" / "tiny")
         with serving(home, upload_limit=1_000_000) as found:
             yield found

@@ -274,7 +274,7 @@ FORBIDDEN_CALLS = {
 }  # fmt: skip
 
 
-ASKED_FOR = {"engine/rewards/own.py exec", "engine/rewards/own.py compile"}
+ASKED_FOR = {"rewards/own.py exec", "rewards/own.py compile"}
 """A user's own file of rewards, which a run names: run in worker processes only."""
 
 

@@ -18,11 +18,11 @@ from starlette.testclient import TestClient
 from droidft.models import embedded
 from droidft.workers.inspected import verdict
 from tests import tiny
-from tests.engine.architectures import TABLE
 from tests.engine.gguf_files import write_llama
-from tests.engine.hub_server import HubServer, serve
-from tests.server import asking
-from tests.server.asking import error, finished
+from tests.engine.model.architectures import TABLE
+from tests.models.hub_server import HubServer, serve
+from tests.server import questions
+from tests.server.questions import error, finished
 from tests.server.serving import serving
 
 SHAPES = {
@@ -43,7 +43,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
 
 @pytest.fixture(scope="module")
 def asker(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with asking.kept_home(tmp_path_factory.mktemp("models") / "home") as home, pytest.MonkeyPatch.context() as patch:
+    home_folder = tmp_path_factory.mktemp("models") / "home"
+    with questions.kept_home(home_folder) as home, pytest.MonkeyPatch.context() as patch:
         patch.delenv("HF_HUB_OFFLINE")
         patch.setenv("HF_ENDPOINT", hub.url)
         tiny.write_model(home / "models" / "tiny")

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from droidft.config import METHODS, TrainingConfig
 from droidft.config.rewards import REWARDS
 from tests import tiny
-from tests.server import asking
+from tests.server import questions
 from tests.server.serving import serving
 
 OWN = """import os, time
@@ -36,7 +36,7 @@ def wrong(completions):
 
 @pytest.fixture(scope="module")
 def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with asking.kept_home(tmp_path_factory.mktemp("rewards") / "home") as home:
+    with questions.kept_home(tmp_path_factory.mktemp("rewards") / "home") as home:
         tiny.write_model(home / "models" / "tiny")
         (home / "data").mkdir()
         tiny.write_chat(home / "data" / "chat.jsonl")
@@ -91,7 +91,7 @@ def test_kinds_and_own_files_are_told(asker: TestClient) -> None:
 
 def test_a_trial_scores_completions(asker: TestClient) -> None:
     body = {"settings": settings(), "prompts": 3, "completions": 2, "seed": 7}
-    done = asking.finished(asker, asker.post("/api/rewards/try", json=body).json())
+    done = questions.finished(asker, asker.post("/api/rewards/try", json=body).json())
     assert (done["kind"], done["state"], done["error"]) == ("try", "done", None)
     trial = done["trial"]
     assert (trial["rewards"], trial["weights"], trial["seed"]) == (["mine.long", "tag_format"], [1.0, 2.0], 7)
@@ -99,7 +99,7 @@ def test_a_trial_scores_completions(asker: TestClient) -> None:
     for row in trial["rows"]:
         assert row["rewards"]["mine.long"] == len(row["completion"])
         assert row["reward"] == pytest.approx(len(row["completion"]) + 2 * row["rewards"]["tag_format"])
-    again = asking.finished(asker, asker.post("/api/rewards/try", json=body).json())
+    again = questions.finished(asker, asker.post("/api/rewards/try", json=body).json())
     assert again["trial"]["rows"] == trial["rows"]
 
 
@@ -109,7 +109,7 @@ def test_a_trial_scores_completions(asker: TestClient) -> None:
 )
 def test_code_that_fails_is_an_error_of_the_job(asker: TestClient, function: str, told: str) -> None:
     job = asker.post("/api/rewards/try", json={"settings": settings(function)}).json()
-    done = asking.finished(asker, job)
+    done = questions.finished(asker, job)
     assert (done["state"], done["error"]["code"]) == ("failed", "reward")
     assert told in done["error"]["message"]
 
@@ -124,11 +124,11 @@ def scoring(asker: TestClient, job: dict[str, Any]) -> None:
 def test_one_that_hangs_is_called_off_at_once_and_no_second_one_beside_it(asker: TestClient) -> None:
     job = asker.post("/api/rewards/try", json={"settings": settings("hang")}).json()
     scoring(asker, job)
-    refused = asking.error(asker.post("/api/rewards/try", json={"settings": settings()}), 409)
+    refused = questions.error(asker.post("/api/rewards/try", json={"settings": settings()}), 409)
     assert "being tried already" in refused["message"]
     assert asker.delete(f"/api/jobs/{job['id']}").json()["state"] == "cancelled"
     began = time.monotonic()
-    done = asking.finished(asker, asker.post("/api/rewards/try", json={"settings": settings()}).json())
+    done = questions.finished(asker, asker.post("/api/rewards/try", json={"settings": settings()}).json())
     assert done["state"] == "done"
     assert time.monotonic() - began < 30
 
@@ -136,7 +136,7 @@ def test_one_that_hangs_is_called_off_at_once_and_no_second_one_beside_it(asker:
 def test_one_that_takes_too_long_is_ended(asker: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: Any = asker.app
     monkeypatch.setattr(jobs.state.droidft.jobs, "trial_seconds", 8.0)
-    done = asking.finished(asker, asker.post("/api/rewards/try", json={"settings": settings("hang")}).json())
+    done = questions.finished(asker, asker.post("/api/rewards/try", json={"settings": settings("hang")}).json())
     assert (done["state"], done["error"]["code"]) == ("failed", "reward")
     assert "longer than 8 s and was ended while scoring" in done["error"]["message"]
 
@@ -153,12 +153,12 @@ def test_one_that_takes_too_long_is_ended(asker: TestClient, monkeypatch: pytest
 )
 def test_what_is_refused_at_once(asker: TestClient, changes: dict[str, Any], status: int, told: str) -> None:
     answer = asker.post("/api/rewards/try", json={"settings": settings(**changes)})
-    assert told in asking.error(answer, status)["message"]
+    assert told in questions.error(answer, status)["message"]
 
 
 def check(asker: TestClient, **more: Any) -> dict[str, Any]:
     body = {"train_data_path": "chat.jsonl", "model_path": "tiny", "settings": more}
-    found = asking.finished(asker, asker.post("/api/data/check", json=body).json())
+    found = questions.finished(asker, asker.post("/api/data/check", json=body).json())
     assert found["error"] is None, found
     return dict(found["check"])
 

@@ -18,7 +18,7 @@ from droidft.commands import _settings
 from droidft.config import LrSchedule, TrainingConfig, parse_config, parse_config_text, settings
 from droidft.errors import ConfigError
 from droidft.server.runs import drafts
-from tests.server import asking
+from tests.server import questions
 from tests.server.serving import serving
 
 WHOLE = {"model_path": "m", "train_data_path": "t.jsonl"}
@@ -197,7 +197,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
 def test_what_is_no_settings_file_is_refused(asker: TestClient, text: str) -> None:
     with pytest.raises(ConfigError):
         drafts.parse(text)
-    told = asking.error(asker.post("/api/settings/parse", json={"text": text}), 400)
+    told = questions.error(asker.post("/api/settings/parse", json={"text": text}), 400)
     assert told["code"] == "config"
     assert len(told["message"]) < 2000
 

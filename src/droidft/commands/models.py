@@ -104,9 +104,9 @@ def _pull(args: argparse.Namespace, console: Console, errors: Console) -> None:
 
 def _import(args: argparse.Namespace, home: Home, console: Console, errors: Console) -> None:
     from droidft.commands._answers import progress_bar
-    from droidft.engine.gguf_import import import_gguf
     from droidft.errors import ConfigError, NotFound
     from droidft.models import catalog
+    from droidft.models.gguf.convert import import_gguf
 
     source = Path(args.source).expanduser()
     if not source.exists():

@@ -35,7 +35,7 @@ def install(folder: Path, *, cache_dir: Path, offline: bool = False, progress: P
         StorageError: no room, or the disk failed.
     """
     if not (folder / "config.json").is_file():
-        from droidft.engine.gguf_import import import_gguf
+        from droidft.models.gguf.convert import import_gguf
 
         file = smollm2_gguf(cache_dir, offline=offline, progress=progress)
         import_gguf(file, folder, dtype="float32", progress=progress)

@@ -256,8 +256,8 @@ def forget(call: Call) -> None:
 
 def import_model(call: Call) -> dict[str, Any]:
     """Make a model folder (by a link) or a GGUF file (converted) known under a name."""
-    from droidft.engine.gguf_import import import_gguf
     from droidft.models import catalog
+    from droidft.models.gguf.convert import import_gguf
 
     source, target = Path(call.params["path"]), _home(call).model(call.params["name"])
     if target.exists() or target.is_symlink():

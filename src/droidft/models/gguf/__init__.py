@@ -1,0 +1,1 @@
+"""GGUF files: read, and turned into a model folder."""

@@ -1,0 +1,154 @@
+"""Every shape of row, under its usual names and under names of the user's own."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from droidft.data import InvalidData, check_structure
+from droidft.data.located import Meter, RowReader
+from droidft.data.readers import Reading
+from droidft.data.rows import Columns, Row, recognise
+from droidft.errors import ConfigError
+from tests.data.helpers import settings, write_jsonl
+
+USER, BOT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+TOOL_TURNS = [
+    USER,
+    {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
+    {"role": "tool", "content": "3", "name": "f"},
+    BOT,
+]
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+CHAT = Row(None, [USER, BOT])
+
+
+def rows_of(path: Path, **more: Any) -> tuple[str, list[Row]]:
+    reading = Reading()
+    reader = RowReader(partial(recognise, columns=Columns.of(settings(path, **more))), reading)
+    rows = [located.row for located in reader.rows([path], Meter(None, [path]))]
+    assert not reading.log.count, reading.log.faults
+    assert reader.schema
+    return str(reader.schema.format), rows
+
+
+FORMATS: dict[str, tuple[dict[str, Any], dict[str, str], str, Row]] = {
+    "text": ({"text": "t"}, {}, "text", Row("t", [])),
+    "text_column": ({"body": "t", "text": "no"}, {"text_column": "body"}, "text", Row("t", [])),
+    "prompt, completion": ({"prompt": "q", "completion": "a"}, {}, "completion", CHAT),
+    "prompt, answer": ({"prompt": "q", "answer": "a"}, {}, "completion", CHAT),
+    "question, answer": ({"question": "q", "answer": "a", "id": 7}, {}, "completion", CHAT),
+    "prompt, response": ({"prompt": "q", "response": "a"}, {}, "completion", CHAT),
+    "own pair": (
+        {"ask": "q", "tell": "a"},
+        {"prompt_column": "ask", "completion_column": "tell"},
+        "completion",
+        CHAT,
+    ),
+    "half own pair": ({"ask": "q", "answer": "a"}, {"prompt_column": "ask"}, "completion", CHAT),
+    "pair before text": ({"text": "no", "prompt": "q", "completion": "a"}, {}, "completion", CHAT),
+    "pair with system": (
+        {"prompt": "q", "completion": "a", "system": "s"},
+        {},
+        "completion",
+        Row(None, [{"role": "system", "content": "s"}, USER, BOT]),
+    ),
+    "instruction, output": ({"instruction": "q", "output": "a"}, {}, "instruction", CHAT),
+    "instruction, empty input": ({"instruction": "q", "input": "", "output": "a"}, {}, "instruction", CHAT),
+    "instruction, input": (
+        {"instruction": "do", "input": "this", "output": "a"},
+        {},
+        "instruction",
+        Row(None, [{"role": "user", "content": "do\n\nthis"}, BOT]),
+    ),
+    "instruction, context": (
+        {"instruction": "do", "context": "this", "response": "a"},
+        {},
+        "instruction",
+        Row(None, [{"role": "user", "content": "do\n\nthis"}, BOT]),
+    ),
+    "messages": ({"messages": [USER, BOT]}, {}, "chat", CHAT),
+    "messages and others": ({"messages": [USER, BOT], "prompt": "q", "answer": "a", "text": "t"}, {}, "chat", CHAT),
+    "messages_column": ({"dialog": [USER, BOT]}, {"messages_column": "dialog"}, "chat", CHAT),
+    "messages as JSON": ({"messages": json.dumps([USER, BOT])}, {}, "chat", CHAT),
+    "null fields": ({"messages": [{**USER, "name": None}, {**BOT, "tool_calls": None}]}, {}, "chat", CHAT),
+    "no tools": ({"messages": [USER, BOT], "tools": None}, {}, "chat", CHAT),
+    "tools": ({"messages": TOOL_TURNS, "tools": TOOLS}, {}, "chat", Row(None, TOOL_TURNS, TOOLS)),
+    "tools as JSON": ({"messages": TOOL_TURNS, "tools": json.dumps(TOOLS)}, {}, "chat", Row(None, TOOL_TURNS, TOOLS)),
+    "ShareGPT": (
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+        {},
+        "sharegpt",
+        CHAT,
+    ),
+    "ShareGPT with system": (
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "system": "s"},
+        {},
+        "sharegpt",
+        Row(None, [{"role": "system", "content": "s"}, USER, BOT]),
+    ),
+    "ShareGPT turns in messages": (
+        {"messages": [{"from": "user", "value": "q"}, {"from": "assistant", "value": "a"}]},
+        {},
+        "sharegpt",
+        CHAT,
+    ),
+    "messages in conversations": ({"conversations": [USER, BOT]}, {}, "chat", CHAT),
+    "format chosen": ({"text": "t", "prompt": "q", "completion": "a"}, {"data_format": "text"}, "text", Row("t", [])),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_is_recognised_and_read(name: str, tmp_path: Path) -> None:
+    value, options, form, row = FORMATS[name]
+    path = write_jsonl(tmp_path / "data.jsonl", [value, value])
+    assert rows_of(path, **options) == (form, [row, row])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_reads_the_same_from_a_json_array(name: str, tmp_path: Path) -> None:
+    value, options, form, row = FORMATS[name]
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([value, value], indent=2))
+    assert rows_of(path, **options) == (form, [row, row])
+
+
+def test_columns_of_two_formats_are_refused(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [{"text": "t", "q": "q"}])
+    with pytest.raises(ConfigError, match="text_column and prompt_column") as caught:
+        rows_of(path, text_column="text", prompt_column="q")
+    assert caught.value.field == "text_column"
+
+
+def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [{"question_text": "q", "b": "a"}])
+    config = settings(path, prompt_column="question_txt", completion_column="b")
+    (fault,) = check_structure(config).faults
+    assert fault.reason == (
+        "lacks 'question_txt': it has the fields 'question_text', 'b'; did you mean 'question_text'?"
+    )
+
+
+def test_shards_of_another_format_are_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "train-00000-of-00002.jsonl", [{"text": "t"}])
+    write_jsonl(tmp_path / "train-00001-of-00002.jsonl", [{"prompt": "q", "completion": "a"}])
+    (fault,) = check_structure(settings(tmp_path)).faults
+    assert (fault.kind, Path(fault.file).name, fault.line) == ("mixed", "train-00001-of-00002.jsonl", 1)
+
+
+def test_the_whole_message_lists_faults(tmp_path: Path) -> None:
+    from droidft.data import prepare
+    from tests.data.helpers import make_tokenizer
+
+    path = write_jsonl(tmp_path / "data.jsonl", [{"text": "t"}, {"text": ""}, {"prompt": "q"}])
+    with pytest.raises(InvalidData) as caught:
+        prepare(settings(path), make_tokenizer())
+    assert caught.value.message.splitlines() == [
+        "2 faults in the training data:",
+        f"  {path}:2 (byte 14): 'text' is empty; fill it or remove the row",
+        f"  {path}:3 (byte 27): is a completion row (has the fields 'prompt') where text rows with 'text' are "
+        "expected; keep one format in a file, or choose it with data_format",
+    ]
+    assert caught.value.as_dict()["code"] == "data"

@@ -1,0 +1,263 @@
+"""Dense transformers."""
+
+from tests.engine.model.architectures.entry import (
+    GRANITE,
+    LONG_ROPE,
+    MLA,
+    MLA_PROJECTIONS,
+    ROPE,
+    SELF_ATTENTION,
+    SLIDING_FULL,
+    SWIGLU,
+    Architecture,
+    tiny,
+    under,
+)
+
+ARCHITECTURES = [
+    Architecture(
+        "afm7",
+        tiny(hidden_dim=32, num_layers=2, num_kv_reuse_layers=1, num_heads=4, num_kv_heads=2),
+        full_layer=SWIGLU + under("self_attn", "qkv_proj out_proj q_proj"),
+        trainable=2336,
+        dead=dict.fromkeys(
+            ("lora_a.1", "lora_b.1", "lora_a.2", "lora_b.2"),
+            "keys and values are rounded to 8 bits, which has no gradient",
+        ),
+    ),
+    Architecture(
+        "apertus",
+        tiny(post_norm=False, qk_norm=True),
+        full_layer=SELF_ATTENTION + under("mlp", "up_proj down_proj"),
+        trainable=1536,
+    ),
+    Architecture(
+        "bitnet",
+        tiny(),
+        full_layer=(),
+        trainable=0,
+        unadaptable="its projections are BitLinear, packed ternary weights that mlx-lm has no adapter for",
+    ),
+    Architecture("cohere", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("cohere2", tiny(sliding_window_pattern=2), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("ernie4_5", tiny(use_bias=False), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture(
+        "exaone",
+        tiny(num_layers=2),
+        full_layer=under("attn.attention", "q_proj k_proj v_proj out_proj") + under("mlp", "c_fc_0 c_fc_1 c_proj"),
+        trainable=1856,
+    ),
+    Architecture(
+        "exaone4",
+        tiny(rope_scaling=None, sliding_window=None, sliding_window_pattern=None),
+        full_layer=SELF_ATTENTION + SWIGLU,
+        trainable=1856,
+    ),
+    Architecture("gemma", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("gemma2", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("gemma3_text", tiny(sliding_window_pattern=2), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("glm", tiny(), full_layer=SELF_ATTENTION + under("mlp", "gate_up_proj down_proj"), trainable=1728),
+    Architecture(
+        "glm4",
+        tiny(partial_rotary_factor=0.5),
+        full_layer=SELF_ATTENTION + under("mlp", "gate_up_proj down_proj"),
+        trainable=1728,
+    ),
+    Architecture(
+        "gpt2",
+        tiny(n_ctx=128, n_embd=32, n_head=4, n_layer=2, n_positions=128, num_key_value_heads=None),
+        full_layer=under("attn", "c_attn c_proj") + under("mlp", "c_fc c_proj"),
+        trainable=2048,
+    ),
+    Architecture(
+        "gpt_bigcode",
+        tiny(n_embd=32, n_layer=2, n_inner=48, n_head=4, n_positions=128, num_key_value_heads=None),
+        full_layer=under("attn", "c_attn c_proj") + under("mlp", "c_fc c_proj"),
+        trainable=1216,
+    ),
+    Architecture(
+        "gpt_neox",
+        tiny(rotary_emb_base=10000, rotary_pct=0.5),
+        full_layer=under("attention", "query_key_value dense") + under("mlp", "dense_h_to_4h dense_4h_to_h"),
+        trainable=2048,
+    ),
+    Architecture(
+        "gptj",
+        tiny(n_embd=32, n_positions=128, n_head=4, rotary_dim=4, n_layer=2),
+        full_layer=under("attn", "k_proj v_proj q_proj out_proj") + under("mlp", "fc_in fc_out"),
+        trainable=2304,
+    ),
+    Architecture("granite", tiny(**GRANITE), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("helium", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("hunyuan_v1_dense", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture(
+        "internlm2",
+        tiny(),
+        full_layer=under("attention", "wqkv wo") + under("feed_forward", "w1 w2 w3"),
+        trainable=1600,
+    ),
+    Architecture("internlm3", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("iquestloopcoder", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture(
+        "lille-130m",
+        tiny(block_size=128, n_embd=96, n_head=4, n_kv_heads=2, n_layer=2),
+        full_layer=under("attention", "qkv_proj out_proj") + under("feed_forward", "gate_proj up_proj down_proj"),
+        trainable=6144,
+    ),
+    Architecture("llama", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture(
+        "llama4_text",
+        tiny(intermediate_size_mlp=48, no_rope_layers=[1, 0], use_qk_norm=True),
+        full_layer=SELF_ATTENTION + under("feed_forward", "gate_proj up_proj down_proj"),
+        trainable=1856,
+    ),
+    Architecture("mimo", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture(
+        "minicpm",
+        tiny(dim_model_base=32, scale_depth=1.4, scale_emb=12),
+        full_layer=SELF_ATTENTION + SWIGLU,
+        trainable=1856,
+    ),
+    Architecture(
+        "minicpm3",
+        tiny(MLA, dim_model_base=32, scale_depth=1.4, scale_emb=12, rope_scaling=LONG_ROPE),
+        full_layer=SWIGLU + MLA_PROJECTIONS + under("self_attn", "kv_b_proj"),
+        trainable=2208,
+    ),
+    Architecture(
+        "ministral3",
+        tiny(rope_parameters={**ROPE, "llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 64}),
+        full_layer=SELF_ATTENTION + SWIGLU,
+        trainable=1856,
+    ),
+    Architecture(
+        "muse_glimmer",
+        tiny(sliding_window=4, layer_types=SLIDING_FULL, rope_parameters=ROPE),
+        full_layer=SELF_ATTENTION + SWIGLU + under("self_attn", "gate_proj"),
+        trainable=2112,
+    ),
+    Architecture("nanbeige", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture(
+        "nanochat",
+        tiny(num_key_value_heads=4),
+        full_layer=under("attn", "c_q c_k c_v c_proj") + under("mlp", "c_fc c_proj"),
+        trainable=1664,
+    ),
+    Architecture(
+        "nemotron-nas",
+        tiny(
+            block_configs=[
+                {
+                    "attention": {"n_heads_in_group": 2, "no_op": False, "replace_with_linear": False},
+                    "ffn": {"ffn_mult": 1.5, "no_op": False, "replace_with_linear": False},
+                },
+                {
+                    "attention": {"no_op": False, "replace_with_linear": True},
+                    "ffn": {"no_op": False, "replace_with_linear": True},
+                },
+                {
+                    "attention": {"no_op": True, "replace_with_linear": False},
+                    "ffn": {"ffn_mult": 1.5, "no_op": False, "replace_with_linear": False},
+                },
+            ],
+            num_hidden_layers=3,
+        ),
+        full_layer=SELF_ATTENTION + SWIGLU + under("self_attn", "linear") + under("mlp", "linear"),
+        trainable=4160,
+    ),
+    Architecture(
+        "nemotron",
+        tiny(hidden_act="relu2"),
+        full_layer=SELF_ATTENTION + under("mlp", "down_proj up_proj"),
+        trainable=1536,
+    ),
+    Architecture(
+        "olmo",
+        tiny(d_model=32, n_layers=2, mlp_hidden_size=48, n_heads=4, embedding_size=64),
+        full_layer=under("", "ff_proj ff_out att_proj attn_out"),
+        trainable=1312,
+        package="hf_olmo",
+        untrainable="mlx-lm cannot run it: its attention adds the mask, now the word 'causal', to the scores",
+    ),
+    Architecture("olmo2", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture(
+        "olmo3", tiny(sliding_window=4, layer_types=SLIDING_FULL), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856
+    ),
+    Architecture(
+        "openelm",
+        tiny(
+            num_transformer_layers=2,
+            model_dim=32,
+            ffn_dim_divisor=8,
+            num_query_heads=[4, 4],
+            num_kv_heads=[2, 2],
+            ffn_multipliers=[1.5, 2.0],
+        ),
+        full_layer=under("attn", "qkv_proj out_proj") + under("ffn", "proj_1 proj_2"),
+        trainable=1568,
+    ),
+    Architecture(
+        "phi",
+        tiny(partial_rotary_factor=0.5),
+        full_layer=under("self_attn", "q_proj k_proj v_proj dense") + under("mlp", "fc1 fc2"),
+        trainable=1536,
+    ),
+    Architecture(
+        "phi3",
+        tiny(),
+        full_layer=under("self_attn", "qkv_proj o_proj") + under("mlp", "gate_up_proj down_proj"),
+        trainable=1472,
+    ),
+    Architecture(
+        "phi3small",
+        # mlx-lm writes to fixed ids near the end of its vocabulary: a smaller one is written past its end.
+        tiny(dense_attention_every_n_layers=2, ff_intermediate_size=48, gegelu_limit=20.0, vocab_size=100352),
+        full_layer=under("self_attn", "query_key_value dense") + under("mlp", "up_proj down_proj"),
+        trainable=1472,
+    ),
+    Architecture("plamo", tiny(n_shared_head=2), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture(
+        "plamo3",
+        tiny(sliding_window_pattern=2, window_size=4),
+        full_layer=under("mixer", "qkv_proj o_proj") + under("mlp", "gate_up_proj down_proj"),
+        trainable=1472,
+    ),
+    Architecture(
+        "qwen",
+        tiny(kv_channels=8, num_key_value_heads=4),
+        full_layer=under("attn", "c_attn c_proj") + under("mlp", "w1 w2 c_proj"),
+        trainable=1440,
+    ),
+    Architecture("qwen2", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("qwen3", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("seed_oss", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture("smollm3", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture(
+        "spark2_5",
+        tiny(
+            sliding_window=4,
+            layer_types=SLIDING_FULL,
+            rope_parameters={"full_attention": ROPE, "sliding_attention": ROPE},
+        ),
+        full_layer=SWIGLU + under("self_attn", "q_k_v_proj g_proj out_proj"),
+        trainable=1744,
+    ),
+    Architecture(
+        "stablelm",
+        tiny(use_qkv_bias=False, partial_rotary_factor=0.5),
+        full_layer=SELF_ATTENTION + SWIGLU,
+        trainable=1856,
+    ),
+    Architecture("starcoder2", tiny(), full_layer=SELF_ATTENTION + under("mlp", "c_fc c_proj"), trainable=1536),
+    Architecture(
+        "talkie",
+        tiny(),
+        full_layer=under("attn", "attn_query attn_key attn_value attn_resid")
+        + under("mlp", "mlp_gate mlp_linear mlp_resid"),
+        trainable=1984,
+    ),
+    Architecture("telechat3", tiny(), full_layer=SELF_ATTENTION + SWIGLU, trainable=1856),
+    Architecture(
+        "youtu_llm", tiny(MLA), full_layer=SWIGLU + MLA_PROJECTIONS + under("self_attn", "kv_b_proj"), trainable=2208
+    ),
+]
