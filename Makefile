@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check dev docs api bench reliability wheel clean
+.PHONY: help demo serve test check dev hooks docs api bench reliability wheel clean
 
 help:   ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
@@ -36,10 +36,13 @@ check: $(VENV)/.installed-dev  ## style, types, import rules, generated document
 dev: $(VENV)/.installed-dev  ## set up for working on the code
 	@echo "Ready: . $(BIN)/activate"
 
-docs: $(VENV)/.installed-dev  ## write the generated documents anew
+hooks: $(VENV)/.installed-dev  ## check style and message before each commit
+	$(BIN)/pre-commit install
+
+docs: $(VENV)/.installed-dev  ## write the generated documents again
 	$(BIN)/python scripts/generate_docs.py
 
-api: $(VENV)/.installed-dev  ## write the browser's client anew, after a change of the server's schemas
+api: $(VENV)/.installed-dev  ## generate the browser's client again, after a change of the server's schemas
 	$(BIN)/python scripts/generate_api.py
 	cd frontend && npm run generate
 

@@ -7,7 +7,6 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
-from scripts import architectures_page
 
 from droidft.config import LoraRouters, LoraTargets, TrainingConfig
 from droidft.engine.model import lora
@@ -15,6 +14,7 @@ from droidft.engine.model.architectures import blocks, build_lazily, model_types
 from droidft.engine.model.projections import projections, stored_bytes
 from droidft.engine.model.targets import TargetPlan, resolve
 from droidft.errors import TargetError
+from scripts import architectures_page
 from tests.engine.model.architectures import TABLE
 from tests.engine.model.architectures.entry import Architecture
 from tests.places import ROOT
