@@ -11,7 +11,7 @@ from droidft.commands.demo import settings
 from droidft.config import load_config_file, parse_config
 from droidft.data import orders
 from droidft.engine.evaluation.score import Accuracy
-from droidft.experiment.plan.written import parse_plan
+from droidft.experiments.plan.written import parse_plan
 from tests.places import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

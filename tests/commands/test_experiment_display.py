@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from droidft.commands._experiment_display import show_plan, show_table
-from droidft.experiment.plan.settled import FixedPlan
-from tests.experiment import found
+from droidft.experiments.plan.settled import FixedPlan
+from tests.experiments import found
 
 WIDTH = 80
 

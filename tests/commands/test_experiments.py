@@ -17,11 +17,11 @@ from rich.console import Console
 from droidft.cli import main
 from droidft.commands._experiment_display import ExperimentDisplay
 from droidft.events import Record
-from droidft.experiment.plan.settled import Cost
-from droidft.experiment.runs.drive import Began, Said
-from droidft.experiment.runs.progress import look
+from droidft.experiments.plan.settled import Cost
+from droidft.experiments.runs.drive import Began, Said
+from droidft.experiments.runs.progress import look
 from droidft.home import Home
-from tests.experiment import furnished
+from tests.experiments import furnished
 from tests.server.test_sockets import report as train_report
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from droidft.errors import ConfigError
-from droidft.experiment.plan.settled import FixedPlan, config_of, first_cells
-from droidft.experiment.plan.written import BASE
+from droidft.experiments.plan.settled import FixedPlan, config_of, first_cells
+from droidft.experiments.plan.written import BASE
 from droidft.home import Home
 from droidft.runs import folder as runs
 from tests import tiny
-from tests.experiment import furnished
-from tests.experiment.furnished import planned
+from tests.experiments import furnished
+from tests.experiments.furnished import planned
 
 
 def test_rows_of_one_conversation_are_one_cluster(home: Path, tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from droidft.commands._format import duration, size
 from droidft.events import EvalReport, Failed, Finished, Measured, Phase, Record, Stopped, TrainReport
-from droidft.experiment.findings.account import count
-from droidft.experiment.findings.numerals import NOTHING
-from droidft.experiment.findings.results import Table as SideBySide
-from droidft.experiment.plan.settled import Cell, FixedPlan, count_of_runs, share_key
-from droidft.experiment.plan.written import BASE, percent
-from droidft.experiment.runs.drive import Began, Ended, Said
-from droidft.experiment.runs.progress import seconds_left
+from droidft.experiments.findings.account import count
+from droidft.experiments.findings.numerals import NOTHING
+from droidft.experiments.findings.results import Table as SideBySide
+from droidft.experiments.plan.settled import Cell, FixedPlan, count_of_runs, share_key
+from droidft.experiments.plan.written import BASE, percent
+from droidft.experiments.runs.drive import Began, Ended, Said
+from droidft.experiments.runs.progress import seconds_left
 
 GAP = 2
 """Blanks between two columns."""

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-    from droidft.experiment.plan.settled import FixedPlan
-    from droidft.experiment.runs.folder import Experiment
+    from droidft.experiments.plan.settled import FixedPlan
+    from droidft.experiments.runs.folder import Experiment
     from droidft.home import Home
 
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """A new experiment for a plan file, or the continuation of one."""
     from rich.console import Console
 
-    from droidft.experiment.runs import folder
+    from droidft.experiments.runs import folder
     from droidft.home import Home
 
     home, console = Home.find(), Console()
@@ -55,8 +55,8 @@ def _is_file(text: str) -> bool:
 
 def _made(path: Path, home: Home) -> Experiment:
     from droidft.config import load_config_file
-    from droidft.experiment.plan.written import parse_plan
-    from droidft.experiment.runs import folder
+    from droidft.experiments.plan.written import parse_plan
+    from droidft.experiments.runs import folder
 
     return folder.create(home, parse_plan(load_config_file(path), source=str(path)))
 
@@ -96,8 +96,8 @@ def _tell(status: Status, what: str, done: int, total: int) -> None:
 def _drive(experiment: Experiment, fixed: FixedPlan, console: Console) -> int:
     from droidft.commands._experiment_display import ExperimentDisplay
     from droidft.commands._watch import Presses
-    from droidft.experiment.runs.drive import drive
-    from droidft.experiment.runs.progress import look
+    from droidft.experiments.runs.drive import drive
+    from droidft.experiments.runs.progress import look
 
     presses = Presses()
     with presses, ExperimentDisplay(fixed, console) as display:

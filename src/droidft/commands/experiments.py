@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from droidft.experiment.runs.folder import Experiment
+    from droidft.experiments.runs.folder import Experiment
 
 FORMS = ("html", "md", "json")
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Do the chosen action."""
     from rich.console import Console
 
-    from droidft.experiment.runs import folder
+    from droidft.experiments.runs import folder
     from droidft.home import Home
 
     home, console = Home.find(), Console()
@@ -93,8 +93,8 @@ def rendered(experiment: Experiment, form: str) -> str:
         ExperimentError: its plan is not fixed yet.
     """
     from droidft.errors import ExperimentError
-    from droidft.experiment.findings.analysis import analyse, measurements
-    from droidft.experiment.report.page import render
+    from droidft.experiments.findings.analysis import analyse, measurements
+    from droidft.experiments.report.page import render
 
     if experiment.fixed() is None:
         raise ExperimentError(f"experiment {experiment.id} has no report yet", hint="wait until its plan is fixed")
@@ -104,8 +104,8 @@ def rendered(experiment: Experiment, form: str) -> str:
 def show_findings(experiment: Experiment, console: Console) -> None:
     """The table, then what it says."""
     from droidft.commands._experiment_display import show_table
-    from droidft.experiment.findings.analysis import analyse
-    from droidft.experiment.findings.numerals import loss
+    from droidft.experiments.findings.analysis import analyse
+    from droidft.experiments.findings.numerals import loss
 
     found = analyse(experiment)
     if found.table is not None:
@@ -142,8 +142,8 @@ def show_findings(experiment: Experiment, console: Console) -> None:
 
 def _summary(experiment: Experiment) -> dict[str, Any]:
     from droidft.errors import ExperimentError
-    from droidft.experiment.plan.settled import count_of_runs
-    from droidft.experiment.runs.progress import look, seconds_left, state_of
+    from droidft.experiments.plan.settled import count_of_runs
+    from droidft.experiments.runs.progress import look, seconds_left, state_of
 
     try:
         plan, fixed = experiment.plan(), experiment.fixed()
@@ -213,7 +213,7 @@ def _stop(experiment: Experiment, console: Console) -> None:
     from contextlib import suppress
 
     from droidft.errors import RunError
-    from droidft.experiment.runs.progress import look
+    from droidft.experiments.runs.progress import look
 
     fixed = experiment.fixed()
     if fixed is not None and look(experiment, fixed).complete:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from droidft.config import TrainingConfig
 from droidft.errors import AdapterError, ConfigError, ForbiddenPath, NotFound
-from droidft.experiment.plan.written import Plan
+from droidft.experiments.plan.written import Plan
 from droidft.home import NAME, REFERENCES
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from droidft.workers import inspected
 if TYPE_CHECKING:
     from droidft.data.verify import Verified
     from droidft.engine.model.describe import Shape
-    from droidft.experiment.runs.folder import Experiment
+    from droidft.experiments.runs.folder import Experiment
     from droidft.support.progress import Progress
 
 REPORT_SECONDS = 0.1
@@ -272,7 +272,7 @@ def import_model(call: Call) -> dict[str, Any]:
 
 def experiment(call: Call) -> dict[str, Any]:
     """What an experiment has found so far."""
-    from droidft.experiment.findings.analysis import analyse
+    from droidft.experiments.findings.analysis import analyse
 
     found = analyse(_experiment(call))
     return inspected.sendable(found.model_dump(mode="json"))
@@ -280,8 +280,8 @@ def experiment(call: Call) -> dict[str, Any]:
 
 def experiment_report(call: Call) -> str:
     """The same as one file: `html`, `json` or `md`."""
-    from droidft.experiment.findings.analysis import analyse, measurements
-    from droidft.experiment.report.page import render
+    from droidft.experiments.findings.analysis import analyse, measurements
+    from droidft.experiments.report.page import render
 
     found = _experiment(call)
     return render(analyse(found), call.params["form"], measured=measurements(found))
@@ -322,7 +322,7 @@ def _home(call: Call) -> Home:
 
 
 def _experiment(call: Call) -> Experiment:
-    from droidft.experiment.runs import folder
+    from droidft.experiments.runs import folder
 
     return folder.find(_home(call), call.params["experiment"])
 

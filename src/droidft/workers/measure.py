@@ -15,7 +15,7 @@ from droidft.engine.model.lora import base_only, load_trained
 from droidft.engine.training.method import Interrupted
 from droidft.errors import ExperimentError
 from droidft.events import Event, Finished, Stopped
-from droidft.experiment.plan import general
+from droidft.experiments.plan import general
 from droidft.measurement import RunMeasurement, Weights
 from droidft.runs.folder import Run
 from droidft.support.durable import write_atomically

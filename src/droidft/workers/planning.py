@@ -1,6 +1,6 @@
 """From a plan to a fixed one: ranks matched, data read and hashed, steps counted, a few of them timed.
 
-Between `experiment`, which knows no engine, and the engine. What can be refused is refused before the first run.
+Between `experiments`, which knows no engine, and the engine. What can be refused is refused before the first run.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from droidft.engine.machine.host import versions
 from droidft.engine.model import loading
 from droidft.engine.model.describe import Shape, open_shape
 from droidft.errors import ConfigError
-from droidft.experiment.plan import general
-from droidft.experiment.plan.settled import (
+from droidft.experiments.plan import general
+from droidft.experiments.plan.settled import (
     EVALUATIONS,
     LOADING_SECONDS,
     Cost,
@@ -38,7 +38,7 @@ from droidft.experiment.plan.settled import (
     count_of_runs,
     share_key,
 )
-from droidft.experiment.plan.written import VERDICT_SEEDS, Plan, percent
+from droidft.experiments.plan.written import VERDICT_SEEDS, Plan, percent
 from droidft.home import Home
 from droidft.models import catalog
 from droidft.models.fingerprint import fingerprint

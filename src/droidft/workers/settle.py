@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from droidft.channel.inner import Call, serve
-from droidft.experiment.runs import folder
+from droidft.experiments.runs import folder
 from droidft.home import Home
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from droidft.experiment.plan.written import parse_plan
+from droidft.experiments.plan.written import parse_plan
 from droidft.server.app_state import State
 from droidft.server.paths import confine_plan
 from droidft.server.runs import report

@@ -13,12 +13,12 @@ from typing import Any
 
 from droidft.channel.outer import Child
 from droidft.errors import DroidError, ExperimentError, NotFound, StorageError
-from droidft.experiment.findings.results import Analysis
-from droidft.experiment.plan.settled import FixedPlan, count_of_runs
-from droidft.experiment.plan.written import Plan
-from droidft.experiment.runs import folder
-from droidft.experiment.runs.folder import Experiment, Obstacle
-from droidft.experiment.runs.progress import CellState, ExperimentState, ensure_run, look, seconds_left, state_of
+from droidft.experiments.findings.results import Analysis
+from droidft.experiments.plan.settled import FixedPlan, count_of_runs
+from droidft.experiments.plan.written import Plan
+from droidft.experiments.runs import folder
+from droidft.experiments.runs.folder import Experiment, Obstacle
+from droidft.experiments.runs.progress import CellState, ExperimentState, ensure_run, look, seconds_left, state_of
 from droidft.home import Home
 from droidft.runs.folder import Run, RunStatus
 from droidft.server.asking.inspect import NICENESS, Inspector

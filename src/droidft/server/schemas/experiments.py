@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from droidft.experiment.findings.results import Analysis
-from droidft.experiment.plan.written import Plan
-from droidft.experiment.runs.folder import Obstacle
-from droidft.experiment.runs.progress import ExperimentState
+from droidft.experiments.findings.results import Analysis
+from droidft.experiments.plan.written import Plan
+from droidft.experiments.runs.folder import Obstacle
+from droidft.experiments.runs.progress import ExperimentState
 from droidft.server.schemas.base import Wire
 
 

@@ -1,0 +1,474 @@
+"""From run folders to what an experiment has found: reads, pairs and hands arrays to `stats`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import get_args
+
+import numpy as np
+
+from droidft.experiments.findings.account import count, settings
+from droidft.experiments.findings.efficiency import reaches
+from droidft.experiments.findings.limits import best_at_an_end, rates_at_an_end
+from droidft.experiments.findings.measured_runs import (
+    Done,
+    as_interval,
+    difference,
+    interval,
+    losses,
+    mean_loss,
+    read,
+)
+from droidft.experiments.findings.results import (
+    Analysis,
+    ArmResult,
+    BaseResult,
+    ContrastResult,
+    Curve,
+    CurvePoint,
+    Kind,
+    Needed,
+    NoiseFloor,
+    PerSeed,
+    RateResult,
+    Reaches,
+    RunRow,
+    ScoreResult,
+    SweepRow,
+)
+from droidft.experiments.findings.scores import compare, corrected
+from droidft.experiments.findings.stats import Paired, noise_floor
+from droidft.experiments.findings.table import table
+from droidft.experiments.findings.verdict import Verdict, verdicts
+from droidft.experiments.plan.settled import FixedArm, FixedPlan, config_of, share_key
+from droidft.experiments.plan.written import BASE, VERDICT_SEEDS
+from droidft.experiments.runs.folder import Experiment
+from droidft.experiments.runs.progress import CellState, Progress, look
+from droidft.measurement import Measurements
+from droidft.runs.folder import RunStatus
+
+
+def analyse(experiment: Experiment) -> Analysis:
+    """All that `experiment`, whose plan is fixed, has found so far."""
+    fixed = experiment.fixed()
+    assert fixed is not None
+    progress, weights = look(experiment, fixed), fixed.plan.measurement.weights
+    found = _Found(
+        fixed, progress, {cell.run_id: done for cell in progress.cells if (done := read(experiment, cell, weights))}
+    )
+    return found.analysis()
+
+
+def measurements(experiment: Experiment) -> dict[str, Measurements]:
+    """What was measured in each run, row by row, by the run's id."""
+    return {run.id: found for run in experiment.runs() if (found := run.measured()) is not None}
+
+
+@dataclass
+class _Found:
+    fixed: FixedPlan
+    progress: Progress
+    runs: Mapping[str, Done]
+
+    def analysis(self) -> Analysis:
+        arms = [result for arm in self.fixed.arms if (result := self._arm(arm)) is not None]
+        contrasts = self._contrasts()
+        curves = self._curves()
+        floor = noise_floor([arm.test_loss.values for arm in arms])
+        return Analysis(
+            plan=self.fixed,
+            complete=self.progress.complete,
+            verdict=self._verdict(contrasts),
+            runs=[self._row(state) for state in self.progress.cells],
+            base=self._base_result(),
+            arms=arms,
+            contrasts=contrasts,
+            noise_floor=NoiseFloor(sd=floor.sd, difference=floor.difference) if floor else None,
+            curves=curves,
+            sweep=self._sweep(arms),
+            table=table(self._base_result(), arms, contrasts, seeds=len(self.fixed.plan.seeds)) if arms else None,
+            notes=self._notes(arms),
+        )
+
+    # Runs
+
+    @cached_property
+    def _base(self) -> Done | None:
+        return next((done for done in self.runs.values() if done.cell.arm == BASE), None)
+
+    @cached_property
+    def _rates(self) -> Mapping[str, int]:
+        """The learning rate of each arm by which it is judged; until all are done, the first."""
+        chosen = self.progress.chosen
+        return {arm.name: 0 for arm in self.fixed.arms} if chosen is None else chosen
+
+    @cached_property
+    def _choices(self) -> int:
+        """Among how many learning rates each arm's was chosen."""
+        return len(self.fixed.plan.learning_rates or [0])
+
+    @cached_property
+    def _diverged(self) -> set[tuple[str, int]]:
+        """Arms and learning rates with which a run diverged."""
+        return {
+            (state.cell.arm, state.cell.rate)
+            for state in self.progress.cells
+            if state.diverged and state.cell.share == 1
+        }
+
+    def _has_diverged(self, arm: str) -> bool:
+        """Whether nothing can be said of an arm: runs diverged with each of its learning rates."""
+        return all((arm, rate) in self._diverged for rate in range(self._choices))
+
+    def _of(self, arm: str, *, share: float = 1.0, rate: int | None = None) -> dict[int, Done]:
+        """The finished runs of an arm, by seed in the plan's order."""
+        wanted = self._rates.get(arm) if rate is None else rate
+        found = {
+            done.cell.seed: done
+            for done in self.runs.values()
+            if (done.cell.arm, done.cell.share, done.cell.rate) == (arm, share, wanted)
+        }
+        return {seed: found[seed] for seed in self.fixed.plan.seeds if seed in found}
+
+    # Parts
+
+    def _base_result(self) -> BaseResult | None:
+        if (base := self._base) is None:
+            return None
+        questions = base.measured.questions
+        return BaseResult(
+            test_loss=base.measured.test.mean,
+            test_interval=mean_loss([base]),
+            general_loss=base.measured.general.mean,
+            accuracy=_share(questions.right) if questions else None,
+            questions=len(questions.right) if questions else None,
+        )
+
+    def _arm(self, arm: FixedArm) -> ArmResult | None:
+        done = list(self._of(arm.name).values())
+        if not done:
+            return None
+        answered = [each.measured.questions for each in done if each.measured.questions is not None]
+        return ArmResult(
+            arm=arm.name,
+            rank=arm.rank,
+            trainable=arm.trainable,
+            total=arm.total,
+            learning_rate=config_of(self.fixed, done[0].cell).learning_rate,
+            seeds=[each.cell.seed for each in done],
+            validation_loss=_per_seed(each.validation for each in done),
+            test_loss=_per_seed(each.measured.test.mean for each in done),
+            test_interval=mean_loss(done),
+            general_loss=_per_seed(each.measured.general.mean for each in done),
+            forgetting=interval(difference(done, [self._base] * len(done), "general")) if self._base else None,
+            accuracy=_per_seed(_share(each.right) for each in answered) if answered else None,
+            seconds=_per_seed(each.seconds for each in done),
+            tokens_per_second=_per_seed(each.tokens / each.seconds for each in done if each.seconds),
+            peak_bytes=max(each.peak_bytes for each in done),
+            adapter_bytes=max(each.adapter_bytes for each in done),
+            steps=_per_seed(float(each.measured.step) for each in done),
+            rates=list(self._tried(arm.name)),
+        )
+
+    def _tried(self, arm: str) -> Iterator[RateResult]:
+        """The learning rates of an arm with which a run is done."""
+        chosen = self.progress.chosen
+        for number, rate in enumerate(self.fixed.plan.learning_rates or []):
+            done, diverged = self._of(arm, rate=number).values(), (arm, number) in self._diverged
+            if done or diverged:
+                yield RateResult(
+                    learning_rate=rate,
+                    validation_loss=None if diverged else _per_seed(each.validation for each in done),
+                    chosen=chosen is not None and chosen.get(arm) == number,
+                )
+
+    def _contrasts(self) -> list[ContrastResult]:
+        pairs = self._pairs()
+        read = self._read(pairs)
+        sides = {pair: both for pair in read if (both := self._both(*pair))[0]}
+        sweep = self.fixed.plan.sweep
+        compared = {pair: difference(*both) for pair, both in sides.items()}
+        said = verdicts(
+            compared,
+            self.fixed.plan.equivalence_margin,
+            names={arm.name: f"{arm.name} ({settings(arm.differs)})" for arm in self.fixed.arms if sweep},
+            choices=self._choices,
+            to_come=len(read) - len(sides),
+        )
+        scores = corrected({pair: compare(*both) for pair, both in sides.items()}, choices=self._choices)
+        return [
+            self._contrast(pair, sides[pair], compared[pair], said[pair], scores[pair])
+            if pair in sides
+            else self._without(pair)
+            for pair in pairs
+        ]
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """The contrasts; of a sweep, its best arm with its first, once all is done."""
+        if self.fixed.contrasts or not self.fixed.plan.sweep or self.progress.chosen is None:
+            return list(self.fixed.contrasts)
+        best, first = self._best(), self._first()
+        return [(best, first)] if best is not None and first is not None and best != first else []
+
+    def _best(self) -> str | None:
+        """The arm of a sweep with the lowest validation loss; None where all diverged."""
+        losses = {
+            arm.name: _per_seed(each.validation for each in done.values()).mean
+            for arm in self.fixed.arms
+            if not self._has_diverged(arm.name) and (done := self._of(arm.name))
+        }
+        return min(losses, key=lambda name: losses[name], default=None)
+
+    def _first(self) -> str | None:
+        """The first arm that did not diverge."""
+        return next((arm.name for arm in self.fixed.arms if not self._has_diverged(arm.name)), None)
+
+    def _read(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The contrasts that p-values are corrected for.
+
+        The best arm of a sweep was chosen among all, by runs that it is then judged by: all against the first count.
+        """
+        if self.fixed.contrasts or not pairs:
+            return pairs
+        first = pairs[0][1]
+        return [
+            (arm.name, first) for arm in self.fixed.arms if arm.name != first and not self._has_diverged(arm.name)
+        ]
+
+    def _without(self, pair: tuple[str, str]) -> ContrastResult:
+        gone = [name for name in pair if self._has_diverged(name)]
+        why = f"{' and '.join(gone)} diverged" if gone else ""
+        return _pending(pair, why)
+
+    def _both(self, first: str, second: str) -> tuple[list[Done], list[Done]]:
+        """Runs of two arms with the same seeds."""
+        one, two = self._of(first), self._of(second)
+        seeds = [seed for seed in one if seed in two]
+        return [one[seed] for seed in seeds], [two[seed] for seed in seeds]
+
+    def _contrast(
+        self,
+        pair: tuple[str, str],
+        sides: tuple[list[Done], list[Done]],
+        found: Paired,
+        said: Verdict,
+        scores: list[ScoreResult],
+    ) -> ContrastResult:
+        first, second = pair
+        sentence, waiting = said.sentence, self.progress.chosen is None
+        if waiting:
+            rates = " at the first learning rate" if self._choices > 1 else ""
+            sentence = (
+                f"So far, with {found.seeds} of {len(self.fixed.plan.seeds)} seeds{rates}, and no verdict before all "
+                f"are done: {sentence}"
+            )
+        missing = said.kind is Kind.NO_DETECTABLE_DIFFERENCE and found.seeds > 1
+        low, high = found.interval()
+        return ContrastResult(
+            first=first,
+            second=second,
+            kind=said.kind,
+            exploratory=said.exploratory or waiting,
+            sentence=sentence,
+            difference=interval(found),
+            p=found.p_value,
+            adjusted_p=said.difference_p,
+            equivalence_p=said.equivalence_p,
+            degrees_of_freedom=found.degrees_of_freedom,
+            per_seed=list(found.per_seed),
+            seed_sd=found.seed_sd,
+            variance_of_seeds=found.spread.seeds,
+            variance_of_examples=found.spread.clusters,
+            perplexity_ratio=as_interval(math.exp(found.estimate), _exp(low), _exp(high)),
+            examples_better=found.rows_below,
+            forgetting=interval(difference(*sides, "general")),
+            scores=scores,
+            reaches=self._reaches(first, second),
+            needed=Needed(
+                effect=self.fixed.plan.equivalence_margin, seeds=said.seeds_needed, examples=said.examples_needed
+            )
+            if missing
+            else None,
+        )
+
+    def _reaches(self, first: str, second: str) -> Reaches | None:
+        if len(self.fixed.plan.shares) < 2:
+            return None
+        by_share = [self._of(first, share=share) for share in self.fixed.plan.shares]
+        other = self._of(second)
+        seeds = [seed for seed in self.fixed.plan.seeds if all(seed in each for each in [*by_share, other])]
+        if not seeds:
+            return None
+        shares = [each[seeds[0]].rows / self.fixed.sizes.train_rows for each in by_share]
+        curve = np.stack([losses([each[seed] for seed in seeds]) for each in by_share])
+        test = other[seeds[0]].measured.test
+        found = reaches(curve, shares, losses([other[seed] for seed in seeds]), test.tokens, test.clusters)
+        return Reaches(
+            share=found.share,
+            low=found.low,
+            high=found.high,
+            smallest=found.smallest,
+            below=found.below,
+            sentence=self._qualified(len(seeds)) + found.sentence(first, second),
+        )
+
+    def _qualified(self, seeds: int) -> str:
+        """What goes before a sentence that is drawn from so many seeds."""
+        wanted = len(self.fixed.plan.seeds)
+        if seeds < wanted:
+            return f"{'With' if self.progress.complete else 'So far, with'} {seeds} of {wanted} seeds: "
+        return f"Exploratory ({count(seeds, 'seed')}): " if seeds < VERDICT_SEEDS else ""
+
+    def _curves(self) -> list[Curve]:
+        if len(self.fixed.plan.shares) < 2:
+            return []
+        curves = []
+        for arm in self.fixed.arms:
+            points = []
+            for share in self.fixed.plan.shares:
+                if done := list(self._of(arm.name, share=share).values()):
+                    points.append(
+                        CurvePoint(
+                            share=done[0].rows / self.fixed.sizes.train_rows,
+                            rows=done[0].rows,
+                            loss=mean_loss(done),
+                            values=[each.measured.test.mean for each in done],
+                        )
+                    )
+            curves.append(Curve(arm=arm.name, points=points))
+        return curves
+
+    def _sweep(self, arms: Sequence[ArmResult]) -> list[SweepRow]:
+        if not self.fixed.plan.sweep:
+            return []
+        done = {arm.arm: arm.validation_loss for arm in arms}
+        rows, best = [], math.inf
+        for arm in self.fixed.arms:
+            gone = self._has_diverged(arm.name)
+            if not gone and arm.name not in done:
+                continue
+            found = None if gone else done[arm.name]
+            best = best if found is None else min(best, found.mean)
+            rows.append(
+                SweepRow(
+                    arm=arm.name,
+                    settings=arm.differs,
+                    validation_loss=found,
+                    best_so_far=best if math.isfinite(best) else None,
+                )
+            )
+        return rows
+
+    def _row(self, state: CellState) -> RunRow:
+        cell, done = state.cell, self.runs.get(state.run_id)
+        base = cell.arm == BASE
+        questions = done.measured.questions if done else None
+        return RunRow(
+            run=state.run_id,
+            arm=cell.arm,
+            seed=None if base else cell.seed,
+            share=cell.share,
+            learning_rate=None if base else config_of(self.fixed, cell).learning_rate,
+            status="diverged" if state.diverged else "waiting" if state.status is None else state.status.value,
+            validation_loss=done.validation if done else None,
+            test_loss=done.measured.test.mean if done else None,
+            general_loss=done.measured.general.mean if done else None,
+            right=sum(questions.right) if questions else None,
+            seconds=done.seconds if done else None,
+            whole_seconds=done.whole_seconds if done else None,
+            step=done.measured.step if done else None,
+            steps=None if base else self.fixed.arm(cell.arm).steps[share_key(cell.share)],
+            tokens=done.tokens if done and not base else None,
+            peak_bytes=done.peak_bytes if done and not base else None,
+            adapter_bytes=done.adapter_bytes if done and not base else None,
+        )
+
+    def _verdict(self, contrasts: Sequence[ContrastResult]) -> str:
+        told = [each.sentence for each in contrasts if each.kind is not Kind.PENDING]
+        if told:
+            return " ".join(told)
+        if self.progress.complete and self.fixed.plan.sweep and not self.fixed.contrasts:
+            if (best := self._best()) is None:
+                return "Every combination of the sweep diverged."
+            which = (
+                "The first combination" if best == self.fixed.arms[0].name else f"{best}, the first that converged,"
+            )
+            return f"{which} of the sweep has the lowest validation loss: no other is compared with it."
+        if self.progress.complete and contrasts:
+            return " ".join(each.sentence for each in contrasts)
+        return "Nothing can be said yet: no two arms have a finished run with the same seed."
+
+    def _notes(self, arms: Sequence[ArmResult]) -> list[str]:
+        plan, sizes = self.fixed.plan, self.fixed.sizes
+        notes = list(self.fixed.warnings)
+        notes.append(
+            f"It holds for this model, this data and these settings: {sizes.train_rows:,} rows to train on, "
+            f"{sizes.test_rows:,} test rows in {sizes.clusters:,} groups, {count(len(plan.seeds), 'seed')}."
+        )
+        if not plan.learning_rates and not plan.sweep:
+            notes.append("All arms have the learning rate of the settings; another one may suit an arm better.")
+        notes += rates_at_an_end(arms)
+        if self._choices > 1:
+            notes.append(
+                f"Each arm's learning rate was chosen among {self._choices} by runs that it is judged by: p-values "
+                "are corrected for that, intervals are not."
+            )
+        notes += self._notes_on_the_best()
+        if gone := [state.cell.key for state in self.progress.cells if state.diverged]:
+            more = f" and {len(gone) - 6:,} more" if len(gone) > 6 else ""
+            notes.append(f"Diverged, and not judged at what they were tried with: {', '.join(gone[:6])}{more}.")
+        if len(plan.shares) > 1:
+            notes.append("All seeds see the same part of the data for a share; another may do better or worse.")
+        notes += [
+            f"Run {state.run_id} is finished, but what it measured is missing: it does not count."
+            for state in self.progress.cells
+            if state.status is RunStatus.FINISHED and state.run_id not in self.runs
+        ]
+        notes.append("Times are of this machine, together with whatever else it did.")
+        return notes
+
+    def _notes_on_the_best(self) -> list[str]:
+        """What a reader should know of the best arm of a sweep."""
+        if not self.fixed.plan.sweep or self.fixed.contrasts or self.progress.chosen is None:
+            return []
+        if (best := self._best()) is None:
+            return []
+        found, pairs = best_at_an_end(self.fixed, best), self._pairs()
+        if pairs:
+            found.append(
+                f"The best of {len(self.fixed.arms)} combinations was chosen by runs that it is judged by: its "
+                f"p-values are corrected for {count(len(self._read(pairs)), 'comparison')} with {pairs[0][1]}, its "
+                "interval is not."
+            )
+            if (first := self.fixed.arms[0].name) != pairs[0][1]:
+                found.append(f"{first} diverged, so {best} is compared with {pairs[0][1]}, the first that did not.")
+        return found
+
+
+def _pending(pair: tuple[str, str], why: str) -> ContrastResult:
+    nothing = dict.fromkeys(
+        name for name, field in ContrastResult.model_fields.items() if type(None) in get_args(field.annotation)
+    )
+    sentence = f"{pair[0]} and {pair[1]} cannot be compared" + (f": {why}." if why else " yet.")
+    return ContrastResult.model_validate(
+        {"first": pair[0], "second": pair[1], "kind": Kind.PENDING, "exploratory": False, "sentence": sentence}
+        | {"per_seed": [], "scores": []}
+        | nothing
+    )
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
+
+
+def _per_seed(values: Iterable[float | None]) -> PerSeed:
+    found = [value for value in values if value is not None]
+    mean = sum(found) / len(found) if found else math.nan
+    return PerSeed(mean=mean, values=found, sd=float(np.std(found, ddof=1)) if len(found) > 1 else None)
+
+
+def _share(right: Sequence[bool]) -> float:
+    return sum(right) / len(right)

@@ -1,0 +1,279 @@
+"""An experiment folder. What it is doing is derived from its runs, never stored.
+
+experiments/<id>/
+  request.json      the `Plan`, as it was given
+  plan.json         the `FixedPlan`: all that was decided before the first step, never changed again
+  problem.json      why the plan cannot be fixed
+  wanted.json       whether it is to go on, and since when
+  driver.json       locked by the process that drives it: a server, or a terminal
+Its runs lie among the others, under ids that begin with its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from droidft.config import nearest
+from droidft.errors import ExperimentError, NotFound
+from droidft.experiments.plan.settled import FixedPlan
+from droidft.experiments.plan.written import Plan, parse_plan
+from droidft.home import Home, from_anywhere
+from droidft.runs.folder import Run, is_run
+from droidft.support.durable import storage_errors, write_atomically
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Obstacle(BaseModel):
+    """Why something did not work."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Wanted(BaseModel):
+    """What the user wants of an experiment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    running: bool
+    since: float
+    """Seconds since the epoch. What ended in a fault before then is tried again."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment folder."""
+
+    path: Path
+    home: Home
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def created(self) -> float:
+        """When it was made, in seconds since the epoch."""
+        return (self.path / "request.json").stat().st_mtime
+
+    def plan(self) -> Plan:
+        """The plan as it was given.
+
+        Raises:
+            ExperimentError: it cannot be read.
+        """
+        return self._read("request.json", Plan)
+
+    def fixed(self) -> FixedPlan | None:
+        """The plan as it was fixed before the first step; None until then.
+
+        Raises:
+            ExperimentError: it cannot be read.
+        """
+        try:
+            return self._read("plan.json", FixedPlan)
+        except FileNotFoundError:
+            return None
+
+    def _read(self, name: str, kind: type[M]) -> M:
+        try:
+            return kind.model_validate_json((self.path / name).read_bytes())
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise ExperimentError(
+                f"experiment {self.id} cannot be read: {name}: {where}: {fault['msg']}",
+                hint="another version of droidft wrote it, or it is damaged; delete it, or use that version",
+            ) from None
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is there; one that was deleted is not."""
+        return (self.path / "request.json").is_file()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its plan is fixed."""
+        return (self.path / "plan.json").exists()
+
+    def fix(self, fixed: FixedPlan) -> FixedPlan:
+        """Write down the fixed plan, once: if that was done before, what was written then counts."""
+        if (earlier := self.fixed()) is not None:
+            return earlier
+        write_atomically(self.path / "plan.json", fixed.model_dump_json(indent=1).encode())
+        (self.path / "problem.json").unlink(missing_ok=True)  # of an earlier attempt
+        return fixed
+
+    def problem(self) -> Obstacle | None:
+        """Why its plan could not be fixed."""
+        try:
+            return Obstacle.model_validate_json((self.path / "problem.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def refuse(self, problem: Obstacle) -> None:
+        """Note why its plan cannot be fixed."""
+        write_atomically(self.path / "problem.json", problem.model_dump_json().encode())
+
+    def wanted(self) -> Wanted:
+        """Whether it is to go on."""
+        try:
+            return Wanted.model_validate_json((self.path / "wanted.json").read_bytes())
+        except FileNotFoundError:
+            return Wanted(running=False, since=0.0)
+
+    def want(self, *, running: bool) -> None:
+        """Ask for it to go on, or to pause."""
+        wanted = Wanted(running=running, since=time.time())
+        write_atomically(self.path / "wanted.json", wanted.model_dump_json().encode())
+
+    def runs(self) -> list[Run]:
+        """Its runs, as far as they were made."""
+        return [
+            Run(path) for path in self.home.runs.iterdir() if path.name.startswith(f"{self.id}.") and is_run(path)
+        ]
+
+    def run(self, cell_run_id: str) -> Run | None:
+        """The run of this id, if it was made."""
+        path = self.home.run(cell_run_id)
+        return Run(path) if is_run(path) else None
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the process that drives it."""
+        return self.path / "driver.json"
+
+    def driver_pid(self) -> int | None:
+        """Pid of the process that drives it. The lock, not the pid, proves that."""
+        try:
+            with self.lock_file.open("r+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(json.load(file)["pid"])
+        except (FileNotFoundError, ValueError):
+            return None
+        return None
+
+    @contextmanager
+    def driving(self) -> Iterator[None]:
+        """Be the one process that drives it.
+
+        Raises:
+            ExperimentError: another one is.
+        """
+        with self.lock_file.open("a+") as file:
+            for attempt in range(50):  # somebody who asks holds a shared lock for an instant
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if attempt == 49:
+                        raise ExperimentError(
+                            f"experiment {self.id} is driven by process {self.driver_pid()} already",
+                            hint="it goes on there; `droidft experiments show` tells how far it is",
+                        ) from None
+                    time.sleep(0.01)
+            file.truncate(0)
+            json.dump({"pid": os.getpid()}, file)
+            file.flush()
+            yield
+
+    def forget(self) -> None:
+        """Remove the folder of one that has no runs."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def delete(self) -> None:
+        """Remove it with all its runs and their adapters.
+
+        Raises:
+            ExperimentError: it is running.
+        """
+        if self.driver_pid() is not None or any(run.worker_pid() is not None for run in self.runs()):
+            raise ExperimentError(f"experiment {self.id} is running", hint="stop it first")
+        for run in self.runs():
+            run.delete(self.home, files=True)
+        self.forget()
+
+
+def create(home: Home, plan: Plan) -> Experiment:
+    """A new experiment folder for `plan`, whose relative paths begin in the working directory.
+
+    Raises:
+        ConfigError: two values of a sweep are one file.
+    """
+    plan = parse_plan(_rooted(home, plan).model_dump(mode="json"), source="the plan")
+    stamp = datetime.now().strftime("x%Y%m%d-%H%M%S")
+    name, number = stamp, 2
+    while home.experiment(name).exists():
+        name, number = f"{stamp}-{number}", number + 1
+    experiment = Experiment(home.experiment(name), home)
+    with storage_errors(experiment.path):
+        experiment.path.mkdir(mode=0o700)
+        write_atomically(experiment.path / "request.json", plan.model_dump_json(indent=1).encode())
+    return experiment
+
+
+def _rooted(home: Home, plan: Plan) -> Plan:
+    """`plan` with whole paths: its runs may be started from elsewhere, by a server or another terminal."""
+    measurement = plan.measurement
+    found: dict[str, Any] = {
+        name: from_anywhere(value)
+        for name in ("test_data_path", "general_data_path")
+        if (value := getattr(measurement, name)) is not None
+    }
+    if measurement.harness is not None and (include := measurement.harness.include) is not None:
+        found["harness"] = measurement.harness.model_copy(update={"include": from_anywhere(include)})
+    arms = {name: arm.model_copy(update={"settings": home.rooted(arm.settings)}) for name, arm in plan.arms.items()}
+    sweep = {name: [home.rooted({name: value})[name] for value in values] for name, values in plan.sweep.items()}
+    return plan.model_copy(
+        update={
+            "settings": home.rooted(plan.settings),
+            "arms": arms,
+            "sweep": sweep,
+            "measurement": measurement.model_copy(update=found),
+        }
+    )
+
+
+def all_experiments(home: Home) -> list[Experiment]:
+    """Every experiment, newest first."""
+    folders = sorted(home.experiments.iterdir(), key=lambda path: path.name, reverse=True)
+    found = [Experiment(path, home) for path in folders if not path.is_symlink()]
+    return [experiment for experiment in found if experiment.exists]
+
+
+def find(home: Home, experiment_id: str) -> Experiment:
+    """The experiment of this id; the unambiguous beginning of one, or `last`, will do.
+
+    Raises:
+        NotFound: none, or more than one, answers to it.
+    """
+    known = [experiment.id for experiment in all_experiments(home)]
+    if experiment_id == "last" and known:
+        return Experiment(home.experiment(known[0]), home)
+    exact = [experiment_id] if experiment_id in known else []
+    matches = exact or [name for name in known if name.startswith(experiment_id)]
+    if len(matches) == 1:
+        return Experiment(home.experiment(matches[0]), home)
+    if matches:
+        raise NotFound(f"{experiment_id!r} could be any of {len(matches)} experiments: {', '.join(matches[:5])}")
+    hint = "`droidft experiments` lists them"
+    raise NotFound(f"there is no experiment {experiment_id!r}{nearest(experiment_id, known)}", hint=hint)
