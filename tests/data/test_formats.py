@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from droidft.data import InvalidData, check_structure
+from droidft.data.check import check_structure
 from droidft.data.located import Meter, RowReader
 from droidft.data.readers import Reading
 from droidft.data.rows import Columns, Row, recognise
 from droidft.errors import ConfigError
+from droidft.support.faults import InvalidData
 from tests.data.helpers import settings, write_jsonl
 
 USER, BOT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
@@ -139,7 +140,7 @@ def test_shards_of_another_format_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_whole_message_lists_faults(tmp_path: Path) -> None:
-    from droidft.data import prepare
+    from droidft.data.prepare import prepare
     from tests.data.helpers import make_tokenizer
 
     path = write_jsonl(tmp_path / "data.jsonl", [{"text": "t"}, {"text": ""}, {"prompt": "q"}])

@@ -12,7 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from droidft.data import check_structure, fetch_dataset, read_set
+from droidft.data.check import check_structure
+from droidft.data.hub import fetch_dataset
+from droidft.data.prepare import read_set
 from droidft.data.sources import files_to_test, find_test
 from droidft.errors import DataError, DownloadError
 from tests.data.helpers import make_tokenizer, settings
@@ -100,8 +102,8 @@ def hub() -> Iterator[Hub]:
 def test_only_the_data_files_of_both_splits_are_fetched(hub: Hub, tmp_path: Path) -> None:
     fetch = partial(fetch_dataset, endpoint=hub.url, cache=tmp_path)
     report = check_structure(settings("hub:org/plain"), fetch=fetch)
-    assert (report.train.rows, report.fault_count) == (2, 0)
-    assert report.validation is not None
+    assert (report.structure.train.rows, report.fault_count) == (2, 0)
+    assert report.structure.validation is not None
     fetched = [path.rsplit("/", 1)[1] for path in hub.asked if path.startswith("GET /datasets/")]
     assert sorted(fetched) == ["train.jsonl", "validation.jsonl"]
 
@@ -140,7 +142,7 @@ def test_a_file_and_a_folder_of_a_data_set(hub: Hub, tmp_path: Path) -> None:
     file = fetch_dataset("hub:org/plain/validation.jsonl", endpoint=hub.url, cache=tmp_path)
     assert file.read_bytes() == ROWS * 2
     fetch = partial(fetch_dataset, endpoint=hub.url, cache=tmp_path)
-    assert check_structure(settings("hub:org/configs/socratic"), fetch=fetch).train.rows == 4
+    assert check_structure(settings("hub:org/configs/socratic"), fetch=fetch).structure.train.rows == 4
 
 
 @pytest.mark.parametrize(

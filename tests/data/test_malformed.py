@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from droidft.data import InvalidData, check_structure, prepare
+from droidft.data.check import check_structure
+from droidft.data.prepare import prepare
 from droidft.data.readers import Reading, read_records
+from droidft.support.faults import InvalidData
 from tests.data.helpers import make_tokenizer, settings
 
 GOOD = b'{"text": "good"}\n'
@@ -148,21 +150,21 @@ def test_what_is_tolerated_is_said(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD + b'{"text": "b"}\r\n' + GOOD + b"\n\n")
     report = check_structure(settings(path))
-    assert (report.fault_count, report.train.rows) == (0, 3)
-    assert report.notes == [
+    assert (report.fault_count, report.structure.train.rows) == (0, 3)
+    assert report.structure.notes == [
         "data.jsonl: the byte order mark at its start was skipped",
         "data.jsonl: 2 blank lines at the end skipped",
     ]
     path.write_bytes(GOOD + b'{"text": "no line break"}')
     report = check_structure(settings(path))
-    assert (report.fault_count, report.train.rows) == (0, 2)
-    assert report.notes == ["data.jsonl: the last line has no line break"]
+    assert (report.fault_count, report.structure.train.rows) == (0, 2)
+    assert report.structure.notes == ["data.jsonl: the last line has no line break"]
 
 
 def test_unused_columns_are_named(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text('{"text": "a", "id": 1, "source": "x"}\n{"text": "b"}\n')
-    assert check_structure(settings(path)).notes == ["data.jsonl: columns not used: id, source"]
+    assert check_structure(settings(path)).structure.notes == ["data.jsonl: columns not used: id, source"]
 
 
 def test_the_list_is_capped_and_the_count_is_not(tmp_path: Path) -> None:
@@ -241,7 +243,7 @@ def test_what_is_no_readable_file_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real.jsonl").write_bytes(GOOD * 2)
-    assert check_structure(settings(link(tmp_path, tmp_path / "real.jsonl"))).train.rows == 2
+    assert check_structure(settings(link(tmp_path, tmp_path / "real.jsonl"))).structure.train.rows == 2
 
 
 @pytest.mark.parametrize("change", ["append", "replace", "delete"])

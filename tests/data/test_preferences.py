@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from droidft.data import InvalidData, State, check_structure, view_rows
+from droidft.data.check import check_data, check_structure
 from droidft.data.preferences import PreparedPairs, prepare_pairs
-from droidft.data.verify import verify
+from droidft.data.view import view_rows
 from droidft.errors import ConfigError
+from droidft.support.faults import InvalidData
 from tests.data import templates
 from tests.data.helpers import make_tokenizer, settings, write_jsonl
 
@@ -262,15 +263,15 @@ def test_the_hash_follows_both_answers(tmp_path: Path) -> None:
 def test_the_check_and_the_view_see_both_answers(tmp_path: Path) -> None:
     rows = [{"prompt": f"q{index}", "chosen": "yes", "rejected": "no", "source": "x"} for index in range(10)]
     config = settings(write_jsonl(tmp_path / "data.jsonl", rows), method="dpo", batch_size=2, max_seq_length=12)
-    structure = check_structure(config)
-    assert (structure.train.format, structure.train.rows) == ("preference", 10)
-    assert structure.notes == ["data.jsonl: columns not used: source"]
+    checked = check_structure(config)
+    assert (checked.structure.train.format, checked.structure.train.rows) == ("preference", 10)
+    assert checked.structure.notes == ["data.jsonl: columns not used: source"]
     tokenizer = make_tokenizer(templates.CHATML)
-    found = verify(config, lambda: (tokenizer, 1000))
+    found = check_data(config, lambda: (tokenizer, 1000))
     assert found.plan is not None
     assert (found.plan.steps, found.plan.effective_batch) == (5, 2)
     chosen, rejected = view_rows(config, tokenizer, rows=[2])
     assert (chosen.part, rejected.part, chosen.line, rejected.line) == ("chosen", "rejected", 3, 3)
     for view, trained, cut in ((chosen, "yes<|end|>", "\n"), (rejected, "no<|end|>", "")):
-        for state, text in ((State.TRAINED, trained), (State.CUT, cut)):
+        for state, text in (("trained", trained), ("cut", cut)):
             assert "".join(piece.text for piece in view.pieces if piece.state is state) == text

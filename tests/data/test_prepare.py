@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droidft.config import TrainingConfig
-from droidft.data import InvalidData, Prepared, TokenSet, prepare, read_set
+from droidft.data.prepare import Prepared, prepare, read_set
 from droidft.data.split import divide, rows_of_share
 from droidft.data.statistics import histogram
+from droidft.data.tokens import TokenSet
 from droidft.errors import ConfigError, DataError
+from droidft.support.faults import InvalidData
 from tests.data import templates
 from tests.data.helpers import make_tokenizer, settings, write_jsonl
 from tests.places import GSM8K

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from droidft.data import InvalidData, check_structure, view_rows
+from droidft.data.check import check_data, check_structure
 from droidft.data.prompts import PreparedPrompts, prepare_prompts
-from droidft.data.verify import verify
+from droidft.data.view import view_rows
 from droidft.errors import ConfigError
+from droidft.support.faults import InvalidData
 from tests.data import templates
 from tests.data.helpers import make_tokenizer, settings, write_jsonl
 from tests.places import GSM8K
@@ -201,11 +202,11 @@ def test_the_check_and_the_view_see_prompts(tmp_path: Path) -> None:
     rows = [{"prompt": f"q{index}", "answer": index} for index in range(10)]
     path = write_jsonl(tmp_path / "data.jsonl", rows)
     config = settings(path, **METHOD, prompts_per_step=2, num_iterations=2)
-    structure = check_structure(config)
-    assert (structure.train.format, structure.train.rows, structure.fault_count) == ("prompt", 10, 0)
-    assert not structure.notes
+    checked = check_structure(config)
+    assert (checked.structure.train.format, checked.structure.train.rows, checked.fault_count) == ("prompt", 10, 0)
+    assert not checked.structure.notes
     tokenizer = make_tokenizer(templates.CHATML)
-    found = verify(config, lambda: (tokenizer, 1000))
+    found = check_data(config, lambda: (tokenizer, 1000))
     assert found.tokens is not None
     assert found.plan is not None
     assert found.tokens.data_hash == run(path).report.data_hash

@@ -10,7 +10,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from droidft.data import check, check_structure
+from droidft.data import check
+from droidft.data.check import check_structure
 from droidft.data.readers import Reading, Record, read_records
 from droidft.errors import DataError
 from tests.data.helpers import settings, write_jsonl
@@ -101,7 +102,7 @@ def test_a_conversation_in_a_csv_field_is_read_as_json(tmp_path: Path) -> None:
     turns = json.dumps([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]).replace('"', '""')
     path.write_text(f'messages\n"{turns}"\n')
     report = check_structure(settings(path))
-    assert (report.train.format, report.train.rows, report.fault_count) == ("chat", 1, 0)
+    assert (report.structure.train.format, report.structure.train.rows, report.fault_count) == ("chat", 1, 0)
 
 
 CSVS: dict[str, tuple[bytes, str, int | None, int | None]] = {
@@ -134,9 +135,9 @@ def test_parquet_with_nested_messages(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "q", "name": None}, {"role": "assistant", "content": "a", "name": "bot"}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"messages": turns}] * 600), path)
     report = check_structure(settings(path))
-    assert (report.train.format, report.train.rows, report.fault_count) == ("chat", 600, 0)
-    assert report.train.duplicates.count == 599
-    assert report.train.duplicates.first[0] == "data.parquet:2"
+    assert (report.structure.train.format, report.structure.train.rows, report.fault_count) == ("chat", 600, 0)
+    assert report.structure.train.duplicates.count == 599
+    assert report.structure.train.duplicates.first[0] == "data.parquet:2"
 
 
 @pytest.mark.parametrize(
@@ -170,17 +171,17 @@ def folder_with(folder: Path, *names: str) -> Path:
 
 def test_a_folder_in_mlx_lms_manner(tmp_path: Path) -> None:
     report = check_structure(settings(folder_with(tmp_path, "train.jsonl", "valid.jsonl", "test.jsonl")))
-    assert [Path(file).name for file in report.train.files] == ["train.jsonl"]
-    assert report.validation is not None
-    assert [Path(file).name for file in report.validation.files] == ["valid.jsonl"]
+    assert [Path(file).name for file in report.structure.train.files] == ["train.jsonl"]
+    assert report.structure.validation is not None
+    assert [Path(file).name for file in report.structure.validation.files] == ["valid.jsonl"]
 
 
 def test_a_folder_with_one_file_and_one_with_shards(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
-    assert check_structure(settings(folder_with(tmp_path / "one", "any.jsonl"))).train.rows == 2
+    assert check_structure(settings(folder_with(tmp_path / "one", "any.jsonl"))).structure.train.rows == 2
     (tmp_path / "two").mkdir()
     shards = folder_with(tmp_path / "two", "train-00001-of-00002.jsonl", "train-00000-of-00002.jsonl")
-    assert [Path(file).name[:11] for file in check_structure(settings(shards)).train.files] == [
+    assert [Path(file).name[:11] for file in check_structure(settings(shards)).structure.train.files] == [
         "train-00000",
         "train-00001",
     ]
@@ -213,7 +214,8 @@ def test_progress_counts_bytes_over_all_files(tmp_path: Path) -> None:
 MEMORY = """
 import resource, sys
 from droidft.config import parse_config
-from droidft.data import check, check_structure
+from droidft.data import check
+from droidft.data.check import check_structure
 import numpy
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 def check(path):
@@ -247,5 +249,5 @@ def test_beyond_the_limit_rows_are_checked_but_not_compared(tmp_path: Path, monk
     monkeypatch.setattr(check, "COMPARED_ROWS", 3)
     path = write_jsonl(tmp_path / "data.jsonl", [{"text": text} for text in "aabbb"])
     report = check_structure(settings(path))
-    assert (report.train.rows, report.train.duplicates.first) == (5, ["data.jsonl:2"])
-    assert report.notes == ["data.jsonl: repeated rows were looked for among the first 3"]
+    assert (report.structure.train.rows, report.structure.train.duplicates.first) == (5, ["data.jsonl:2"])
+    assert report.structure.notes == ["data.jsonl: only the first 3 rows were compared for repeated ones"]

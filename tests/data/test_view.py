@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from droidft.data import InvalidData, State, prepare, view_rows
+from droidft.data.prepare import prepare
+from droidft.data.view import view_rows
 from droidft.errors import DataError
+from droidft.support.faults import InvalidData
 from tests.data import templates
 from tests.data.helpers import make_tokenizer, settings, write_jsonl
 
@@ -25,18 +27,21 @@ def test_the_pieces_agree_with_what_is_trained(tmp_path: Path) -> None:
     shown = {row.line: row for row in view(path, rows=range(5), **options)}
     for row in [*found.train, *found.validation]:
         pieces = shown[row.line].pieces
-        kept = [(token, piece.state) for piece in pieces for token in piece.ids if piece.state is not State.CUT]
+        kept = [(token, piece.state) for piece in pieces for token in piece.ids if piece.state != "cut"]
         assert [token for token, _ in kept] == row.tokens.tolist()
-        assert [state is State.TRAINED for _, state in kept] == row.supervised.tolist()
+        assert [state == "trained" for _, state in kept] == row.supervised.tolist()
 
 
 def test_letters_of_several_tokens_are_shown_whole(tmp_path: Path) -> None:
     (row,) = view(write_jsonl(tmp_path / "data.jsonl", ROWS), rows=[1], mask_prompt=True, max_seq_length=21)
     assert "".join(piece.text for piece in row.pieces) == "<|user|>\nq1 😀<|end|>\n<|assistant|>\né1ccccc<|end|>\n"
-    by_state = {state: "".join(piece.text for piece in row.pieces if piece.state is state) for state in State}
-    assert by_state[State.TRAINED] == "é1ccccc"
-    assert by_state[State.CUT] == "<|end|>\n"
-    assert (row.count(State.MASKED), row.count(State.TRAINED), row.count(State.CUT)) == (13, 8, 2)
+    by_state = {
+        state: "".join(piece.text for piece in row.pieces if piece.state == state)
+        for state in ("trained", "masked", "cut")
+    }
+    assert by_state["trained"] == "é1ccccc"
+    assert by_state["cut"] == "<|end|>\n"
+    assert (row.count("masked"), row.count("trained"), row.count("cut")) == (13, 8, 2)
 
 
 def test_rows_by_number_and_by_line(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_the_base_models_loss_is_that_of_step_zero(done: tuple[Experiment, Fixed
     """The test loss of run zero, from plain logits in NumPy."""
     import mlx.core as mx
 
-    from droidft.data import prepare
+    from droidft.data.prepare import prepare
     from droidft.engine.model import loading
 
     experiment, fixed = done

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 
 from droidft.config import TrainingConfig
-from droidft.data import prepare
+from droidft.data.prepare import prepare
 from droidft.engine.model.loading import load_tokenizer
 from droidft.errors import StorageError
 from droidft.home import Home

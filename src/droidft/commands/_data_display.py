@@ -7,12 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from droidft.commands._format import size, thousands
-from droidft.data import DataReport, Fault, FileCheck, RowView, SetStatistics, State, StructureReport
-from droidft.data.statistics import Bin
+from droidft.data.report import FileReport, LengthBin, RowView, SetReport, State, StructureReport, TokenReport
+from droidft.support.faults import Fault
 
 BAR = 40
-_STYLES = {State.TRAINED: "bold green", State.MASKED: "dim", State.CUT: "red strike"}
-_MARKS = {State.TRAINED: "[+]", State.MASKED: "[ ]", State.CUT: "[x]"}
+_STYLES: dict[State, str] = {"trained": "bold green", "masked": "dim", "cut": "red strike"}
+_MARKS: dict[State, str] = {"trained": "[+]", "masked": "[ ]", "cut": "[x]"}
 
 
 def show_faults(console: Console, faults: list[Fault], count: int) -> None:
@@ -29,9 +29,9 @@ def show_faults(console: Console, faults: list[Fault], count: int) -> None:
         console.print(f"{count:,} fault{'s' if count != 1 else ''}: this data cannot be trained on", style="red")
 
 
-def show_check(console: Console, report: StructureReport | DataReport) -> None:
+def show_check(console: Console, report: StructureReport | TokenReport) -> None:
     """What was found in data without faults."""
-    if isinstance(report, DataReport):
+    if isinstance(report, TokenReport):
         show_statistics(console, report)
         return
     for name, part in (("training", report.train), ("validation", report.validation)):
@@ -45,18 +45,18 @@ def show_check(console: Console, report: StructureReport | DataReport) -> None:
     console.print("no faults; with --model M the tokens are checked too", style="green")
 
 
-def _structure(part: FileCheck) -> str:
+def _structure(part: FileReport) -> str:
     files = part.files[0] if len(part.files) == 1 else f"{len(part.files)} files"
     return f"{thousands(part.rows)} rows of the format {part.format}, {size(part.bytes)} ({files})"
 
 
-def _repeats(console: Console, part: FileCheck) -> None:
+def _repeats(console: Console, part: FileReport) -> None:
     if part.duplicates.count:
         text = f"! {part.duplicates.count:,} rows repeat earlier ones ({part.duplicates})"
         console.print(Text(text, style="yellow"), soft_wrap=True)
 
 
-def show_statistics(console: Console, report: DataReport) -> None:
+def show_statistics(console: Console, report: TokenReport) -> None:
     """Counts of both sets, lengths, the histogram of the training set, warnings and notes."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("")
@@ -79,7 +79,7 @@ def show_statistics(console: Console, report: DataReport) -> None:
     console.print("no faults", style="green")
 
 
-def _lines(sets: tuple[SetStatistics, SetStatistics]) -> list[tuple[str, list[str]]]:
+def _lines(sets: tuple[SetReport, SetReport]) -> list[tuple[str, list[str]]]:
     def each(value: str) -> list[str]:
         return [thousands(getattr(part, value)) for part in sets]
 
@@ -103,7 +103,7 @@ def _lines(sets: tuple[SetStatistics, SetStatistics]) -> list[tuple[str, list[st
     ]
 
 
-def histogram(bins: list[Bin], limit: int | None) -> list[Text]:
+def histogram(bins: list[LengthBin], limit: int | None) -> list[Text]:
     """A bar for each bin; the rows beyond `limit` are marked."""
     most = max((part.rows for part in bins), default=0)
     width = len(thousands(bins[-1].high)) if bins else 0
@@ -119,12 +119,12 @@ def histogram(bins: list[Bin], limit: int | None) -> list[Text]:
 
 def show_rows(console: Console, views: list[RowView]) -> None:
     """Rows token by token: coloured in a terminal, marked where there is no colour."""
-    names = [state.value if console.is_terminal else f"{_MARKS[state]} {state.value}" for state in State]
-    legend = Text("  ").join(Text(name, _STYLES[state]) for name, state in zip(names, State, strict=True))
+    names = [state if console.is_terminal else f"{mark} {state}" for state, mark in _MARKS.items()]
+    legend = Text("  ").join(Text(name, style) for name, style in zip(names, _STYLES.values(), strict=True))
     console.print(Text("tokens: ").append(legend))
     for view in views:
         part = f" ({view.part})" if view.part else ""
-        counts = ", ".join(f"{view.count(state):,} {state}" for state in State)
+        counts = ", ".join(f"{view.count(state):,} {state}" for state in _MARKS)
         console.print(
             Text(f"\nrow {view.row}{part}, {view.file}:{view.line}: {counts}", style="bold"), soft_wrap=True
         )
@@ -138,7 +138,7 @@ def _row(view: RowView, *, marked: bool) -> Text:
     text = Text()
     before: State | None = None
     for piece in view.pieces:
-        if marked and piece.state is not before:
+        if marked and piece.state != before:
             text.append(("\n" if before else "") + _MARKS[piece.state] + " ")
         elif before is not None and not text.plain.endswith("\n"):
             text.append("│", "bright_black")

@@ -6,14 +6,16 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from droidft.config import TrainingConfig
-    from droidft.data import Fault, RowView
     from droidft.data.located import Progress
+    from droidft.data.report import RowView
+    from droidft.support.faults import Fault
 
 DATA_SETTINGS = (
     "method",
@@ -93,47 +95,51 @@ def _is_rewarded(args: argparse.Namespace) -> bool:
 
 def _check(config: TrainingConfig, console: Console, *, with_model: bool, as_json: bool) -> int:
     from droidft.commands import _data_display as display
-    from droidft.data.verify import verify
+    from droidft.data.check import check_data
+    from droidft.data.report import StructureReport
     from droidft.home import Home
 
     with _progress() as progress:
-        found = verify(
+        checked = check_data(
             config,
             (lambda: _tokenizer(config)) if with_model else None,
             progress=lambda _, done, total: progress(done, total or None),
             rewards=Home.find().rewards,
         )
-    report = None if found.fault_count else found.tokens or found.structure
+    faults = {"fault_count": checked.fault_count, "faults": checked.faults}
+    report = None if checked.fault_count else checked.tokens or checked.structure
     if as_json:
-        count = found.fault_count
-        _print_json({"ok": not count, "fault_count": count, "faults": found.faults, "report": report})
+        # Scripts may read the faults of the structure in its own report too, where they always were.
+        inner = asdict(report) | faults if isinstance(report, StructureReport) else report
+        _print_json({"ok": not checked.fault_count, **faults, "report": inner})
     else:
-        display.show_faults(console, found.faults, found.fault_count)
+        display.show_faults(console, checked.faults, checked.fault_count)
         if report is not None:
             display.show_check(console, report)
-    return 1 if found.fault_count else 0
+    return 1 if checked.fault_count else 0
 
 
 def _stats(config: TrainingConfig, console: Console, *, as_json: bool) -> int:
     from droidft.commands import _data_display as display
-    from droidft.data.verify import verify
+    from droidft.data.check import check_data
 
     with _progress() as progress:
-        found = verify(
+        checked = check_data(
             config, lambda: _tokenizer(config), progress=lambda _, done, total: progress(done, total or None)
         )
-    if found.tokens is None:
-        return _refused(found.faults, found.fault_count, console, as_json=as_json)
+    if checked.tokens is None:
+        return _refused(checked.faults, checked.fault_count, console, as_json=as_json)
     if as_json:
-        _print_json(found.tokens)
+        _print_json(checked.tokens)
     else:
-        display.show_statistics(console, found.tokens)
+        display.show_statistics(console, checked.tokens)
     return 0
 
 
 def _show(config: TrainingConfig, console: Console, *, rows: str | None, lines: str | None, as_json: bool) -> int:
     from droidft.commands import _data_display as display
-    from droidft.data import InvalidData, view_rows
+    from droidft.data.view import view_rows
+    from droidft.support.faults import InvalidData
 
     numbers = _numbers("--rows", rows, first=0)
     places = _numbers("--line", lines, first=1)
@@ -186,7 +192,7 @@ def _numbers(option: str, given: str | None, *, first: int) -> list[int]:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, default=lambda part: part.as_dict(), ensure_ascii=False, allow_nan=False))
+    print(json.dumps(value, default=asdict, ensure_ascii=False, allow_nan=False))
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""The checks that need no tokenizer: what a file holds, and what is wrong with it."""
+"""The checks of a data set before a run: its structure first, then its tokens, then how long the run will be."""
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,52 +14,71 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.config import Family, TrainingConfig
-from droidft.data.located import Content, Located, Meter, Progress, RowReader, Schema, locate
+from droidft.data.batches import steps_per_epoch
+from droidft.data.length import plan
+from droidft.data.located import Content, Located, Meter, RowReader, Schema, locate
+from droidft.data.located import Progress as BytesRead
 from droidft.data.preference_rows import recognise_preferences
+from droidft.data.preferences import prepare_pairs
+from droidft.data.prepare import prepare
 from droidft.data.prompt_rows import recognise_prompts
+from droidft.data.prompts import prepare_prompts
 from droidft.data.readers import Reading
+from droidft.data.report import CheckReport, FileReport, Places, StructureReport, TokenReport
 from droidft.data.rows import Columns, recognise
 from droidft.data.sources import Fetch
-from droidft.data.statistics import Places
-from droidft.support.faults import Fault, FaultLog
+from droidft.errors import DataError
+from droidft.rewards import Scorer
+from droidft.support.faults import Fault, FaultLog, InvalidData
+from droidft.support.progress import Progress
 
 COMPARED_ROWS = 2_000_000
 """Rows compared with each other: 16 bytes each, so that the memory for a huge file has a limit."""
+Tokenizer = Callable[[], tuple[Any, int | None]]
+"""Loads a tokenizer and the model's limit in tokens."""
 
 
-@dataclass
-class FileCheck:
-    """One set: its files, what they hold, and rows that repeat earlier ones."""
+def check_data(
+    config: TrainingConfig,
+    tokenizer: Tokenizer | None,
+    *,
+    fetch: Fetch | None = None,
+    progress: Progress | None = None,
+    notice: Callable[[CheckReport], None] | None = None,
+    rewards: Path | None = None,
+) -> CheckReport:
+    """Hold the data of `config` to every rule; faults are listed, not raised.
 
-    files: list[str]
-    format: str = ""
-    rows: int = 0
-    bytes: int = 0
-    duplicates: Places = field(default_factory=Places)
+    `notice` is called with the report on the structure before tokens are counted. `rewards` is the folder of the
+    user's own reward files, none of which is run; with it, the columns that rewards need are checked too.
 
-
-@dataclass
-class StructureReport:
-    """What the structural checks found. `faults` holds the first hundred of `fault_count`."""
-
-    train: FileCheck
-    validation: FileCheck | None
-    overlap: Places
-    faults: list[Fault]
-    fault_count: int
-    notes: list[str]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+    Raises:
+        ConfigError, ModelError, DownloadError: the settings, the tokenizer or a hub data set cannot be used.
+        RewardError: there is no such file of the user's own.
+    """
+    report = check_structure(config, fetch=fetch, progress=_named("checking rows", progress))
+    if report.fault_count or tokenizer is None:
+        return report
+    if notice is not None:
+        notice(report)
+    loaded, limit = tokenizer()
+    try:
+        tokens = _tokens(config, loaded, limit, fetch, _named("counting tokens", progress), rewards)
+    except InvalidData as error:
+        return replace(report, faults=error.faults, fault_count=error.count)
+    except DataError as error:  # of the data as a whole: no line is at fault
+        reason = error.message.removeprefix(f"{config.train_data_path}: ")
+        fault = Fault(config.train_data_path, None, None, "data", reason, error.hint)
+        return replace(report, faults=[fault], fault_count=1)
+    return replace(report, tokens=tokens, plan=plan(config, _steps(config, tokens.train.rows)))
 
 
 def check_structure(
-    config: TrainingConfig, *, fetch: Fetch | None = None, progress: Progress | None = None
-) -> StructureReport:
-    """Read the data of `config` and hold every row to its rules; faults are listed, not raised.
+    config: TrainingConfig, *, fetch: Fetch | None = None, progress: BytesRead | None = None
+) -> CheckReport:
+    """Read the data of `config` and hold every row to its rules; no tokenizer is needed, and no fault is raised.
 
-    Equal rows are found by a 64-bit hash each, up to `COMPARED_ROWS`; nothing else is kept, so memory stays flat.
+    Equal rows are recognised by a 64-bit hash each, up to `COMPARED_ROWS`; nothing else is kept.
 
     Raises:
         DataError, ConfigError, DownloadError: as `prepare` does, but for faults in files and rows.
@@ -67,12 +87,45 @@ def check_structure(
     meter = Meter(progress, [*train_from, *validation_from])
     reading = Reading(FaultLog())
     train, hashes = _check(train_from, config, reading, meter)
-    validation: FileCheck | None = None
+    validation: FileReport | None = None
     both = Places()
     if validation_from:
         validation, others = _check(validation_from, config, reading, meter)
         both = _places(np.isin(others.keys, hashes.keys), others)
-    return StructureReport(train, validation, both, reading.log.faults, reading.log.count, reading.notes)
+    structure = StructureReport(train, validation, both, reading.notes)
+    return CheckReport(reading.log.count, reading.log.faults, structure)
+
+
+def _tokens(
+    config: TrainingConfig,
+    tokenizer: Any,
+    limit: int | None,
+    fetch: Fetch | None,
+    progress: BytesRead | None,
+    rewards: Path | None,
+) -> TokenReport:
+    """What the data is, as the method will see it."""
+    match config.method.family:
+        case Family.ANSWERS:
+            return prepare(config, tokenizer, context_length=limit, fetch=fetch, progress=progress).report
+        case Family.REWARDS:
+            prompts = prepare_prompts(config, tokenizer, context_length=limit, fetch=fetch, progress=progress)
+            if rewards is not None:
+                Scorer(config.rewards, rewards).check(prompts.places_and_columns())
+            return prompts.report
+        case Family.PREFERENCES:
+            return prepare_pairs(config, tokenizer, context_length=limit, fetch=fetch, progress=progress).report
+
+
+def _steps(config: TrainingConfig, rows: int) -> int:
+    """Optimizer steps of an epoch, as the methods have them."""
+    if config.method.family is Family.REWARDS:
+        return max(1, math.ceil(rows * config.num_iterations / config.prompts_per_step))
+    return steps_per_epoch(rows, batch_size=config.batch_size, accumulation=config.grad_accumulation_steps)
+
+
+def _named(what: str, progress: Progress | None) -> BytesRead | None:
+    return None if progress is None else lambda done, total: progress(what, done, total or 0)
 
 
 @dataclass
@@ -105,7 +158,7 @@ class _Hashes:
 
 def _check(
     paths: Sequence[Path], config: TrainingConfig, reading: Reading, meter: Meter
-) -> tuple[FileCheck, _Hashes]:
+) -> tuple[FileReport, _Hashes]:
     reader = RowReader(recogniser(config), reading)
     hashes = _Hashes(paths)
     before = reading.bytes_read
@@ -114,7 +167,7 @@ def _check(
     keys = hashes.keys
     repeated = np.ones(len(keys), dtype=np.bool_)
     repeated[np.unique(keys, return_index=True)[1]] = False
-    found = FileCheck(
+    report = FileReport(
         files=[str(path) for path in paths],
         format=str(reader.schema.format) if reader.schema else "",
         rows=hashes.rows,
@@ -122,9 +175,9 @@ def _check(
         duplicates=_places(repeated, hashes),
     )
     if hashes.rows > len(keys):
-        reading.notes.append(f"{paths[0].name}: repeated rows were looked for among the first {len(keys):,}")
+        reading.notes.append(f"{paths[0].name}: only the first {len(keys):,} rows were compared for repeated ones")
     reader.note_unused(paths)
-    return found, hashes
+    return report, hashes
 
 
 def recogniser(config: TrainingConfig) -> Callable[[dict[str, Any]], Schema[Content]]:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from droidft.data.codec import Codec
 from droidft.data.conversation import Message, with_system
-from droidft.data.masks import Flag, Rendered, check_messages, render, supervised
+from droidft.data.masks import Rendered, check_messages, render, supervised
+from droidft.data.report import Flag
 from droidft.data.rows import Row
 from droidft.support.faults import Refused
 

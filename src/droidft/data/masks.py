@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import pairwise, takewhile
 from typing import Any
 
@@ -23,23 +22,11 @@ import numpy.typing as npt
 
 from droidft.data.codec import Codec, Encoding
 from droidft.data.conversation import Message
+from droidft.data.report import Flag
 from droidft.data.rows import Row
 from droidft.support.faults import Refused
 
 _MARKER = "Qx7droidft7marker7xQ"
-
-
-class Flag(StrEnum):
-    """Something about a row that the user should know; each becomes a warning that counts the rows."""
-
-    PROMPT_DIFFERS = "prompt-differs"
-    """The assistant's opening differs from what the row has there, so inference sees another prompt."""
-    CONTENT_ALTERED = "content-altered"
-    """The template leaves out part of an assistant turn (mostly earlier thinking)."""
-    BOUNDARY_MERGED = "boundary-merged"
-    """One token holds the end of the prompt and the start of the answer; it is not trained."""
-    SPECIAL_TOKENS = "special-tokens"
-    """The text contains special tokens written out."""
 
 
 @dataclass

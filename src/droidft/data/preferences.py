@@ -22,13 +22,13 @@ from droidft.config import TrainingConfig
 from droidft.data.codec import Codec
 from droidft.data.encode import Encoded, RowEncoder, ends_in_eos, trainable
 from droidft.data.located import Located, Meter, Progress, RowReader, batched
-from droidft.data.masks import Flag
 from droidft.data.preference_rows import CHOSEN, REJECTED, Choice, recognise_preferences
 from droidft.data.readers import Reading
+from droidft.data.report import Flag, TokenReport
 from droidft.data.rows import Row
 from droidft.data.sources import Fetch
 from droidft.data.split import load_parts
-from droidft.data.statistics import DataReport, Noticed, measure, overlap, warnings
+from droidft.data.statistics import Noticed, measure, overlap, warnings
 from droidft.data.tokens import TokenizedRow, TokenSet, TokenSetBuilder
 from droidft.support.faults import Refused
 
@@ -110,7 +110,7 @@ class PreparedPairs:
 
     train: PairSet
     validation: PairSet
-    report: DataReport
+    report: TokenReport
 
 
 def prepare_pairs(
@@ -146,7 +146,7 @@ def prepare_pairs(
     if config.system_prompt is not None and (job.plain or not job.codec.has_template):
         why = "whole texts have no turns" if job.plain else "the model's tokenizer has no chat template"
         found.append(f"system_prompt has no effect: {why}")
-    report = DataReport(
+    report = TokenReport(
         of_train, of_held, both, limit, job.format, parts.sentence, digest.hexdigest(), found, job.reading.notes
     )
     return PreparedPairs(train.pairs, held.pairs, report)

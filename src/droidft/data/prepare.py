@@ -24,12 +24,12 @@ from droidft.data.encode import Encoded, RowEncoder, ends_in_eos, trainable
 from droidft.data.groups import group_of
 from droidft.data.hub import fetch_dataset
 from droidft.data.located import Located, Meter, Progress, RowReader, batched
-from droidft.data.masks import Flag
 from droidft.data.readers import Reading
+from droidft.data.report import Flag, TokenReport
 from droidft.data.rows import Columns, Row, recognise
 from droidft.data.sources import Fetch, files_to_test, find_test
 from droidft.data.split import Parts, load_parts
-from droidft.data.statistics import DataReport, Noticed, alike, measure, overlap, warnings
+from droidft.data.statistics import Noticed, alike, measure, overlap, warnings
 from droidft.data.tokens import TokenSet, TokenSetBuilder
 from droidft.errors import ConfigError, DataError
 from droidft.support.faults import Refused
@@ -45,7 +45,7 @@ class Prepared:
     """Rows set aside by `test_fraction`."""
     split_keys: npt.NDArray[np.uint64]
     """Hashes of the training rows by which they were drawn. Shape (rows,)."""
-    report: DataReport
+    report: TokenReport
 
 
 def prepare(
@@ -203,7 +203,7 @@ def _report(job: _Job, parts: Parts[_Loaded], context_length: int | None) -> Pre
         )
     if config.system_prompt is not None and (job.format == DataFormat.TEXT or not job.codec.has_template):
         found.append("system_prompt has no effect: " + _WHY_NO_SYSTEM[job.format == DataFormat.TEXT])
-    report = DataReport(
+    report = TokenReport(
         of_train, of_held, both, limit, job.format, parts.sentence, digest.hexdigest(), found, job.reading.notes
     )
     return Prepared(train.rows, held.rows, parts.test.rows, train.split_keys, report)

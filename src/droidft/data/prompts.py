@@ -24,12 +24,12 @@ from droidft.data.codec import Codec
 from droidft.data.conversation import Message, with_system
 from droidft.data.encode import Encoded, encode_prompts
 from droidft.data.located import Located, Meter, Progress, RowReader, batched
-from droidft.data.masks import Flag
 from droidft.data.prompt_rows import Ask, recognise_prompts
 from droidft.data.readers import Reading
+from droidft.data.report import Flag, TokenReport
 from droidft.data.sources import Fetch
 from droidft.data.split import load_parts
-from droidft.data.statistics import DataReport, Noticed, measure, overlap, warnings
+from droidft.data.statistics import Noticed, measure, overlap, warnings
 from droidft.data.tokens import TokenSet, TokenSetBuilder
 from droidft.errors import ConfigError
 from droidft.support.faults import Refused
@@ -115,7 +115,7 @@ class PreparedPrompts:
 
     train: PromptSet
     validation: PromptSet
-    report: DataReport
+    report: TokenReport
 
     def places_and_columns(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """`file:line` and record of every prompt of both sets, as `Scorer.check` wants them."""
@@ -197,7 +197,7 @@ def prepare_prompts(
     found = warnings(of_train, of_held, both, longest)
     if config.system_prompt is not None and not job.codec.has_template:
         found.append("system_prompt has no effect: the model's tokenizer has no chat template")
-    report = DataReport(
+    report = TokenReport(
         of_train, of_held, both, longest, job.format, parts.sentence, digest.hexdigest(), found, job.reading.notes
     )
     return PreparedPrompts(train, held, report)

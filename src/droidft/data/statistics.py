@@ -3,102 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from droidft.data.masks import Flag
+from droidft.data.report import LISTED, Flag, LengthBin, Places, SetReport
 from droidft.data.tokens import TokenSet
-from droidft.events import DataPrepared
 
-LISTED = 100
 PERCENTILES = {"min": 0, "p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "p99": 99, "max": 100}
 _BINS = 12
-
-
-@dataclass
-class Places:
-    """Rows with one property: how many, and the first `LISTED` of them as `file:line`."""
-
-    count: int = 0
-    first: list[str] = field(default_factory=list)
-
-    def add(self, place: str) -> None:
-        """One more row."""
-        self.count += 1
-        if len(self.first) < LISTED:
-            self.first.append(place)
-
-    def __str__(self) -> str:
-        shown = ", ".join(self.first[:3])
-        return f"{shown} …" if self.count > 3 else shown
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Rows whose uncut length lies in [low, high)."""
-
-    low: int
-    high: int
-    rows: int
-
-
-@dataclass
-class SetStatistics:
-    """One of the two sets. Lengths are in tokens, before the cut."""
-
-    rows: int = 0
-    tokens: int = 0
-    supervised_tokens: int = 0
-    lengths: dict[str, int] = field(default_factory=dict)
-    histogram: list[Bin] = field(default_factory=list)
-    truncated: Places = field(default_factory=Places)
-    cut_tokens: int = 0
-    lost_end_of_turn: Places = field(default_factory=Places)
-    duplicates: Places = field(default_factory=Places)
-    """Rows equal to an earlier one."""
-    flagged: dict[Flag, Places] = field(default_factory=dict)
-    ends_in_eos: int = 0
-    """Rows whose last trained token is an end-of-sequence token, after the cut."""
-
-
-@dataclass
-class DataReport:
-    """Everything `DataPrepared` says, and the statistics behind it."""
-
-    train: SetStatistics
-    validation: SetStatistics
-    overlap: Places
-    """Validation rows that are also in the training set, token for token."""
-    max_seq_length: int
-    format: str
-    split: str
-    data_hash: str
-    warnings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def event(self) -> DataPrepared:
-        """The report as the run's event."""
-        return DataPrepared(
-            train_rows=self.train.rows,
-            val_rows=self.validation.rows,
-            train_tokens=self.train.tokens,
-            val_tokens=self.validation.tokens,
-            train_supervised_tokens=self.train.supervised_tokens,
-            val_supervised_tokens=self.validation.supervised_tokens,
-            truncated_rows=self.train.truncated.count + self.validation.truncated.count,
-            dropped_rows=0,
-            max_seq_length=self.max_seq_length,
-            format=self.format,
-            split=self.split,
-            data_hash=self.data_hash,
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -151,19 +66,19 @@ class Measured(Protocol):
         ...
 
 
-def measure(rows: Measured, noticed: Noticed) -> SetStatistics:
+def measure(rows: Measured, noticed: Noticed) -> SetReport:
     """The statistics of one set."""
     full = rows.full_lengths
-    if not len(rows):
-        return SetStatistics()
     repeated = np.ones(len(rows), dtype=np.bool_)
     repeated[np.unique(rows.digests, return_index=True)[1]] = False
-    return SetStatistics(
+    return SetReport(
         rows=len(rows),
         tokens=rows.token_count,
         supervised_tokens=int(rows.supervised_counts.sum()),
-        lengths={name: int(np.percentile(full, share, method="higher")) for name, share in PERCENTILES.items()},
-        histogram=histogram(full),
+        lengths={
+            name: int(np.percentile(full, share, method="higher")) for name, share in PERCENTILES.items() if len(full)
+        },
+        histogram=histogram(full) if len(full) else [],
         truncated=_places(rows, rows.cut > 0),
         cut_tokens=int(rows.cut.sum()),
         lost_end_of_turn=_places(rows, noticed.ended & ~noticed.ends),
@@ -184,13 +99,13 @@ def alike(train: TokenSet, validation: TokenSet) -> Places | None:
     return _places(validation, found) if found.any() else None
 
 
-def histogram(lengths: npt.NDArray[np.int32]) -> list[Bin]:
+def histogram(lengths: npt.NDArray[np.int32]) -> list[LengthBin]:
     """Rows by length, in at most twelve bins of a round width."""
     longest = int(lengths.max())
     width = next(width for width in _round_widths() if (longest + 1) / width <= _BINS)
     counts = np.bincount(lengths // width)
     first = int(np.flatnonzero(counts)[0])
-    return [Bin(index * width, (index + 1) * width, int(counts[index])) for index in range(first, len(counts))]
+    return [LengthBin(index * width, (index + 1) * width, int(counts[index])) for index in range(first, len(counts))]
 
 
 def _round_widths() -> Any:
@@ -205,7 +120,7 @@ def _places(rows: Measured, chosen: npt.NDArray[np.bool_]) -> Places:
     return Places(len(found), [rows.place(int(index)) for index in found[:LISTED]])
 
 
-def warnings(train: SetStatistics, validation: SetStatistics, both: Places, limit: int) -> list[str]:
+def warnings(train: SetReport, validation: SetReport, both: Places, limit: int) -> list[str]:
     """What deserves attention, as sentences."""
     found = []
     for name, part in (("training", train), ("validation", validation)):
@@ -218,7 +133,7 @@ def warnings(train: SetStatistics, validation: SetStatistics, both: Places, limi
     return found
 
 
-def _truncated(name: str, part: SetStatistics, limit: int) -> str | None:
+def _truncated(name: str, part: SetReport, limit: int) -> str | None:
     if not part.truncated.count:
         return None
     share = 100 * part.truncated.count / part.rows
@@ -229,7 +144,7 @@ def _truncated(name: str, part: SetStatistics, limit: int) -> str | None:
     )
 
 
-def _lost(name: str, part: SetStatistics, limit: int) -> str | None:
+def _lost(name: str, part: SetReport, limit: int) -> str | None:
     count = part.lost_end_of_turn.count
     if not count:
         return None
@@ -238,7 +153,7 @@ def _lost(name: str, part: SetStatistics, limit: int) -> str | None:
     )
 
 
-def _no_eos(name: str, part: SetStatistics, limit: int) -> str | None:
+def _no_eos(name: str, part: SetReport, limit: int) -> str | None:
     if not part.supervised_tokens or part.ends_in_eos >= 0.99 * part.rows:
         return None
     share = 100 * part.ends_in_eos / part.rows
@@ -248,7 +163,7 @@ def _no_eos(name: str, part: SetStatistics, limit: int) -> str | None:
     )
 
 
-def _duplicates(name: str, part: SetStatistics, limit: int) -> str | None:
+def _duplicates(name: str, part: SetReport, limit: int) -> str | None:
     count = part.duplicates.count
     return (
         f"{_rows(count)} of the {name} set {'repeats' if count == 1 else 'repeat'} earlier ones ({part.duplicates})"
@@ -257,15 +172,15 @@ def _duplicates(name: str, part: SetStatistics, limit: int) -> str | None:
     )
 
 
-def _flagged(flag: Flag, text: str) -> Callable[[str, SetStatistics, int], str | None]:
-    def rule(name: str, part: SetStatistics, limit: int) -> str | None:
+def _flagged(flag: Flag, text: str) -> Callable[[str, SetReport, int], str | None]:
+    def rule(name: str, part: SetReport, limit: int) -> str | None:
         places = part.flagged.get(flag)
         return f"{_rows(places.count)} of the {name} set: {text} ({places})" if places else None
 
     return rule
 
 
-_RULES: list[Callable[[str, SetStatistics, int], str | None]] = [
+_RULES: list[Callable[[str, SetReport, int], str | None]] = [
     _truncated,
     _lost,
     _no_eos,

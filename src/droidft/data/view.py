@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
 
 from droidft.config import Family, TrainingConfig
@@ -16,47 +15,10 @@ from droidft.data.preference_rows import CHOSEN, REJECTED
 from droidft.data.preferences import encode_choices
 from droidft.data.prompts import Limit, encode_asks
 from droidft.data.readers import Reading
+from droidft.data.report import Piece, RowView, State
 from droidft.data.sources import Fetch
 from droidft.errors import DataError
 from droidft.support.faults import FaultLog, Refused
-
-
-class State(StrEnum):
-    """What becomes of a token."""
-
-    TRAINED = "trained"
-    MASKED = "masked"
-    CUT = "cut"
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Tokens shown together: one, or the few that share a character. `ids` are their numbers."""
-
-    ids: list[int]
-    text: str
-    state: State
-
-
-@dataclass(frozen=True)
-class RowView:
-    """One row: its number from 0, its line from 1, and its pieces in order."""
-
-    row: int
-    file: str
-    line: int
-    pieces: list[Piece]
-    warnings: list[str]
-    part: str = ""
-    """Of data for rewards `prompt`, of preferences `chosen` or `rejected`; else nothing."""
-
-    def count(self, state: State) -> int:
-        """How many tokens are in this state."""
-        return sum(len(piece.ids) for piece in self.pieces if piece.state is state)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def view_rows(
@@ -173,9 +135,9 @@ def _pieces(codec: Codec, encoded: Encoded, limit: int | None) -> list[Piece]:
     found: list[Piece] = []
     waiting: list[int] = []
     for position, token in enumerate(encoded.tokens.tolist()):
-        state = State.TRAINED if encoded.supervised[position] else State.MASKED
+        state: State = "trained" if encoded.supervised[position] else "masked"
         if limit is not None and position >= limit:
-            state = State.CUT
+            state = "cut"
         waiting.append(token)
         text = codec.piece(token) if len(waiting) == 1 else codec.decode(waiting)
         if text.endswith("\ufffd") and len(waiting) < 4 and position + 1 < len(encoded.tokens):

@@ -18,9 +18,10 @@ import mlx.nn as nn
 
 from droidft.adapters.folder import AdapterInfo, Origin, find_adapter, read_adapter
 from droidft.config import Family, FineTuneType, TrainingConfig
-from droidft.data import DataReport, Prepared, prepare
 from droidft.data.preferences import PreparedPairs, prepare_pairs
+from droidft.data.prepare import Prepared, prepare
 from droidft.data.prompts import PreparedPrompts, prepare_prompts
+from droidft.data.report import TokenReport
 from droidft.engine.machine import host
 from droidft.engine.machine.device import Device, DeviceKind
 from droidft.engine.methods.grpo import GroupRelative
@@ -272,7 +273,7 @@ def _origin_warnings(info: AdapterInfo, config: TrainingConfig, identity: Finger
 
 
 def _memory_warning(
-    model: nn.Module, plan: TargetPlan, config: TrainingConfig, report: DataReport, device: Device
+    model: nn.Module, plan: TargetPlan, config: TrainingConfig, report: TokenReport, device: Device
 ) -> list[Event]:
     """A warning if the longest batch is likely not to fit."""
     supervised = report.train.supervised_tokens / max(report.train.tokens, 1)

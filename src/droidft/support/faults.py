@@ -6,9 +6,8 @@ reading goes on, so that one pass over a file reports everything.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from droidft.errors import DataError
 from droidft.support.strict_json import Refused as Refused
@@ -42,10 +41,6 @@ class Fault:
         place = f":{self.line}" if self.line is not None else ""
         byte = f" (byte {self.offset})" if self.offset is not None else ""
         return f"{self.file}{place}{byte}: {self.reason}; {self.fix}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fault as plain JSON values."""
-        return asdict(self)
 
 
 class InvalidData(DataError):

@@ -24,7 +24,7 @@ from droidft.home import Home
 from droidft.workers import inspected
 
 if TYPE_CHECKING:
-    from droidft.data.verify import Verified
+    from droidft.data.report import CheckReport
     from droidft.engine.model.describe import Shape
     from droidft.experiments.runs.folder import Experiment
     from droidft.support.progress import Progress
@@ -44,7 +44,7 @@ def warm(call: Call) -> None:
     from droidft.engine.machine import device
 
     device.prepare(_home(call).cache)
-    for name in ("engine.model.describe", "engine.model.loading", "data.verify"):
+    for name in ("engine.model.describe", "engine.model.loading", "data.check"):
         import_module(f"droidft.{name}")
 
 
@@ -150,12 +150,12 @@ def check_data(call: Call) -> dict[str, Any]:
 
     What the structure is like is told before tokens are counted. A model that is not here leaves it at that.
     """
-    from droidft.data.verify import verify
+    from droidft.data.check import check_data as check
 
     config, report = _config(call), _progress(call)
-    found: list[Verified] = []
+    found: list[CheckReport] = []
 
-    def notice(structure: Verified) -> None:
+    def notice(structure: CheckReport) -> None:
         found.append(structure)
         call.emit({"check": inspected.checked(structure)})
         report("loading the tokenizer", 0, 0)
@@ -163,7 +163,7 @@ def check_data(call: Call) -> dict[str, Any]:
     tokenizer = partial(_tokenizer, config, _home(call)) if call.params["with_model"] else None
     try:
         return inspected.checked(
-            verify(config, tokenizer, progress=report, notice=notice, rewards=_home(call).rewards)
+            check(config, tokenizer, progress=report, notice=notice, rewards=_home(call).rewards)
         )
     except (NotFound, ModelError, DownloadError) as error:
         if not found:
@@ -173,16 +173,16 @@ def check_data(call: Call) -> dict[str, Any]:
 
 def view_rows(call: Call) -> dict[str, Any]:
     """Some rows, token by token."""
-    from droidft.data import InvalidData
-    from droidft.data import view_rows as view
+    from droidft.data.view import view_rows as view
+    from droidft.support.faults import InvalidData
 
     config = _config(call)
     tokenizer, limit = _tokenizer(config, _home(call))
     try:
         rows = view(config, tokenizer, rows=call.params["rows"], context_length=limit)
     except InvalidData as error:
-        return inspected.sendable({"rows": [], "faults": inspected.faults(error.faults)})
-    return inspected.sendable({"rows": [row.as_dict() for row in rows], "faults": []})
+        return inspected.sendable({"rows": [], "faults": [asdict(fault) for fault in error.faults]})
+    return inspected.sendable({"rows": [asdict(row) for row in rows], "faults": []})
 
 
 def adapters(call: Call) -> list[dict[str, Any]]:

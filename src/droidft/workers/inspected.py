@@ -11,8 +11,7 @@ from droidft.errors import AdapterError
 
 if TYPE_CHECKING:
     from droidft.adapters.folder import AdapterInfo
-    from droidft.data import Fault
-    from droidft.data.verify import Verified
+    from droidft.data.report import CheckReport
     from droidft.engine.model.describe import ModelDescription, PresetDescription
 
 T = TypeVar("T")
@@ -85,25 +84,10 @@ def entry(folder: Path, info: AdapterInfo | None, problem: str) -> dict[str, Any
     }
 
 
-def checked(found: Verified) -> dict[str, Any]:
+def checked(report: CheckReport) -> dict[str, Any]:
     """A data check."""
-    structure = found.structure.as_dict()
-    del structure["faults"], structure["fault_count"]
-    values = {
-        "ok": not found.fault_count,
-        "fault_count": found.fault_count,
-        "faults": faults(found.faults),
-        "structure": structure,
-        "tokens": found.tokens.as_dict() if found.tokens is not None else None,
-        "token_problem": None,
-        "plan": found.plan.model_dump(exclude={"type"}) if found.plan is not None else None,
-    }
-    return sendable(values)
-
-
-def faults(found: list[Fault]) -> list[dict[str, Any]]:
-    """Faults of data files."""
-    return [fault.as_dict() for fault in found]
+    plan = report.plan.model_dump(exclude={"type"}) if report.plan is not None else None
+    return sendable({**asdict(report), "ok": not report.fault_count, "token_problem": None, "plan": plan})
 
 
 def _text(value: Any) -> str | None:

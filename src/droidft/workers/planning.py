@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from droidft.config import FineTuneType, LoraScaling, SplitBy, TrainingConfig
-from droidft.data import Prepared, prepare
 from droidft.data.batches import steps_per_epoch
 from droidft.data.length import plan as length_of
+from droidft.data.prepare import Prepared, prepare
 from droidft.data.split import rows_of_share
 from droidft.engine.assemble import Places, assemble
 from droidft.engine.evaluation.measure import Material, prepare_measurement

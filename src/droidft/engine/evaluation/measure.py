@@ -16,10 +16,12 @@ import mlx.nn as nn
 import numpy as np
 
 from droidft.config import DataFormat, TrainingConfig
-from droidft.data import Prepared, TokenSet, batches, read_set
+from droidft.data import batches
 from droidft.data.groups import numbered
+from droidft.data.prepare import Prepared, read_set
 from droidft.data.prompts import PromptRow, prompts_of
 from droidft.data.split import mixed
+from droidft.data.tokens import TokenSet
 from droidft.engine.generation.generate import generate_batch
 from droidft.engine.model.loss import SplitModel, losses
 from droidft.engine.training.method import Interrupted

@@ -11,7 +11,7 @@ import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from droidft.config import TrainingConfig
-from droidft.data import prepare
+from droidft.data.prepare import prepare
 from droidft.engine.generation.generate import generate_batch
 from droidft.engine.methods.sft import Supervised
 from droidft.engine.model.loss import SplitModel
