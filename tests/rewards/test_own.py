@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from droidft.config.rewards import PythonReward
-from droidft.rewards import RewardError, Scorer, ToScore
-from droidft.rewards import files as reward_files
+from droidft.errors import RewardError
+from droidft.rewards import own
+from droidft.rewards.rules import ToScore
+from droidft.rewards.scorer import Scorer
 from droidft.support.faults import InvalidData
 
 ITEMS = [
@@ -149,7 +151,7 @@ def test_only_plain_files_of_the_folder(folder: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     for name, told in wrong.items():
         with pytest.raises(RewardError, match=told):
-            reward_files.source(folder, name)
+            own.source(folder, name)
     for name in ("real.py", "inner.py"):
         assert Scorer([PythonReward(file=name)], folder).score(ITEMS).tolist() == [[0.0], [0.0]]
 
@@ -163,11 +165,11 @@ def test_files_are_listed_without_being_run(folder: Path, tmp_path: Path) -> Non
     )
     (folder / "b.py").write_text("def broken(:\n")
     (folder / "c.py").write_bytes(b"\xff\xfe")
-    (folder / "d.py").write_bytes(b"x" * (reward_files.LARGEST + 1))
+    (folder / "d.py").write_bytes(b"x" * (own.LARGEST + 1))
     (folder / "e.py").write_text("x = " + "(" * 5000)
     (folder / "f.py").write_bytes(b"x = '\0'")
     (folder / "notes.txt").write_text("not Python")
-    found = {each.file: each for each in reward_files.listed(folder)}
+    found = {each.file: each for each in own.listed(folder)}
     assert sorted(found) == ["a.py", "b.py", "c.py", "d.py", "e.py", "f.py"]
     short, wide = found["a.py"].functions
     assert (short.name, short.line, short.help) == ("short", 2, "Short ones.")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from droidft.config import Reward
-from droidft.rewards import RewardError, Scorer, ToScore
-from droidft.rewards.answers import final_number
+from droidft.errors import RewardError
+from droidft.rewards.rules import ToScore, final_number
+from droidft.rewards.scorer import Scorer
 from droidft.support.faults import InvalidData
 
 NOWHERE = Path("nowhere")
@@ -263,5 +264,5 @@ def test_wrong_parameters_are_refused(wrong: dict[str, Any]) -> None:
 def test_nothing_here_imports_mlx(tmp_path: Path) -> None:
     import subprocess
 
-    code = "import sys, droidft.rewards; sys.exit(any(name.split('.')[0] == 'mlx' for name in sys.modules))"
+    code = "import sys, droidft.rewards.scorer; sys.exit(any(name.split('.')[0] == 'mlx' for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0

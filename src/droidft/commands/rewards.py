@@ -50,10 +50,10 @@ def run(args: argparse.Namespace) -> int:
 def _list(console: Console, *, as_json: bool) -> None:
     from droidft.config.reward_kinds import kinds
     from droidft.home import Home
-    from droidft.rewards import files as reward_files
+    from droidft.rewards import own
 
     folder = Home.find().rewards
-    files = reward_files.listed(folder)
+    files = own.listed(folder)
     if as_json:
         found = [asdict(kind) for kind in kinds()]
         print(
@@ -88,7 +88,7 @@ def _try(args: argparse.Namespace, console: Console) -> None:
     with computing(home.cache):
         from droidft.engine.assemble import Places
         from droidft.engine.evaluation.trial import try_rewards
-        from droidft.rewards import Scorer
+        from droidft.rewards.scorer import Scorer
 
         places = Places(home.models, home.adapters, home.cache, home.runs, home.rewards)
         with console.status("") as status:

@@ -28,7 +28,7 @@ from droidft.data.report import CheckReport, FileReport, Places, StructureReport
 from droidft.data.rows import Columns, recognise
 from droidft.data.sources import Fetch
 from droidft.errors import DataError
-from droidft.rewards import Scorer
+from droidft.rewards.scorer import Scorer
 from droidft.support.faults import Fault, FaultLog, InvalidData
 from droidft.support.progress import Progress
 

@@ -40,7 +40,7 @@ from droidft.errors import AdapterError, StorageError, TargetError
 from droidft.events import Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
 from droidft.models import catalog
 from droidft.models.fingerprint import Fingerprint, fingerprint
-from droidft.rewards import Scorer
+from droidft.rewards.scorer import Scorer
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper

@@ -1,48 +1,158 @@
-"""Rewards of the user's own: Python functions from the home folder's `rewards/`, run in worker processes only."""
+"""The user's own reward files: which there are, what they define, and running their functions.
+
+Only plain files directly in the home folder's `rewards/` count; a link may point to another file in there, not out.
+Files are run by `OwnFiles.module` alone, in worker processes only; everything else reads their text.
+"""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import math
+import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from droidft.config.rewards import PythonReward
+from droidft.config.rewards import FILE, FUNCTION, PythonReward
 from droidft.errors import RewardError
-from droidft.rewards import files as reward_files
-from droidft.rewards.items import Rule, ToScore
+from droidft.rewards.rules import Rule, ToScore
 from droidft.support.strict_json import Refused
 
-CALL = "reward(prompts, completions, **columns)"
-OWN = ("prompt", "completion", *reward_files.PASSED)
+LARGEST = 1 << 20
+PASSED = ("prompts", "completions")
+"""Parameters that every function is given by name."""
+OWN = ("prompt", "completion", *PASSED)
 """Columns of these names are not passed on: the prompt and the completion are given as such."""
+CALL = "reward(prompts, completions, **columns)"
+
+
+@dataclass(frozen=True)
+class RewardFunction:
+    """A function in a file of the user's own, as its definition says; nothing was run."""
+
+    name: str
+    line: int
+    help: str
+    """First line of its docstring."""
+    parameters: tuple[str, ...]
+    required: tuple[str, ...]
+    """Columns that a row has to have: parameters without a default."""
+    takes_all: bool
+    """Whether it takes every column (`**columns`)."""
+
+
+@dataclass(frozen=True)
+class RewardFileView:
+    """A Python file in the home folder's `rewards/`; `problem` says why it cannot be used."""
+
+    file: str
+    functions: tuple[RewardFunction, ...]
+    problem: str
+
+
+def listed(folder: Path) -> list[RewardFileView]:
+    """Every Python file in `folder`, by name, with the functions that it defines."""
+    files = []
+    for path in sorted(folder.glob("*.py")):
+        try:
+            files.append(RewardFileView(path.name, tuple(functions(source(folder, path.name), path)), ""))
+        except RewardError as error:
+            files.append(RewardFileView(path.name, (), error.message))
+    return files
+
+
+def locate(folder: Path, file: str) -> Path:
+    """The file named `file` in `folder`.
+
+    Raises:
+        RewardError: it has no plain name, is not there, or is a link out of the folder.
+    """
+    if not re.fullmatch(FILE, file):
+        raise RewardError(f"{file!r} is not the name of a reward file", hint="give a plain name such as mine.py")
+    path = folder / file
+    if not path.exists():
+        there = ", ".join(each.name for each in sorted(folder.glob("*.py"))[:10]) or "no file yet"
+        raise RewardError(f"{path} does not exist", hint=f"put it there; the folder has {there}")
+    if path.resolve().parent != folder.resolve():
+        raise RewardError(f"{path} is a link out of its folder", hint="put the file itself there")
+    if not path.is_file():
+        raise RewardError(f"{path} is not a file", hint="put a Python file there")
+    return path
+
+
+def source(folder: Path, file: str) -> str:
+    """The text of the file named `file` in `folder`.
+
+    Raises:
+        RewardError: as `locate`; it is too large, or no UTF-8.
+    """
+    path = locate(folder, file)
+    try:
+        with path.open("rb") as opened:
+            raw = opened.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            raise RewardError(f"{path} is larger than {LARGEST >> 20} MiB", hint="keep data in files of its own")
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise RewardError(
+            f"{path} cannot be read: {error.strerror or error}", hint="check its permissions"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise RewardError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from None
+
+
+def functions(text: str, path: Path) -> Iterator[RewardFunction]:
+    """The functions that a file defines at its top, private ones left out.
+
+    Raises:
+        RewardError: it is not Python.
+    """
+    try:
+        tree = ast.parse(text, filename=str(path))
+    except SyntaxError as error:
+        raise RewardError(f"{path}:{error.lineno or 1}: {error.msg}", hint="fix the file") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise RewardError(f"{path}: cannot be read as Python: {error}", hint="fix the file") from None
+    defined = {node.name: _function(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+    yield from (each for name, each in defined.items() if re.fullmatch(FUNCTION, name) and name[0] != "_")
+
+
+def _function(node: ast.FunctionDef) -> RewardFunction:
+    spec = node.args
+    positional = [*spec.posonlyargs, *spec.args]
+    required = positional[: len(positional) - len(spec.defaults)]
+    required += [arg for arg, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True) if default is None]
+    return RewardFunction(
+        name=node.name,
+        line=node.lineno,
+        help=(ast.get_docstring(node) or "").partition("\n")[0],
+        parameters=tuple(arg.arg for arg in [*spec.args, *spec.kwonlyargs]),
+        required=tuple(arg.arg for arg in required if arg.arg not in PASSED),
+        takes_all=spec.kwarg is not None,
+    )
 
 
 class OwnFiles:
-    """The files of one folder; each is run once, whatever the number of functions that are used of it."""
+    """The files of one folder; each is run once, however many of its functions are used."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._modules: dict[str, ModuleType] = {}
-
-    def path(self, file: str) -> Path:
-        """Where a file is."""
-        return reward_files.locate(self._folder, file)
 
     def digest(self, file: str) -> str:
         """SHA-256 of a file's text."""
-        return hashlib.sha256(reward_files.source(self._folder, file).encode()).hexdigest()
+        return hashlib.sha256(source(self.folder, file).encode()).hexdigest()
 
-    def definition(self, file: str, function: str) -> reward_files.Function | None:
+    def definition(self, file: str, function: str) -> RewardFunction | None:
         """What the file says about a function; None where it is not a plain `def` at its top."""
-        text = reward_files.source(self._folder, file)
-        found = {each.name: each for each in reward_files.functions(text, self.path(file))}
-        return found.get(function)
+        defined = functions(source(self.folder, file), locate(self.folder, file))
+        return next((each for each in defined if each.name == function), None)
 
     def module(self, file: str) -> ModuleType:
         """The file as a module; runs it the first time.
@@ -51,8 +161,8 @@ class OwnFiles:
             RewardError: with the line at which it failed.
         """
         if file not in self._modules:
-            path = self.path(file)
-            text = reward_files.source(self._folder, file)
+            path = locate(self.folder, file)
+            text = source(self.folder, file)
             module = ModuleType(f"droidft_rewards.{file.removesuffix('.py')}")
             module.__file__ = str(path)
             # Dataclasses and pickles look their module up by its name.
@@ -61,7 +171,7 @@ class OwnFiles:
                 exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - what the user asked for
             except (Exception, SystemExit) as error:  # the code of others may raise anything
                 raise RewardError(
-                    f"{path.name} failed when it was run: {blame(error, path)}", hint="mend it"
+                    f"{path.name} failed when it was run: {blame(error, path)}", hint="fix it"
                 ) from error
             self._modules[file] = module
         return self._modules[file]
@@ -73,7 +183,7 @@ class OwnRule(Rule):
     def __init__(self, spec: PythonReward, files: OwnFiles) -> None:
         self._spec = spec
         self._files = files
-        self._path = files.path(spec.file)
+        self._path = locate(files.folder, spec.file)
         self._definition = files.definition(spec.file, spec.function)
         self._function: Callable[..., Any] | None = None
 
@@ -94,14 +204,14 @@ class OwnRule(Rule):
             RewardError: the file fails, or has none of that name.
         """
         if self._function is None:
-            found = getattr(self._files.module(self._spec.file), self._spec.function, None)
-            if not callable(found):
+            function = getattr(self._files.module(self._spec.file), self._spec.function, None)
+            if not callable(function):
                 raise RewardError(
                     f"{self._path.name} has no function {self._spec.function!r}", hint=f"define it as {CALL}"
                 )
-            if inspect.iscoroutinefunction(found):
+            if inspect.iscoroutinefunction(function):
                 raise RewardError(f"{self._spec.name} is async", hint="make it a plain `def`")
-            self._function = found
+            self._function = function
         return self._function
 
     def score(self, items: Sequence[ToScore]) -> list[float]:
@@ -138,7 +248,7 @@ class OwnRule(Rule):
                 break
         return RewardError(
             f"reward {self._spec.name}: {blame(error, self._path)} ({where})",
-            hint=f"mend {self._path}, or score that row otherwise; it is called as {CALL}",
+            hint=f"fix {self._path}, or score that row in another way; it is called as {CALL}",
         )
 
     def _numbers(self, returned: Any, items: Sequence[ToScore]) -> list[float]:

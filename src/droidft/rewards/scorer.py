@@ -20,11 +20,17 @@ from droidft.config.rewards import (
     TagFormat,
 )
 from droidft.errors import RewardError
-from droidft.rewards.answers import ExactAnswerRule, NumericAnswerRule
-from droidft.rewards.items import Rule, ToScore
 from droidft.rewards.own import OwnFiles, OwnRule
-from droidft.rewards.tags import TagFormatRule
-from droidft.rewards.texts import KeywordCoverageRule, LengthWindowRule, LexicalF1Rule
+from droidft.rewards.rules import (
+    ExactAnswerRule,
+    KeywordCoverageRule,
+    LengthWindowRule,
+    LexicalF1Rule,
+    NumericAnswerRule,
+    Rule,
+    TagFormatRule,
+    ToScore,
+)
 from droidft.support.faults import FaultLog
 from droidft.support.strict_json import Refused
 

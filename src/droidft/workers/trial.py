@@ -41,7 +41,7 @@ def try_rewards(call: Call) -> dict[str, Any]:
     with computing(home.cache):
         from droidft.engine.assemble import Places
         from droidft.engine.evaluation.trial import try_rewards
-        from droidft.rewards import Scorer
+        from droidft.rewards.scorer import Scorer
 
         places = Places(
             models=home.models,

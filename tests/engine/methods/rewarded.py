@@ -13,7 +13,7 @@ from droidft.engine.methods.grpo import GroupRelative
 from droidft.engine.methods.text import Texts
 from droidft.engine.model import loading, lora
 from droidft.engine.training.loop import Job
-from droidft.rewards import Scorer
+from droidft.rewards.scorer import Scorer
 from tests import tiny
 
 SHORT = {"kind": "length_window", "minimum": 0, "maximum": 4, "unit": "tokens", "falloff": 20}

@@ -25,7 +25,7 @@ from droidft.engine.model.loss import SplitModel, log_probabilities
 from droidft.engine.training.loop import Job, train
 from droidft.engine.training.method import Evaluation
 from droidft.events import Event, TrainReport
-from droidft.rewards import Scorer
+from droidft.rewards.scorer import Scorer
 from tests import parity
 from tests.engine.methods import policy_cases as cases
 from tests.engine.methods import policy_compare as compare

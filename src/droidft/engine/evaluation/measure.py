@@ -28,7 +28,8 @@ from droidft.engine.training.method import Interrupted
 from droidft.errors import ConfigError
 from droidft.events import Event, Measured, Phase, PhaseName
 from droidft.measurement import Answers, Measurement, Measurements, Questions, RowLosses, TaskScore
-from droidft.rewards import Scorer, ToScore
+from droidft.rewards.rules import ToScore
+from droidft.rewards.scorer import Scorer
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper

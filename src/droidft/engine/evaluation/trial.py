@@ -23,7 +23,7 @@ from droidft.engine.methods.text import Texts
 from droidft.engine.model import adapter_weights, loading
 from droidft.events import SampledCompletion
 from droidft.models import catalog
-from droidft.rewards import Scorer
+from droidft.rewards.scorer import Scorer
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it, and of how much; what it raises ends the trial."""

@@ -29,7 +29,8 @@ from droidft.engine.model.lora import base_only
 from droidft.engine.model.loss import SplitModel, log_probabilities, losses
 from droidft.engine.training.method import Evaluation, Interrupted, Method, Sums
 from droidft.events import Completions, Event, Phase, PhaseName, SampledCompletion, Warned
-from droidft.rewards import Scorer, ToScore
+from droidft.rewards.rules import ToScore
+from droidft.rewards.scorer import Scorer
 
 NOTHING_LEARNED = 5
 """Samplings in a row without any signal after which the user is told."""

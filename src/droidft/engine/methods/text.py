@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from droidft.data.prompts import PromptRow
 from droidft.engine.methods.sampling import Completion
-from droidft.rewards import ToScore
+from droidft.rewards.rules import ToScore
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper

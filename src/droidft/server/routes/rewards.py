@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from droidft.config import Family, parse_config
 from droidft.config.reward_kinds import kinds
 from droidft.errors import ConfigError
-from droidft.rewards import files as reward_files
+from droidft.rewards import own
 from droidft.server.app_state import State
 from droidft.server.paths import confine
 from droidft.server.schemas.jobs import Job
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api/rewards", tags=["rewards"])
 @router.get("", operation_id="getRewards")
 async def get_rewards(state: State) -> Rewards:
     """Every kind with its range and parameters, and the functions in files of one's own, which are not run."""
-    found = await asyncio.to_thread(reward_files.listed, state.home.rewards)
+    found = await asyncio.to_thread(own.listed, state.home.rewards)
     return Rewards(
         kinds=[
             RewardKindView(
