@@ -4,8 +4,7 @@
     child -> parent   {"id": 1, "event": …} …, then {"id": 1, "result": …} or {"id": 1, "error": {…}}
 
 Requests are done one after another. What libraries print goes to standard error, so nothing that a model or a file
-says can be mistaken for an answer. When the parent is gone, so is the child. Standard library only;
-`channel/outer.py` is the outer half.
+says can be mistaken for an answer. When the parent is gone, so is the child. `channel/outer.py` is the outer half.
 """
 
 from __future__ import annotations
@@ -15,12 +14,17 @@ import os
 import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from droidft.errors import DroidError, InternalError
+from droidft.support.memory import is_out_of_memory
+
+REPORT_SECONDS = 0.1
+"""A parent hears of progress at most this often, unless something else is being done."""
 
 
 class Cancelled(Exception):
@@ -36,15 +40,25 @@ class Call:
     params: dict[str, Any]
     _answers: IO[str]
     _cancelled: threading.Event = field(default_factory=threading.Event)
+    _reported: tuple[str, float] = ("", 0.0)
 
     def emit(self, event: Any) -> None:
-        """Tell the parent something before the result.
+        """Send the parent an event before the result.
 
         Raises:
-            Cancelled: it no longer wants to know.
+            Cancelled: it no longer wants the answer.
         """
         self.check()
         self._send({"id": self.id, "event": event})
+
+    def report(self, phase: str, done: int, total: int) -> None:
+        """Send the parent how far the work is; without a `phase` nothing is sent. Raises as `emit`."""
+        self.check()
+        before, last = self._reported
+        now = time.monotonic()
+        if phase and (phase != before or done == total or now - last >= REPORT_SECONDS):
+            self._reported = (phase, now)
+            self.emit({"phase": phase, "done": done, "total": total or None})
 
     def check(self) -> None:
         """Raise `Cancelled` if the parent has called this request off."""
@@ -65,23 +79,20 @@ class Call:
             self.check()
             self._send({"id": self.id, "result": handler(self)})
         except Cancelled:
-            self._send(
-                {"id": self.id, "error": {"code": "cancelled", "message": "cancelled", "hint": "", "field": None}}
-            )
+            self._fail("cancelled", "cancelled")
         except DroidError as error:
             self._send({"id": self.id, "error": error.as_dict()})
-        except MemoryError:
-            text = "there is not enough memory for this"
-            hint = "close other programs, or use a smaller model or shorter texts"
-            self._send(
-                {"id": self.id, "error": {"code": "out_of_memory", "message": text, "hint": hint, "field": None}}
-            )
         except Exception as error:  # noqa: BLE001 - the parent must get an answer, whatever it is
+            if is_out_of_memory(error):
+                hint = "close other programs, or use a smaller model or shorter texts"
+                self._fail("out_of_memory", "there is not enough memory for this", hint)
+                return
             traceback.print_exc()
-            defect = InternalError(
-                f"{type(error).__name__}: {error}", hint="a defect of droidft; the server's log has the traceback"
-            )
-            self._send({"id": self.id, "error": defect.as_dict()})
+            hint = "a defect of droidft; the server's log has the traceback"
+            self._fail(InternalError.code, f"{type(error).__name__}: {error}", hint)
+
+    def _fail(self, code: str, message: str, hint: str = "") -> None:
+        self._send({"id": self.id, "error": {"code": code, "message": message, "hint": hint, "field": None}})
 
 
 Handler = Callable[[Call], Any]

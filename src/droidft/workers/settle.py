@@ -25,11 +25,6 @@ def fix(call: Call) -> dict[str, Any]:
     home = Home(Path(call.params["home"]))
     experiment = folder.find(home, call.params["experiment"])
 
-    def report(what: str, done: int, total: int) -> None:
-        call.check()
-        if what:
-            call.emit({"phase": what, "done": done, "total": total or None})
-
     with computing(home.cache) as device:
         from droidft.workers import planning
 
@@ -38,7 +33,7 @@ def fix(call: Call) -> dict[str, Any]:
             experiment_id=experiment.id,
             home=home,
             device=device,
-            report=report,
+            report=call.report,
             timed=call.params["timed"],
         )
     experiment.fix(fixed)

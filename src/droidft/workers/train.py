@@ -22,13 +22,12 @@ from droidft.errors import DroidError
 from droidft.events import CheckpointSaved, Event, Failed, Finished, LoraAttached, Stopped
 from droidft.home import Home
 from droidft.runs.folder import HEARTBEAT_SECONDS, EventLog, Run
+from droidft.support.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from droidft.engine.machine.device import Device
 
 Result = TypeVar("Result")
-
-NO_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "[metal::malloc]", "unable to allocate")
 
 
 class StoppedEarly(BaseException):
@@ -185,7 +184,7 @@ class Kept(Generic[Result]):
 
 def _unexpected(error: Exception, run: Run, step: int | None) -> Failed:
     text = str(error)
-    if isinstance(error, MemoryError) or any(sign in text.lower() for sign in NO_MEMORY):
+    if is_out_of_memory(error):
         return Failed(
             code="out_of_memory",
             message=f"the device ran out of memory: {text}",

@@ -5,16 +5,12 @@ It lives for one trial. The user's own rewards run here, so that one which hangs
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 from droidft.channel.inner import Call, serve
 from droidft.config import TrainingConfig
 from droidft.home import Home
-
-REPORT_SECONDS = 0.1
-NO_MEMORY = ("out of memory", "insufficient memory", "unable to allocate", "[metal::malloc]")
 
 
 def main() -> None:
@@ -28,16 +24,6 @@ def try_rewards(call: Call) -> dict[str, Any]:
 
     home, params = Home(Path(call.params["home"])), call.params
     config = TrainingConfig.model_validate(params["config"])
-    last, before = 0.0, ""
-
-    def report(phase: str, done: int, total: int) -> None:
-        nonlocal last, before
-        call.check()
-        now = time.monotonic()
-        if phase != before or now - last >= REPORT_SECONDS:
-            last, before = now, phase
-            call.emit({"phase": phase, "done": done, "total": total or None})
-
     with computing(home.cache):
         from droidft.engine.assemble import Places
         from droidft.engine.evaluation.trial import try_rewards
@@ -50,20 +36,15 @@ def try_rewards(call: Call) -> dict[str, Any]:
             checkpoints=home.runs,
             rewards=home.rewards,
         )
-        try:
-            return try_rewards(
-                config,
-                places,
-                Scorer(config.rewards, home.rewards),
-                prompts=params["prompts"],
-                completions=params["completions"],
-                seed=params["seed"],
-                report=report,
-            ).as_dict()
-        except RuntimeError as error:
-            if any(sign in str(error).lower() for sign in NO_MEMORY):
-                raise MemoryError from error
-            raise
+        return try_rewards(
+            config,
+            places,
+            Scorer(config.rewards, home.rewards),
+            prompts=params["prompts"],
+            completions=params["completions"],
+            seed=params["seed"],
+            report=call.report,
+        ).as_dict()
 
 
 if __name__ == "__main__":

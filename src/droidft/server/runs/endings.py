@@ -7,13 +7,11 @@ import signal
 from pathlib import Path
 
 from droidft.server.schemas.runs import Problem
+from droidft.support.memory import names_memory
 
 VMSTAT = Path("/proc/vmstat")
 LOG_LINES, LOG_BYTES = 20, 16_384
 
-_NO_MEMORY = re.compile(
-    r"out of ?memory|insufficient memory|metal::malloc|unable to allocate|bad_alloc", re.IGNORECASE
-)
 _RESUME = "resume it: it continues from its last checkpoint"
 _LESS = (
     "lower batch_size (raise grad_accumulation_steps to match), max_seq_length or lora_rank, or set grad_checkpoint; "
@@ -56,7 +54,7 @@ def explain(status: int | None, *, log: Path, memory_kills: int, asked: bool) ->
         message = "it was killed on request; what came after its last checkpoint is lost"
         return Problem(code="killed", message=message, hint=_RESUME, signal=name, log_tail=tail)
     killed_for_memory = memory_kills > 0 and name in (None, "SIGKILL")
-    if killed_for_memory or (status != 0 and _NO_MEMORY.search("\n".join(tail))):
+    if killed_for_memory or (status != 0 and names_memory("\n".join(tail))):
         message = "the machine ran out of memory" + (
             ", and the system killed the worker" if killed_for_memory else ""
         )
