@@ -132,7 +132,7 @@ class Recorder:
 
 def test_progress_is_told_in_bytes_and_not_too_often() -> None:
     recorder = Recorder()
-    report = inspect._progress(recorder.call, bytes_per_weight=4)
+    report = inspect._in_bytes(recorder.call, 4)
     for done in range(1, 1001):
         report("downloading", done, 1000)
     report("importing", 5, 10)

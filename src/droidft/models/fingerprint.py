@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, TypedDict
 
+from droidft.support.stamps import stamps
+
 
 class Fingerprint(TypedDict):
     """SHA-256 in hexadecimal; that of a single weight file is the one `sha256sum` prints."""
@@ -38,14 +40,13 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def _hash_of(file: Path, known: dict[str, Any]) -> str:
-    file = file.resolve()
-    state = file.stat()
-    entry = known["files"].get(str(file))
-    if entry and entry["size"] == state.st_size and entry["mtime_ns"] == state.st_mtime_ns:
+    [stamp] = stamps(file)
+    entry = known["files"].get(stamp.path)
+    if entry and entry["size"] == stamp.size and entry["mtime_ns"] == stamp.changed:
         return str(entry["sha256"])
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    known["files"][str(file)] = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": digest}
+    known["files"][stamp.path] = {"size": stamp.size, "mtime_ns": stamp.changed, "sha256": digest}
     known["changed"] = True
     return digest
 

@@ -17,7 +17,7 @@ from typing import Any
 from droidft.errors import DownloadError
 from droidft.support.progress import Progress
 
-REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REPO_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 WANTED = ("*.json", "model*.safetensors", "tokenizer.model", "*.tiktoken", "*.jinja", "*.txt", "*.jsonl")
 WITHOUT_WEIGHTS = tuple(pattern for pattern in WANTED if not pattern.endswith(".safetensors"))
 

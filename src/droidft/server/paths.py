@@ -16,21 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droidft.config import TrainingConfig
+from droidft.data.readers import SUFFIXES
+from droidft.data.sources import HUB
 from droidft.errors import AdapterError, ConfigError, ForbiddenPath, NotFound
 from droidft.experiments.plan.written import Plan
 from droidft.home import NAME, REFERENCES
+from droidft.models import embedded
+from droidft.models.hub import REPO_ID
 
 if TYPE_CHECKING:
     from droidft.server.options import Options
 
 LONGEST = 4096
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-HUB_DATA = re.compile(r"hub:[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(?:/[\w.=-]{1,128}){0,8}", re.ASCII)
+HUB_DATA = re.compile(rf"{HUB}{REPO_ID.pattern}(?:/[\w.=-]{{1,128}}){{0,8}}", re.ASCII)
 ADAPTER = re.compile(rf"({NAME.pattern})(?:@(?:latest|best|[0-9]{{1,9}}))?", re.ASCII)
-DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-"""As `droidft.data.readers.SUFFIXES`, which the server does not import; a test holds them together."""
-EMBEDDED = "smollm2-135m-instruct"
-"""As `droidft.models.embedded.NAME`."""
 SECRETS = ("server",)
 """Folders of the home folder that hold no data and no models."""
 
@@ -49,7 +48,7 @@ def model_ref(options: Options, text: str, *, field: str = "model_path") -> str:
         name = Path(text).name
         # The engine looks for a folder of that name where it was started, too: the home folder's has to win.
         return text if not _is_shadowed(text) else str(home.models / name)
-    if HUB_ID.fullmatch(text) and ".." not in text and not _is_shadowed(text):
+    if REPO_ID.fullmatch(text) and not _is_shadowed(text):
         return text
     if not _is_absolute(text):
         raise ConfigError(
@@ -76,8 +75,8 @@ def data_ref(options: Options, text: str, *, field: str = "train_data_path") -> 
         ForbiddenPath: it, or a data file in the folder, leads out of the allowed folders.
     """
     _refuse_odd(text, field)
-    if text.startswith("hub:"):
-        if not HUB_DATA.fullmatch(text) or ".." in text:
+    if text.startswith(HUB):
+        if not HUB_DATA.fullmatch(text):
             hint = "write hub:org/name or hub:org/name/file.jsonl"
             raise ConfigError(f"{text!r} is not a hub data set", hint=hint, field=field)
         return text
@@ -115,7 +114,7 @@ def pull_ref(text: str) -> str:
     Raises:
         ConfigError: it is neither.
     """
-    if text == EMBEDDED or (HUB_ID.fullmatch(text) and ".." not in text):
+    if text == embedded.NAME or REPO_ID.fullmatch(text):
         return text
     raise ConfigError(f"{text[:80]!r} is not a hub id", hint="a hub id looks like org/name", field="model")
 
@@ -201,7 +200,7 @@ def is_allowed(options: Options, resolved: Path) -> bool:
 
 def is_data_name(name: str) -> bool:
     """Whether the reader of data takes a file of this name."""
-    return os.path.splitext(name)[1].lower() in DATA_SUFFIXES
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _refuse_odd(text: str, field: str | None) -> None:

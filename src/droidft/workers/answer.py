@@ -18,12 +18,12 @@ from droidft.adapters.folder import BEST, Which, parse_which
 from droidft.channel.inner import Call, serve
 from droidft.errors import ConfigError, DroidError, NotFound
 from droidft.home import Home, valid_name
+from droidft.support.stamps import Stamp, stamps
 
 if TYPE_CHECKING:
     from droidft.engine.generation.generate import Prompt, Sampling, Token
     from droidft.engine.generation.loaded import LoadedModel, Ready
 
-NO_MEMORY = ("out of memory", "insufficient memory", "unable to allocate", "[metal::malloc]")
 LONG_PROMPT = 1024
 """Reading a prompt of more tokens than this is reported as it goes on."""
 
@@ -61,7 +61,7 @@ class Worker:
 
     stack: ExitStack
     loaded: LoadedModel | None = None
-    version: tuple[Any, ...] = ()
+    version: tuple[Stamp, ...] = ()
     """Which files the loaded model was read from."""
     prepared: bool = field(default=False)
 
@@ -85,10 +85,6 @@ class Worker:
             ]
             with generate.wired(model.model):
                 _take_turns(call, model, sides)
-        except RuntimeError as error:
-            if any(sign in str(error).lower() for sign in NO_MEMORY):
-                raise MemoryError from error
-            raise
         finally:
             if self.loaded is not None:
                 self.loaded.put(None)
@@ -104,7 +100,7 @@ class Worker:
                 f"there is no model {ref!r} on this machine", hint="fetch it first (Setup, or `droidft models pull`)"
             )
         path = catalog.find_model(ref, models_dir=home.models, offline=True)
-        version = _version(path)
+        version = _stamps(path)
         if self.loaded is not None and version == self.version:
             if self.loaded.base.ref != ref:
                 self.loaded.rename(ref)
@@ -139,11 +135,10 @@ class Worker:
         release()
 
 
-def _version(path: Path) -> tuple[Any, ...]:
-    """What changes when the files of a model do."""
+def _stamps(path: Path) -> tuple[Stamp, ...]:
+    """What changes when the files of a model do, or its folder."""
     files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".jinja", ".model", ".safetensors"))
-    states = [(file.name, file.stat()) for file in files]
-    return (str(path.resolve()), *((name, state.st_mtime_ns, state.st_size) for name, state in states))
+    return stamps(path / "config.json", *files)
 
 
 def _prompt(model: LoadedModel, params: dict[str, Any]) -> Prompt:

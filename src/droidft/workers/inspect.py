@@ -8,7 +8,6 @@ model. The protocol is that of `channel`; every request names the home folder.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from droidft.channel.inner import Call, Handler, serve
 from droidft.config import LoraRouters, Optimizer, TrainingConfig
 from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError, NotFound
 from droidft.home import Home
+from droidft.support.stamps import Stamp, stamps
 from droidft.workers import inspected
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from droidft.engine.model.describe import Shape
     from droidft.experiments.runs.folder import Experiment
     from droidft.support.progress import Progress
-
-REPORT_SECONDS = 0.1
-Stamp = tuple[tuple[str, int, int], ...]
-"""What a file was when it was looked at: path, size, time of change."""
 
 
 def main() -> None:
@@ -93,7 +89,7 @@ def targets(call: Call) -> dict[str, Any]:
     if params["num_layers"] == 0:
         raise ConfigError("num_layers is 0", hint="use -1 for all blocks, or 1 and more", field="lora_num_layers")
     path = catalog.find_config(params["model"], models_dir=home.models, offline=params["offline"])
-    shape = _shape(path, _stamp(path / "config.json", *catalog.weight_files(path)))
+    shape = _shape(path, stamps(path / "config.json", *catalog.weight_files(path)))
     described = shape.describe(
         rank=params["rank"],
         batch_size=params["batch_size"],
@@ -140,7 +136,7 @@ def data_key(call: Call) -> Any:
         if call.params["with_model"]:
             folder = catalog.find_config(config.model_path, models_dir=_home(call).models, offline=True)
             files += _tokenizer_files(folder)
-        return _stamp(*files)
+        return stamps(*files)
     except (DataError, DownloadError, NotFound, ModelError, OSError):
         return None
 
@@ -152,7 +148,7 @@ def check_data(call: Call) -> dict[str, Any]:
     """
     from droidft.data.check import check_data as check
 
-    config, report = _config(call), _progress(call)
+    config, report = _config(call), call.report
     found: list[CheckReport] = []
 
     def notice(structure: CheckReport) -> None:
@@ -240,10 +236,10 @@ def pull(call: Call) -> dict[str, Any]:
 
     home, ref = _home(call), call.params["model"]
     if ref == embedded.NAME:
-        embedded.install(home.model(ref), cache_dir=home.cache, progress=_progress(call, bytes_per_weight=4))
+        embedded.install(home.model(ref), cache_dir=home.cache, progress=_in_bytes(call, 4))
         return {"model": ref}
     call.emit({"existed": hub.is_known(ref)})
-    catalog.pull(ref, progress=_progress(call))
+    catalog.pull(ref, progress=call.report)
     return {"model": ref}
 
 
@@ -264,7 +260,7 @@ def import_model(call: Call) -> dict[str, Any]:
         hint = "choose another name"
         raise ConfigError(f"there is already a model named {target.name!r}", hint=hint, field="name")
     if source.is_file():
-        import_gguf(source, target, progress=_progress(call, bytes_per_weight=2))
+        import_gguf(source, target, progress=_in_bytes(call, 2))
     else:
         catalog.import_folder(source, target)
     return {"model": target.name}
@@ -331,33 +327,18 @@ def _config(call: Call) -> TrainingConfig:
     return TrainingConfig.model_validate(call.params["config"])
 
 
-def _progress(call: Call, *, bytes_per_weight: int = 1) -> Progress:
-    """Tells the server how far the work is, in bytes, at most ten times a second; raises when it is called off."""
-    last, before = 0.0, ""
+def _in_bytes(call: Call, bytes_per_weight: int) -> Progress:
+    """`call.report` in bytes: an import counts weights."""
 
     def report(what: str, done: int, total: int) -> None:
-        nonlocal last, before
-        call.check()
-        now = time.monotonic()
-        if what == before and now - last < REPORT_SECONDS and done != total:
-            return
-        last, before = now, what
         factor = bytes_per_weight if what == "importing" else 1
-        call.emit({"phase": what, "done": done * factor, "total": total * factor or None})
+        call.report(what, done * factor, total * factor)
 
     return report
 
 
-def _stamp(*files: Path) -> Stamp:
-    found = []
-    for file in files:
-        state = file.stat()
-        found.append((str(file), state.st_size, state.st_mtime_ns))
-    return tuple(found)
-
-
 @lru_cache(maxsize=8)
-def _shape(path: Path, stamp: Stamp) -> Shape:
+def _shape(path: Path, stamp: tuple[Stamp, ...]) -> Shape:
     """The model's shape; `stamp` makes sure that a changed folder is looked at again."""
     from droidft.engine.model.describe import open_shape
 
@@ -372,7 +353,7 @@ def _tokenizer(config: TrainingConfig, home: Home) -> tuple[Any, int | None]:
     from droidft.models import catalog
 
     folder = catalog.find_config(config.model_path, models_dir=home.models, offline=config.offline)
-    return _load_tokenizer(folder, _stamp(*_tokenizer_files(folder)))
+    return _load_tokenizer(folder, stamps(*_tokenizer_files(folder)))
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:
@@ -382,7 +363,7 @@ def _tokenizer_files(folder: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=4)
-def _load_tokenizer(folder: Path, stamp: Stamp) -> tuple[Any, int | None]:
+def _load_tokenizer(folder: Path, stamp: tuple[Stamp, ...]) -> tuple[Any, int | None]:
     from droidft.engine.model import loading
     from droidft.models import catalog
 

@@ -21,6 +21,7 @@ from droidft.engine.model.adapter_weights import Applied, Difference
 from droidft.errors import AdapterError
 from droidft.models import catalog
 from droidft.support.progress import Progress
+from droidft.support.stamps import stamps
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -189,11 +190,7 @@ def load(
 
 def _version(info: AdapterInfo) -> tuple[object, ...]:
     """What changes when an adapter's weights or settings are replaced, be it by a link to other weights."""
-    found: list[object] = [info.which]
-    for file in (info.file, info.path / CONFIG):
-        try:
-            state = file.stat()
-        except OSError:  # replaced just now
-            return (object(),)
-        found += [str(file.resolve()), state.st_ino, state.st_mtime_ns, state.st_size]
-    return tuple(found)
+    try:
+        return (info.which, *stamps(info.file, info.path / CONFIG))
+    except OSError:  # replaced just now
+        return (object(),)

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+from droidft.data.readers import SUFFIXES
 from droidft.errors import ConfigError, NotFound, StorageError
 from droidft.server.errors import TooLarge
-from droidft.server.paths import DATA_SUFFIXES, is_data_name
+from droidft.server.paths import is_data_name
 from droidft.server.schemas.data import DataFile
 from droidft.support.durable import storage_errors, sync_folder
 
@@ -38,7 +39,7 @@ async def store(
         StorageError: the disk has no room for it, or fails.
     """
     if not is_data_name(name):
-        known = " ".join(DATA_SUFFIXES)
+        known = " ".join(SUFFIXES)
         raise ConfigError(f"{name!r} is no data file", hint=f"name it by its form: {known}", field="name")
     _check_size(length or 0, limit)
     await asyncio.to_thread(_prepare, folder, length or 0)
