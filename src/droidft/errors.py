@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 
 class DroidError(Exception):
-    """An error whose cause lies outside the program, worded for the person who can mend it."""
+    """An error whose cause lies outside the program, worded for the person who can fix it."""
 
     code: ClassVar[str] = "error"
 

@@ -88,13 +88,13 @@ class Home:
         return self.experiments / valid_name(experiment_id, what="experiment")
 
     def rooted(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """`settings` of a run, with every file and folder that they name as a path that leads there from anywhere."""
-        found = dict(settings)
+        """`settings` of a run, with absolute paths for every file and folder that they name."""
+        whole = dict(settings)
         named = {"model_path": self._model_reference, "init_adapter": self._adapter_reference}
         for name in REFERENCES:
-            if isinstance(value := found.get(name), str):
-                found[name] = named.get(name, from_anywhere)(value)
-        return found
+            if isinstance(value := whole.get(name), str):
+                whole[name] = named.get(name, from_anywhere)(value)
+        return whole
 
     def _model_reference(self, text: str) -> str:
         # A model of this home goes by its name, unless a model lies at that path.
@@ -115,11 +115,11 @@ class Home:
 
 
 def from_anywhere(reference: str) -> str:
-    """The whole path of a file or folder that is there; anything else, such as a name or a hub id, as it is."""
+    """The absolute path of a file or folder that exists; anything else, such as a name or a hub id, unchanged."""
     try:
         path = Path(reference).expanduser()
         return str(path.absolute()) if path.exists() else reference
-    except (OSError, RuntimeError, ValueError):  # who reads it says what is wrong
+    except (OSError, RuntimeError, ValueError):  # whoever reads it reports the fault
         return reference
 
 

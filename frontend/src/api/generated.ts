@@ -1017,12 +1017,12 @@ export type TrainingConfig = {
   test_fraction?: number;
   /** Share of the rows left for training that is used; a smaller share is part of every larger one. */
   train_fraction?: number;
-  /** Decides which rows are held out, set aside and left out. Default: `seed`. */
+  /** Seed that decides which rows are held out, set aside or left out. Default: `seed`. */
   split_seed?: number | null;
-  /** What is drawn as one: a `row`, or a `conversation`, all rows that open with the same messages up to the first
-    of the user's. */
+  /** Unit of the split: a `row`, or a `conversation` (all rows that open with the same messages, up to and including
+    the first message of the user). */
   split_by?: SplitBy;
-  /** Column that names what is drawn as one, such as a document; goes before `split_by`. */
+  /** Column that names the unit of the split, such as a document. Overrides `split_by`. */
   split_column?: string | null;
   /** Shape of a row; `auto` recognises it from the first row's fields and holds every row to it. */
   data_format?: DataFormat;
@@ -1034,9 +1034,9 @@ export type TrainingConfig = {
   completion_column?: string | null;
   /** Column holding the conversation, when it is not named `messages` or `conversations`. */
   messages_column?: string | null;
-  /** A system message put before every conversation that has none of its own. */
+  /** A system message for every conversation that has none of its own. */
   system_prompt?: string | null;
-  /** Train on the assistant's turns only (all of them); otherwise every token counts. */
+  /** Train on the assistant's turns only (all of them); otherwise on every token. */
   mask_prompt?: boolean;
   /** Rows longer than this many tokens are cut. Default: what the longest row needs, at most the model's limit. */
   max_seq_length?: number | null;
@@ -1048,9 +1048,9 @@ export type TrainingConfig = {
   batch_size?: number;
   /** Batches summed before one optimizer step; the effective batch is this times `batch_size`. */
   grad_accumulation_steps?: number;
-  /** Peak learning rate. LoRA wants about ten times what full fine-tuning does. */
+  /** Peak learning rate. LoRA needs about ten times the rate of full fine-tuning. */
   learning_rate?: number;
-  /** Update rule. `adamw` decays weights apart from the gradient. */
+  /** Update rule. `adamw` decays the weights separately from the gradient. */
   optimizer?: Optimizer;
   /** Decoupled weight decay of the trained weights (`adamw` and `lion`; `sgd` adds it to the gradient). */
   weight_decay?: number;
@@ -1058,25 +1058,25 @@ export type TrainingConfig = {
   adam_beta1?: number;
   /** Decay of the second moment. */
   adam_beta2?: number;
-  /** Added to the root of the second moment. */
+  /** Added to the square root of the second moment. */
   adam_eps?: number;
-  /** Correct the moments' start at zero, as in the paper and in PyTorch; mlx-lm leaves it out. */
+  /** Correct for the moments starting at zero, as the paper and PyTorch do; mlx-lm does not. */
   adam_bias_correction?: boolean;
-  /** Gradients are scaled down to this global norm; 0 turns clipping off. */
+  /** Largest global norm of the gradient; larger ones are scaled down to it. 0 turns clipping off. */
   max_grad_norm?: number;
-  /** Course of the learning rate after warm-up, counted in optimizer steps. */
+  /** Shape of the learning rate after warm-up, counted in optimizer steps. */
   lr_schedule?: LrSchedule;
   /** Optimizer steps over which the learning rate rises from zero to `learning_rate`. */
   warmup_steps?: number;
-  /** Where `linear` and `cosine` end, as a share of `learning_rate`. */
+  /** Rate at which `linear` and `cosine` end, as a share of `learning_rate`. */
   lr_end_fraction?: number;
   /** `lora`, `dora` (LoRA with a trained magnitude), or `full` (every weight of the chosen layers). */
   fine_tune_type?: FineTuneType;
-  /** Rank of the update: more is more capacity, memory and time. */
+  /** Rank of the update: a higher rank means more capacity, memory and time. */
   lora_rank?: number;
   /** Strength of the update; with `standard` scaling the factor is alpha / rank. */
   lora_alpha?: number;
-  /** Share of the adapter's inputs dropped while training. */
+  /** Share of the adapter's inputs dropped during training. */
   lora_dropout?: number;
   /** How many blocks are adapted, counted from the last; -1 is all. */
   lora_num_layers?: number;
@@ -1088,7 +1088,7 @@ export type TrainingConfig = {
   lora_routers?: LoraRouters;
   /** Factor on the update: `standard` alpha/rank, `rslora` alpha/sqrt(rank), `raw` alpha itself. */
   lora_scaling?: LoraScaling;
-  /** What completions are scored by (`droidft rewards` lists all kinds); their weighted sum is the reward. */
+  /** What scores a completion (`droidft rewards` lists all kinds); the reward is their weighted sum. */
   rewards?: (
     | ({
         kind: "exact_answer";
@@ -1112,19 +1112,19 @@ export type TrainingConfig = {
         kind: "tag_format";
       } & TagFormat)
   )[];
-  /** Completions sampled for each prompt: the group that each of them is compared with. */
+  /** Completions sampled for each prompt. Each is compared with the others of this group. */
   num_generations?: number;
   /** Prompts whose groups make one optimizer step. */
   prompts_per_step?: number;
-  /** Optimizer steps that one sampling is split over; all but the first train on slightly old completions. */
+  /** Optimizer steps that one rollout is split over; all but the first train on slightly old completions. */
   steps_per_generation?: number;
-  /** Passes over the completions of each sampling. */
+  /** Passes over the completions of each rollout. */
   num_iterations?: number;
-  /** Longest prompt in tokens; longer ones are refused. Default: what the model's context leaves room for. */
+  /** Longest prompt, in tokens; longer ones are refused. Default: what the model's context leaves room for. */
   max_prompt_length?: number | null;
   /** Tokens after which a completion is cut off. */
   max_completion_length?: number;
-  /** Divides the logits, when completions are sampled and when their probabilities are computed. */
+  /** Divides the logits, both when completions are sampled and when their probabilities are computed. */
   temperature?: number;
   /** Completions sampled at once; changes memory and speed only. */
   sampling_batch_size?: number;
@@ -1132,8 +1132,8 @@ export type TrainingConfig = {
   max_eval_prompts?: number;
   /** Completions written to the log with each report. */
   shown_completions?: number;
-  /** `grpo`, `gspo`, `dr_grpo`: weight of the KL divergence from the base model. `dpo`: how strongly the base holds.
-    `orpo`: weight of the odds ratio. */
+  /** `grpo`, `gspo`, `dr_grpo`: weight of the KL divergence from the base model. `dpo`: how strongly the base
+    model holds. `orpo`: weight of the odds ratio. */
   beta?: number;
   /** The probability ratio is clipped below 1 - epsilon and, without `epsilon_high`, above 1 + epsilon. */
   epsilon?: number;
@@ -1158,19 +1158,20 @@ export type TrainingConfig = {
   early_stop?: boolean;
   /** Evaluations without improvement before an early stop. */
   patience?: number;
-  /** Smallest fall of the validation loss (rise of the reward) that counts as an improvement, in its own unit. */
+  /** Smallest fall of the validation loss (or rise of the reward) that counts as an improvement, in its own unit. */
   min_delta?: number;
-  /** Recompute activations in the backward pass: less memory, about a third more time. */
+  /** Recompute activations in the backward pass: saves memory, takes about a third more time. */
   grad_checkpoint?: boolean;
-  /** Decides adapter initialisation, data order and dropout; without `split_seed`, also which rows are held out. */
+  /** Decides how the adapter is initialised, the order of the data, and dropout. Without `split_seed`, also which
+    rows are held out. */
   seed?: number;
   /** Name of the adapter folder. Default: the run's id. */
   adapter_name?: string | null;
-  /** Adapter whose weights this run starts from (a new run; see `resume` to continue an old one). */
+  /** Adapter whose weights a new run starts from (`resume` continues an old run). */
   init_adapter?: string | null;
   /** Id of a run to continue, bit for bit, from its last checkpoint. */
   resume?: string | null;
-  /** Never reach for the network: models and data must be here already. */
+  /** Never use the network: models and data must be on this machine already. */
   offline?: boolean;
 };
 export type RunStarted = {

@@ -1,1 +1,1 @@
-"""Adapter folders: read, checked against a base, published. No weights are computed with here."""
+"""Adapter folders: read, check against a base model, publish. Nothing here computes with weights."""

@@ -1,4 +1,4 @@
-"""What an adapter is worth on a base model: refused if it does not fit, else everything that is doubtful about it."""
+"""Check an adapter against a base model: an error if it does not fit, otherwise a list of warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from droidft.errors import AdapterError
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """Something a user should know about an adapter that can be used."""
+    """A warning about an adapter that can be used."""
 
     code: str
     message: str
@@ -20,7 +20,7 @@ class Diagnostic:
 
 @dataclass(frozen=True)
 class BaseModel:
-    """What an adapter is judged against.
+    """The base model that an adapter is checked against.
 
     `ref` is how the user named it, `full_layer` the keys of the full-layer preset, `num_layers` the number of
     blocks. The hashes are None where they are not known.
@@ -36,7 +36,7 @@ class BaseModel:
 
 
 def check_fits(info: AdapterInfo, expected: Mapping[str, Shape]) -> None:
-    """Hold an adapter's tensors against the `expected` ones: those that its config asks for on a base model.
+    """Compare an adapter's tensors with the `expected` ones: those that its config asks for on a base model.
 
     Raises:
         AdapterError: names of another model, shapes that differ, or missing tensors.
@@ -56,12 +56,17 @@ def check_fits(info: AdapterInfo, expected: Mapping[str, Shape]) -> None:
 
 
 def diagnose(info: AdapterInfo, base: BaseModel | None = None) -> list[Diagnostic]:
-    """All that is doubtful about an adapter that loads, most serious first; `base` is the model it is used with."""
-    found: list[Diagnostic | None] = []
+    """Warnings about an adapter that loads, most serious first; `base` is the model it is used with."""
+    warnings: list[Diagnostic | None] = []
     if base is not None:
-        found += [_base_mismatch(info, base), _layers(info, base), _keys_missing(info, base), _template(info, base)]
-    found += [_no_keys(info), _scale(info), _no_best(info)]
-    return [diagnostic for diagnostic in found if diagnostic is not None]
+        warnings += [
+            _base_mismatch(info, base),
+            _layers(info, base),
+            _keys_missing(info, base),
+            _template(info, base),
+        ]
+    warnings += [_no_keys(info), _scale(info), _no_best(info)]
+    return [diagnostic for diagnostic in warnings if diagnostic is not None]
 
 
 def _base_mismatch(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:

@@ -2,7 +2,7 @@
 
 A folder holds `adapter_config.json` and any of `adapters.safetensors` (the latest), `best_adapters.safetensors`
 and `0000025_adapters.safetensors`. Ours have a `droidft` section in the config that says which base model they
-were trained on. What is damaged is refused with its reason; what is only doubtful is for `diagnostics`.
+were trained on. What is damaged is refused with its reason; `diagnostics` warns of the rest.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class AdapterInfo:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a new adapter remembers of where it came from, so that it is later put on nothing else unnoticed."""
+    """Where a new adapter comes from, recorded so that using it on another base is noticed."""
 
     model_path: Path
     fingerprint: Mapping[str, Any]
@@ -121,7 +121,7 @@ def find_adapter(ref: str, *, adapters_dir: Path) -> tuple[Path, Which]:
 
     Raises:
         NotFound: no such folder; the hint lists the nearest names.
-        AdapterError: something else than `latest`, `best` or a step after the `@`.
+        AdapterError: anything but `latest`, `best` or a step after the `@`.
     """
     name, _, chosen = ref.partition("@")
     which = parse_which(chosen or "latest")
@@ -228,15 +228,15 @@ def _read_header(file: Path) -> dict[str, Shape]:
 
     try:
         with safe_open(file, framework="numpy") as tensors:
-            found = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise AdapterError(
             f"{file.name} of adapter {file.parent.name} is damaged: {error}",
             hint="use another checkpoint of this adapter (`droidft adapters show`)",
         ) from error
-    if not found:
+    if not shapes:
         raise AdapterError(f"{file.name} of adapter {file.parent.name} holds no tensors")
-    return found
+    return shapes
 
 
 def _describe(path: Path, file: Path, which: Which, config: dict[str, Any], tensors: dict[str, Shape]) -> AdapterInfo:
@@ -269,8 +269,8 @@ def _describe(path: Path, file: Path, which: Which, config: dict[str, Any], tens
 
 
 def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = config.get(name)
-    return found if isinstance(found, dict) else {}
+    section = config.get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def _lora(name: str, config: dict[str, Any]) -> tuple[int, float, float, tuple[str, ...] | None]:

@@ -18,13 +18,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from droidft.adapters.folder import OWNER, Origin
+from droidft.adapters.folder import BEST, CONFIG, LATEST, OWNER, Origin
 from droidft.config import FineTuneType, TrainingConfig
 from droidft.errors import AdapterError
 from droidft.events import LoraAttached
 from droidft.support.durable import point, storage_errors, sync_file, sync_folder, write_atomically
-
-LATEST, BEST, CONFIG = "adapters.safetensors", "best_adapters.safetensors", "adapter_config.json"
 
 
 def numbered(step: int) -> str:

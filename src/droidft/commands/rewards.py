@@ -48,19 +48,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(console: Console, *, as_json: bool) -> None:
-    from droidft.config.reward_kinds import kinds
+    from droidft.config.settings import reward_kinds
     from droidft.home import Home
     from droidft.rewards import own
 
     folder = Home.find().rewards
     files = own.listed(folder)
     if as_json:
-        found = [asdict(kind) for kind in kinds()]
+        found = [asdict(kind) for kind in reward_kinds()]
         print(
             json.dumps({"kinds": found, "files": [asdict(file) for file in files], "folder": str(folder)}, indent=1)
         )
         return
-    for kind in kinds():
+    for kind in reward_kinds():
         console.print(f"[bold]{kind.kind}[/]  {kind.range}", highlight=False)
         _paragraph(console, " ".join(kind.help.split()), indent=2)
         for parameter in kind.parameters:

@@ -1,4 +1,4 @@
-"""The values that settings of a fixed set can have."""
+"""Settings with a fixed set of values."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Optimizer(StrEnum):
 
 
 class LrSchedule(StrEnum):
-    """The learning rate's course after warm-up."""
+    """The shape of the learning rate after warm-up."""
 
     CONSTANT = "constant"
     LINEAR = "linear"
@@ -101,7 +101,7 @@ class LrSchedule(StrEnum):
 
 
 class SplitBy(StrEnum):
-    """What is drawn as one when rows are held out, set aside or left out."""
+    """Unit of the split: what stays together when rows are held out, set aside or left out."""
 
     ROW = "row"
     CONVERSATION = "conversation"

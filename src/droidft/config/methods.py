@@ -1,6 +1,6 @@
 """The training methods: what each is, and the defaults that it changes.
 
-A setting that is not given has the default of its method, else that of `TrainingConfig`.
+A setting that is not given takes its method's default, else that of `TrainingConfig`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Description:
 
 _ATTENTION_ONLY = Default(
     LoraTargets.ATTENTION_QV.value,
-    "policy gradients carry little information a step, so Q and V suffice, and full-layer stays comparable",
+    "policy gradients carry little information per step, so Q and V are enough",
 )
 _SMALL_RATE = Default(
     1e-5, "ten times the 1e-6 that full fine-tuning uses with these methods (LoRA Without Regret; TRL)"
@@ -89,7 +89,7 @@ METHODS: Mapping[Method, Description] = {
             ),
             "epsilon_high": Default(4e-4, "the paper's, a little wider upwards"),
             "steps_per_generation": Default(
-                4, "the paper's: as long as a sampling serves one step, every ratio is 1 and GSPO is GRPO"
+                4, "the paper's: while a rollout serves one step, every ratio is 1 and GSPO equals GRPO"
             ),
             "beta": Default(0.0, "as in the paper's experiments"),
             "loss_type": Default(LossType.GRPO.value, "one ratio a completion, and the mean over completions"),
@@ -127,7 +127,7 @@ METHODS: Mapping[Method, Description] = {
         costs="Two answers a pair.",
         defaults={
             **_PREFERENCES,
-            "learning_rate": Default(5e-5, "it fine-tunes as well, and LoRA wants about ten times the paper's 8e-6"),
+            "learning_rate": Default(5e-5, "it fine-tunes as well, and LoRA needs about ten times the paper's 8e-6"),
             "beta": Default(0.1, "the paper's lambda: weight of the odds ratio beside the loss on chosen answers"),
             "mask_prompt": Default(True, "the paper's: the loss is that of the chosen answer given its prompt"),
         },
@@ -172,7 +172,7 @@ def method_defaults(method: Any) -> dict[str, Any]:
 
 
 def without_effect(method: Method) -> frozenset[str]:
-    """Settings that this method does not look at."""
+    """Settings that this method ignores."""
     more = {"mask_prompt", "text_column"} if method.family is Family.REWARDS else set()
     if method.family is Family.REWARDS:
         more |= {"grad_accumulation_steps"}

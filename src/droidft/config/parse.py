@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from droidft.config.rewards import REWARDS
 from droidft.config.training import TrainingConfig
-from droidft.config.wording import nearest, said, shown, worded
+from droidft.config.wording import abbreviated, nearest, sentence, worded
 from droidft.errors import ConfigError
 
 
@@ -37,17 +37,17 @@ def problems(values: Mapping[str, Any]) -> list[tuple[str | None, str]]:
 
     Rules between settings are also looked at where others are faulty or missing.
     """
-    found: list[tuple[str | None, str]] = []
+    faults: list[tuple[str | None, str]] = []
     for detail in _details(dict(values)):
         if detail["loc"]:
-            found.append((str(detail["loc"][0]), _fault(detail)))
-    faulty = {name for name, _ in found}
+            faults.append((str(detail["loc"][0]), _fault(detail)))
+    faulty = {name for name, _ in faults}
     fields = TrainingConfig.model_fields
     kept = {name: "-" for name, field in fields.items() if field.is_required()}
     kept |= {name: value for name, value in values.items() if name in fields and name not in faulty}
     for detail in _details(kept):
-        found += [(None, fault) for fault in detail["ctx"]["error"].faults]
-    return found
+        faults += [(None, fault) for fault in detail["ctx"]["error"].faults]
+    return faults
 
 
 def _details(values: dict[str, Any]) -> list[ErrorDetails]:
@@ -111,7 +111,7 @@ def _fault(detail: ErrorDetails) -> str:
         return f"is not a setting{nearest(str(detail['loc'][0]), list(TrainingConfig.model_fields))}"
     if detail["type"] == "missing":
         return "is required"
-    return worded(detail) if detail["loc"] else said(detail)
+    return worded(detail) if detail["loc"] else sentence(detail)
 
 
 def _fault_of_reward(detail: ErrorDetails) -> str:
@@ -131,6 +131,6 @@ def _fault_of_reward(detail: ErrorDetails) -> str:
         case "missing":
             return f"{kind} needs {name!r}"
         case "string_pattern_mismatch" if name == "file":
-            wrong = shown(detail["input"])
+            wrong = abbreviated(detail["input"])
             return f"file must be a plain name such as mine.py, which lies in the home folder's rewards/, got {wrong}"
     return f"{kind} {name}: {worded(detail)}"

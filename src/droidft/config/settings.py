@@ -1,6 +1,6 @@
-"""Training settings as people see them: fields with limits and help, a command line, a YAML file.
+"""Settings and rewards as people see them: fields with limits and help, a command line, a YAML file.
 
-All made from `TrainingConfig`, nothing is written twice.
+All of it is made from `TrainingConfig` and the classes of rewards.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GROUPS = {
     "iterations": "Length of the run",
     "learning_rate": "Optimizer",
     "fine_tune_type": "LoRA",
-    "rewards": "Sampling and rewards",
+    "rewards": "Rollouts and rewards",
     "beta": "Policy and preference loss",
     "steps_per_report": "Reports, evaluation, checkpoints",
     "grad_checkpoint": "The rest",
@@ -118,7 +118,7 @@ def to_yaml(values: Mapping[str, Any]) -> str:
 
 
 def _is_given(setting: Setting, values: Mapping[str, Any]) -> bool:
-    """Whether a reader has to be told the value, or would take it for the default by itself."""
+    """Whether the value has to be written down, because it is not the default."""
     if values.get(setting.name) is not None:
         return True
     return setting.name in values and setting.by_method.get(values.get("method", "")) is not None
@@ -172,3 +172,44 @@ def _resolve(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
         return field
     definition: dict[str, Any] = schema["$defs"][field["$ref"].rsplit("/", 1)[1]]
     return definition
+
+
+COMMON = ("weight", "label")
+"""Parameters that every kind has; they are shown last."""
+
+
+@dataclass(frozen=True)
+class RewardKind:
+    """One kind of reward."""
+
+    kind: str
+    title: str
+    range: str
+    """Least and most that it gives, in words."""
+    help: str
+    parameters: tuple[Setting, ...]
+    schema: dict[str, Any]
+    """JSON schema of the whole object."""
+
+
+@cache
+def reward_kinds() -> tuple[RewardKind, ...]:
+    """Every kind, in the order in which they are shown."""
+    from droidft.config.rewards import REWARDS
+
+    described = []
+    for reward in REWARDS:
+        schema = reward.model_json_schema()
+        parameters = [setting for setting in fields(schema) if setting.name != "kind"]
+        parameters.sort(key=lambda setting: setting.name in COMMON)
+        described.append(
+            RewardKind(
+                kind=schema["properties"]["kind"]["const"],
+                title=reward.title,
+                range=reward.scale,
+                help=schema["description"],
+                parameters=tuple(parameters),
+                schema=schema,
+            )
+        )
+    return tuple(described)

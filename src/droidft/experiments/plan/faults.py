@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from droidft.config import TrainingConfig, nearest
-from droidft.config.wording import said, shown, worded
+from droidft.config.wording import abbreviated, sentence, worded
 from droidft.measurement import Check, Harness, Measurement, Questions
 
 OWN = {
@@ -66,7 +66,7 @@ def _wrong(detail: ErrorDetails) -> str:
     """What is wrong with a value, to be put right behind its place."""
     match detail["type"]:
         case "value_error":
-            return f": {said(detail)}"
+            return f": {sentence(detail)}"
         case "missing":
             return " is required"
         case "too_short":
@@ -92,11 +92,11 @@ def _of_arm(detail: ErrorDetails, path: Sequence[str | int]) -> str:
         case ["[key]"]:
             return f"arms: {name!r} is no name for an arm: {NAME if isinstance(name, str) else 'put it in quotes'}"
         case ["match_count_of"] if detail["type"] == "string_pattern_mismatch":
-            return f"arms.{name}: match_count_of {shown(detail['input'])} is no name for an arm: {NAME}"
+            return f"arms.{name}: match_count_of {abbreviated(detail['input'])} is no name for an arm: {NAME}"
         case [setting] if detail["type"] == "extra_forbidden":
             return f"arms.{name}: {setting} stands beside settings; put it into them"
         case []:
-            own = "nothing" if detail["input"] is None else shown(detail["input"])
+            own = "nothing" if detail["input"] is None else abbreviated(detail["input"])
             return f"arms.{name}: must hold settings of its own, or {{}} for those that all share, got {own}"
     return f"arms.{name}.{place(inside)}{_wrong(detail)}"
 
@@ -104,10 +104,10 @@ def _of_arm(detail: ErrorDetails, path: Sequence[str | int]) -> str:
 def _of_contrast(detail: ErrorDetails) -> str:
     match detail["type"]:
         case "string_pattern_mismatch":
-            return f"{shown(detail['input'])} is no name for an arm: {NAME}"
+            return f"{abbreviated(detail['input'])} is no name for an arm: {NAME}"
         case "string_type":
-            return f"{shown(detail['input'])} is no name for an arm: put it in quotes"
-    return f"must be two arms such as [a, b], got {shown(detail['input'])}"
+            return f"{abbreviated(detail['input'])} is no name for an arm: put it in quotes"
+    return f"must be two arms such as [a, b], got {abbreviated(detail['input'])}"
 
 
 def _of_check(detail: ErrorDetails, path: Sequence[str | int]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from fastapi import APIRouter
 
 from droidft.config import Family, parse_config
-from droidft.config.reward_kinds import kinds
+from droidft.config.settings import reward_kinds
 from droidft.errors import ConfigError
 from droidft.rewards import own
 from droidft.server.app_state import State
@@ -34,7 +34,7 @@ async def get_rewards(state: State) -> Rewards:
                 parameters=[SettingView.model_validate(asdict(setting)) for setting in each.parameters],
                 json_schema=each.schema,
             )
-            for each in kinds()
+            for each in reward_kinds()
         ],
         files=[RewardFileView.model_validate(asdict(each)) for each in found],
         folder=str(state.home.rewards),
