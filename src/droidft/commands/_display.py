@@ -31,6 +31,7 @@ from droidft.events import (
     TrainReport,
     Warned,
 )
+from droidft.runs.log import rewound
 
 COMPLETION_SHOWN = 48
 SHOWN_METRICS = {
@@ -81,12 +82,16 @@ class RunDisplay:
         """Show each record as it comes."""
         for record in records:
             self.last = record.event
+            self.collect([record])
             self._event(record.event)
 
     def collect(self, records: Iterable[Record]) -> None:
-        """Take the losses of records that were shown before."""
+        """Take the losses of records for the curve."""
         for record in records:
             match record.event:
+                case RunStarted() as start:
+                    self.train_losses = _counting(self.train_losses, start)
+                    self.eval_losses = _counting(self.eval_losses, start)
                 case TrainReport() as event:
                     self.train_losses[event.step] = event.metrics.get("reward", event.loss)
                 case EvalReport() as event:
@@ -143,9 +148,6 @@ class RunDisplay:
     def _started(self, event: RunStarted) -> None:
         if event.resumed_from_step is not None:
             self._line(f"resumed   from the checkpoint of step {event.resumed_from_step}")
-            for losses in (self.train_losses, self.eval_losses):
-                for step in [step for step in losses if step > event.resumed_from_step]:
-                    del losses[step]
         self._line(f"device    {escape(_device(event.device))}")
 
     def _phase(self, event: Phase) -> None:
@@ -172,7 +174,6 @@ class RunDisplay:
         self._line(share + (f"; {_factor(event)}" if event.targets else ""))
 
     def _report(self, event: TrainReport) -> None:
-        self.train_losses[event.step] = event.metrics.get("reward", event.loss)
         left = "" if event.seconds_left is None else f"{duration(event.seconds_left)} left"
         status = f"{_measured(event)}  {left}"
         if self._task is not None:
@@ -182,7 +183,6 @@ class RunDisplay:
 
     def _evaluated(self, event: EvalReport) -> None:
         self._rewarded = "reward" in event.metrics
-        self.eval_losses[event.step] = event.metrics.get("reward", event.loss)
         best = f"  best {self._best(event.best_loss)} at {event.best_step}"
         self._line(f"eval      step {event.step:<6} {_measured(event)}{'  [green]best[/]' if event.best else best}")
 
@@ -204,6 +204,10 @@ class RunDisplay:
 
     def _line(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _counting(losses: dict[int, float], start: RunStarted) -> dict[int, float]:
+    return {step: losses[step] for step in rewound(losses, start, step=int)}
 
 
 def _measured(event: TrainReport | EvalReport) -> str:

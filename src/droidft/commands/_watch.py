@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Self
@@ -17,29 +16,35 @@ from droidft.events import Failed, Finished, Record, Stopped
 from droidft.home import Home
 from droidft.runs.folder import Run
 
-POLL_SECONDS = 0.1
-
 
 def start_and_watch(run: Run, *, detach: bool) -> int:
     """Start the run's worker and show what it says; the exit status says how it ended."""
     console = Console()
-    _, offset = run.records()
+    earlier, offset = run.records()
     worker = run.start()
     console.print(f"run       [bold]{run.id}[/]", highlight=False)
     if detach:
         console.print(f"watch it with: droidft runs watch {run.id}", highlight=False)
         return 0
-    status = watch(run, console, offset=offset)
+    status = watch(run, console, earlier=earlier, offset=offset)
     worker.wait()
     return status
 
 
-def watch(run: Run, console: Console, *, offset: int = 0) -> int:
-    """Show `run` from byte `offset` of its events on: 0 when it finished or was stopped, 1 otherwise."""
-    with RunDisplay(console) as display:
-        display.collect(run.records(until=offset)[0])
-        presses = Presses()
-        display.show(_follow_or_stop(run, console, offset, presses))
+def watch(run: Run, console: Console, *, earlier: Sequence[Record] = (), offset: int = 0) -> int:
+    """Show `run` from byte `offset` of its events on: 0 when it finished or was stopped, 1 otherwise.
+
+    The losses of `earlier` records, which are not shown again, belong to its curve.
+    """
+    presses = Presses()
+
+    def stop_if_pressed() -> None:
+        if presses.new():
+            _interrupt(run, console, presses.count)
+
+    with RunDisplay(console) as display, presses:
+        display.collect(earlier)
+        display.show(run.follow(offset, meanwhile=stop_if_pressed))
     match display.last:
         case Finished():
             for line in display.curve():
@@ -59,21 +64,6 @@ def watch(run: Run, console: Console, *, offset: int = 0) -> int:
         soft_wrap=True,
     )
     return 1
-
-
-def _follow_or_stop(run: Run, console: Console, offset: int, presses: Presses) -> Iterator[Record]:
-    """Records as they come until the worker is gone; Ctrl-C asks it to stop, a second one kills it."""
-    with presses:
-        while True:
-            alive = run.worker_pid() is not None
-            records, offset = run.records(offset)
-            yield from records
-            if presses.new() and alive:
-                _interrupt(run, console, presses.count)
-            if not records and not alive:
-                return
-            if not records:
-                time.sleep(POLL_SECONDS)
 
 
 def _interrupt(run: Run, console: Console, count: int) -> None:

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,18 +29,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
-from pydantic import ValidationError
-
 from droidft.adapters.folder import OWNER
 from droidft.config import TrainingConfig, nearest, parse_config
 from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Event, Failed, Finished, Record, Stopped
 from droidft.home import REFERENCES, Home
 from droidft.measurement import Measurements, RunMeasurement
+from droidft.runs import log
 from droidft.support.durable import storage_errors, write_atomically
 
 HEARTBEAT_SECONDS = 2.0
-_TAIL_BYTES = 16384
 
 
 class RunStatus(StrEnum):
@@ -119,11 +117,26 @@ class Run:
         """Name of its adapter folder."""
         return self.config().adapter_name or self.id
 
-    def records(self, offset: int = 0, *, until: int | None = None) -> tuple[list[Record], int]:
-        """Complete lines from byte `offset` on (up to `until`), and the offset after them. Never half a line."""
-        lines = [(line, end) for line, end in self._lines(offset) if until is None or end <= until]
-        records = [record for line, _ in lines if (record := parse_record(line)) is not None]
-        return records, lines[-1][1] if lines else offset
+    def records(self, offset: int = 0) -> tuple[list[Record], int]:
+        """The records from byte `offset` of the log on, and the offset after them. Never half a line."""
+        return log.records(self.events_file, offset)
+
+    def follow(self, offset: int = 0, *, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Record]:
+        """Records from byte `offset` on as they come, until the worker is gone.
+
+        `meanwhile` is called between looks at the log as long as the worker lives, for a caller that wants to end it.
+        """
+        while True:
+            # Asked before the log is read, so that the last record of a worker that is gone is among those read.
+            alive = self.worker_pid() is not None
+            records, offset = self.records(offset)
+            yield from records
+            if alive:
+                meanwhile()
+            if not records:
+                if not alive:
+                    return
+                time.sleep(log.POLL_SECONDS)
 
     def status(self) -> RunStatus:
         """Derived from the last event and from whether the worker lives."""
@@ -142,22 +155,8 @@ class Run:
         return RunStatus.CRASHED
 
     def last_record(self) -> Record | None:
-        """The newest record, found from the end of the log; None if there is none."""
-        try:
-            with self.events_file.open("rb") as file:
-                end = file.seek(0, os.SEEK_END)
-                size = _TAIL_BYTES
-                while True:
-                    start = file.seek(max(0, end - size))
-                    lines = file.read(end - start).split(b"\n")[:-1]
-                    for line in reversed(lines if start == 0 else lines[1:]):
-                        if (record := parse_record(line)) is not None:
-                            return record
-                    if start == 0:
-                        return None
-                    size *= 4
-        except FileNotFoundError:
-            return None
+        """The newest record; None if there is none."""
+        return log.last_record(self.events_file)
 
     def worker_pid(self) -> int | None:
         """Pid of its living worker. The lock, not the pid, proves life, so a reused pid deceives nobody."""
@@ -177,18 +176,6 @@ class Run:
             return sorted(int(path.name) for path in self.checkpoints.iterdir() if path.name.isdecimal())
         except FileNotFoundError:
             return []
-
-    def _lines(self, offset: int) -> Iterator[tuple[bytes, int]]:
-        """Complete lines from byte `offset` on, each with the offset after it."""
-        try:
-            with self.events_file.open("rb") as file:
-                file.seek(offset)
-                content = file.read()
-        except FileNotFoundError:
-            return
-        for line in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
-            offset += len(line)
-            yield line, offset
 
     def stop(self) -> None:
         """Ask the worker to save a checkpoint and end. One that is suspended is woken, or it could not hear.
@@ -224,12 +211,12 @@ class Run:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a worker, in its own process group, and return once it holds the run's lock (or has died)."""
-        with self.log_file.open("ab") as log:
+        with self.log_file.open("ab") as printed:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "droidft.workers.train", str(self.path)],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=printed,
+                stderr=printed,
                 start_new_session=True,
             )
         while worker.poll() is None and self.worker_pid() is None:
@@ -413,11 +400,3 @@ def _new_id(home: Home, config: TrainingConfig) -> str:
     while home.run(run_id).exists():
         run_id, number = f"{stamp}-{model}-{number}", number + 1
     return run_id
-
-
-def parse_record(line: bytes) -> Record | None:
-    """The record on a line of the log; None for one that a newer version wrote, or that is damaged."""
-    try:
-        return Record.model_validate_json(line)
-    except ValidationError:
-        return None

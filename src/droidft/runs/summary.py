@@ -21,6 +21,7 @@ from droidft.events import (
     TrainReport,
     Warned,
 )
+from droidft.runs.log import rewound
 
 SPARKLINE_POINTS = 40
 
@@ -90,7 +91,7 @@ class Summary:
         if self.first_time is None:
             self.first_time = record.time
         if isinstance(record.event, RunStarted):
-            self._begin(record)
+            self._begin(record.event, record.time)
         self.seq, self.last_time, self.last = record.seq, record.time, record.event
         match record.event:
             case RunStarted() as event:
@@ -118,16 +119,13 @@ class Summary:
             case Stopped() | Failed() | Finished():
                 self.phase = None
 
-    def _begin(self, record: Record) -> None:
+    def _begin(self, start: RunStarted, time: float) -> None:
         """A worker begins; what an earlier one did after its last checkpoint is done again."""
         if self._started is not None and self.last_time is not None:
             self._seconds += self.last_time - self._started
-        self._started = record.time
-        assert isinstance(record.event, RunStarted)
-        resumed = record.event.resumed_from_step
-        step = -1 if resumed is None else resumed  # without a checkpoint step 0 is evaluated again too
-        self.evaluations = [event for event in self.evaluations if event.step <= step]
-        self.checkpoints = [event for event in self.checkpoints if event.step <= step]
-        if self.report is not None and self.report.step > step:
+        self._started = time
+        self.evaluations = rewound(self.evaluations, start)
+        self.checkpoints = rewound(self.checkpoints, start)
+        if self.report is not None and not rewound([self.report], start):
             self.report = None
         self.early_stop = None

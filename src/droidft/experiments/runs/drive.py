@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,8 +12,6 @@ from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import CellState, Progress, ensure_run, look
 from droidft.runs.folder import Run
-
-POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -78,20 +75,17 @@ def drive(
 
 def _records(run: Run, should_stop: Callable[[], bool]) -> Iterator[Record]:
     """What the worker says until it is gone; one that runs already (the driver died before it) is followed."""
-    _, offset = run.records()
-    worker = run.start() if run.worker_pid() is None else None
     asked = False
-    while True:
-        alive = run.worker_pid() is not None
-        records, offset = run.records(offset)
-        yield from records
-        if alive and not asked and should_stop():
+
+    def stop_if_wanted() -> None:
+        nonlocal asked
+        if not asked and should_stop():
             asked = True
             with suppress(RunError):  # it ended in this very moment
                 run.stop()
-        if not records and not alive:
-            break
-        if not records:
-            time.sleep(POLL_SECONDS)
+
+    _, offset = run.records()
+    worker = run.start() if run.worker_pid() is None else None
+    yield from run.follow(offset, meanwhile=stop_if_wanted)
     if worker is not None:
         worker.wait()

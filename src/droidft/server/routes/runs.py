@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
@@ -10,11 +11,11 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from droidft.config import TrainingConfig, parse_config
 from droidft.config.settings import settings
 from droidft.errors import ConfigError, RunError
-from droidft.events import Record
-from droidft.runs.folder import Run, parse_record
+from droidft.runs.folder import Run
+from droidft.runs.log import all_lines, parse_record
 from droidft.server.app_state import AppState, State
 from droidft.server.paths import confine
-from droidft.server.runs import completions, history, report, tail
+from droidft.server.runs import completions, history, report
 from droidft.server.runs.details import detail
 from droidft.server.schemas.runs import (
     CompletionsView,
@@ -164,11 +165,7 @@ def _config(state: AppState, run: str) -> TrainingConfig:
 
 def _events(run: Run, after: int, limit: int) -> Events:
     """Up to `limit` records after number `after`."""
-    records: list[Record] = []
-    offset, last, more = 0, after, True
-    while more and len(records) < limit:
-        found = tail.read(run.events_file, offset, after=last)
-        records += [record for line in found.records if (record := parse_record(line)) is not None]
-        offset, last, more = found.end, found.last, found.more
+    lines = all_lines(run.events_file, after=after)
+    records = list(islice((record for line in lines if (record := parse_record(line)) is not None), limit + 1))
     kept = records[:limit]
-    return Events(records=kept, last=kept[-1].seq if kept else after, more=more or len(records) > limit)
+    return Events(records=kept, last=kept[-1].seq if kept else after, more=len(records) > limit)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from droidft.events import Completions, RunStarted
-from droidft.runs.folder import Run, parse_record
-from droidft.server.runs import tail
+from droidft.runs.folder import Run
+from droidft.runs.log import all_lines, parse_record, rewound
 from droidft.server.schemas.runs import CompletionsView
 
 KIND = re.compile(rb'\{"seq":\d+,"time":[^,]+,"event":\{"type":"(run_started|completions)"(?:,"step":(\d+))?')
@@ -25,17 +25,12 @@ def at_step(run: Run, step: int | None) -> CompletionsView:
 def _lines(run: Run) -> dict[int, bytes]:
     """The newest line for each step that still counts."""
     found: dict[int, bytes] = {}
-    offset, last, more = 0, 0, True
-    while more:
-        read = tail.read(run.events_file, offset, after=last)
-        for line in read.records:
-            kind = KIND.match(line)
-            if kind is None:
-                continue
-            if kind[1] == b"completions" and kind[2] is not None:
-                found[int(kind[2])] = line
-            elif (record := parse_record(line)) is not None and isinstance(record.event, RunStarted):
-                resumed = -1 if record.event.resumed_from_step is None else record.event.resumed_from_step
-                found = {each: line for each, line in found.items() if each <= resumed}
-        offset, last, more = read.end, read.last, read.more
+    for line in all_lines(run.events_file):
+        kind = KIND.match(line)
+        if kind is None:
+            continue
+        if kind[1] == b"completions" and kind[2] is not None:
+            found[int(kind[2])] = line
+        elif (record := parse_record(line)) is not None and isinstance(record.event, RunStarted):
+            found = {each: found[each] for each in rewound(found, record.event, step=int)}
     return found

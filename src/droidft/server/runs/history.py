@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json
 
 from droidft.config import TrainingConfig
+from droidft.events import RunStarted
 from droidft.runs.folder import Run
-from droidft.server.runs import tail
+from droidft.runs.log import all_lines, rewound
 from droidft.server.schemas.runs import ConfigDiff, Curves, DiffRow, EvalCurve, LogText, TrainCurve
 
 COLUMNS = TrainCurve.model_fields.keys() - {"peak_memory", "metrics"}
@@ -45,14 +47,10 @@ class _History:
         if self._began is not None:
             self._before += self._last - self._began
         self._began = time
-        step = event.get("resumed_from_step")
-        self._rewind(-1 if step is None else step)  # without a checkpoint step 0 is evaluated again too
-
-    def _rewind(self, step: int) -> None:
-        while self.reports and self.reports[-1]["step"] > step:
-            self.reports.pop()
-        while self.evaluations and self.evaluations[-1]["step"] > step:
-            self.evaluations.pop()
+        if event.get("type") == "run_started":
+            start = RunStarted.model_validate(event)
+            self.reports = rewound(self.reports, start, step=itemgetter("step"))
+            self.evaluations = rewound(self.evaluations, start, step=itemgetter("step"))
 
 
 def curves(run: Run, *, points: int) -> Curves:
@@ -61,12 +59,8 @@ def curves(run: Run, *, points: int) -> Curves:
     Of each stretch those with the lowest and the highest loss are kept, or reward, where there is one.
     """
     history = _History()
-    offset, last, more = 0, 0, True
-    while more:
-        found = tail.read(run.events_file, offset, after=last)
-        for line in found.records:
-            history.add(line)
-        offset, last, more = found.end, found.last, found.more
+    for line in all_lines(run.events_file):
+        history.add(line)
     told = [it.get("metrics", {}).get("reward", it["loss"]) for it in history.reports]
     reports = [history.reports[index] for index in thinned(told, points)]
     columns: dict[str, Any] = {name: [report[name] for report in reports] for name in COLUMNS}

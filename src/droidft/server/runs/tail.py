@@ -1,4 +1,4 @@
-"""A run's event log as it grows, for any number of readers: raw lines by byte offset, never half a line.
+"""A run's event log as it grows, for any number of readers.
 
 One watcher per run looks at the file as long as somebody reads; new bytes are read once and shared. Readers that
 are further behind read the file themselves, a chunk at a time.
@@ -7,65 +7,13 @@ are further behind read the file themselves, a chunk at a time.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic_core import from_json
-
 from droidft.runs.folder import Run
-
-POLL_SECONDS = 0.1
-CHUNK_BYTES = 1 << 20
-_SEQ = re.compile(rb'\{"seq":(\d+),')
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Consecutive records as JSON text. `end` is the byte offset after them, `last` the newest one's number."""
-
-    records: list[bytes]
-    last: int
-    end: int
-    more: bool
-    """Whether the file holds further complete lines."""
-
-
-def read(path: Path, offset: int, *, after: int, most: int = CHUNK_BYTES) -> Lines:
-    """Complete lines from byte `offset` on with numbers above `after`, about `most` bytes of them."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(offset)
-            content = file.read(most)
-            if b"\n" not in content and len(content) == most:  # a line longer than the chunk
-                content += file.readline()
-    except FileNotFoundError:
-        return Lines([], after, offset, more=False)
-    return _parse(content, offset, after, size)
-
-
-def _parse(content: bytes, offset: int, after: int, size: int) -> Lines:
-    whole = content.rfind(b"\n") + 1
-    records, last = [], after
-    for line in content[:whole].splitlines():
-        found = _SEQ.match(line)
-        if found is None or (number := int(found[1])) <= last or not _is_json(line):
-            continue  # damaged, or known to the reader
-        records.append(line)
-        last = number
-    end = offset + whole
-    return Lines(records, last, end, more=whole > 0 and end < size)
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        from_json(line)
-    except ValueError:
-        return False
-    return True
+from droidft.runs.log import CHUNK_BYTES, POLL_SECONDS, Lines, numbered, read
 
 
 @dataclass(eq=False)
@@ -120,14 +68,14 @@ class Tails:
             offset, first = 0, True
             while True:
                 changed.clear()
-                found = self._from_memory(watcher, offset, after)
-                if found is None:
-                    found = await asyncio.to_thread(read, path, offset, after=after)
-                offset, after = found.end, found.last
-                if found.records or (first and not found.more):
-                    yield found
+                lines = self._from_memory(watcher, offset, after)
+                if lines is None:
+                    lines = await asyncio.to_thread(read, path, offset, after=after)
+                offset, after = lines.end, lines.last
+                if lines.records or (first and not lines.more):
+                    yield lines
                     first = False
-                if not found.more:
+                if not lines.more:
                     await changed.wait()
         finally:
             watcher.readers.discard(changed)
@@ -137,7 +85,7 @@ class Tails:
         end = watcher.start + len(watcher.recent)
         if not watcher.start <= offset < end:
             return None
-        return _parse(watcher.recent[offset - watcher.start :], offset, after, end)
+        return numbered(watcher.recent[offset - watcher.start :], offset, after, end)
 
     def _watcher(self, path: Path) -> _Watcher:
         watcher = self._watchers.get(path)

@@ -1,0 +1,131 @@
+"""A run's log, read while it grows: whole lines by byte offset, never half a line; and what a resume leaves of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from droidft.events import Record, RunStarted
+
+CHUNK_BYTES = 1 << 20
+POLL_SECONDS = 0.1
+_TAIL_BYTES = 16384
+_SEQ = re.compile(rb'\{"seq":(\d+),')
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Consecutive records as JSON text. `end` is the byte offset after them, `last` the newest one's number."""
+
+    records: list[bytes]
+    last: int
+    end: int
+    more: bool
+    """Whether the file goes on after them, be it with half a line."""
+
+
+def rewound(done: Iterable[T], start: RunStarted, *, step: Callable[[T], int] = attrgetter("step")) -> list[T]:
+    """What of `done` still counts when a worker begins with `start`: later steps than its checkpoint's come again.
+
+    Without a checkpoint nothing counts, not even the evaluation before the first step.
+    """
+    last = -1 if start.resumed_from_step is None else start.resumed_from_step
+    return [each for each in done if step(each) <= last]
+
+
+def read(path: Path, offset: int, *, after: int, most: int = CHUNK_BYTES) -> Lines:
+    """Complete lines from byte `offset` on with numbers above `after`, about `most` bytes of them."""
+    content, size = _content(path, offset, most)
+    return numbered(content, offset, after, size)
+
+
+def numbered(content: bytes, offset: int, after: int, size: int) -> Lines:
+    """The records in `content`, which was read from byte `offset` of a log of `size` bytes."""
+    lines, end = _whole(content, offset)
+    records, last = [], after
+    for line in lines:
+        match = _SEQ.match(line)
+        if match is None or (number := int(match[1])) <= last or not _is_json(line):
+            continue  # damaged, or known to the reader
+        records.append(line)
+        last = number
+    return Lines(records, last, end, more=offset < end < size)
+
+
+def all_lines(path: Path, *, after: int = 0) -> Iterator[bytes]:
+    """Every record with a number above `after` as JSON text; the log is read a chunk at a time."""
+    offset, more = 0, True
+    while more:
+        lines = read(path, offset, after=after)
+        yield from lines.records
+        offset, after, more = lines.end, lines.last, lines.more
+
+
+def records(path: Path, offset: int = 0) -> tuple[list[Record], int]:
+    """The records from byte `offset` on, and the offset after them."""
+    lines, end = _whole(_content(path, offset, -1)[0], offset)
+    return [record for line in lines if (record := parse_record(line)) is not None], end
+
+
+def last_record(path: Path) -> Record | None:
+    """The newest record, looked for from the end of the log; None if there is none."""
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            size = _TAIL_BYTES
+            while True:
+                start = file.seek(max(0, end - size))
+                lines = file.read(end - start).split(b"\n")[:-1]
+                for line in reversed(lines if start == 0 else lines[1:]):
+                    if (record := parse_record(line)) is not None:
+                        return record
+                if start == 0:
+                    return None
+                size *= 4
+    except FileNotFoundError:
+        return None
+
+
+def parse_record(line: bytes) -> Record | None:
+    """The record on a line of the log; None for one that a newer version wrote, or that is damaged."""
+    try:
+        return Record.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _content(path: Path, offset: int, most: int) -> tuple[bytes, int]:
+    """About `most` bytes (all of them, if negative) from `offset` on, and the size of the file."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(offset)
+            content = file.read(most)
+            if b"\n" not in content and len(content) == most:  # a line longer than that
+                content += file.readline()
+            return content, size
+    except FileNotFoundError:
+        return b"", 0
+
+
+def _whole(content: bytes, offset: int) -> tuple[list[bytes], int]:
+    """The complete lines of `content`, which begins at byte `offset`, and the offset after them."""
+    end = content.rfind(b"\n") + 1
+    return content[:end].splitlines(), offset + end
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        from_json(line)
+    except ValueError:
+        return False
+    return True
