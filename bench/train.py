@@ -1,8 +1,10 @@
-"""Training speed and memory: ours, stock mlx-lm, mlx-lm with our BLAS, torch + PEFT; one table, in ratios.
+"""Training speed and memory: ours, stock mlx-lm, mlx-lm with our BLAS, torch + PEFT in float32 and in bfloat16.
 
     python -m bench.train --model MODEL --data gsm8k_train.jsonl --torch-python OTHER_VENV/bin/python
     python -m bench.train --shapes qwen2.5-0.5b --dtype bfloat16          # on a GPU, random weights
     python -m bench.train --sides ours,mlx-lm                             # some of them only
+
+Prints one table, in ratios, under the processor's name.
 
 Every side trains the same weights with the same LoRA (rank 32, all seven projections, scale 1, AdamW) on the same
 rows, batch 4, prompts masked, each with its own batching, in a process of its own. Speed is counted in real tokens
@@ -22,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SIDES = ("ours", "mlx-lm", "mlx-lm stock", "torch + PEFT")
+SIDES = ("ours", "mlx-lm", "mlx-lm stock", "torch + PEFT", "torch + PEFT bfloat16")
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen2.5-0.5b": {
         "hidden_size": 896,
@@ -88,7 +90,9 @@ def _side(args: argparse.Namespace) -> dict[str, float]:
         case "ours":
             return _ours(args, rows)
         case "torch + PEFT":
-            return _torch(args, rows)
+            return _torch(args, rows, args.dtype)
+        case "torch + PEFT bfloat16":
+            return _torch(args, rows, "bfloat16")
     return _mlx_lm(args, rows, fast=args.side == "mlx-lm")
 
 
@@ -108,12 +112,15 @@ def _run_side(side: str, args: argparse.Namespace) -> dict[str, float]:
 
 def _print_table(results: dict[str, dict[str, float]]) -> None:
     ours = results.get("ours")
-    print(f"{'':16}{'tokens/s':>10}{'trained/s':>11}{'peak GB':>9}{'ours is':>12}{'memory':>9}{'steps':>7}")
+    from droidft.engine.machine.host import processor
+
+    print(processor())
+    print(f"{'':22}{'tokens/s':>10}{'trained/s':>11}{'peak GB':>9}{'ours is':>12}{'memory':>9}{'steps':>7}")
     for side, found in results.items():
         ratio = f"{ours['tokens_per_second'] / found['tokens_per_second']:.2f} x" if ours else "-"
         memory = f"{ours['peak_bytes'] / found['peak_bytes']:.2f} x" if ours else "-"
         print(
-            f"{side:16}{found['tokens_per_second']:10.1f}{found['supervised_per_second']:11.1f}"
+            f"{side:22}{found['tokens_per_second']:10.1f}{found['supervised_per_second']:11.1f}"
             f"{found['peak_bytes'] / 1e9:9.2f}{ratio:>12}{memory:>9}{found['steps']:7.0f}"
         )
 
@@ -261,7 +268,7 @@ class _Processed(list[Any]):
         return 1
 
 
-def _torch(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, float]:
+def _torch(args: argparse.Namespace, rows: list[dict[str, Any]], dtype_name: str) -> dict[str, float]:
     import random
 
     import torch
@@ -270,7 +277,7 @@ def _torch(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, fl
 
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = getattr(torch, args.dtype)
+    dtype = getattr(torch, dtype_name)
     if args.model:
         model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype).to(device)
     else:
