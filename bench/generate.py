@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     args = parser.parse_args()
 
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
 
     with computing(args.cache) as device, tempfile.TemporaryDirectory() as folder:
         from droidft.engine.generation import loaded

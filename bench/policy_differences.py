@@ -14,7 +14,7 @@ from tests.engine.methods import policy_steps
 from tests.engine.methods.policy_cases import Case
 from tests.engine.methods.policy_compare import Differences
 
-from droidft.engine.machine.session import computing
+from droidft.engine.machine.device import computing
 from droidft.engine.model.loss import SplitModel
 
 STEPS = settings(

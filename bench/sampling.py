@@ -62,7 +62,7 @@ def _prompts(tokenizer: Any, count: int) -> list[list[int]]:
 
 
 def _ours(args: argparse.Namespace) -> tuple[float, float]:
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
 
     with computing(CACHE) as device:
         print(f"{device.name}, {device.threads} threads, fused kernels {'on' if device.fused_kernels else 'off'}")
@@ -70,7 +70,7 @@ def _ours(args: argparse.Namespace) -> tuple[float, float]:
         import numpy as np
 
         from droidft.config import parse_config
-        from droidft.engine.methods.sampling import Sampler, streams
+        from droidft.engine.methods.rollouts import Sampler, streams
         from droidft.engine.model import loading, lora
         from droidft.engine.model.loss import SplitModel
         from droidft.models import embedded

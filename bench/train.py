@@ -165,7 +165,7 @@ def _mlx_model(args: argparse.Namespace) -> Any:
 
 
 def _ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, float]:
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
 
     with computing(args.work.absolute()):
         return _train_ours(args, rows)

@@ -37,8 +37,7 @@ def _filling_the_cache() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def device() -> None:
     """Make MLX ready as a worker does."""
-    from droidft.engine.machine.device import prepare
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing, prepare
 
     CACHE.mkdir(exist_ok=True)
     with _filling_the_cache():
@@ -53,7 +52,7 @@ def arithmetic(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.param == "plain MLX":
         yield
         return
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
 
     with computing(CACHE) as device:
         if not device.fused_kernels:

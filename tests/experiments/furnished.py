@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from droidft.engine.machine.session import computing
+from droidft.engine.machine.device import computing
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import Plan, parse_plan
 from droidft.experiments.runs import folder as folders

@@ -64,7 +64,7 @@ def sampling_from(args: argparse.Namespace, console: Console) -> Sampling:
 @contextmanager
 def loaded_base(ref: str, home: Home, console: Console, *, offline: bool) -> Iterator[LoadedModel]:
     """Make the device ready and load the model, for the length of a block; warnings go to `console`."""
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
 
     with computing(home.cache) as device:
         for warning in device.warnings:

@@ -63,7 +63,7 @@ def _made(path: Path, home: Home) -> Experiment:
 
 def _fix(experiment: Experiment, console: Console, *, timed: bool, made: bool) -> FixedPlan:
     """Settle the plan; what refuses it leaves no experiment behind that was `made` for it."""
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
 
     # Under the lock, so that no server plans it too.
     with experiment.driving(), computing(experiment.home.cache) as device, console.status("planning") as status:

@@ -20,7 +20,7 @@ def main() -> None:
 
 def fix(call: Call) -> dict[str, Any]:
     """Parameters: `home`, `experiment`, `timed`. Events say how far it is; the fixed plan is written down."""
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
 
     home = Home(Path(call.params["home"]))
     experiment = folder.find(home, call.params["experiment"])

@@ -25,7 +25,7 @@ SYSTEM_OPENBLAS = "libopenblas.so.0"
 PREPARE = """
 import json, sys
 from pathlib import Path
-from droidft.engine import device
+from droidft.engine.machine import device
 found = device.prepare(Path(sys.argv[1]))
 import mlx.core as mx
 left = mx.arange(35, dtype=mx.float32).reshape(5, 7)
@@ -54,7 +54,7 @@ def test_a_fast_blas_takes_over(tmp_path: Path) -> None:
     slow = prepared(tmp_path, DROIDFT_BLAS="none")
     assert fast["blas"]["fast"]
     assert fast["blas"]["name"] == "OpenBLAS"
-    assert fast["threads"] == blas._threads()
+    assert fast["threads"] == host.threads()
     assert steady["gflops"] > 4 * slow["gflops"]
     assert not slow["blas"]["fast"]
     assert slow["warnings"] == [
@@ -92,7 +92,7 @@ def test_a_library_of_the_users_own(tmp_path: Path) -> None:
 def test_the_users_threads_and_kernels_stay(tmp_path: Path) -> None:
     report = prepared(tmp_path, OPENBLAS_NUM_THREADS="1", OPENBLAS_CORETYPE="HASWELL")
     assert report["threads"] == 1
-    if blas.cpu_flags() >= blas.AVX512:
+    if host.cpu_flags() >= blas.AVX512:
         assert report["warnings"][0].startswith("OPENBLAS_CORETYPE=HASWELL is set: matrix products use Haswell")
 
 
@@ -110,21 +110,21 @@ def test_products_of_every_kind_are_right(dtype: mx.Dtype, shape: tuple[int, int
 
 @linux_cpu
 def test_nothing_is_redirected_unless_every_name_is_there() -> None:
-    before = dict(blas._jump_slots(device.libmlx()))
+    before = dict(blas._jump_slots(blas.libmlx()))
     pointer = ctypes.c_uint64.from_address(before["cblas_sgemm"]).value
-    assert not blas.redirect(device.libmlx(), {"cblas_sgemm": 1, "no_such_function": 1})
+    assert not blas.redirect(blas.libmlx(), {"cblas_sgemm": 1, "no_such_function": 1})
     assert ctypes.c_uint64.from_address(before["cblas_sgemm"]).value == pointer
     assert not blas.redirect(Path("/nowhere/libmlx.so"), {"cblas_sgemm": 1})
 
 
 def test_the_core_warning_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "cpu_flags", lambda: blas.AVX512 | {"avx2"})
+    monkeypatch.setattr(host, "cpu_flags", lambda: blas.AVX512 | {"avx2"})
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     old, new = blas.Blas("OpenBLAS", core="Haswell"), blas.Blas("OpenBLAS", core="SkylakeX")
     assert "set OPENBLAS_CORETYPE=SKYLAKEX" in (blas.core_warning(old) or "")
     assert blas.core_warning(new) is None
     assert blas.core_warning(blas.REFERENCE) is None
-    monkeypatch.setattr(blas, "cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(host, "cpu_flags", lambda: {"avx2"})
     assert blas.core_warning(old) is None
 
 
@@ -136,8 +136,8 @@ def test_a_containers_quota_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, threads: int | None
 ) -> None:
     (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(blas, "CGROUP_QUOTA", tmp_path / "cpu.max")
-    assert blas._threads() == (threads or len(os.sched_getaffinity(0)))
+    monkeypatch.setattr(host, "CGROUP", tmp_path)
+    assert host.threads() == (threads or len(os.sched_getaffinity(0)))
 
 
 @linux_cpu
@@ -202,7 +202,7 @@ def test_prepare_is_done_once(tmp_path: Path) -> None:
 FAULTS = """
 import json, resource, sys
 from pathlib import Path
-from droidft.engine import device
+from droidft.engine.machine import device
 device.prepare(Path(sys.argv[1]))
 import mlx.core as mx
 left = mx.arange(35, dtype=mx.float32).reshape(5, 7)
@@ -254,5 +254,5 @@ def test_this_machine_is_described(tmp_path: Path) -> None:
 
 def test_the_key_of_compiled_kernels_changes_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     before = toolchain._key(["g++"])
-    monkeypatch.setattr(toolchain, "cpu_flags", lambda: {"sse2"})
+    monkeypatch.setattr(host, "cpu_flags", lambda: {"sse2"})
     assert toolchain._key(["g++"]) != before

@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> N
 SAVE_AND_DIE = """
     import os, sys
     from pathlib import Path
-    from droidft.engine import checkpoint
+    from droidft.engine.training import checkpoint
     import mlx.core as mx
     root, fatal, calls = Path(sys.argv[1]), int(sys.argv[2]), [0]
     def deadly(name):

@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from droidft.engine.machine import host
+
 PRODUCTS = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm")
 SYSTEM_LIBRARIES = ("libopenblas.so.0", "libmkl_rt.so.2", "libblis.so.4")
 JUMP_SLOT = {"x86_64": 7, "aarch64": 1026}
 AVX512 = {"avx512f", "avx512bw", "avx512vl", "avx512dq"}
 AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids"}
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 # Tags of an ELF dynamic section and the size of its entries (System V ABI, 64 bits).
 _DT_PLTRELSZ, _DT_STRTAB, _DT_SYMTAB, _DT_JMPREL = 2, 5, 6, 23
@@ -52,12 +53,12 @@ class _LinkMap(ctypes.Structure):
 
 
 def install(libmlx: Path) -> Blas:
-    """Give the `libmlx.so` of this process the fastest BLAS that can be found.
+    """Give the `libmlx.so` of this process the fastest BLAS on this machine.
 
     `DROIDFT_BLAS` names a library to use instead, or `none`; one that the user preloaded is left alone.
 
     Returns:
-        What MLX now uses: `REFERENCE` when nothing faster was found or this system is not supported.
+        What MLX now uses: `REFERENCE` if there is nothing faster, or this system is not supported.
     """
     choice = os.environ.get("DROIDFT_BLAS", "")
     if choice == "none" or platform.machine() not in JUMP_SLOT or sys.maxsize <= 2**32:
@@ -74,19 +75,26 @@ def install(libmlx: Path) -> Blas:
 
 def core_warning(blas: Blas) -> str | None:
     """Why OpenBLAS runs below this processor's speed, if it does: half of it is lost without AVX-512."""
-    if not blas.core or blas.core.lower() in AVX512_CORES or not cpu_flags() >= AVX512:
+    if not blas.core or blas.core.lower() in AVX512_CORES or not host.cpu_flags() >= AVX512:
         return None
     chosen = os.environ.get("OPENBLAS_CORETYPE")
     cause = f"OPENBLAS_CORETYPE={chosen} is set" if chosen else "OpenBLAS does not know this processor"
-    cure = "unset it" if chosen else "set OPENBLAS_CORETYPE=SKYLAKEX"
-    return f"{cause}: matrix products use {blas.core} kernels and not AVX-512, at about half the speed; {cure}"
+    fix = "unset it" if chosen else "set OPENBLAS_CORETYPE=SKYLAKEX"
+    return f"{cause}: matrix products use {blas.core} kernels and not AVX-512, at about half the speed; {fix}"
+
+
+def libmlx() -> Path:
+    """The shared library that the `mlx` of this environment runs on, located without importing it."""
+    package = importlib.util.find_spec("mlx")
+    folders = (package.submodule_search_locations or []) if package else []
+    return next((path for folder in folders for path in Path(folder, "lib").glob("libmlx.so")), Path("libmlx.so"))
 
 
 def redirect(library: Path, targets: dict[str, int]) -> bool:
     """Make the loaded shared `library` call `targets[name]` (an address) wherever it calls `name`.
 
     Returns:
-        Whether every name was found in its jump table; when not, nothing was changed.
+        Whether every name is in its jump table; if not, nothing was changed.
     """
     slots = {name: slot for name, slot in _jump_slots(library) if name in targets}
     if slots.keys() != targets.keys() or not all(_make_writable(slot) for slot in slots.values()):
@@ -98,7 +106,7 @@ def redirect(library: Path, targets: dict[str, int]) -> bool:
 
 def _candidates() -> Iterator[tuple[str, str]]:
     """Paths of libraries with the prefix of their symbols, best first."""
-    package = importlib.util.find_spec("scipy_openblas32")  # found, not imported: importing shows it to everybody
+    package = importlib.util.find_spec("scipy_openblas32")  # not imported: importing shows it to everybody
     for folder in (package.submodule_search_locations or []) if package else []:
         for path in sorted(Path(folder, "lib").glob("libscipy_openblas*.so*")):
             yield str(path), "scipy_"
@@ -126,11 +134,11 @@ def _preloaded() -> Blas | None:
 def _describe(library: ctypes.CDLL, prefix: str) -> Blas:
     path = _path_of(_address(library, prefix + "cblas_sgemm"))
     if not hasattr(library, prefix + "openblas_get_config"):
-        return Blas(name=Path(path).name, path=path, threads=_threads())
+        return Blas(name=Path(path).name, path=path, threads=host.threads())
     set_threads = getattr(library, prefix + "openblas_set_num_threads")
     get_threads = getattr(library, prefix + "openblas_get_num_threads")
-    if not {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys() and _threads() < get_threads():
-        set_threads(_threads())
+    if not {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys() and host.threads() < get_threads():
+        set_threads(host.threads())
     return Blas(
         name="OpenBLAS",
         version=_text(library, prefix + "openblas_get_config").removeprefix("OpenBLAS ").split()[0],
@@ -147,26 +155,6 @@ def _text(library: ctypes.CDLL, function: str) -> str:
     return value.decode()
 
 
-def _threads() -> int:
-    """Processors this process may use: its affinity, and a container's quota, which OpenBLAS does not see."""
-    allowed = len(os.sched_getaffinity(0))
-    try:
-        quota, period = CGROUP_QUOTA.read_text().split()
-        return max(1, min(allowed, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or `max`: no quota
-        return allowed
-
-
-def cpu_flags() -> set[str]:
-    """What the processor can do, in Linux's words."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    names = ("flags", "Features")  # x86 and ARM
-    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith(names)), set())
-
-
 class _DlInfo(ctypes.Structure):
     _fields_ = (
         ("path", ctypes.c_char_p),
@@ -179,8 +167,8 @@ class _DlInfo(ctypes.Structure):
 def _path_of(address: int) -> str:
     """File that holds the code at `address`."""
     info = _DlInfo()
-    found = ctypes.CDLL(None).dladdr(ctypes.c_void_p(address), ctypes.byref(info))
-    return os.fsdecode(info.path) if found and info.path else ""
+    known = ctypes.CDLL(None).dladdr(ctypes.c_void_p(address), ctypes.byref(info))
+    return os.fsdecode(info.path) if known and info.path else ""
 
 
 def _jump_slots(path: Path) -> Iterator[tuple[str, int]]:

@@ -1,18 +1,20 @@
-"""Metal, CUDA or CPU: makes MLX ready in this process, and says what it found.
+"""Metal, CUDA or CPU: makes MLX ready in this process, and describes what it runs on.
 
-`prepare` is called once by every process that computes (worker, chat, tests, bench). On Metal and CUDA it only
-looks. On a Linux CPU it gives MLX a fast BLAS (`blas.py`) and a C++ compiler (`toolchain.py`), and keeps glibc
-from returning memory to the system after every operation.
+Every process that computes (worker, chat, tests, bench) does so inside `computing`. Metal and CUDA need no
+preparation. On a Linux CPU `prepare` gives MLX a fast BLAS (`blas.py`) and a C++ compiler (`toolchain.py`), and keeps
+glibc from returning memory to the system after every operation; `computing` then puts the fused kernels in place.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
+import gc
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,7 @@ class Device:
     fused_kernels: bool = False
     """Whether `kernels.py` is in place; only on a CPU."""
     warnings: list[str] = field(default_factory=list)
-    """What is slower than it need be, each with its cure."""
+    """What is slower than it need be, each with its fix."""
 
     def identity(self) -> dict[str, str]:
         """What decides the last bits of a result on this machine, for comparison when a run is resumed."""
@@ -74,11 +76,42 @@ class Device:
         return asdict(self) | {"kind": self.kind.value}
 
 
+@contextmanager
+def computing(cache_dir: Path) -> Iterator[Device]:
+    """MLX as fast as this machine allows, while the block lasts.
+
+    Compiled kernels are kept in `cache_dir`. The device's `warnings` name what is slower than it need be.
+    """
+    machine = prepare(cache_dir)
+    if machine.kind is not DeviceKind.CPU:
+        yield machine
+        return
+    # Imports mlx_lm, which must see the device as `prepare` left it.
+    from droidft.engine.machine import kernels
+
+    fused = kernels.load(cache_dir, blas=machine.blas.path if machine.blas else "", threads=machine.threads)
+    if isinstance(fused, kernels.Unavailable):
+        warning = f"fused CPU kernels are not in use, training is slower: {fused.reason}"
+        machine = replace(machine, warnings=[*machine.warnings, warning])
+    else:
+        machine = replace(machine, fused_kernels=True)
+    with kernels.fast_cpu_ops(fused):
+        yield machine
+
+
+def release() -> None:
+    """Return the memory of models that nothing refers to any more to the system."""
+    import mlx.core as mx
+
+    gc.collect()
+    mx.clear_cache()
+
+
 _prepared: Device | None = None
 
 
 def prepare(cache_dir: Path) -> Device:
-    """Import MLX and make it fast on this machine; further calls return what the first one found.
+    """Import MLX and make it fast on this machine; further calls return the device of the first.
 
     Args:
         cache_dir: where compiled kernels are kept, between runs; made if missing.
@@ -119,9 +152,9 @@ def _prepare(cache_dir: Path) -> Device:
     if sys.platform != "linux":
         return Device(DeviceKind.CPU, host.processor(), host.memory().total, os.cpu_count() or 1)
     keep_memory()
-    library = blas.install(libmlx())
+    library = blas.install(blas.libmlx())
     compiler = toolchain.install(cache_dir)
-    found = [blas_warning(library), None if compiler else NO_COMPILER]
+    warnings = [blas_warning(library), None if compiler else NO_COMPILER]
     return Device(
         DeviceKind.CPU,
         host.processor(),
@@ -129,12 +162,12 @@ def _prepare(cache_dir: Path) -> Device:
         library.threads,
         library,
         compiler,
-        warnings=[warning for warning in found if warning],
+        warnings=[warning for warning in warnings if warning],
     )
 
 
 def blas_warning(library: blas.Blas) -> str | None:
-    """Why matrix products are slower than they need be, and the cure; None when all is well."""
+    """Why matrix products are slower than they need be, and the fix; None if they are not."""
     if library.fast:
         return blas.core_warning(library)
     if choice := os.environ.get("DROIDFT_BLAS"):
@@ -150,13 +183,6 @@ def _gpu() -> Device:
     memory = facts.get("max_recommended_working_set_size") or facts.get("total_memory") or host.memory().total
     name = str(facts.get("device_name", kind.value))
     return Device(kind, name, int(memory), os.cpu_count() or 1)
-
-
-def libmlx() -> Path:
-    """The shared library that the `mlx` of this environment runs on, found without importing it."""
-    package = importlib.util.find_spec("mlx")
-    folders = (package.submodule_search_locations or []) if package else []
-    return next((path for folder in folders for path in Path(folder, "lib").glob("libmlx.so")), Path("libmlx.so"))
 
 
 def keep_memory() -> bool:

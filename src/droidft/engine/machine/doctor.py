@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and how to mend it: the report of `droidft doctor` and of the server."""
+"""What this machine has, what is missing, and how to fix it: the report of `droidft doctor` and of the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GIB = 2**30
 LOW_MEMORY = 2 * GIB
 LOW_DISK = 3 * GIB
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-NO_MLX = "install it anew, see docs/install.md"
+NO_MLX = "install it again, see docs/install.md"
 NO_CUDA = (
     "MLX's CUDA build needs a driver for its version of CUDA (580 or newer for CUDA 13) and no other libcuda.so, as "
     "in CUDA's folders `compat` and `stubs`, on LD_LIBRARY_PATH; see docs/install.md"
@@ -33,12 +33,12 @@ class Finding:
     name: str
     value: str
     fix: str = ""
-    """How to mend it; empty when nothing is wrong."""
+    """How to fix it; empty if nothing is wrong."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything found."""
+    """All findings."""
 
     findings: list[Finding]
     device: dict[str, Any]
@@ -48,7 +48,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there is nothing to mend."""
+        """Whether there is nothing to fix."""
         return not any(finding.fix for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
@@ -71,47 +71,47 @@ def examine(root: Path) -> Report:
     with tempfile.TemporaryDirectory() as spare:
         cache = Path(spare) if writable.fix else root / "cache"
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found, speed, computing = _mlx(cache)
+        machine, speed, computing = _mlx(cache)
     findings = [*computing, writable, *storage(root), *_packages(host.mlx_builds())]
-    return Report(findings, found, speed, host.versions())
+    return Report(findings, machine, speed, host.versions())
 
 
 def _mlx(cache: Path) -> tuple[dict[str, Any], float, list[Finding]]:
-    """The device, its speed in GFLOP/s, and what there is to say of them."""
+    """The device, its speed in GFLOP/s, and the findings about them."""
     try:
-        found = device.prepare(cache)
+        machine = device.prepare(cache)
     except ImportError as error:  # a missing library or an unfit driver shows when MLX is loaded
         cuda = any("cuda" in build for build in host.mlx_builds())
         reason = f"MLX cannot be loaded: {error}"
         return {}, 0.0, [Finding("device", reason, fix=NO_CUDA if cuda else NO_MLX)]
     speed = device.measure_gflops()
-    return found.as_dict(), speed, [*_computing(found, speed), *_kernels(found, cache)]
+    return machine.as_dict(), speed, [*_computing(machine, speed), *_kernels(machine, cache)]
 
 
-def _computing(found: Device, speed: float) -> Iterator[Finding]:
-    yield Finding("device", f"{found.kind.value}: {found.name}, {found.memory_bytes / GIB:.1f} GiB")
+def _computing(machine: Device, speed: float) -> Iterator[Finding]:
+    yield Finding("device", f"{machine.kind.value}: {machine.name}, {machine.memory_bytes / GIB:.1f} GiB")
     product = f"{speed:,.0f} GFLOP/s in float32"
-    if found.blas is None:
+    if machine.blas is None:
         yield Finding("matrix products", product)
         return
-    yield Finding("BLAS", f"{_library(found.blas)}: {product}", fix=device.blas_warning(found.blas) or "")
-    yield Finding("C++ compiler", found.compiler or "none", fix="" if found.compiler else device.NO_COMPILER)
+    yield Finding("BLAS", f"{_library(machine.blas)}: {product}", fix=device.blas_warning(machine.blas) or "")
+    yield Finding("C++ compiler", machine.compiler or "none", fix="" if machine.compiler else device.NO_COMPILER)
 
 
-def _kernels(found: Device, cache: Path) -> Iterator[Finding]:
+def _kernels(machine: Device, cache: Path) -> Iterator[Finding]:
     from droidft.engine.machine import kernels
 
-    if found.blas is None:
+    if machine.blas is None:
         return
-    loaded = kernels.load(cache, blas=found.blas.path, threads=found.threads)
+    loaded = kernels.load(cache, blas=machine.blas.path, threads=machine.threads)
     if isinstance(loaded, kernels.Kernels):
         yield Finding("fused kernels", f"on, threads: {loaded.threads}")
         return
     reason = loaded.reason.strip().splitlines()[0]
-    cure = device.NO_COMPILER
-    if found.compiler:
-        cure = "training is slower without them; they need g++ and Python's headers (apt-get install g++ python3-dev)"
-    yield Finding("fused kernels", f"off: {reason}", fix=cure)
+    fix = device.NO_COMPILER
+    if machine.compiler:
+        fix = "training is slower without them; they need g++ and Python's headers (apt-get install g++ python3-dev)"
+    yield Finding("fused kernels", f"off: {reason}", fix=fix)
 
 
 def _library(library: Blas) -> str:

@@ -1,14 +1,16 @@
-"""What the machine has: memory, disk, processor, versions. Knows nothing of MLX."""
+"""What the machine has: memory, disk, processor, versions; without MLX."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+import resource
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -30,13 +32,13 @@ def memory() -> Memory:
     """Main memory of this machine, or of this container where its limit is lower."""
     if sys.platform == "darwin":
         return parse_vm_stat(_output("vm_stat"), total=int(_output("sysctl", "-n", "hw.memsize")))
-    found = parse_meminfo(MEMINFO.read_text())
+    machine = parse_meminfo(MEMINFO.read_text())
     try:
         limit = int((CGROUP / "memory.max").read_text())
         used = int((CGROUP / "memory.current").read_text())
     except (OSError, ValueError):  # no such file, or `max`: no limit
-        return found
-    return Memory(min(found.total, limit), min(found.available, max(0, limit - used)))
+        return machine
+    return Memory(min(machine.total, limit), min(machine.available, max(0, limit - used)))
 
 
 def parse_meminfo(text: str) -> Memory:
@@ -61,11 +63,36 @@ def disk_free(path: Path) -> int:
 
 
 def processor() -> str:
-    """The processor's name, as its maker gives it where the system tells."""
+    """The processor's name as its maker gives it, where the system knows it; else its architecture."""
     if sys.platform == "darwin":
         return _output("sysctl", "-n", "machdep.cpu.brand_string").strip()
-    found = re.search(r"^model name\s*:\s*(.+)$", CPUINFO.read_text(), re.MULTILINE) if CPUINFO.exists() else None
-    return found.group(1) if found else platform.machine()
+    return _cpuinfo().get("model name") or platform.machine()
+
+
+def cpu_flags() -> set[str]:
+    """The processor's instruction sets, by Linux's names; empty on other systems."""
+    return set((_cpuinfo().get("flags") or _cpuinfo().get("Features") or "").split())  # x86 and ARM
+
+
+def threads() -> int:
+    """Processors that this process may use: its affinity, within a container's quota, which libraries do not see."""
+    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = (CGROUP / "cpu.max").read_text().split()
+        return max(1, min(allowed, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or `max`: no quota
+        return allowed
+
+
+def peak_rss() -> int:
+    """Largest resident set of this process so far, in bytes."""
+    if sys.platform == "linux":
+        # Not getrusage: there a process that was started by a larger one begins with the larger one's peak.
+        peak = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+        if peak:
+            return int(peak[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def versions() -> dict[str, str]:
@@ -75,8 +102,18 @@ def versions() -> dict[str, str]:
 
 def mlx_builds() -> list[str]:
     """Installed MLX backends, such as `mlx-cpu` and `mlx-cuda-13`. Two of them overwrite each other's files."""
-    names = {str(found.metadata["Name"]).lower() for found in metadata.distributions()}
+    names = {str(package.metadata["Name"]).lower() for package in metadata.distributions()}
     return sorted(name for name in names if name == "mlx-cpu" or name.startswith("mlx-cuda"))
+
+
+@lru_cache(maxsize=1)
+def _cpuinfo() -> dict[str, str]:
+    """Linux's facts about the first processor; empty on other systems."""
+    try:
+        first = CPUINFO.read_text().split("\n\n")[0]
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
 
 
 def _version(package: str) -> str:

@@ -26,8 +26,7 @@ import mlx.optimizers as optimizers
 from mlx_lm.models import activations
 from mlx_lm.tuner.lora import LoRALinear
 
-from droidft.engine.machine.blas import redirect
-from droidft.engine.machine.device import libmlx
+from droidft.engine.machine.blas import libmlx, redirect
 from droidft.engine.machine.native.build import MODULE, BuildError, build
 
 SHORT = 16

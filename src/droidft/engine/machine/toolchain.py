@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from droidft.engine.machine.blas import cpu_flags
+from droidft.engine.machine import host
 
 NATIVE = "-march=native"
 PROBE = '#include <cmath>\nextern "C" float droidft_probe(float x) { return std::exp(x); }\n'
@@ -74,7 +74,7 @@ def _key(command: list[str]) -> str:
     """Changes with the compiler and the processor: what `-march=native` made for one may crash on another."""
     file = Path(shutil.which(command[0]) or command[0]).resolve()
     version = file.stat().st_mtime_ns if file.exists() else 0
-    return hashlib.sha256(repr((command, str(file), version, sorted(cpu_flags()))).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr((command, str(file), version, sorted(host.cpu_flags()))).encode()).hexdigest()[:12]
 
 
 def _prepare(command: list[str], folder: Path) -> bool:

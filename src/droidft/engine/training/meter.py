@@ -1,18 +1,16 @@
-"""What a training report says: means over a window, speed without evaluations and saves, time left."""
+"""What a training report holds: means over a window, speed without evaluations and saves, time left."""
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 
 import mlx.core as mx
 
 from droidft.data.batches import Batch
+from droidft.engine.machine import host
 from droidft.engine.training.checkpoint import WindowState
 from droidft.events import TrainReport
 
@@ -53,7 +51,7 @@ class Meter:
             metrics=self.window.metrics,
         )
         self._timed += 1
-        # The first step compiles and allocates: it says nothing about the next.
+        # The first step compiles and allocates: the next will not take as long.
         if self._timed == 2:
             self._recent.clear()
         self._recent.append(seconds)
@@ -81,7 +79,7 @@ class Meter:
             tokens=self.tokens,
             supervised_tokens=self.supervised_tokens,
             peak_memory_bytes=mx.get_peak_memory(),
-            rss_bytes=peak_rss(),
+            rss_bytes=host.peak_rss(),
             seconds_left=self.seconds_left(step),
             metrics={name: total / count for name, (total, count) in window.metrics.items()},
         )
@@ -94,14 +92,3 @@ class Meter:
         evaluations = self.total_steps // self.steps_per_eval - (step - 1) // self.steps_per_eval
         evaluations += self.total_steps % self.steps_per_eval != 0
         return (self.total_steps - step) * median(self._recent) + evaluations * self.evaluation_seconds
-
-
-def peak_rss() -> int:
-    """Largest resident set of this process so far, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from droidft.engine.machine import host
+
 FOLDER = Path(__file__).parent
 MODULE = "droidft_native"
 KERNELS = ("pool", "product", "attention", "rows", "lora")
@@ -30,12 +32,12 @@ TIMEOUT = 600.0  # seconds for one compiler call
 
 
 class BuildError(Exception):
-    """The extension cannot be built here; the message says why and what would help."""
+    """The extension cannot be built here; the message gives the reason and the fix."""
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What the build takes from this machine."""
+    """Compiler, headers and libraries that the build uses."""
 
     compiler: list[str]
     compiler_version: str
@@ -98,20 +100,20 @@ def find_tools() -> Toolchain:
         mlx=_package("mlx.core").parent,
         nanobind=_package("nanobind"),
         python=python,
-        processor=_processor(),
+        processor=" ".join([platform.machine(), *sorted(host.cpu_flags())]),
     )
 
 
 def _compiler() -> list[str]:
     """A C++ compiler with the standard library that MLX's wheels are built with."""
     named = shlex.split(os.environ.get("CXX", ""))
-    found = next((c for c in (named, ["g++"], ["clang++"]) if c and shutil.which(c[0])), None)
-    if found is None:
+    compiler = next((c for c in (named, ["g++"], ["clang++"]) if c and shutil.which(c[0])), None)
+    if compiler is None:
         raise BuildError("no C++ compiler; install g++")
-    macros = _call([*found, "-std=c++20", "-x", "c++", "-include", "version", "-E", "-dM", "/dev/null"])
+    macros = _call([*compiler, "-std=c++20", "-x", "c++", "-include", "version", "-E", "-dM", "/dev/null"])
     if "__GLIBCXX__" not in macros:
-        raise BuildError(f"{shlex.join(found)} brings another C++ library than MLX's; install g++")
-    return found
+        raise BuildError(f"{shlex.join(compiler)} uses a different C++ library from MLX's; install g++")
+    return compiler
 
 
 def _package(name: str) -> Path:
@@ -122,15 +124,6 @@ def _package(name: str) -> Path:
     if spec is None or spec.origin is None:
         raise BuildError(f"the Python package {name.partition('.')[0]} is not installed")
     return Path(spec.origin).parent if name != "mlx.core" else Path(spec.origin)
-
-
-def _processor() -> str:
-    """The instruction sets of this processor, as the kernel names them."""
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return f"{platform.machine()} {value.strip()}"
-    return platform.machine()
 
 
 def _compile(tools: Toolchain, work: Path) -> Path:
