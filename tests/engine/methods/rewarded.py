@@ -10,7 +10,7 @@ from typing import Any
 from droidft.config import TrainingConfig
 from droidft.data.prompts import PreparedPrompts, prepare_prompts
 from droidft.engine.methods.grpo import GroupRelative
-from droidft.engine.methods.text import Texts
+from droidft.engine.methods.rollouts import Texts
 from droidft.engine.model import loading, lora
 from droidft.engine.training.loop import Job
 from droidft.rewards.scorer import Scorer

@@ -189,7 +189,7 @@ def test_leaving_out_what_cannot_teach_changes_no_gradient(tmp_path: Path, metho
     some = taught.batches(1)
     rows = {row for batch in some for row in batch.rows}
     assert 0 < len(rows) < settings.completions_per_step, "some groups are tied, and some are not"
-    rollout, part = taught._present(1)
+    rollout, part = taught._part(1)
     weights = dict(zip(part.tolist(), taught._weights(rollout, part).tolist(), strict=True))
     everything = [taught._batch(rollout, part, weights)]
 

@@ -17,9 +17,7 @@ from droidft.config import TrainingConfig
 from droidft.data.prompts import PromptRow
 from droidft.engine.methods.grpo import GroupRelative
 from droidft.engine.methods.policy import PolicyBatch
-from droidft.engine.methods.rollout import Rollout
-from droidft.engine.methods.sampling import Completion
-from droidft.engine.methods.text import Texts
+from droidft.engine.methods.rollouts import Completion, Rollout, Texts
 from droidft.engine.model import lora
 from droidft.engine.model.loss import SplitModel, log_probabilities
 from droidft.engine.training.loop import Job, train
@@ -125,9 +123,9 @@ class Given(GroupRelative):
         ]
         rows = np.repeat(np.arange(cases.GROUPS), cases.SIZE)
         rollout = Rollout.of(number, rows, completions, cases.rewards(number), seconds=1.0)
-        self._take(rollout)
+        self._adopt(rollout)
         rollout.old = self._read(model, rollout, should_stop)
-        self._look_again(model, rollout, should_stop)
+        self._reread(model, rollout, should_stop)
         yield from ()
 
     def evaluate(self, model: SplitModel, *, should_stop: Callable[[], bool]) -> Evaluation:
@@ -174,7 +172,7 @@ def test_rewards_lengths_and_ties_are_counted_as_trl_does(tmp_path: Path) -> Non
 
 def test_the_entropy_of_sampling_is_trls(split: SplitModel) -> None:
     """The same distributions, from logits."""
-    from droidft.engine.methods.sampling import _draw_on_host
+    from droidft.engine.methods.rollouts import _draw_on_host
 
     policy = GOLDEN["policy temperature=0.7"]
     batch = compare.case_batch(Case("cool", temperature=0.7), policy.rows("logps"), policy.rows("base"))

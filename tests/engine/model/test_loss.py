@@ -64,7 +64,7 @@ def test_loss_and_gradients_equal_the_plain_ones(
     assert (split.projection is None) == (kind == "gemma2")
     batch = batches.make_batch(tiny.Rows(5), range(5))
     expected, wanted = nn.value_and_grad(model, lambda: plain(model, batch))()
-    value, gradients = nn.value_and_grad(model, lambda: loss.summed_loss(split, batch))()
+    value, gradients = nn.value_and_grad(model, lambda: loss.token_losses(split, batch).sum())()
     assert value.item() == pytest.approx(expected.item(), rel=1e-6)
     assert float(loss.losses(split, batch).sum().item()) == pytest.approx(expected.item(), rel=1e-6)
     for (name, ours), (_, theirs) in zip(tree_flatten(gradients), tree_flatten(wanted), strict=True):
@@ -106,7 +106,7 @@ def test_a_trained_head_gets_its_gradient() -> None:
     assert split.head_is_trained()
     batch = batches.make_batch(tiny.Rows(5), range(5))
     _, wanted = nn.value_and_grad(model, lambda: plain(model, batch))()
-    _, gradients = nn.value_and_grad(model, lambda: loss.summed_loss(split, batch))()
+    _, gradients = nn.value_and_grad(model, lambda: loss.token_losses(split, batch).sum())()
     found, theirs = dict(tree_flatten(gradients)), dict(tree_flatten(wanted))
     assert np.abs(np.asarray(found["lm_head.lora_b"])).max() > 0
     for name, array in found.items():

@@ -1,8 +1,8 @@
 """GRPO, GSPO and Dr. GRPO: groups of completions are sampled, scored and learned from. The loop does the rest.
 
-A sampling serves `steps_per_generation` x `num_iterations` optimizer steps. Its prompts, and the random numbers of
-every completion, are functions of (seed, number of the sampling); what was sampled is part of each checkpoint for as
-long as steps are still to be made from it.
+A rollout serves `steps_per_generation` x `num_iterations` optimizer steps. Its prompts, and the random numbers of
+every completion, are functions of (seed, number of the rollout); it is part of each checkpoint for as long as steps
+are still to be made from it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from droidft.config import Method as Methods
 from droidft.data import batches
 from droidft.data.batches import Batch
 from droidft.data.prompts import PromptRow, PromptSet
+from droidft.data.tokens import TokenizedRow
 from droidft.engine.methods.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
-from droidft.engine.methods.rollout import Rollout
-from droidft.engine.methods.sampling import Completion, Sampler, streams
-from droidft.engine.methods.text import Texts
+from droidft.engine.methods.rollouts import Completion, Rollout, Sampler, Texts, streams
 from droidft.engine.model.lora import base_only
 from droidft.engine.model.loss import SplitModel, log_probabilities, losses
 from droidft.engine.training.method import Evaluation, Interrupted, Method, Sums
@@ -33,11 +32,11 @@ from droidft.rewards.rules import ToScore
 from droidft.rewards.scorer import Scorer
 
 NOTHING_LEARNED = 5
-"""Samplings in a row without any signal after which the user is told."""
+"""Rollouts in a row without any signal after which the user is warned."""
 PROGRESS_SECONDS = 5.0
 SHOWN_CHARACTERS = 4000
 EVALUATION = 2**31
-"""Stands where the number of the sampling does in the random numbers of evaluations."""
+"""Takes the place of the rollout's number in the random numbers of evaluations."""
 
 
 class GroupRelative(Method):
@@ -78,29 +77,29 @@ class GroupRelative(Method):
         rows = self._prompts_of(number)
         count = len(rows) * self._config.num_generations
         yield Phase(name=PhaseName.SAMPLING, detail=f"step {step}: {count} completions")
-        began = told = time.perf_counter()
+        began = reported = time.perf_counter()
         prompts = [self._train[int(row)] for row in rows]
-        found: dict[tuple[int, int], Completion] = {}
+        drawn: dict[tuple[int, int], Completion] = {}
         for prompt, member, completion in self._sample(model, prompts, number, should_stop):
-            found[prompt, member] = completion
-            if (now := time.perf_counter()) - told > PROGRESS_SECONDS:
-                told = now
-                yield Phase(name=PhaseName.SAMPLING, detail=f"step {step}: {len(found)} of {count} completions")
+            drawn[prompt, member] = completion
+            if (now := time.perf_counter()) - reported > PROGRESS_SECONDS:
+                reported = now
+                yield Phase(name=PhaseName.SAMPLING, detail=f"step {step}: {len(drawn)} of {count} completions")
         seconds = time.perf_counter() - began
-        completions = [found[place] for place in sorted(found)]
+        completions = [drawn[place] for place in sorted(drawn)]
         asked = [prompt for prompt in prompts for _ in range(self._config.num_generations)]
         scores = self._scorer.score(self._to_score(asked, completions))
         rollout = Rollout.of(
             number, np.repeat(rows, self._config.num_generations), completions, scores, seconds=seconds
         )
-        self._look_again(model, rollout, should_stop)
-        # Only now: a stop until here leaves nothing half made for a checkpoint.
-        self._take(rollout)
+        self._reread(model, rollout, should_stop)
+        # Only now: a stop before this leaves nothing half made for a checkpoint.
+        self._adopt(rollout)
         yield from self._warnings(rollout)
         yield Phase(name=PhaseName.TRAINING)
 
     def _prompts_of(self, number: int) -> NDArray[np.int64]:
-        """Prompts of a sampling: the next ones of the epochs' orders laid end to end."""
+        """Prompts of a rollout: the next ones of the epochs' orders laid end to end."""
         count = self._config.prompts_per_step * self._config.steps_per_generation
         places = np.arange(number * count, (number + 1) * count)
         epochs, within = np.divmod(places, len(self._train))
@@ -128,14 +127,14 @@ class GroupRelative(Method):
     def _to_score(self, prompts: Sequence[PromptRow], completions: Sequence[Completion]) -> list[ToScore]:
         return [self._texts.to_score(prompt, it) for prompt, it in zip(prompts, completions, strict=True)]
 
-    def _take(self, rollout: Rollout) -> None:
+    def _adopt(self, rollout: Rollout) -> None:
         """Make `rollout` what the next steps learn from."""
-        groups = self._scorer.total(rollout.scores).reshape(-1, self._config.num_generations)
+        rewards_PG = self._scorer.total(rollout.scores).reshape(-1, self._config.num_generations)
         self._rollout = rollout
-        self._advantages = advantages(groups, self._config.scale_rewards).reshape(-1)
+        self._advantages = advantages(rewards_PG, self._config.scale_rewards).reshape(-1)
 
-    def _look_again(self, model: SplitModel, rollout: Rollout, should_stop: Callable[[], bool]) -> None:
-        """Log-probabilities by the pass that trains: of the base, and in short types of the policy too.
+    def _reread(self, model: SplitModel, rollout: Rollout, should_stop: Callable[[], bool]) -> None:
+        """Compute log-probabilities with the training pass: the base's and, in short types, the policy's again.
 
         Below float32, drawing token by token and reading a whole row round differently, by more than GSPO clips.
         """
@@ -150,18 +149,18 @@ class GroupRelative(Method):
             model.model.train()
 
     def _read(self, model: SplitModel, rollout: Rollout, should_stop: Callable[[], bool]) -> NDArray[np.float32]:
-        found = np.zeros(len(rollout.tokens), np.float32)
+        logps = np.zeros(len(rollout.tokens), np.float32)
         for chosen in self._by_length(rollout, np.arange(len(rollout))):
             if should_stop():
                 raise Interrupted
             values = -np.array(losses(model, self._plain(rollout, chosen), temperature=self._config.temperature))
             ends = np.cumsum(rollout.lengths[chosen])
             for index, end in zip(chosen, ends, strict=True):
-                found[rollout.span(index)] = values[end - rollout.lengths[index] : end]
-        return found
+                logps[rollout.span(index)] = values[end - rollout.lengths[index] : end]
+        return logps
 
     def _warnings(self, rollout: Rollout) -> Iterator[Event]:
-        """What keeps the run from learning anything, told once it has done so for a while."""
+        """What keeps the run from learning anything, once it has done so for a while."""
         self._silent = 0 if self._advantages.any() else self._silent + 1
         if self._silent == NOTHING_LEARNED:
             constant = [
@@ -170,7 +169,7 @@ class GroupRelative(Method):
             ]
             why = "; ".join(filter(None, constant)) or "within each group they are equal"
             message = (
-                f"nothing is learned: in {self._silent} samplings in a row all completions of each prompt earned the "
+                f"nothing is learned: in {self._silent} rollouts in a row all completions of each prompt earned the "
                 f"same ({why}). The task is too hard or too easy for this model, or the rewards cannot tell "
                 "completions apart: look at the completions, add a reward that gives partial credit, raise "
                 "temperature or num_generations, or choose other prompts"
@@ -187,7 +186,7 @@ class GroupRelative(Method):
 
     def batches(self, step: int) -> Sequence[Batch]:
         """The completions of step `step`; those without any effect on the update are left out."""
-        rollout, part = self._present(step)
+        rollout, part = self._part(step)
         weights = self._weights(rollout, part)
         moves = (self._advantages[part] != 0) | (self._config.beta > 0)
         chosen = part[(weights > 0) & moves]
@@ -211,8 +210,8 @@ class GroupRelative(Method):
             beta=config.beta,
         )
 
-    def _present(self, step: int) -> tuple[Rollout, NDArray[np.int64]]:
-        """The sampling that step `step` learns from, and which of its completions."""
+    def _part(self, step: int) -> tuple[Rollout, NDArray[np.int64]]:
+        """The rollout that step `step` learns from, and which of its completions."""
         assert self._rollout is not None
         size = self._config.completions_per_step
         first = (step - 1) % self._config.steps_per_generation * size
@@ -258,21 +257,21 @@ class GroupRelative(Method):
             weights=spread(np.array([weights[int(index)] for index in chosen])),
         )
 
-    # -- what is told
+    # -- reports
 
     def metrics(self, step: int, sums: dict[str, float]) -> dict[str, float]:
         """Rewards and lengths of the step's completions, and what its loss has measured."""
-        rollout, part = self._present(step)
+        rollout, part = self._part(step)
         config, kept = self._config, self._kept(rollout, part)
         lengths = rollout.lengths[part]
         totals = self._scorer.total(rollout.scores[part])
         entropies = np.concatenate([rollout.entropies[rollout.span(int(index))] for index in part])
         tokens = max(int(lengths[kept].sum()), 1)
         ratios = max(int(kept.sum()), 1) if config.method is Methods.GSPO else tokens
-        found = {"reward": totals.mean(), "reward_std": totals.std(ddof=1)}
+        values = {"reward": totals.mean(), "reward_std": totals.std(ddof=1)}
         for name, column in zip(self._scorer.names, rollout.scores[part].T, strict=True):
-            found |= {f"reward/{name}": column.mean(), f"reward_std/{name}": column.std(ddof=1)}
-        found |= {
+            values |= {f"reward/{name}": column.mean(), f"reward_std/{name}": column.std(ddof=1)}
+        values |= {
             "tied_groups": tied(totals.reshape(-1, config.num_generations)).mean(),
             "clip_low": sums.get("clip_low", 0.0) / ratios,
             "clip_high": sums.get("clip_high", 0.0) / ratios,
@@ -283,12 +282,12 @@ class GroupRelative(Method):
             "sampling_tokens_per_second": rollout.tokens_per_second,
         }
         if config.beta > 0:
-            found["kl"] = sums.get("kl", 0.0) / tokens
-        return {name: float(value) for name, value in found.items()}
+            values["kl"] = sums.get("kl", 0.0) / tokens
+        return {name: float(value) for name, value in values.items()}
 
     def report(self, step: int) -> Iterator[Event]:
         """Some of the step's completions."""
-        rollout, part = self._present(step)
+        rollout, part = self._part(step)
         shown = part[: self._config.shown_completions]
         if len(shown):
             totals = self._scorer.total(rollout.scores)
@@ -312,10 +311,10 @@ class GroupRelative(Method):
         """Rewards of one completion for each validation prompt, drawn with the same random numbers every time."""
         count = min(len(self._validation), self._config.max_eval_prompts)
         prompts = [self._validation[index] for index in range(count)]
-        found = {
+        drawn = {
             prompt: completion for prompt, _, completion in self._sample(model, prompts, EVALUATION, should_stop)
         }
-        completions = [found[index] for index in range(count)]
+        completions = [drawn[index] for index in range(count)]
         scores = self._scorer.score(self._to_score(prompts, completions))
         totals = self._scorer.total(scores)
         lengths = [len(completion.tokens) for completion in completions]
@@ -348,9 +347,9 @@ class GroupRelative(Method):
         return self._rollout.arrays()
 
     def restore(self, arrays: dict[str, mx.array]) -> None:
-        """Go on with the completions of a checkpoint."""
+        """Continue with the completions of a checkpoint."""
         if arrays:
-            self._take(Rollout.from_arrays(arrays))
+            self._adopt(Rollout.from_arrays(arrays))
 
 
 @dataclass(frozen=True)
@@ -367,17 +366,9 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.rollout)
 
-    def __getitem__(self, index: int) -> _Row:
+    def __getitem__(self, index: int) -> TokenizedRow:
         prompt = self.prompts[int(self.rollout.prompts[index])]
         completion = self.rollout.tokens[self.rollout.span(index)]
         supervised = np.zeros(len(prompt.tokens) + len(completion), np.bool_)
         supervised[len(prompt.tokens) :] = True
-        return _Row(np.concatenate([prompt.tokens, completion]), supervised, prompt.file, prompt.line)
-
-
-@dataclass(frozen=True, eq=False)
-class _Row:
-    tokens: NDArray[np.int32]
-    supervised: NDArray[np.bool_]
-    file: str
-    line: int
+        return TokenizedRow(np.concatenate([prompt.tokens, completion]), supervised, prompt.line, prompt.file)

@@ -2,6 +2,8 @@
 
 Sources: GRPO, Shao et al. 2024 (arXiv 2402.03300); GSPO, Zheng et al. 2025 (arXiv 2507.18071); Dr. GRPO, Liu et al.
 2025 (arXiv 2503.20783); DAPO, Yu et al. 2025 (arXiv 2503.14476). The KL estimate is k3 of Schulman's note (2020).
+
+Suffixes name dimensions: N targets, C completions, P prompts of G completions each.
 """
 
 from __future__ import annotations
@@ -41,49 +43,50 @@ class PolicyBatch(Batch):
     """Its share in the loss of the optimizer step."""
 
 
-def advantages(rewards: NDArray[np.float64], scale: ScaleRewards) -> NDArray[np.float64]:
-    """By how much each completion leads its group, [groups, members] like `rewards`.
+def advantages(rewards_PG: NDArray[np.float64], scale: ScaleRewards) -> NDArray[np.float64]:
+    """By how much each completion leads its group, [P, G].
 
     Divided by the standard deviation (with n - 1) of the group or of all, or by nothing. A group of equal rewards
     gives exact zeros.
     """
-    lead = np.asarray(rewards - rewards.mean(axis=1, keepdims=True))
-    lead[tied(rewards)] = 0.0
+    lead_PG = np.asarray(rewards_PG - rewards_PG.mean(axis=1, keepdims=True))
+    lead_PG[tied(rewards_PG)] = 0.0
     match scale:
         case ScaleRewards.GROUP:
-            return np.asarray(lead / (rewards.std(axis=1, ddof=1, keepdims=True) + STD_FLOOR))
+            return np.asarray(lead_PG / (rewards_PG.std(axis=1, ddof=1, keepdims=True) + STD_FLOOR))
         case ScaleRewards.BATCH:
-            return np.asarray(lead / (rewards.std(ddof=1) + STD_FLOOR))
+            return np.asarray(lead_PG / (rewards_PG.std(ddof=1) + STD_FLOOR))
         case ScaleRewards.NONE:
-            return lead
+            return lead_PG
 
 
-def tied(rewards: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which groups have nothing but equal rewards, up to the rounding of weighted sums; [groups]."""
-    apart = rewards.max(axis=1) - rewards.min(axis=1)
-    return np.asarray(apart <= ROUNDING * np.maximum(np.abs(rewards).max(axis=1), 1e-300))
+def tied(rewards_PG: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which groups have nothing but equal rewards, up to the rounding of weighted sums; [P]."""
+    range_P = rewards_PG.max(axis=1) - rewards_PG.min(axis=1)
+    return np.asarray(range_P <= ROUNDING * np.maximum(np.abs(rewards_PG).max(axis=1), 1e-300))
 
 
 def token_weights(
-    lengths: NDArray[np.int64], kept: NDArray[np.bool_], loss_type: LossType, *, longest: int
+    lengths_C: NDArray[np.int64], kept_C: NDArray[np.bool_], loss_type: LossType, *, longest: int
 ) -> NDArray[np.float64]:
-    """The share that each token of a completion has in the loss of the step, [completions].
+    """The share that each token of a completion has in the loss of the step, [C].
 
-    `lengths` [completions] are all that the step trains on; those that are not `kept` weigh nothing. `longest` is
-    the most tokens that a completion may have.
+    The step trains on completions of these lengths; those that are not kept weigh nothing. `longest` is the most
+    tokens that a completion may have.
     """
+    count = len(lengths_C)
     match loss_type:
         case LossType.GRPO:
-            shares = 1 / (len(lengths) * lengths)
+            shares_C = 1 / (count * lengths_C)
         case LossType.DAPO | LossType.BNPO:
-            shares = np.full(len(lengths), 1 / max(int(lengths[kept].sum()), 1))
+            shares_C = np.full(count, 1 / max(int(lengths_C[kept_C].sum()), 1))
         case LossType.DR_GRPO:
-            shares = np.full(len(lengths), 1 / (len(lengths) * longest))
-    return np.asarray(np.where(kept, shares, 0.0))
+            shares_C = np.full(count, 1 / (count * longest))
+    return np.asarray(np.where(kept_C, shares_C, 0.0))
 
 
 def policy_loss(
-    logps: mx.array,
+    logps_N: mx.array,
     batch: PolicyBatch,
     *,
     sequence_level: bool,
@@ -93,35 +96,35 @@ def policy_loss(
 ) -> tuple[mx.array, Sums]:
     """The clipped objective, negated, plus `beta` times the KL divergence from the base; a scalar, and statistics.
 
-    `logps` [N] are those of the policy that is trained. The ratio to the policy that sampled is taken for each
-    token or, with `sequence_level`, for each completion: the geometric mean of its tokens' ratios. Summed are `kl`
-    over tokens and `clip_low`, `clip_high` over what has a ratio: tokens, or completions.
+    `logps_N` are those of the policy that is trained. The ratio to the policy that sampled is taken for each token
+    or, with `sequence_level`, for each completion: the geometric mean of its tokens' ratios. Summed are `kl` over
+    tokens and `clip_low`, `clip_high` over what has a ratio: tokens, or completions.
     """
-    advantage, weights = mx.array(batch.advantages), mx.array(batch.weights)
-    log_ratio = logps - mx.array(batch.old)
-    counted = (weights > 0).astype(mx.float32)
+    advantages_N, weights_N = mx.array(batch.advantages), mx.array(batch.weights)
+    log_ratio_N = logps_N - mx.array(batch.old)
+    counted_N = (weights_N > 0).astype(mx.float32)
     if sequence_level:
-        members = _members(batch.sequences)
-        sizes = members.sum(axis=1)
-        log_ratio = ((members @ log_ratio) / sizes) @ members
-        counted = counted / (sizes @ members)
-    ratio = mx.exp(log_ratio)
+        members_CN = _members(batch.sequences)
+        sizes_C = members_CN.sum(axis=1)
+        log_ratio_N = ((members_CN @ log_ratio_N) / sizes_C) @ members_CN
+        counted_N = counted_N / (sizes_C @ members_CN)
+    ratio_N = mx.exp(log_ratio_N)
     low, high = 1 - epsilon, 1 + epsilon_high
-    objective = mx.minimum(ratio * advantage, mx.clip(ratio, low, high) * advantage)
+    objective_N = mx.minimum(ratio_N * advantages_N, mx.clip(ratio_N, low, high) * advantages_N)
     sums = {
-        "clip_low": (counted * (ratio < low) * (advantage < 0)).sum(),
-        "clip_high": (counted * (ratio > high) * (advantage > 0)).sum(),
+        "clip_low": (counted_N * (ratio_N < low) * (advantages_N < 0)).sum(),
+        "clip_high": (counted_N * (ratio_N > high) * (advantages_N > 0)).sum(),
     }
-    loss = -objective
+    loss_N = -objective_N
     if batch.reference is not None:
-        gap = mx.array(batch.reference) - logps
-        kl = mx.exp(gap) - gap - 1
-        loss = loss + beta * kl
-        sums["kl"] = (kl * (weights > 0)).sum()
-    return (weights * loss).sum(), {name: mx.stop_gradient(value) for name, value in sums.items()}
+        gap_N = mx.array(batch.reference) - logps_N
+        kl_N = mx.exp(gap_N) - gap_N - 1
+        loss_N = loss_N + beta * kl_N
+        sums["kl"] = (kl_N * (weights_N > 0)).sum()
+    return (weights_N * loss_N).sum(), {name: mx.stop_gradient(value) for name, value in sums.items()}
 
 
-def _members(sequences: NDArray[np.int32]) -> mx.array:
-    """Which targets belong to which completion: ones and zeros, [completions, N]."""
-    numbers = np.unique(sequences)
-    return mx.array((numbers[:, None] == sequences[None]).astype(np.float32))
+def _members(sequences_N: NDArray[np.int32]) -> mx.array:
+    """Which targets belong to which completion: ones and zeros, [C, N]."""
+    numbers_C = np.unique(sequences_N)
+    return mx.array((numbers_C[:, None] == sequences_N[None]).astype(np.float32))

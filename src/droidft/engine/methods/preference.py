@@ -5,13 +5,14 @@
 
 log p(y) is summed over the answer's tokens and p0 is the base model; m is the geometric mean of their probabilities.
 The loss is summed over pairs and divided by their number, so that how pairs are batched changes nothing.
+
+Suffixes name dimensions: P pairs, R rows (the chosen answers, then the rejected ones), N targets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 import numpy as np
@@ -25,7 +26,7 @@ from droidft.data.preferences import PairSet
 from droidft.data.tokens import TokenizedRow, TokenSet
 from droidft.engine.model.lora import base_only
 from droidft.engine.model.loss import SplitModel, log_probabilities, losses
-from droidft.engine.training.method import Evaluation, Interrupted, Method, Sums
+from droidft.engine.training.method import Evaluation, Interrupted, OverRows, Sums
 from droidft.events import Event
 
 CERTAIN = -1e-7
@@ -55,16 +56,15 @@ def pair_batch(pairs: PairSet, chosen: Sequence[int] | NDArray[np.int64], *, wit
     """The pairs of these indices side by side; `with_prompts` makes the chosen answers' prompts targets too."""
     both = 2 * np.asarray(chosen, np.int64)
     rows = np.concatenate([both, both + 1])
-    plain = batches.make_batch(_Targets(pairs.rows, with_prompts), rows)
+    source = _Targets(pairs.rows, with_prompts)
+    plain = batches.make_batch(source, rows)
     owner = plain.positions // plain.inputs.shape[1]
     counted = owner[None] == np.arange(len(rows))[:, None]
     answers = counted
     if with_prompts:
-        source = _Targets(pairs.rows, with_prompts)
         marks = [pairs.rows[int(row)].supervised[1:][source[int(row)].supervised[1:]] for row in rows]
         answers = counted & np.concatenate(marks)[None]
-    values = {field.name: getattr(plain, field.name) for field in fields(plain)}
-    return PairBatch(**values, answers=answers, counted=counted)
+    return PairBatch(**vars(plain), answers=answers, counted=counted)
 
 
 @dataclass(frozen=True)
@@ -88,44 +88,44 @@ class _Targets:
         return replace(row, supervised=np.arange(len(row.tokens)) > 0)
 
 
-def dpo_loss(logps: mx.array, batch: PairBatch, *, beta: float) -> tuple[mx.array, Sums]:
+def dpo_loss(logps_N: mx.array, batch: PairBatch, *, beta: float) -> tuple[mx.array, Sums]:
     """The loss of DPO summed over the pairs of a batch, from the log-probability of each target; and statistics."""
     assert batch.reference is not None
-    answers = mx.array(batch.answers)
+    answers_RN = mx.array(batch.answers)
     # Token by token before the sum: two large sums would leave little of their difference in float32.
-    gains = beta * _summed(logps - mx.array(batch.reference), answers)
-    loss = _softplus(gains[batch.pairs :] - gains[: batch.pairs]).sum()
-    return loss, _statistics(batch, gains, _summed(logps, answers))
+    gains_R = beta * _summed(logps_N - mx.array(batch.reference), answers_RN)
+    loss = _softplus(gains_R[batch.pairs :] - gains_R[: batch.pairs]).sum()
+    return loss, _statistics(batch, gains_R, _summed(logps_N, answers_RN))
 
 
-def orpo_loss(logps: mx.array, batch: PairBatch, *, beta: float) -> tuple[mx.array, Sums]:
+def orpo_loss(logps_N: mx.array, batch: PairBatch, *, beta: float) -> tuple[mx.array, Sums]:
     """The loss of ORPO summed over the pairs of a batch, from the log-probability of each target; and statistics."""
-    answers, pairs = mx.array(batch.answers), batch.pairs
-    means = _summed(logps, answers) / answers.sum(axis=-1)
-    odds = means - _log_of_rest(means)
-    log_odds = odds[:pairs] - odds[pairs:]
-    counted = mx.array(batch.counted[:pairs])
-    nll = -_summed(logps, counted) / counted.sum(axis=-1)
-    loss = (nll + beta * _softplus(-log_odds)).sum()
-    return loss, _statistics(batch, beta * means, means) | {"nll": nll.sum(), "log_odds": log_odds.sum()}
+    answers_RN, pairs = mx.array(batch.answers), batch.pairs
+    means_R = _summed(logps_N, answers_RN) / answers_RN.sum(axis=-1)
+    odds_R = means_R - _log_of_rest(means_R)
+    log_odds_P = odds_R[:pairs] - odds_R[pairs:]
+    counted_PN = mx.array(batch.counted[:pairs])
+    nll_P = -_summed(logps_N, counted_PN) / counted_PN.sum(axis=-1)
+    loss = (nll_P + beta * _softplus(-log_odds_P)).sum()
+    return loss, _statistics(batch, beta * means_R, means_R) | {"nll": nll_P.sum(), "log_odds": log_odds_P.sum()}
 
 
-def _statistics(batch: PairBatch, ratings: mx.array, logps: mx.array) -> Sums:
-    chosen, rejected = ratings[: batch.pairs], ratings[batch.pairs :]
+def _statistics(batch: PairBatch, ratings_R: mx.array, logps_R: mx.array) -> Sums:
+    chosen_P, rejected_P = ratings_R[: batch.pairs], ratings_R[batch.pairs :]
     return {
         "pairs": mx.array(batch.pairs, mx.float32),
-        "accuracy": (chosen > rejected).astype(mx.float32).sum(),
-        "margin": (chosen - rejected).sum(),
-        "reward_chosen": chosen.sum(),
-        "reward_rejected": rejected.sum(),
-        "logp_chosen": logps[: batch.pairs].sum(),
-        "logp_rejected": logps[batch.pairs :].sum(),
+        "accuracy": (chosen_P > rejected_P).astype(mx.float32).sum(),
+        "margin": (chosen_P - rejected_P).sum(),
+        "reward_chosen": chosen_P.sum(),
+        "reward_rejected": rejected_P.sum(),
+        "logp_chosen": logps_R[: batch.pairs].sum(),
+        "logp_rejected": logps_R[batch.pairs :].sum(),
     }
 
 
-def _summed(values: mx.array, of: mx.array) -> mx.array:
-    """For each row of the mask `of`, the sum of its values."""
-    return mx.where(of, values[None], 0).sum(axis=-1)
+def _summed(values_N: mx.array, of_RN: mx.array) -> mx.array:
+    """For each row of the mask, the sum of its values, [R]."""
+    return mx.where(of_RN, values_N[None], 0).sum(axis=-1)
 
 
 def _softplus(values: mx.array) -> mx.array:
@@ -138,32 +138,28 @@ def _log_of_rest(logps: mx.array) -> mx.array:
     return mx.log(-mx.expm1(mx.minimum(logps, CERTAIN)))
 
 
-class Preference(Method):
+class Preference(OverRows):
     """Two answers a prompt, of which one is preferred; a fixed set of pairs."""
 
     def __init__(self, config: TrainingConfig, train: PairSet, validation: PairSet) -> None:
         assert config.method.family is Family.PREFERENCES
-        self._config = config
+        super().__init__(config, train.lengths)
         self._train = train
         self._validation = validation
         self._dpo = config.method is Methods.DPO
-        self.steps_per_epoch = batches.steps_per_epoch(
-            len(train), batch_size=config.batch_size, accumulation=config.grad_accumulation_steps
-        )
-        self._epoch = lru_cache(maxsize=2)(self._epoch_order)
         self._step: tuple[int, list[PairBatch]] = (0, [])
 
     def prepare(self, step: int, model: SplitModel, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Read the step's answers with the base model, where the loss compares with it.
 
-        Every time anew: nothing that a step sees may depend on the steps before it but by the weights.
+        Again in every step: a step may depend on the steps before it through the weights alone.
         """
-        found = []
-        for rows in self._rows_of(step):
+        made = []
+        for rows in self.rows_of(step):
             if should_stop():
                 raise Interrupted
-            found.append(self._with_reference(model, self._batch(self._train, rows)))
-        self._step = (step, found)
+            made.append(self._with_reference(model, self._batch(self._train, rows)))
+        self._step = (step, made)
         yield from ()
 
     def batches(self, step: int) -> list[PairBatch]:
@@ -202,7 +198,7 @@ class Preference(Method):
     def locate(self, batch: Batch) -> list[tuple[Batch, str]]:
         """Each pair of a batch by itself, with the file and line it came from."""
         assert isinstance(batch, PairBatch)
-        found: list[tuple[Batch, str]] = []
+        singles: list[tuple[Batch, str]] = []
         for number in range(batch.pairs):
             pair = batch.rows[number] // 2
             single = self._batch(self._train, [pair])
@@ -210,8 +206,8 @@ class Preference(Method):
                 own = batch.counted[number] | batch.counted[number + batch.pairs]
                 single = replace(single, reference=batch.reference[own])
             row = self._train[pair][0]
-            found.append((single, f"{row.file}:{row.line}"))
-        return found
+            singles.append((single, f"{row.file}:{row.line}"))
+        return singles
 
     def _of(self, logps: mx.array, batch: PairBatch) -> tuple[mx.array, Sums]:
         return (dpo_loss if self._dpo else orpo_loss)(logps, batch, beta=self._config.beta)
@@ -235,13 +231,3 @@ class Preference(Method):
         if not self._dpo:  # there is no base whose gain a rating could be
             del means["reward_chosen"], means["reward_rejected"]
         return means
-
-    def _rows_of(self, step: int) -> list[NDArray[np.int64]]:
-        epoch, place = divmod(step - 1, self.steps_per_epoch)
-        size = self._config.grad_accumulation_steps
-        return self._epoch(epoch)[place * size : (place + 1) * size]
-
-    def _epoch_order(self, epoch: int) -> list[NDArray[np.int64]]:
-        return batches.epoch_order(
-            self._train.lengths, batch_size=self._config.batch_size, seed=self._config.seed, epoch=epoch
-        )

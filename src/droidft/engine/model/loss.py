@@ -4,6 +4,8 @@ The vocabulary is the widest thing in a language model: 4 rows of 256 tokens ove
 float32 logits, and a plain loss holds several copies. Here the hidden states of the supervised positions are
 gathered first, and the head (final projection and whatever the architecture does after it) is applied to a
 few hundred of them at a time.
+
+Suffixes name dimensions: B rows, T positions, H width of a hidden state, V vocabulary, N targets of a batch.
 """
 
 from __future__ import annotations
@@ -112,11 +114,6 @@ class SplitModel:
         return bool(mx.allclose(whole, parts, rtol=1e-3, atol=1e-3))
 
 
-def summed_loss(model: SplitModel, batch: Batch) -> mx.array:
-    """Sum of the cross-entropies of a batch's targets, in nats; a float32 scalar."""
-    return token_losses(model, batch).sum()
-
-
 def log_probabilities(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -> mx.array:
     """Log-probability of every target, float32 [N], in nats, from logits divided by `temperature`; differentiable."""
     return -token_losses(model, batch, temperature=temperature)
@@ -129,66 +126,71 @@ def token_losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -
     gradients to the hidden states are computed in the forward pass (the identity `h * dh` then carries them).
     When the head itself is trained, chunks are recomputed in the backward pass instead.
     """
-    hidden = model.backbone(mx.array(batch.inputs))
-    hidden = hidden.reshape(-1, hidden.shape[-1])[mx.array(batch.positions)]
-    targets = mx.array(batch.targets)
+    hidden_NH, targets_N = _supervised(model, batch)
     if not model.split:
-        return cross_entropy(_divided(hidden, temperature), targets)
+        return cross_entropy(_divided(hidden_NH, temperature), targets_N)
     if (fused := kernels.active()) is not None and model.projection is not None:
-        return fused.linear_cross_entropy(_divided(hidden, temperature), model.projection, targets)
-    chunk = max(1, CHUNK_LOGITS // _vocabulary(model.model))
-    pieces = [(hidden[at : at + chunk], targets[at : at + chunk]) for at in range(0, len(batch.targets), chunk)]
+        return fused.linear_cross_entropy(_divided(hidden_NH, temperature), model.projection, targets_N)
 
     def chunk_losses(h: mx.array, t: mx.array) -> mx.array:
         return cross_entropy(_divided(model.head(h), temperature), t)
 
+    chunks = _chunks(model, hidden_NH, targets_N)
     if model.head_is_trained():
         # Targets are bound, not passed: the checkpoint differentiates whatever it is given.
-        return mx.concatenate([recomputed(model.model, partial(chunk_losses, t=t))(h) for h, t in pieces])
-    return _carried(hidden, pieces, chunk_losses)
+        return mx.concatenate([recomputed(model.model, partial(chunk_losses, t=t))(h) for h, t in chunks])
+    return _carried(hidden_NH, chunks, chunk_losses)
 
 
 def losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -> mx.array:
-    """What `token_losses` gives, for evaluation: no gradient, half the time."""
-    hidden = model.backbone(mx.array(batch.inputs))
-    hidden = hidden.reshape(-1, hidden.shape[-1])[mx.array(batch.positions)]
-    targets = mx.array(batch.targets)
+    """The values of `token_losses`, for evaluation: no gradient, half the time."""
+    hidden_NH, targets_N = _supervised(model, batch)
     if (fused := kernels.active()) is not None and model.projection is not None:
-        return fused.linear_cross_entropy(
-            _divided(hidden, temperature), model.projection, targets, with_gradient=False
-        )
-    chunk = max(1, CHUNK_LOGITS // _vocabulary(model.model))
+        hidden_NH = _divided(hidden_NH, temperature)
+        return fused.linear_cross_entropy(hidden_NH, model.projection, targets_N, with_gradient=False)
     parts = []
-    for at in range(0, len(batch.targets), chunk):
-        logits = _divided(model.head(hidden[at : at + chunk]), temperature)
-        parts.append(cross_entropy(logits, targets[at : at + chunk]))
+    for h, t in _chunks(model, hidden_NH, targets_N):
+        parts.append(cross_entropy(_divided(model.head(h), temperature), t))
         mx.eval(parts[-1])
     return mx.concatenate(parts)
 
 
-def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
-    """-log softmax(logits)[target], float32 [N], from logits [N, V] of any type."""
-    logits = logits.astype(mx.float32)
-    score = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-    return mx.logsumexp(logits, axis=-1) - score
+def cross_entropy(logits_NV: mx.array, targets_N: mx.array) -> mx.array:
+    """-log softmax(logits)[target], float32 [N], from logits of any type."""
+    logits_NV = logits_NV.astype(mx.float32)
+    score_N = mx.take_along_axis(logits_NV, targets_N[:, None], axis=-1)[:, 0]
+    return mx.logsumexp(logits_NV, axis=-1) - score_N
+
+
+def _supervised(model: SplitModel, batch: Batch) -> tuple[mx.array, mx.array]:
+    """Hidden states at the supervised positions, [N, H] (logits [N, V] of a model that is not split), and targets."""
+    hidden_BTH = model.backbone(mx.array(batch.inputs))
+    hidden_NH = hidden_BTH.reshape(-1, hidden_BTH.shape[-1])[mx.array(batch.positions)]
+    return hidden_NH, mx.array(batch.targets)
+
+
+def _chunks(model: SplitModel, hidden_NH: mx.array, targets_N: mx.array) -> list[tuple[mx.array, mx.array]]:
+    size = max(1, CHUNK_LOGITS // _vocabulary(model.model))
+    starts = range(0, len(targets_N), size)
+    return [(hidden_NH[at : at + size], targets_N[at : at + size]) for at in starts]
 
 
 def _divided(logits: mx.array, temperature: float) -> mx.array:
     return logits if temperature == 1 else logits / temperature
 
 
-def _carried(hidden: mx.array, pieces: list[tuple[mx.array, mx.array]], chunk_losses: Any) -> mx.array:
+def _carried(hidden_NH: mx.array, chunks: list[tuple[mx.array, mx.array]], chunk_losses: Any) -> mx.array:
     def summed(h: mx.array, t: mx.array) -> tuple[mx.array, mx.array]:
-        found = chunk_losses(h, t)
-        return found.sum(), found
+        values = chunk_losses(h, t)
+        return values.sum(), values
 
-    results = [mx.value_and_grad(summed)(mx.stop_gradient(h), t) for h, t in pieces]
-    values = mx.stop_gradient(mx.concatenate([found for (_, found), _ in results]))
+    results = [mx.value_and_grad(summed)(mx.stop_gradient(h), t) for h, t in chunks]
+    losses_N = mx.stop_gradient(mx.concatenate([values for (_, values), _ in results]))
     # A row's loss depends on its own hidden state alone, so this is each row's own gradient.
-    gradient = mx.stop_gradient(mx.concatenate([grad for _, grad in results]))
-    carrier = (hidden.astype(mx.float32) * gradient.astype(mx.float32)).sum(axis=-1)
+    gradient_NH = mx.stop_gradient(mx.concatenate([gradient for _, gradient in results]))
+    carrier_N = (hidden_NH.astype(mx.float32) * gradient_NH.astype(mx.float32)).sum(axis=-1)
     # The carrier is there for its gradient; its value cancels exactly.
-    return values + (carrier - mx.stop_gradient(carrier))
+    return losses_N + (carrier_N - mx.stop_gradient(carrier_N))
 
 
 class _Answer:

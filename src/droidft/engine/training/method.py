@@ -5,9 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import mlx.core as mx
+from numpy import int64
+from numpy.typing import NDArray
 
+from droidft.config import TrainingConfig
+from droidft.data import batches
 from droidft.data.batches import Batch
 from droidft.engine.model.loss import SplitModel
 from droidft.events import Event
@@ -40,10 +45,10 @@ class Method(ABC):
     """Optimizer steps in one pass over the data."""
 
     def prepare(self, step: int, model: SplitModel, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Work before the batches of optimizer step `step` (1-based) can be had, such as sampling.
+        """Work that the batches of optimizer step `step` (1-based) need, such as sampling.
 
         Raises:
-            Interrupted: `should_stop` said so; nothing is kept of the work.
+            Interrupted: `should_stop` returned True; nothing is kept of the work.
         """
         yield from ()
 
@@ -64,7 +69,7 @@ class Method(ABC):
         return {}
 
     def report(self, step: int) -> Iterator[Event]:
-        """What is told besides the report of `step`."""
+        """Events besides the report of `step`."""
         yield from ()
 
     @abstractmethod
@@ -72,7 +77,7 @@ class Method(ABC):
         """Performance on the whole validation set.
 
         Raises:
-            Interrupted: `should_stop` said so.
+            Interrupted: `should_stop` returned True.
         """
 
     @abstractmethod
@@ -80,9 +85,31 @@ class Method(ABC):
         """Each row of a batch by itself, with a name for it."""
 
     def state(self) -> dict[str, mx.array]:
-        """What of the method's own a checkpoint has to keep, by name."""
+        """The method's own arrays that a checkpoint has to keep, by name."""
         return {}
 
     def restore(self, arrays: dict[str, mx.array]) -> None:
-        """Put back what `state` gave."""
+        """Put back what `state` returned."""
         assert not arrays, sorted(arrays)
+
+
+class OverRows(Method):
+    """A method that goes through a fixed set of rows (or pairs) in an order that follows from (seed, epoch)."""
+
+    def __init__(self, config: TrainingConfig, lengths: NDArray[int64]) -> None:
+        self._config = config
+        self.steps_per_epoch = batches.steps_per_epoch(
+            len(lengths), batch_size=config.batch_size, accumulation=config.grad_accumulation_steps
+        )
+
+        @lru_cache(maxsize=2)
+        def order(epoch: int) -> list[NDArray[int64]]:
+            return batches.epoch_order(lengths, batch_size=config.batch_size, seed=config.seed, epoch=epoch)
+
+        self._order = order
+
+    def rows_of(self, step: int) -> list[NDArray[int64]]:
+        """Indices of the rows in each batch that optimizer step `step` (1-based) accumulates."""
+        epoch, place = divmod(step - 1, self.steps_per_epoch)
+        size = self._config.grad_accumulation_steps
+        return self._order(epoch)[place * size : (place + 1) * size]

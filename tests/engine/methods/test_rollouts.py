@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from droidft.data import batches
-from droidft.engine.methods import sampling
-from droidft.engine.methods.sampling import Completion, Sampler, streams
+from droidft.engine.methods import rollouts
+from droidft.engine.methods.rollouts import Completion, Sampler, streams
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.loss import SplitModel, log_probabilities
 from droidft.engine.training.method import Interrupted
@@ -101,8 +101,8 @@ def test_tokens_come_as_often_as_their_probability_says() -> None:
     expected = np.exp(scores) / np.exp(scores).sum()
     uniforms = np.random.default_rng(0).random(40_000)
     many = mx.broadcast_to(logits, (len(uniforms), 12))
-    for way in (lambda: sampling._draw_on_host(np.array(many), uniforms, 0.8),
-                lambda: sampling._draw_on_device(many, uniforms, 0.8)):  # fmt: skip
+    for way in (lambda: rollouts._draw_on_host(np.array(many), uniforms, 0.8),
+                lambda: rollouts._draw_on_device(many, uniforms, 0.8)):  # fmt: skip
         tokens, logps, entropies = way()
         counts = np.bincount(tokens, minlength=12)
         chi = ((counts - expected * len(uniforms)) ** 2 / (expected * len(uniforms))).sum()
@@ -114,8 +114,8 @@ def test_tokens_come_as_often_as_their_probability_says() -> None:
 def test_a_token_of_no_probability_is_never_drawn() -> None:
     logits = mx.array([[-float("inf"), 0.0, -float("inf"), 1.0, -float("inf")]])
     for uniform in (0.0, 0.5, 1 - 2**-53):
-        for way in (sampling._draw_on_host, sampling._draw_on_device):
-            given = np.array(logits) if way is sampling._draw_on_host else logits
+        for way in (rollouts._draw_on_host, rollouts._draw_on_device):
+            given = np.array(logits) if way is rollouts._draw_on_host else logits
             tokens, logps, entropies = way(given, np.array([uniform]), 1.0)
             assert tokens[0] in (1, 3)
             assert np.isfinite(logps).all()
