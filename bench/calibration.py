@@ -208,11 +208,12 @@ class Lab:
     def losses(self, seed: int, **settings: Any) -> list[float]:
         """Summed loss of each test row after training, in nats."""
         from droidft.config import TrainingConfig
-        from droidft.engine.assemble import Places, assemble
+        from droidft.engine.assemble import assemble
         from droidft.engine.evaluation.measure import Rows, row_losses
         from droidft.engine.machine.device import prepare
         from droidft.engine.model.loss import SplitModel
         from droidft.engine.training.loop import train
+        from droidft.support.places import Places
 
         config = TrainingConfig.model_validate(
             {"model_path": str(self._model), "train_data_path": str(self._data), "mask_prompt": True, "seed": seed}

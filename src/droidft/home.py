@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from droidft.errors import ConfigError
+from droidft.support.places import Places
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 REFERENCES = ("model_path", "train_data_path", "val_data_path", "init_adapter")
@@ -86,6 +87,10 @@ class Home:
     def experiment(self, experiment_id: str) -> Path:
         """Folder of the experiment `experiment_id`, whether or not it exists."""
         return self.experiments / valid_name(experiment_id, what="experiment")
+
+    def places(self, *, checkpoints: Path) -> Places:
+        """What a run that saves its checkpoints to that folder reads and writes."""
+        return Places(self.models, self.adapters, self.cache, checkpoints, self.rewards)
 
     def rooted(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """`settings` of a run, with absolute paths for every file and folder that they name."""

@@ -76,7 +76,7 @@ def _list(console: Console, *, as_json: bool) -> None:
 
 def _try(args: argparse.Namespace, console: Console) -> None:
     from droidft.config import Family
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
     from droidft.errors import ConfigError
     from droidft.home import Home
 
@@ -86,15 +86,13 @@ def _try(args: argparse.Namespace, console: Console) -> None:
         raise ConfigError(f"method '{config.method}' has no rewards to try", hint=hint, field="method")
     home = Home.find()
     with computing(home.cache):
-        from droidft.engine.assemble import Places
         from droidft.engine.evaluation.trial import try_rewards
         from droidft.rewards.scorer import Scorer
 
-        places = Places(home.models, home.adapters, home.cache, home.runs, home.rewards)
         with console.status("") as status:
             found = try_rewards(
                 config,
-                places,
+                home.places(checkpoints=home.runs),
                 Scorer(config.rewards, home.rewards),
                 prompts=args.prompts,
                 completions=args.completions,

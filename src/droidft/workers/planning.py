@@ -18,7 +18,7 @@ from droidft.data.batches import steps_per_epoch
 from droidft.data.length import plan as length_of
 from droidft.data.prepare import Prepared, prepare
 from droidft.data.split import rows_of_share
-from droidft.engine.assemble import Places, assemble
+from droidft.engine.assemble import assemble
 from droidft.engine.evaluation.measure import Material, prepare_measurement
 from droidft.engine.evaluation.rehearsal import Rehearsal, rehearse
 from droidft.engine.machine.device import Device
@@ -323,14 +323,7 @@ def _costed(
 
 def _rehearsed(config: TrainingConfig, material: Material, home: Home, device: Device, report: Report) -> Rehearsal:
     with tempfile.TemporaryDirectory(dir=home.cache) as folder:
-        places = Places(
-            models=home.models,
-            adapters=home.adapters,
-            cache=home.cache,
-            checkpoints=Path(folder),
-            rewards=home.rewards,
-        )
-        preparation = assemble(config, places, device)
+        preparation = assemble(config, home.places(checkpoints=Path(folder)), device)
         while True:
             try:
                 next(preparation)

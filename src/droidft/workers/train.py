@@ -119,7 +119,7 @@ def _beat(log: EventLog) -> None:
 
 def events(run: Run, home: Home, stop: StopRequest) -> Iterator[Event]:
     """All that the run in `run` says, with its adapter folder kept up to date."""
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
 
     with computing(home.cache) as device:
         yield from _events(run, home, stop, device)
@@ -127,20 +127,13 @@ def events(run: Run, home: Home, stop: StopRequest) -> Iterator[Event]:
 
 def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator[Event]:
     # Imports mlx, which has to find the BLAS that `computing` chose.
-    from droidft.engine.assemble import Places, assemble
+    from droidft.engine.assemble import assemble
     from droidft.engine.training.checkpoint import ADAPTER, folder_name
     from droidft.engine.training.loop import train
     from droidft.workers.measure import Measuring
 
     config, adapter = run.config(), home.adapter(run.adapter_name())
-    places = Places(
-        models=home.models,
-        adapters=home.adapters,
-        cache=home.cache,
-        checkpoints=run.checkpoints,
-        rewards=home.rewards,
-    )
-    preparation = Kept(assemble(config, places, device))
+    preparation = Kept(assemble(config, home.places(checkpoints=run.checkpoints), device))
     attached: LoraAttached | None = None
     for event in preparation:
         if isinstance(event, LoraAttached):

@@ -20,25 +20,17 @@ def main() -> None:
 
 def try_rewards(call: Call) -> dict[str, Any]:
     """Parameters: `home`, `config`, `prompts`, `completions`, `seed`. Events say how far it is."""
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
 
     home, params = Home(Path(call.params["home"])), call.params
     config = TrainingConfig.model_validate(params["config"])
     with computing(home.cache):
-        from droidft.engine.assemble import Places
         from droidft.engine.evaluation.trial import try_rewards
         from droidft.rewards.scorer import Scorer
 
-        places = Places(
-            models=home.models,
-            adapters=home.adapters,
-            cache=home.cache,
-            checkpoints=home.runs,
-            rewards=home.rewards,
-        )
         return try_rewards(
             config,
-            places,
+            home.places(checkpoints=home.runs),
             Scorer(config.rewards, home.rewards),
             prompts=params["prompts"],
             completions=params["completions"],
