@@ -20,10 +20,10 @@ _HEAD = f"""# Architectures
 
 Every model type of mlx-lm {mlx_lm.__version__}, with what `lora_targets: full-layer` adapts in it: the projections of
 attention (or of whatever mixes tokens in its place) and of the MLP, experts and shared experts included. A key
-names a module inside a block; the same key may be in some blocks only.
+names a module inside a block; some keys exist in some blocks only.
 
-Routers are adapted with `lora_routers: on`; those marked † also with `auto`, the default. *Gradients* says whether
-the tests have seen every adapter of a small model of this type receive a finite gradient that is not zero.
+Routers are adapted with `lora_routers: on`; those marked † also with `auto`, the default. *Gradients* shows whether
+every adapter of a small model of this type receives a finite, non-zero gradient in the tests.
 
 This page is written by `python -m scripts.architectures_page` from `tests/engine/model/architectures`;
 a test fails when it is stale.

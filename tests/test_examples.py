@@ -10,7 +10,7 @@ import pytest
 from droidft.commands.demo import settings
 from droidft.config import load_config_file, parse_config
 from droidft.data import orders
-from droidft.engine.evaluation.score import Accuracy
+from droidft.engine.evaluation.measure import Accuracy
 from droidft.experiments.plan.written import parse_plan
 from tests.places import ROOT
 

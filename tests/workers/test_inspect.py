@@ -15,7 +15,7 @@ import pytest
 from droidft.channel.inner import Call, Cancelled
 from droidft.channel.outer import Child, ChildError
 from droidft.config import TrainingConfig
-from droidft.engine.training import rates
+from droidft.engine.model import describe
 from droidft.models import hub
 from droidft.workers import inspect, inspected
 from tests import tiny
@@ -158,7 +158,7 @@ def test_verdicts_at_their_limits() -> None:
      ("qwen3_moe", 2048, 5e-4),      ("gemma3", 4096, 2.9e-4), ("gemma3", 1024, 5.3e-4)],
 )  # fmt: skip
 def test_suggested_rates(model_type: str, width: int, rate: float) -> None:
-    found = rates.suggest(model_type, width)
+    found = describe.suggest_rate(model_type, width)
     assert found.value == pytest.approx(rate)
     assert f"{rate:.1e}" in found.why
     assert ("there is no fit" in found.why) == (model_type == "gemma3")

@@ -175,8 +175,11 @@ def read_adapter(path: Path, which: Which = "latest", *, check_values: bool = Tr
     info = _describe(path, file, which, config, tensors)
     if info.fine_tune_type != "full":
         _check_pairs(info)
-    if check_values:
-        _refuse_non_finite(file)
+    if check_values and (bad := non_finite(file)) is not None:
+        raise AdapterError(
+            f"{file.name} of adapter {path.name} holds {bad[1]} values that are NaN or infinite, in {bad[0]}",
+            hint="the training had diverged: use an earlier checkpoint, or train with a lower learning rate",
+        )
     return info
 
 
@@ -311,8 +314,11 @@ def _check_pairs(info: AdapterInfo) -> None:
             raise AdapterError(f"{module}.lora_a of {info.name} has shape {shape}, its config says rank {info.rank}")
 
 
-def _refuse_non_finite(file: Path) -> None:
-    """Refuse NaN and infinity, tensor by tensor on the raw bits, in whatever float type they are."""
+def non_finite(file: Path) -> tuple[str, int] | None:
+    """The first tensor of a safetensors file that holds NaN or infinity, and how many; None if every value is finite.
+
+    Tensor by tensor on the raw bits, in whatever float type they are.
+    """
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
@@ -325,10 +331,8 @@ def _refuse_non_finite(file: Path) -> None:
         size = int(layout[2])
         bits = np.fromfile(file, dtype=layout, count=(end - start) // size, offset=8 + length + start)
         if bad := int(((bits & mask) == mask).sum()):
-            raise AdapterError(
-                f"{file.name} of adapter {file.parent.name} holds {bad} values that are NaN or infinite, in {name}",
-                hint="the training had diverged: use an earlier checkpoint, or train with a lower learning rate",
-            )
+            return name, bad
+    return None
 
 
 def _split(name: str) -> tuple[int | None, str]:

@@ -104,7 +104,7 @@ def _judge(info: AdapterInfo, model: str | None, home: Home) -> list[Diagnostic]
         from droidft.adapters.diagnostics import diagnose
 
         return diagnose(info)
-    from droidft.engine.model.judge import judge
+    from droidft.engine.model.adapter_weights import judge
 
     return judge(info, model, models_dir=home.models, cache_dir=home.cache)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-    from droidft.engine.evaluation.score import Accuracy
+    from droidft.engine.evaluation.measure import Accuracy
     from droidft.home import Home
     from droidft.runs.folder import Run
 
@@ -117,13 +117,13 @@ def _offer_browser(console: Console) -> None:
 
 
 def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, console: Console) -> list[Side]:
-    from droidft.engine.machine.session import computing
+    from droidft.engine.machine.device import computing
 
     sides = []
     with computing(home.cache), console.status("loading the model") as spinner:
         from droidft.adapters.folder import read_adapter
         from droidft.data import orders
-        from droidft.engine.evaluation import score
+        from droidft.engine.evaluation import measure
         from droidft.engine.model import adapter_weights, loading
 
         path = home.model(MODEL)
@@ -134,8 +134,8 @@ def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, conso
                 adapter_weights.apply(model, read_adapter(home.adapter(run.adapter_name()), "best"))
             model.eval()
             spinner.update(f"{name}: loss on {test.name}")
-            loss = score.held_out_loss(model, tokenizer, run.config(), test)
-            accuracy, answers = score.accuracy(
+            loss = measure.held_out_loss(model, tokenizer, run.config(), test)
+            accuracy, answers = measure.accuracy(
                 model,
                 tokenizer,
                 [row["prompt"] for row in rows],

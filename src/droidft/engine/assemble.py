@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,16 +23,16 @@ from droidft.data.prepare import Prepared, prepare
 from droidft.data.prompts import PreparedPrompts, prepare_prompts
 from droidft.data.report import TokenReport
 from droidft.engine.machine import host
-from droidft.engine.machine.device import Device, DeviceKind
+from droidft.engine.machine.device import Device
 from droidft.engine.methods.grpo import GroupRelative
 from droidft.engine.methods.preference import Preference
+from droidft.engine.methods.rollouts import Texts
 from droidft.engine.methods.sft import Supervised
-from droidft.engine.methods.text import Texts
 from droidft.engine.model import loading, lora
 from droidft.engine.model.adapter_weights import template_hash
 from droidft.engine.model.architectures import build_lazily
-from droidft.engine.model.estimate import peak_memory
-from droidft.engine.model.targets import TargetPlan
+from droidft.engine.model.estimate import Estimator
+from droidft.engine.model.targets import Survey, TargetPlan
 from droidft.engine.training import checkpoint
 from droidft.engine.training.loop import Job
 from droidft.engine.training.method import Method
@@ -41,33 +41,22 @@ from droidft.events import Event, LoraAttached, Phase, PhaseName, RunStarted, Ta
 from droidft.models import catalog
 from droidft.models.fingerprint import Fingerprint, fingerprint
 from droidft.rewards.scorer import Scorer
+from droidft.support.places import Places
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 
 @dataclass(frozen=True)
-class Places:
-    """The folders a run reads and writes, told from outside."""
-
-    models: Path
-    adapters: Path
-    cache: Path
-    checkpoints: Path
-    rewards: Path
-    """Python files with rewards of the user's own."""
-
-
-@dataclass(frozen=True)
 class Assembled:
-    """A job, what its adapter has to remember of its base, and what a measurement afterwards needs."""
+    """A job, what its adapter records about its base, and what a measurement afterwards needs."""
 
     job: Job
     origin: Origin
     tokenizer: TokenizerWrapper
     context_length: int | None
     data: Prepared | None
-    """Of methods that learn from answers."""
+    """None for methods that do not learn from answers."""
 
 
 def assemble(config: TrainingConfig, places: Places, device: Device) -> Generator[Event, None, Assembled]:
@@ -76,20 +65,20 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     Yields events; returns the assembled job.
 
     Raises:
-        DroidError: of the kind that fits, naming value, limit and fix.
+        DroidError: whatever keeps the run from starting, with value, limit and fix.
     """
-    found = _checkpoint(places.checkpoints)
+    saved = checkpoint.newest_good(places.checkpoints) if checkpoint.any_saved(places.checkpoints) else None
     versions = {**host.versions(), **device.identity()}
     yield RunStarted(
         config=config.model_dump(mode="json"),
         versions=versions,
         device=device.as_dict(),
-        resumed_from_step=found[1].step if found else None,
+        resumed_from_step=saved[1].step if saved else None,
     )
     yield from (Warned(code="device", message=message) for message in device.warnings)
     yield from (Warned(code="setting", message=message) for message in config.warnings())
-    if found is not None:
-        yield from _resume_warnings(found, versions)
+    if saved is not None:
+        yield from _resume_warnings(saved[1], saved[2], versions)
     model_path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
     if code := catalog.code_files(model_path):
         message = f"the model folder holds code that will not be run: {', '.join(code)}"
@@ -105,9 +94,10 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     report = prepared.report
     yield report.event()
     yield from (Warned(code="data", message=message) for message in report.warnings)
-    yield from _memory_warning(empty, plan, config, report, device)
+    estimator = Estimator(Survey(empty), bytes_per_value=loading.bytes_per_value(model_config))
+    yield from _memory_warning(estimator, plan, config, report, device)
 
-    model, identity = yield from _load(config, places, model_path, fresh=found is None)
+    model, identity = yield from _load(config, places, model_path, fresh=saved is None)
 
     job = Job(
         config=config,
@@ -118,7 +108,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         base_hash=identity["weights_sha256"],
         rewards_hash=rewards,
         versions=versions,
-        resume_from=found[:2] if found else None,
+        resume_from=saved[:2] if saved else None,
     )
     origin = Origin(
         model_path=model_path,
@@ -202,17 +192,12 @@ def _target_counts(model: nn.Module, plan: TargetPlan) -> list[TargetCount]:
     arrays = lora.trainable(model)
     for target in plan.targets:
         sizes[target.key].append(sum(a.size for name, a in arrays.items() if name.startswith(f"{target.path}.")))
-    return [TargetCount(key=key, modules=len(found), trainable=sum(found)) for key, found in sizes.items()]
+    return [TargetCount(key=key, modules=len(each), trainable=sum(each)) for key, each in sizes.items()]
 
 
-def _checkpoint(root: Path) -> tuple[Path, checkpoint.RunState, list[str]] | None:
-    if not checkpoint.any_saved(root):
-        return None
-    return checkpoint.newest_good(root)
-
-
-def _resume_warnings(found: tuple[Path, checkpoint.RunState, list[str]], versions: dict[str, str]) -> list[Event]:
-    _, state, complaints = found
+def _resume_warnings(
+    state: checkpoint.RunState, complaints: Sequence[str], versions: Mapping[str, str]
+) -> list[Event]:
     warnings: list[Event] = [Warned(code="damaged_checkpoint", message=complaint) for complaint in complaints]
     changed = [
         f"{name} {state.versions.get(name, '?')} -> {version}"
@@ -263,39 +248,38 @@ def _start_from(model: nn.Module, info: AdapterInfo) -> None:
 
 def _origin_warnings(info: AdapterInfo, config: TrainingConfig, identity: Fingerprint) -> list[Event]:
     """Why a run that starts from this adapter may not begin at the adapter's loss."""
-    found = []
+    faults = []
     if info.scale is not None and not math.isclose(info.scale, config.lora_scale):
-        found.append(f"it was trained at scale {info.scale:g}, this run has {config.lora_scale:g}")
+        faults.append(f"it was trained at scale {info.scale:g}, this run has {config.lora_scale:g}")
     base = info.record.get("base") or {}
     if base.get("weights_sha256") not in (None, identity["weights_sha256"]):
-        found.append("it was trained on another base model")
-    return [Warned(code="init_adapter", message=f"init_adapter {info.name}: {fault}") for fault in found]
+        faults.append("it was trained on another base model")
+    return [Warned(code="init_adapter", message=f"init_adapter {info.name}: {fault}") for fault in faults]
 
 
 def _memory_warning(
-    model: nn.Module, plan: TargetPlan, config: TrainingConfig, report: TokenReport, device: Device
+    estimator: Estimator, plan: TargetPlan, config: TrainingConfig, report: TokenReport, device: Device
 ) -> list[Event]:
-    """A warning if the longest batch is likely not to fit."""
+    """A warning if the longest batch will probably not fit."""
+    family = config.method.family
     supervised = report.train.supervised_tokens / max(report.train.tokens, 1)
-    if config.method.family is Family.REWARDS:
+    if family is Family.REWARDS:
         supervised = config.max_completion_length / report.max_seq_length
-    estimate = peak_memory(
-        model,
+    need = estimator.peak(
         plan,
-        batch_size=config.batch_size * (2 if config.method.family is Family.PREFERENCES else 1),
+        batch_size=config.batch_size * (2 if family is Family.PREFERENCES else 1),
         seq_length=report.max_seq_length,
         rank=config.lora_rank,
         grad_checkpoint=config.grad_checkpoint,
         optimizer=config.optimizer,
-        bytes_per_value=4 if device.kind is DeviceKind.CPU else 2,
         fine_tune_type=config.fine_tune_type,
         supervised_fraction=supervised,
         fused_kernels=device.fused_kernels,
-    )
-    if estimate.total <= device.memory_bytes:
+    ).total
+    if need <= device.memory_bytes:
         return []
     message = (
-        f"the longest batch may need about {estimate.total / 1e9:.0f} GB and the device has "
+        f"the longest batch may need about {need / 1e9:.0f} GB and the device has "
         f"{device.memory_bytes / 1e9:.0f} GB: lower batch_size (raise grad_accumulation_steps to match), "
         "max_seq_length or lora_rank, or set grad_checkpoint"
     )

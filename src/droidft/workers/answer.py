@@ -119,7 +119,7 @@ class Worker:
         return self.loaded
 
     def _prepare(self, home: Home) -> None:
-        from droidft.engine.machine.session import computing
+        from droidft.engine.machine.device import computing
 
         device = self.stack.enter_context(computing(home.cache))
         for warning in device.warnings:
@@ -129,7 +129,7 @@ class Worker:
     def _unload(self) -> None:
         if self.loaded is None:
             return
-        from droidft.engine.machine.session import release
+        from droidft.engine.machine.device import release
 
         self.loaded = None
         release()
@@ -164,8 +164,7 @@ def _side(
     call: Call, model: LoadedModel, home: Home, prompt: Prompt, sampling: Sampling, *, side: int, adapter: str | None
 ) -> Side | None:
     """A side that is ready to answer, or None after saying why it cannot."""
-    from droidft.engine.generation.generate import complete
-    from droidft.engine.generation.stops import Stops
+    from droidft.engine.generation.generate import Stops, complete
 
     try:
         ready = None if adapter is None else model.ready(*_find(home, adapter))
@@ -258,7 +257,7 @@ def _take_turns(call: Call, model: LoadedModel, sides: list[Side]) -> None:
 def _say(call: Call, side: Side, token: Token) -> bool:
     """Tell what a token adds to the answer; whether the answer has ended."""
     text = side.stops.feed(token.text)
-    reason = "stop" if side.stops.found else token.finish_reason
+    reason = "stop" if side.stops.reached else token.finish_reason
     if reason is not None:
         text += side.stops.rest()
     if text:

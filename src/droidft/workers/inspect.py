@@ -83,7 +83,6 @@ def targets(call: Call) -> dict[str, Any]:
     home, params = _home(call), call.params
     found = device.prepare(home.cache)
     from droidft.engine.model import describe
-    from droidft.engine.training import rates
     from droidft.models import catalog
 
     if params["num_layers"] == 0:
@@ -115,7 +114,7 @@ def targets(call: Call) -> dict[str, Any]:
         "context_length": catalog.context_length(shape.config),
         "code": catalog.code_files(path),
         "memory_available": available,
-        "learning_rate": asdict(rates.suggest(described.model_type, shape.hidden_size or rates.REFERENCE_WIDTH)),
+        "learning_rate": asdict(describe.suggest_rate(described.model_type, shape.hidden_size)),
         **inspected.described(described, available),
     }
 
@@ -196,7 +195,7 @@ def adapter(call: Call) -> dict[str, Any]:
     """One adapter with all that is doubtful about it, alone or on a model; what keeps it from loading is said too."""
     from droidft.adapters.diagnostics import diagnose
     from droidft.adapters.folder import CONFIG, parse_which, read_adapter
-    from droidft.engine.model.judge import judge
+    from droidft.engine.model.adapter_weights import judge
 
     home, ref = _home(call), call.params["model"]
     folder = home.adapter(call.params["name"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,15 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from droidft.engine.generation.generate import Sampling, Token, complete, generate, generate_batch, make_prompt
+from droidft.engine.generation.generate import (
+    Sampling,
+    Stops,
+    Token,
+    complete,
+    generate,
+    generate_batch,
+    make_prompt,
+)
 from droidft.engine.model.loading import load_model, load_tokenizer
 from droidft.errors import ConfigError, ModelError
 from tests.tiny import write_model
@@ -263,3 +272,45 @@ def test_reading_the_prompt_is_reported_and_can_be_ended(loaded: tuple[Any, Any]
 
     with pytest.raises(InterruptedError):
         next(complete(model, tokenizer, prompt, Sampling(max_tokens=2), reading=refuse))
+
+
+def passed_on(stops: Stops, pieces: list[str]) -> list[str]:
+    shown = [stops.feed(piece) for piece in pieces]
+    return [*shown, stops.rest()]
+
+
+@pytest.mark.parametrize(
+    ("texts", "pieces", "shown", "found"),
+    [
+        ([], ["a", "b"], ["a", "b", ""], False),
+        (["END"], ["say E", "ND and more"], ["say ", "", ""], True),
+        (["END"], ["say E", "N", "OUGH"], ["say ", "", "ENOUGH", ""], False),
+        (["END"], ["the EN"], ["the ", "EN"], False),
+        (["b", "ab"], ["xab"], ["x", ""], True),
+        (["aab"], ["aa", "a", "b", "c"], ["", "a", "", "", ""], True),
+        (["", "z"], ["xyz"], ["xy", ""], True),
+    ],
+)
+def test_stop_texts(texts: list[str], pieces: list[str], shown: list[str], found: bool) -> None:
+    stops = Stops(texts)
+    assert passed_on(stops, pieces) == shown
+    assert stops.reached is found
+
+
+def test_as_if_all_were_known_at_once() -> None:
+    generator = random.Random(0)
+    for _ in range(3000):
+        text = "".join(generator.choices("abc", k=generator.randrange(20)))
+        texts = [
+            "".join(generator.choices("abc", k=generator.randrange(1, 5))) for _ in range(generator.randrange(3))
+        ]
+        pieces, rest = [], text
+        while rest:
+            cut = generator.randrange(1, 4)
+            pieces.append(rest[:cut])
+            rest = rest[cut:]
+        stops = Stops(texts)
+        found = "".join(passed_on(stops, pieces))
+        assert found in [text[: text.find(stop)] for stop in texts if stop in text] or found == text
+        assert not any(stop in found for stop in texts)
+        assert stops.reached == any(stop in text for stop in texts)

@@ -12,8 +12,8 @@ from mlx.utils import tree_flatten
 
 from droidft.config import FineTuneType, LoraTargets, Optimizer
 from droidft.engine.model.architectures import build_lazily
-from droidft.engine.model.estimate import MemoryEstimate, peak_memory
-from droidft.engine.model.targets import resolve
+from droidft.engine.model.estimate import Estimator, MemoryEstimate
+from droidft.engine.model.targets import Survey, resolve
 from tests.engine.model.architectures import TABLE
 
 SMOLLM = build_lazily(peft_counts.config(peft_counts.SHAPES["SmolLM2-135M"]))
@@ -22,7 +22,8 @@ SMOLLM = build_lazily(peft_counts.config(peft_counts.SHAPES["SmolLM2-135M"]))
 def estimate(model: nn.Module = SMOLLM, **changes: object) -> MemoryEstimate:
     chosen: dict[str, object] = {"batch_size": 4, "seq_length": 256, "rank": 32} | changes
     preset, layers = chosen.pop("preset", LoraTargets.FULL_LAYER), chosen.pop("num_layers", -1)
-    return peak_memory(model, resolve(model, preset=preset, num_layers=layers), **chosen)
+    estimator = Estimator(Survey(model), bytes_per_value=chosen.pop("bytes_per_value", 4))
+    return estimator.peak(resolve(model, preset=preset, num_layers=layers), **chosen)
 
 
 @pytest.mark.parametrize(("fused", "measured"), [(False, 2.83e9), (True, 1.58e9)])

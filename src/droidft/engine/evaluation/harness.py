@@ -48,7 +48,7 @@ class TaskResult:
 
 
 def check(tasks: Sequence[str], *, include: Path | None = None) -> None:
-    """Load the tasks and their data, so that what is wrong with them shows before a model is trained.
+    """Load the tasks and their data, so that their faults show before a model is trained.
 
     Raises:
         ConfigError, NotFound, DownloadError: see `evaluate`.
@@ -84,7 +84,7 @@ def evaluate(
         ConfigError: the harness is not installed, or a task cannot be loaded, or is of a kind that is not supported.
         NotFound: there is no such task, or no such folder.
         DownloadError: a task's data is not here and cannot be fetched.
-        Interrupted: `should_stop` said so.
+        Interrupted: `should_stop` returned True.
     """
     training = model.training
     model.eval()
@@ -99,10 +99,10 @@ def evaluate(
             length = context_length or _own_length(model)
             asked = HarnessModel(model, tokenizer, context_length=length, progress=progress, should_stop=should_stop)
             tree = {"tasks": loaded.tasks, "groups": loaded.groups}
-            found = run(lm=asked, task_dict=tree, limit=limit, bootstrap_iters=0, log_samples=True)
+            outcome = run(lm=asked, task_dict=tree, limit=limit, bootstrap_iters=0, log_samples=True)
     finally:
         model.train(training)
-    return [result for name in loaded.asked for result in _results(loaded, name, found)]
+    return [result for name in loaded.asked for result in _results(loaded, name, outcome)]
 
 
 def _own_length(model: nn.Module) -> int:
@@ -136,11 +136,11 @@ def _load(names: Sequence[str], include: Path | None) -> _Loaded:
     loaded = _Loaded()
     with chdir(include) if include else nullcontext():
         for name in dict.fromkeys(names):
-            found = _load_one(manager, name)
-            group = found["groups"].get(name)
-            members = [task.task_name for task in group.get_all_tasks()] if group else list(found["tasks"])
-            loaded.tasks.update(found["tasks"])
-            loaded.groups.update(found["groups"])
+            task = _load_one(manager, name)
+            group = task["groups"].get(name)
+            members = [each.task_name for each in group.get_all_tasks()] if group else list(task["tasks"])
+            loaded.tasks.update(task["tasks"])
+            loaded.groups.update(task["groups"])
             loaded.asked[name] = members
     for name, task in loaded.tasks.items():
         if problem := _unsupported(task):
@@ -149,7 +149,7 @@ def _load(names: Sequence[str], include: Path | None) -> _Loaded:
 
 
 def _manager(TaskManager: Any, names: Sequence[str], include: Path | None) -> Any:
-    """What knows all of `names`; reading every task of the harness takes seconds, so it is avoided."""
+    """A task manager that knows all of `names`; reading every task of the harness takes seconds, so it is avoided."""
     if include is not None:
         if not include.is_dir():
             raise NotFound(f"there is no folder {include} with tasks", hint="check include", field=FIELD)
@@ -193,12 +193,12 @@ def _load_one(manager: Any, name: str) -> Any:
     except (datasets.exceptions.DatasetsError, TemplateError, YAMLError, *_BAD_TASK) as error:
         raise ConfigError(
             f"task {name!r} cannot be loaded: {_line(error)}",
-            hint="mend its YAML file or its data; data files are looked for in the folder include",
+            hint="fix its YAML file or its data; data files are looked for in the folder include",
             field=FIELD,
         ) from error
 
 
-# What the harness raises on task files that do not fit their data, or name what is not there.
+# The harness raises these on task files that do not fit their data, or name what does not exist.
 _BAD_TASK = (OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
@@ -237,7 +237,7 @@ def _set_shots(tasks: Iterable[Any], num_fewshot: int | None) -> None:
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """Global random numbers start as in the harness's own command, and go on afterwards as if nothing had been."""
+    """Global random numbers start as in the harness's own command; their state is restored afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     random.seed(PYTHON_SEED)
     np.random.seed(NUMPY_SEED)
@@ -248,33 +248,33 @@ def _seeded() -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def _results(loaded: _Loaded, name: str, found: Mapping[str, Any]) -> list[TaskResult]:
+def _results(loaded: _Loaded, name: str, outcome: Mapping[str, Any]) -> list[TaskResult]:
     """Of one name: a group as a whole if that is a mean over its questions, else task by task."""
-    members = {member: _scores(found["samples"][member]) for member in loaded.asked[name]}
+    members = {member: _scores(outcome["samples"][member]) for member in loaded.asked[name]}
     if name in loaded.groups:
         shared = set.intersection(*(set(scores) for scores in members.values()))
         pooled = {metric: sum((scores[metric] for scores in members.values()), ()) for metric in sorted(shared)}
-        if together := _means(name, pooled, found):
+        if together := _means(name, pooled, outcome):
             return together
-    return [result for member, scores in members.items() for result in _means(member, scores, found)]
+    return [result for member, scores in members.items() for result in _means(member, scores, outcome)]
 
 
 def _scores(samples: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
     """By metric, as in the harness's results (`acc,none`): the numbers of all questions, in the order of the task."""
     questions = {sample["doc_id"] for sample in samples}
-    found: dict[str, list[float]] = {}
+    by_metric: dict[str, list[float]] = {}
     for sample in sorted(samples, key=lambda sample: int(sample["doc_id"])):
         for metric in sample["metrics"]:
             if isinstance(sample[metric], int | float | np.number):
-                found.setdefault(f"{metric},{sample['filter']}", []).append(float(sample[metric]))
-    return {metric: tuple(scores) for metric, scores in found.items() if len(scores) == len(questions)}
+                by_metric.setdefault(f"{metric},{sample['filter']}", []).append(float(sample[metric]))
+    return {metric: tuple(scores) for metric, scores in by_metric.items() if len(scores) == len(questions)}
 
 
-def _means(name: str, scores: Mapping[str, tuple[float, ...]], found: Mapping[str, Any]) -> list[TaskResult]:
+def _means(name: str, scores: Mapping[str, tuple[float, ...]], outcome: Mapping[str, Any]) -> list[TaskResult]:
     """Those metrics whose value is the mean of the questions' scores."""
-    values = found["results"][name]
+    values = outcome["results"][name]
     return [
-        TaskResult(name, str(found["versions"][name]), metric.removesuffix(",none"), float(values[metric]), each)
+        TaskResult(name, str(outcome["versions"][name]), metric.removesuffix(",none"), float(values[metric]), each)
         for metric, each in scores.items()
         if metric in values and math.isclose(values[metric], math.fsum(each) / len(each), rel_tol=1e-9, abs_tol=1e-12)
     ]

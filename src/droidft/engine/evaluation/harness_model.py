@@ -1,7 +1,7 @@
 """A loaded model as the evaluation harness asks it: log-probabilities of continuations, greedy answers.
 
 Prefixes and cuts are those of the harness's own class for causal models, `HFLM`, so that scores can be held against
-published ones. Only `harness` imports this module, when it is needed: `lm-eval` is an optional package.
+published ones. Only `harness` imports this module, when needed: `lm-eval` is an optional package.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Asked:
 
 
 class HarnessModel(TemplateLM):  # type: ignore[misc]
-    """The model and its tokenizer behind the harness's interface. The model is to be in evaluation mode."""
+    """The model and its tokenizer behind the harness's interface. The model has to be in evaluation mode."""
 
     def __init__(
         self,
@@ -98,8 +98,8 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """Of each (context, continuation): summed log-probability in nats, and whether it is the greedy one."""
-        found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
-        return found
+        scores: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
+        return scores
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
         """Log-probability of each whole text in nats; every token is counted once, after all that fits before it."""
@@ -128,15 +128,15 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
             # A context of nothing but spaces has lost them to its continuation: there is no token left of it.
             whole = (context or [self.prefix_token_id]) + continuation
             sharing[tuple(whole[-(self.max_length + 1) : -1])].append(number)
-        found = [(0.0, False)] * len(requests)
+        answers = [(0.0, False)] * len(requests)
         for rows in _batches(sharing):
             self._pause()
             numbers = [(row, number) for row, tokens in enumerate(rows) for number in sharing[tokens]]
             scores = score(self._split, rows, [(row, requests[number][2]) for row, number in numbers])
             for (_, number), each in zip(numbers, scores, strict=True):
-                found[number] = each
+                answers[number] = each
             self._advance(len(numbers))
-        return found
+        return answers
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
         """The greedy answer to each (context, options), up to the first of the texts `until` in its options."""
@@ -177,18 +177,18 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         ) as generator:
             ids = generator.insert([asked[i].prompt for i in order], [asked[i].most for i in order])
             index_of = dict(zip(ids, order, strict=True))
-            said: dict[int, list[int]] = {uid: [] for uid in ids}
-            while said:
+            drawn: dict[int, list[int]] = {uid: [] for uid in ids}
+            while drawn:
                 self._pause()
                 cut_short = []
                 for response in generator.next()[1]:
                     uid, ended = response.uid, response.finish_reason is not None
                     if response.finish_reason != "stop":
-                        said[uid].append(int(response.token))
-                    if not ended and self._is_stopped(asked[index_of[uid]], said[uid]):
+                        drawn[uid].append(int(response.token))
+                    if not ended and self._is_stopped(asked[index_of[uid]], drawn[uid]):
                         cut_short.append(uid)
                     if ended or uid in cut_short:
-                        yield index_of[uid], said.pop(uid)
+                        yield index_of[uid], drawn.pop(uid)
                 generator.remove(cut_short)
 
     def _is_stopped(self, asked: Asked, tokens: list[int]) -> bool:

@@ -1,11 +1,12 @@
-"""A trained model held against data that it has not seen, row by row: test set, general text, questions.
+"""A trained model measured on data that it has not seen, row by row: test set, general text, questions.
 
 `prepare_measurement` reads and checks everything before anything is trained, so that a fault in the test data does
-not cost a night; `take` measures.
+not cost a night; `take` measures. `held_out_loss` and `accuracy` measure a model on a file and on some questions.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ import numpy as np
 from droidft.config import DataFormat, TrainingConfig
 from droidft.data import batches
 from droidft.data.groups import numbered
-from droidft.data.prepare import Prepared, read_set
+from droidft.data.prepare import Prepared, prepare, read_set
 from droidft.data.prompts import PromptRow, prompts_of
 from droidft.data.split import mixed
 from droidft.data.tokens import TokenSet
 from droidft.engine.generation.generate import generate_batch
+from droidft.engine.methods.sft import Supervised
 from droidft.engine.model.loss import SplitModel, losses
 from droidft.engine.training.method import Interrupted
 from droidft.errors import ConfigError
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 ShouldStop = Callable[[], bool]
+
+NORMAL_95 = 1.959963984540054
+"""97.5 % quantile of the normal distribution."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +132,7 @@ def take(
     """Measure `model` as it stands, in evaluation mode.
 
     Raises:
-        Interrupted: `should_stop` said so.
+        Interrupted: `should_stop` returned True.
     """
     began = time.perf_counter()
     training = model.training
@@ -148,7 +153,7 @@ def take(
             tasks = _harness(model, tokenizer, material, should_stop)
     finally:
         model.train(training)
-    found = Measurements(
+    measurements = Measurements(
         step=step,
         test=test,
         general=general,
@@ -163,9 +168,9 @@ def take(
         general_loss=general.mean,
         right=sum(answers.right) if answers else None,
         questions=len(answers.right) if answers else None,
-        seconds=found.seconds,
+        seconds=measurements.seconds,
     )
-    return found
+    return measurements
 
 
 def row_losses(model: SplitModel, rows: Rows, *, batch_size: int, should_stop: ShouldStop) -> RowLosses:
@@ -199,6 +204,50 @@ def ask_some(model: nn.Module, tokenizer: TokenizerWrapper, asked: Asked, *, tok
     began = time.perf_counter()
     generate_batch(model, tokenizer, prompts, max_tokens=tokens, batch_size=asked.spec.batch_size)
     return (time.perf_counter() - began) / (tokens * len(prompts))
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers among `total`, with the 95 % score interval (Wilson, 1927)."""
+
+    right: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """Observed share of right answers."""
+        return self.right / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end; sensible at 0 and 1 too."""
+        n, p, z = self.total, self.share, NORMAL_95
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def held_out_loss(model: nn.Module, tokenizer: TokenizerWrapper, config: TrainingConfig, rows: Path) -> float:
+    """Mean loss in nats per supervised token on the rows of a file, read and masked as `config` says."""
+    changed = config.model_copy(update={"train_data_path": str(rows), "val_data_path": str(rows)})
+    data = prepare(changed, tokenizer)
+    method = Supervised(changed, data.train, data.validation)
+    return method.evaluate(SplitModel(model), should_stop=lambda: False).loss
+
+
+def accuracy(
+    model: nn.Module,
+    tokenizer: TokenizerWrapper,
+    questions: Sequence[str],
+    is_right: Callable[[int, str], bool],
+    *,
+    max_tokens: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Accuracy, list[str]]:
+    """Greedy answers to `questions`, judged by `is_right(index, answer)`; the score and the answers."""
+    answers = generate_batch(model, tokenizer, questions, max_tokens=max_tokens, progress=progress)
+    right = sum(is_right(index, answer) for index, answer in enumerate(answers))
+    return Accuracy(right, len(answers)), answers
 
 
 def _test_rows(
@@ -261,7 +310,7 @@ def _harness(
 
     spec = material.wanted.harness
     assert spec is not None
-    found = harness.evaluate(
+    results = harness.evaluate(
         model,
         tokenizer,
         spec.tasks,
@@ -275,5 +324,5 @@ def _harness(
         TaskScore(
             task=each.name, version=str(each.version), metric=each.metric, value=each.value, scores=list(each.scores)
         )
-        for each in found
+        for each in results
     ]

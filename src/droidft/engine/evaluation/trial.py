@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
 from droidft.adapters.folder import find_adapter, read_adapter
 from droidft.config import ScaleRewards, TrainingConfig
 from droidft.data.prompts import PromptRow, PromptSet, prepare_prompts
-from droidft.engine.assemble import Places
 from droidft.engine.generation.generate import wired
+from droidft.engine.machine.device import release
 from droidft.engine.methods.policy import advantages, tied
-from droidft.engine.methods.sampling import Completion, Sampler, streams
-from droidft.engine.methods.text import Texts
+from droidft.engine.methods.rollouts import Completion, Sampler, Texts, streams
 from droidft.engine.model import adapter_weights, loading
 from droidft.events import SampledCompletion
 from droidft.models import catalog
 from droidft.rewards.scorer import Scorer
+from droidft.support.places import Places
 
 Report = Callable[[str, int, int], None]
-"""Told what is being done, how much of it, and of how much; what it raises ends the trial."""
+"""Called with what is being done, how much of it is done, and of how much; what it raises ends the trial."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was found, as the server's schema of that name has it."""
+    """The outcome, as in the server's schema of that name."""
 
     rewards: list[str]
     weights: list[float]
@@ -75,12 +73,15 @@ def try_rewards(
     rows = chosen(prepared.train, prompts, seed)
     scorer.check((row.place, row.columns) for row in rows)
     report("loading the model", 0, 0)
-    model = _model(config, places)
+    model, _ = loading.load_model(path)
+    if config.init_adapter is not None:
+        adapter_weights.apply(model, read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters)))
+    model.eval()
     begun = time.perf_counter()
     drawn = _sample(model, config, texts, rows, min(completions, config.num_generations), seed, report)
     sampled = time.perf_counter() - begun
     del model
-    gc.collect()
+    release()
     report("scoring", 0, 0)
     shown = _scored(scorer, texts, rows, drawn)
     lengths = [len(one.tokens) for group in drawn for one in group]
@@ -127,15 +128,6 @@ def chosen(prompts: PromptSet, count: int, seed: int) -> list[PromptRow]:
     return [prompts[int(index)] for index in sorted(picked)]
 
 
-def _model(config: TrainingConfig, places: Places) -> nn.Module:
-    path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
-    model, _ = loading.load_model(path)
-    if config.init_adapter is not None:
-        adapter_weights.apply(model, read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters)))
-    model.eval()
-    return model
-
-
 def _sample(
     model: nn.Module,
     config: TrainingConfig,
@@ -145,17 +137,16 @@ def _sample(
     seed: int,
     report: Report,
 ) -> list[list[Completion]]:
-    total, found = len(rows) * group, dict[tuple[int, int], Completion]()
+    total, drawn = len(rows) * group, dict[tuple[int, int], Completion]()
 
     def look() -> bool:
-        """Asked before every token; what `report` raises ends the work."""
-        report("sampling", len(found), total)
+        """Called before every token; what `report` raises ends the work."""
+        report("sampling", len(drawn), total)
         return False
 
     sampler = Sampler(texts.ends, config.max_completion_length, config.temperature, config.sampling_batch_size)
     numbers = streams(seed, 0, len(rows), group)
     with wired(model):
         for row, member, one in sampler.sample(model, [row.tokens for row in rows], numbers, should_stop=look):
-            found[row, member] = one
-    mx.clear_cache()
-    return [[found[row, member] for member in range(group)] for row in range(len(rows))]
+            drawn[row, member] = one
+    return [[drawn[row, member] for member in range(group)] for row in range(len(rows))]

@@ -34,8 +34,8 @@ class Sampling:
 
     `top_p`, `min_p` and `top_k` cut unlikely tokens off before drawing; 1, 0 and 0 turn them off.
     `repetition_penalty` above 1 makes the last 64 tokens less likely to come again; `presence_penalty` is taken from
-    the logit of every token that the answer holds already, `frequency_penalty` as often as it holds it. `seed` None
-    draws anew.
+    the logit of every token that the answer holds already, `frequency_penalty` as often as it holds it. With `seed`
+    None every answer is drawn differently.
     """
 
     max_tokens: int = 512
@@ -90,7 +90,6 @@ class Token:
     token_id: int
     finish_reason: str | None
     prompt_tokens: int
-    prompt_tokens_per_second: float
     tokens: int
     tokens_per_second: float
 
@@ -193,7 +192,6 @@ def _tokens(
             token_id=token,
             finish_reason=reason,
             prompt_tokens=len(prompt.tokens),
-            prompt_tokens_per_second=len(prompt.tokens) / (first - begun),
             tokens=number,
             tokens_per_second=(number - 1) / (now - first) if number > 1 else 1 / (now - begun),
         )
@@ -205,7 +203,7 @@ class _Text:
     """An answer's text, piece by piece; characters come whole.
 
     A detokenizer drops a space that its first token begins with. In an answer to a chat that is right. Where the
-    answer goes on in the middle of a text, the token before it, `after`, tells it that there was one.
+    answer continues a text, the token before it, `after`, keeps that space.
     """
 
     def __init__(self, tokenizer: TokenizerWrapper, after: int | None) -> None:
@@ -219,7 +217,7 @@ class _Text:
             self._pieces.add_token(after)
 
     def add(self, token: int | None, *, last: bool) -> str:
-        """What there is to show, now that `token` has come."""
+        """The text to show, now that `token` has come."""
         if token is not None:
             self._pieces.add_token(token)
         if last:
@@ -259,6 +257,46 @@ def generate_batch(
     return answers
 
 
+class Stops:
+    """Passes an answer on piece by piece, up to the first of `texts`; none of them is ever passed on in part.
+
+    What may be the beginning of such a text is held back until more is known.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = [text for text in texts if text]
+        self._held = ""
+        self.reached = False
+        """Whether one of the texts came; nothing is passed on any more."""
+
+    def feed(self, text: str) -> str:
+        """What can be passed on, now that `text` follows."""
+        if self.reached:
+            return ""
+        held = self._held + text
+        ends = [end for end in (held.find(stop) for stop in self._texts) if end >= 0]
+        if ends:
+            self.reached, self._held = True, ""
+            return held[: min(ends)]
+        keep = self._beginning(held)
+        self._held = held[len(held) - keep :]
+        return held[: len(held) - keep]
+
+    def rest(self) -> str:
+        """What was held back, once the answer has ended."""
+        held, self._held = self._held, ""
+        return held
+
+    def _beginning(self, text: str) -> int:
+        """Length of the longest end of `text` that begins a stop text."""
+        most = max((len(stop) - 1 for stop in self._texts), default=0)
+        for length in range(min(most, len(text)), 0, -1):
+            end = text[len(text) - length :]
+            if any(stop.startswith(end) for stop in self._texts):
+                return length
+        return 0
+
+
 def _render(tokenizer: TokenizerWrapper, messages: Sequence[Message]) -> list[int]:
     from jinja2 import TemplateError
 
@@ -272,7 +310,7 @@ def _render(tokenizer: TokenizerWrapper, messages: Sequence[Message]) -> list[in
 
 
 def _part() -> int:
-    """How many tokens of a prompt are read at once: the shorter, the sooner a reading can be called off."""
+    """How many tokens of a prompt are read at once: the fewer, the sooner reading can be cancelled."""
     return 256 if mx.default_device() == mx.Device(mx.cpu) else 2048
 
 
@@ -284,7 +322,7 @@ def _room(prompt: Sequence[int], max_tokens: int, context_length: int | None) ->
     if len(prompt) >= context_length:
         raise ModelError(
             f"the prompt has {len(prompt)} tokens, and the model's context is {context_length}",
-            hint="shorten it, or start the conversation anew",
+            hint="shorten it, or start a new conversation",
         )
     return min(max_tokens, context_length - len(prompt))
 
@@ -334,10 +372,10 @@ def _processors(sampling: Sampling, prompt_length: int) -> list[Callable[[mx.arr
 
 def _penalty(presence: float, frequency: float, prompt_length: int) -> Callable[[mx.array, mx.array], mx.array]:
     def lower(tokens: mx.array, logits: mx.array) -> mx.array:
-        said = tokens[prompt_length:]
-        if said.size == 0:
+        answer = tokens[prompt_length:]
+        if answer.size == 0:
             return logits
-        times = mx.zeros(logits.shape[-1], logits.dtype).at[said].add(1)
+        times = mx.zeros(logits.shape[-1], logits.dtype).at[answer].add(1)
         return logits - presence * (times > 0) - frequency * times
 
     return lower

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 PROBE_TEXT = "The quick brown fox jumps over the lazy dog. What is the capital of France?"
 KEPT_BYTES = 2 << 30
-"""Adapters beyond this many bytes are dropped again, the least recently used first."""
+"""Beyond this many bytes, adapters are dropped, the least recently used first."""
 FEWEST_KEPT = 4
 READINGS = 5
-"""How often a file that changes while it is read is read anew."""
+"""How often a file that changes while it is read is read again."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Ready:
 
 @dataclass
 class LoadedModel:
-    """A base model, its tokenizer, and what is known of it."""
+    """A base model, its tokenizer, and facts about it."""
 
     model: nn.Module
     tokenizer: TokenizerWrapper
@@ -113,11 +113,11 @@ class LoadedModel:
         )
 
     def put(self, ready: Ready | None) -> None:
-        """Make the base answer with `ready`, or alone; takes no time to speak of."""
+        """Make the base answer with `ready`, or alone; takes well under a millisecond."""
         adapter_weights.put(self.model, None if ready is None else ready.applied)
 
     def rename(self, ref: str) -> None:
-        """The same model under another name or path; what was said about adapters names it, and is forgotten."""
+        """The same model under another name or path; adapters' warnings name it, so they are forgotten."""
         self.base = replace(self.base, ref=ref)
         self._kept.clear()
 
@@ -134,7 +134,7 @@ class LoadedModel:
         """Put the adapter `info` on the base in place of the one before; None for the base alone.
 
         Raises:
-            AdapterError: it does not fit. The base is then without adapter.
+            AdapterError: it does not fit. The base then has no adapter on it.
         """
         if info is None:
             adapter_weights.remove(self.model)
@@ -142,7 +142,7 @@ class LoadedModel:
             adapter_weights.apply(self.model, info)
 
     def use(self, info: AdapterInfo | None) -> AdapterDetails | None:
-        """`switch`, and then look at what the adapter does and what is doubtful about it."""
+        """`switch`, then measure what the adapter changes and collect warnings about it."""
         self.switch(info)
         if info is None:
             return None

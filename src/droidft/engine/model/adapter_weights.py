@@ -1,7 +1,7 @@
 """Put an adapter on a loaded model and take it off again, so that one base serves many adapters.
 
 The layers are made by mlx-lm from the adapter's config (its meaning of `keys` and `num_layers`); before a
-number is loaded, names and shapes are held against what that config asks for on this model.
+number is loaded, names and shapes are compared with what that config asks for on this model.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from droidft.adapters.diagnostics import BaseModel, check_fits
+from droidft.adapters.diagnostics import BaseModel, Diagnostic, check_fits, diagnose
 from droidft.adapters.folder import AdapterInfo, Shape
-from droidft.engine.model.slots import Slot, fill, slot_of
+from droidft.engine.model.architectures import build_lazily
+from droidft.engine.model.lora import Slot, fill, slot_of
 from droidft.engine.model.targets import resolve
 from droidft.errors import AdapterError, TargetError
+from droidft.models import catalog
 from droidft.models.fingerprint import Fingerprint
 
 _LEAVES = ("lora_a", "lora_b", "m")
@@ -29,12 +31,12 @@ _SLOT = "_applied_adapter"
 
 @dataclass(eq=False)
 class Applied:
-    """An adapter made for a model: what it replaces, and by what, so that both can be had."""
+    """An adapter made for a model: what it replaces, and by what, so that either can be put in place."""
 
     info: AdapterInfo
     slots: list[Slot]
     bytes: int
-    """Memory that it takes besides the base."""
+    """Memory that it takes in addition to the base's."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ class Difference:
 
 
 def apply(model: nn.Module, info: AdapterInfo) -> Applied:
-    """Put the adapter on `model`, in place, instead of the one that is on it; the model is set to evaluation.
+    """Put the adapter on `model`, replacing the one that is on it; the model is set to evaluation.
 
     Raises:
-        AdapterError: it does not fit this model, or is incomplete. The model is then as it was without adapter.
+        AdapterError: it does not fit this model, or is incomplete. The model is then the base alone.
     """
     remove(model)
     applied = _load_full(model, info) if info.fine_tune_type == "full" else _load_lora(model, info)
@@ -84,8 +86,8 @@ def remove(model: nn.Module) -> None:
 
 def current(model: nn.Module) -> Applied | None:
     """The adapter that `apply` put on the model."""
-    found = getattr(model, _SLOT, None)
-    return found if isinstance(found, Applied) else None
+    applied = getattr(model, _SLOT, None)
+    return applied if isinstance(applied, Applied) else None
 
 
 @contextmanager
@@ -124,7 +126,7 @@ def expected_tensors(model: nn.Module, info: AdapterInfo) -> dict[str, Shape]:
     """
     if info.fine_tune_type == "full":
         shapes = {name: array.shape for name, array in tree_flatten(model.parameters())}
-        # Only the trained blocks are in the file, so what it lacks is no fault.
+        # Only the trained blocks are in the file, so a missing tensor is no fault.
         return {name: shapes[name] for name in info.tensors if name in shapes}
     with without(model):
         replaced = _attach(model, info)
@@ -157,6 +159,24 @@ def describe_base(
         weights_sha256=fingerprint["weights_sha256"] if fingerprint else None,
         chat_template_sha256=template_hash(chat_template),
     )
+
+
+def judge(
+    info: AdapterInfo, ref: str, *, models_dir: Path, cache_dir: Path, offline: bool = False
+) -> list[Diagnostic]:
+    """Warnings about the adapter on the model that `ref` means; links and hub ids are resolved. Loads no weights.
+
+    The first time, the model's weight files are hashed, which takes a while.
+
+    Raises:
+        AdapterError: it does not fit the model.
+        NotFound, ModelError, DownloadError: see `models.find_config`.
+    """
+    path = catalog.find_config(ref, models_dir=models_dir, offline=offline)
+    built = build_lazily(catalog.load_config(path), stored=catalog.stored_names(path))
+    check_fits(info, expected_tensors(built, info))
+    known = catalog.fingerprint(path, cache=cache_dir / "fingerprints.json") if catalog.weight_files(path) else None
+    return diagnose(info, describe_base(built, path=path, ref=ref, fingerprint=known))
 
 
 def template_hash(chat_template: str | None) -> str | None:
@@ -198,7 +218,7 @@ def _attach(model: nn.Module, info: AdapterInfo) -> dict[str, nn.Module]:
         "rank": info.rank,
         "scale": info.scale,
         "dropout": info.dropout,
-        # Without keys mlx-lm's meaning depends on its version; the file itself says what was trained.
+        # Without keys mlx-lm's meaning depends on its version; the file itself holds what was trained.
         "keys": list(info.keys or info.modules),
     }
     try:
@@ -217,12 +237,8 @@ def _changed(model: nn.Module, before: Mapping[str, nn.Module]) -> dict[str, nn.
 
 
 def _shapes(model: nn.Module, replaced: Mapping[str, nn.Module]) -> dict[str, Shape]:
-    found = {}
-    for name, array in tree_flatten(model.parameters()):
-        owner, _, leaf = name.rpartition(".")
-        if owner in replaced and leaf in _LEAVES:
-            found[name] = tuple(array.shape)
-    return found
+    names = {f"{owner}.{leaf}" for owner in replaced for leaf in _LEAVES}
+    return {name: tuple(array.shape) for name, array in tree_flatten(model.parameters()) if name in names}
 
 
 def _restore(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:

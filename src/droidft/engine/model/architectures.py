@@ -36,7 +36,7 @@ SHARED_PARTS = frozenset(
     }
 )
 
-# What mlx-lm's constructors raise on a config.json that lacks a field or holds one of the wrong kind.
+# mlx-lm's constructors raise these on a config.json that lacks a field or holds one of the wrong kind.
 _BAD_CONFIG = (
     ArithmeticError,
     AssertionError,
@@ -106,12 +106,12 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     Raises:
         ModelError: the model has none.
     """
-    found = list(getattr(model, "layers", ()))
-    if not found:
+    layers = list(getattr(model, "layers", ()))
+    if not layers:
         raise ModelError(
             f"{type(model).__module__} has no list of blocks", hint="choose a decoder-only language model"
         )
-    return found
+    return layers
 
 
 def _classes(config: dict[str, Any]) -> tuple[Any, Any]:
@@ -129,12 +129,12 @@ def _classes(config: dict[str, Any]) -> tuple[Any, Any]:
             hint="`docs/architectures.md` lists them all; a newer mlx-lm may have it",
         )
     # mlx_lm.models.olmo prints and leaves the interpreter when its package is absent.
-    said = io.StringIO()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(printed):
             classes: tuple[Any, Any] = utils._get_classes(config)
     except SystemExit:
-        raise ModelError(f"model type {name!r}: {said.getvalue().strip()}", hint="install that package") from None
+        raise ModelError(f"model type {name!r}: {printed.getvalue().strip()}", hint="install that package") from None
     return classes
 
 
@@ -158,35 +158,32 @@ def quantization(config: dict[str, Any]) -> dict[str, Any] | None:
     """
     text = config.get("text_config") or {}
     for key in ("quantization", "quantization_config"):
-        found = config.get(key) or text.get(key)
-        if not found:
-            continue
-        if "bits" in found and "quant_method" not in found:
-            return dict(found)
-        return _foreign(found)
+        if settings := config.get(key) or text.get(key):
+            own = "bits" in settings and "quant_method" not in settings
+            return dict(settings) if own else _foreign(settings)
     return None
 
 
-def _foreign(found: dict[str, Any]) -> dict[str, Any] | None:
-    method = found.get("quant_method")
+def _foreign(settings: dict[str, Any]) -> dict[str, Any] | None:
+    method = settings.get("quant_method")
     if method in ("awq", "gptq"):
-        return {"group_size": found.get("group_size", 128), "bits": found.get("bits", 4), "mode": "affine"}
+        return {"group_size": settings.get("group_size", 128), "bits": settings.get("bits", 4), "mode": "affine"}
     if method == "modelopt":
-        settings = found.get("quantization", found)
-        return {"group_size": settings.get("group_size", 16), "bits": 4, "mode": "nvfp4"}
+        size = settings.get("quantization", settings).get("group_size", 16)
+        return {"group_size": size, "bits": 4, "mode": "nvfp4"}
     if method == "compressed-tensors":
-        method = found.get("format")
+        method = settings.get("format")
     if method == "fp8":
         # Blocks of 32 x 32 stay packed as mxfp8; every other fp8 model is unpacked while it is read.
-        packed = found.get("scale_fmt") == "ue8m0" and list(found.get("weight_block_size", ())) == [32, 32]
+        packed = settings.get("scale_fmt") == "ue8m0" and list(settings.get("weight_block_size", ())) == [32, 32]
         return _FORMATS["mxfp8"] if packed else None
     if method == "bitnet":
-        return {"quant_method": "bitnet", **found}
+        return {"quant_method": "bitnet", **settings}
     if method not in _FORMATS:
         raise ModelError(
             f"weights quantised with {method!r} cannot be read", hint="use the model's unquantised or MLX version"
         )
-    return {**_FORMATS[method], "modules_to_not_convert": found.get("modules_to_not_convert") or ()}
+    return {**_FORMATS[method], "modules_to_not_convert": settings.get("modules_to_not_convert") or ()}
 
 
 def _quantize(model: nn.Module, config: dict[str, Any], stored: Collection[str] | None) -> nn.Module:

@@ -22,6 +22,12 @@ from droidft.models import catalog
 
 PRESETS = tuple(preset for preset in LoraTargets if preset is not LoraTargets.CUSTOM)
 
+FULL_RATE = 5e-5
+LORA_FACTOR = 10
+REFERENCE_WIDTH = 2000
+EXPONENTS = {"llama": 0.781, "qwen": 0.0775}
+"""By the beginning of the model type; fitted by the authors of the Tinker cookbook (Thinking Machines, 2025)."""
+
 
 @dataclass(frozen=True, slots=True)
 class PresetDescription:
@@ -56,8 +62,8 @@ class ModelDescription:
 class Shape:
     """A model built from its parsed `config.json`, and all that is looked at to describe it, once.
 
-    `stored` is as in `build_lazily`; `bytes_per_value` what an unpacked number takes while training, by default
-    what `config` says (4 for float32, else 2).
+    `stored` is as in `build_lazily`; `bytes_per_value` is what an unpacked number takes while training, by default
+    as much as when stored.
 
     Raises:
         ModelError: the architecture is unknown or the config cannot be used.
@@ -72,7 +78,8 @@ class Shape:
     ) -> None:
         self.config = config
         self.survey = Survey(build_lazily(config, stored=stored))
-        self.estimator = Estimator(self.survey, bytes_per_value=bytes_per_value or _bytes(config))
+        size = bytes_per_value or loading.stored_bytes_per_value(config)
+        self.estimator = Estimator(self.survey, bytes_per_value=size)
         # Bound methods may be cached here: the cache goes when the shape does.
         self.plan = lru_cache(64)(self._plan)
 
@@ -145,8 +152,7 @@ def open_shape(path: Path) -> Shape:
         ModelError: as `Shape`; the config cannot be read.
     """
     config = catalog.load_config(path)
-    size = 4 if loading.device_dtype() == "float32" else None
-    return Shape(config, stored=catalog.stored_names(path), bytes_per_value=size)
+    return Shape(config, stored=catalog.stored_names(path), bytes_per_value=loading.bytes_per_value(config))
 
 
 def fused_kernels_expected() -> bool:
@@ -163,7 +169,34 @@ def _packing(config: dict[str, Any]) -> str | None:
     return f"{settings['bits']} bits, groups of {settings['group_size']}, {settings.get('mode', 'affine')}"
 
 
-def _bytes(config: dict[str, Any]) -> int:
-    text = config.get("text_config") or {}
-    named = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype")
-    return 4 if named == "float32" else 2
+@dataclass(frozen=True, slots=True)
+class SuggestedRate:
+    """A learning rate and where it comes from."""
+
+    value: float
+    why: str
+
+
+def suggest_rate(model_type: str, width: int | None) -> SuggestedRate:
+    """Tinker's formula for LoRA, 5e-5 x 10 x (2000 / width) ^ p, rounded to two digits.
+
+    For a family without a fit it is the smaller of the known families' rates.
+    """
+    width = width or REFERENCE_WIDTH
+    rates = {
+        family: float(f"{FULL_RATE * LORA_FACTOR * (REFERENCE_WIDTH / width) ** exponent:.1e}")
+        for family, exponent in EXPONENTS.items()
+    }
+    family = next((name for name in EXPONENTS if model_type.startswith(name)), None)
+    if family is not None:
+        source = f"Tinker's formula, fitted to {family.capitalize()} models"
+    else:
+        family = min(rates, key=lambda name: rates[name])
+        source = (
+            f"there is no fit for {model_type}; Tinker's formula for {family.capitalize()} is the smaller one here"
+        )
+    rate = rates[family]
+    formula = f"{FULL_RATE:g} x {LORA_FACTOR} x ({REFERENCE_WIDTH} / {width}) ^ {EXPONENTS[family]:g} = {rate:.1e}"
+    return SuggestedRate(
+        rate, f"{source}: {formula}; a starting point, fitted to other data than yours: lower it if the loss jumps"
+    )

@@ -60,44 +60,11 @@ class MemoryEstimate:
         return sum(getattr(self, field.name) for field in fields(self))
 
 
-def peak_memory(
-    model: nn.Module,
-    plan: TargetPlan,
-    *,
-    batch_size: int,
-    seq_length: int,
-    rank: int,
-    grad_checkpoint: bool = False,
-    optimizer: Optimizer = Optimizer.ADAMW,
-    bytes_per_value: int = 4,
-    fine_tune_type: FineTuneType = FineTuneType.LORA,
-    supervised_fraction: float = 1.0,
-    fused_kernels: bool = False,
-) -> MemoryEstimate:
-    """Estimate for batches of `batch_size` rows of `seq_length` tokens, each number of `bytes_per_value` bytes.
-
-    `fused_kernels` says that those of `kernels.py` are in place, which keep no attention weights and no logits.
-    `supervised_fraction` is the share of tokens that count in the loss. Full fine-tuning trains every block that
-    `plan` touches.
-
-    Raises:
-        TargetError: DoRA on modules that have none.
-    """
-    return Estimator(Survey(model), bytes_per_value=bytes_per_value).peak(
-        plan,
-        batch_size=batch_size,
-        seq_length=seq_length,
-        rank=rank,
-        grad_checkpoint=grad_checkpoint,
-        optimizer=optimizer,
-        fine_tune_type=fine_tune_type,
-        supervised_fraction=supervised_fraction,
-        fused_kernels=fused_kernels,
-    )
-
-
 class Estimator:
-    """Estimates for one model, which is looked at once."""
+    """Estimates for one model, which is looked at once.
+
+    An unpacked number takes `bytes_per_value` bytes while training (`loading.bytes_per_value`).
+    """
 
     def __init__(self, survey: Survey, *, bytes_per_value: int) -> None:
         self.survey = survey
@@ -127,7 +94,15 @@ class Estimator:
         supervised_fraction: float = 1.0,
         fused_kernels: bool = False,
     ) -> MemoryEstimate:
-        """As `peak_memory`."""
+        """Estimate for batches of `batch_size` rows of `seq_length` tokens.
+
+        `fused_kernels` says that those of `kernels.py` are in place, which keep no attention weights and no logits.
+        `supervised_fraction` is the share of tokens that count in the loss. Full fine-tuning trains every block that
+        `plan` touches.
+
+        Raises:
+            TargetError: DoRA on modules that have none.
+        """
         trained, size = _trained(self.survey.model, plan, rank, fine_tune_type, self.bytes_per_value)
         tokens = batch_size * seq_length
         positions = max(1, round(tokens * supervised_fraction))
@@ -150,7 +125,7 @@ class Estimator:
         first = min((target.block for target in plan.targets if target.block is not None), default=0)
         kept = [
             _of_block(
-                list(found.values()),
+                list(present.values()),
                 index,
                 adapted,
                 rank=rank,
@@ -160,7 +135,7 @@ class Estimator:
                 width=self.width,
                 fused=fused,
             )
-            for index, found in enumerate(self.survey.blocks)
+            for index, present in enumerate(self.survey.blocks)
             if index >= first  # no gradient flows below the first adapted block
         ]
         if grad_checkpoint:
@@ -182,7 +157,7 @@ def _trained(
 
 
 def _of_block(
-    found: list[Projection],
+    present: list[Projection],
     index: int,
     adapted: set[tuple[int | None, str]],
     *,
@@ -195,19 +170,19 @@ def _of_block(
 ) -> float:
     """Residual stream and norms, every projection's input and output, and the attention's scores and weights."""
     values = 4.0 * width
-    for projection in found:
+    for projection in present:
         copies = min(active, projection.experts) if projection.kind is Kind.EXPERTS else 1
         values += copies * (projection.in_dims + projection.out_dims)
         if (index, projection.key) in adapted:
             values += copies * (projection.parts * rank + (0 if fused else projection.out_dims))
-    if _has_scores(found) and not fused:
+    if _has_scores(present) and not fused:
         values += 2 * heads * seq_length
     return (FUSED_KEPT_SHARE if fused else KEPT_SHARE) * values
 
 
-def _has_scores(found: list[Projection]) -> bool:
+def _has_scores(present: list[Projection]) -> bool:
     """Whether the block compares every token with every other; linear attention and state spaces do not."""
-    attention = [projection.key for projection in found if projection.part is Part.ATTENTION]
+    attention = [projection.key for projection in present if projection.part is Part.ATTENTION]
     return any("linear_attn" not in key and "mamba" not in key and "conv." not in key for key in attention)
 
 

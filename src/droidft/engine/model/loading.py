@@ -49,6 +49,18 @@ def device_dtype() -> str | None:
     return "float32" if mx.default_device() == mx.Device(mx.cpu) else None
 
 
+def bytes_per_value(config: dict[str, Any]) -> int:
+    """Bytes that an unpacked number of the model with this `config.json` takes while it trains on this machine."""
+    return 4 if device_dtype() == "float32" else stored_bytes_per_value(config)
+
+
+def stored_bytes_per_value(config: dict[str, Any]) -> int:
+    """As `bytes_per_value`, where numbers keep the type that they are stored in."""
+    text = config.get("text_config") or {}
+    named = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype")
+    return 4 if named == "float32" else 2
+
+
 def load_tokenizer(path: Path) -> TokenizerWrapper:
     """The model's tokenizer, knowing every end-of-sequence token and the chat template.
 

@@ -1,4 +1,4 @@
-"""Attach adapters to a model and name what is trained.
+"""Attach adapters to a model, take them off and put them on again, and name what is trained.
 
 The layers are mlx-lm's own (`LoRALinear`, `LoRASwitchLinear`, `DoRALinear` …), so that its tools load what is
 trained here. What differs is the start: every A matrix is drawn from a key of (seed, module name), so two runs
@@ -8,7 +8,7 @@ that adapt the same module start it alike, whatever else they adapt.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,36 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 
 from droidft.config import FineTuneType, TrainingConfig
-from droidft.engine.model.projections import Kind
-from droidft.engine.model.slots import Slot, fill, slot_of
-from droidft.engine.model.targets import Target, TargetPlan, resolve
+from droidft.engine.model.projections import Kind, Projection
+from droidft.engine.model.targets import TargetPlan, resolve
 from droidft.errors import ConfigError
 
 _ATTACHED = "_attached_adapter"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """`holder[key]` is a module or, in full fine-tuning, an array: the base's own or the adapted one."""
+
+    holder: Any
+    key: str | int
+    base: Any
+    adapted: Any
+
+
+def slot_of(model: nn.Module, name: str, base: Any, adapted: Any) -> Slot:
+    """The slot of the module or array called `name` in `model`."""
+    *path, last = name.split(".")
+    holder: Any = model
+    for part in path:
+        holder = holder[int(part)] if isinstance(holder, list) else holder[part]
+    return Slot(holder, int(last) if isinstance(holder, list) else last, base, adapted)
+
+
+def fill(slots: Iterable[Slot], *, adapted: bool) -> None:
+    """Put the adapted parts in place, or the base's own."""
+    for slot in slots:
+        slot.holder[slot.key] = slot.adapted if adapted else slot.base
 
 
 @dataclass(eq=False)
@@ -33,7 +57,7 @@ class _Attached:
 
 
 def targets_of(model: nn.Module, config: TrainingConfig) -> TargetPlan:
-    """The modules that `config` adapts in `model`."""
+    """The modules of `model` that `config` adapts."""
     return resolve(
         model,
         preset=config.lora_targets,
@@ -115,7 +139,7 @@ def _refuse_quantized(model: nn.Module, plan: TargetPlan, config: TrainingConfig
         )
 
 
-def _adapted(module: nn.Module, target: Target, config: TrainingConfig) -> nn.Module:
+def _adapted(module: nn.Module, target: Projection, config: TrainingConfig) -> nn.Module:
     layer = _layer(module, target.kind, config)
     # Bound 1/sqrt(fan-in), as in mlx-lm and PEFT (kaiming uniform with a = sqrt 5); B stays zero.
     bound = target.in_dims**-0.5
@@ -125,7 +149,7 @@ def _adapted(module: nn.Module, target: Target, config: TrainingConfig) -> nn.Mo
         return mx.random.uniform(-bound, bound, array.shape, key=key)
 
     layer.lora_a = tree_map_with_path(draw, layer.lora_a)
-    # What is left to train is the layer's own: A, B and DoRA's m.
+    # Only the layer's own arrays are trained: A, B and DoRA's m.
     for child in layer.children().values():
         if isinstance(child, nn.Module):
             child.freeze()

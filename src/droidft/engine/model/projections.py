@@ -16,6 +16,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from droidft.errors import TargetError
+
 
 class Part(StrEnum):
     """What a projection does in its block."""
@@ -45,10 +47,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A module that mlx-lm can adapt.
+    """A module that mlx-lm can adapt; `key` leads to it from its block, `path` from the model.
 
     `in_dims` x `out_dims` is its matrix (an embedding's rows x width), once for each of `experts`; `parts` is
-    the number of outputs a fused one splits into.
+    the number of outputs a fused one splits into. `block` is None outside the blocks.
     """
 
     key: str
@@ -60,6 +62,24 @@ class Projection:
     parts: int = 1
     quantized: bool = False
     uncalled: bool = False
+    path: str = ""
+    block: int | None = None
+
+    def parameters(self, rank: int, *, dora: bool = False) -> int:
+        """Values that are trained here: rank x (in + out) for each expert; DoRA adds a magnitude for each row.
+
+        Raises:
+            TargetError: DoRA on a stack of experts or a fused layer, for which mlx-lm has none.
+        """
+        lora = rank * (self.parts * self.in_dims + self.out_dims) * self.experts
+        if not dora:
+            return lora
+        if self.kind in (Kind.EXPERTS, Kind.FUSED):
+            raise TargetError(
+                f"DoRA cannot adapt {self.key}: mlx-lm has it for single linear layers and embeddings only",
+                hint="use fine_tune_type 'lora', or lora_targets 'custom' without this key",
+            )
+        return lora + (self.in_dims if self.kind is Kind.EMBEDDING else self.out_dims)
 
 
 # mlx-lm computes with these modules' weights instead of calling them, which an adapter in their place breaks.
@@ -78,14 +98,12 @@ def projections(block: nn.Module) -> list[Projection]:
     """The adaptable modules of a block, in the order of its tree."""
     modules = dict(block.named_modules())
     uncalled = _UNCALLED.get(type(block).__module__.rpartition(".")[2], frozenset())
-    found = []
-    for key, module in modules.items():
-        shape = adaptable(module)
-        if key and shape is not None:
-            part = _part(key, modules)
-            found.append(Projection(key=key, part=part, uncalled=key in uncalled, **shape))
     # The tree of a module is walked last child first.
-    return found[::-1]
+    return [
+        Projection(key=key, part=_part(key, modules), uncalled=key in uncalled, **shape)
+        for key, module in reversed(modules.items())
+        if key and (shape := adaptable(module)) is not None
+    ]
 
 
 def adaptable(module: nn.Module) -> dict[str, Any] | None:
@@ -117,7 +135,7 @@ def adaptable(module: nn.Module) -> dict[str, Any] | None:
 def matrices_left_out(block: nn.Module) -> Iterator[tuple[str, Part, str]]:
     """Key, part and class of modules that hold a matrix of their own which mlx-lm cannot adapt.
 
-    Convolutions and norms are not meant: nobody expects them to be adapted.
+    Convolutions and norms are left out: nobody expects them to be adapted.
     """
     modules = dict(block.named_modules())
     for key, module in modules.items():
@@ -177,8 +195,8 @@ def _family(key: str, modules: dict[str, nn.Module]) -> Part:
         name = owner.rpartition(".")[2]
         kind = type(modules[owner]).__name__ if owner in modules else ""
         for word in (name, kind):
-            if (found := _by_word(word)) is not None:
-                return found
+            if (part := _by_word(word)) is not None:
+                return part
         if name == "mixer":
             return Part.ATTENTION
         owner = owner.rpartition(".")[0]
@@ -187,7 +205,7 @@ def _family(key: str, modules: dict[str, nn.Module]) -> Part:
 
 
 def _by_word(word: str) -> Part | None:
-    # Attention first: the class names of mixture-of-experts models say Moe for their attention too.
+    # Attention first: mixture-of-experts models have Moe in the class names of their attention too.
     if _ATTENTION_WORD.search(word):
         return Part.ATTENTION
     return Part.MLP if _MLP_WORD.search(word) else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import mlx.core as mx
@@ -40,40 +40,6 @@ _AUTO_ROUTERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A module that gets an adapter; `path` leads to it from the model, `key` from its block.
-
-    `in_dims` x `out_dims` is the adapted matrix, once for each of `experts`. `block` is None outside the blocks.
-    """
-
-    path: str
-    key: str
-    block: int | None
-    kind: Kind
-    in_dims: int
-    out_dims: int
-    experts: int = 1
-    parts: int = 1
-    quantized: bool = False
-
-    def parameters(self, rank: int, *, dora: bool = False) -> int:
-        """Trained values: rank x (in + out) for each expert; DoRA adds a magnitude for each row.
-
-        Raises:
-            TargetError: DoRA on a stack of experts or a fused layer, for which mlx-lm has none.
-        """
-        lora = rank * (self.parts * self.in_dims + self.out_dims) * self.experts
-        if not dora:
-            return lora
-        if self.kind in (Kind.EXPERTS, Kind.FUSED):
-            raise TargetError(
-                f"DoRA cannot adapt {self.key}: mlx-lm has it for single linear layers and embeddings only",
-                hint="use fine_tune_type 'lora', or lora_targets 'custom' without this key",
-            )
-        return lora + (self.in_dims if self.kind is Kind.EMBEDDING else self.out_dims)
-
-
-@dataclass(frozen=True, slots=True)
 class KeySummary:
     """What one key adapts: `shapes` are (experts, in, out) with the number of modules that have it."""
 
@@ -86,12 +52,12 @@ class KeySummary:
 
 @dataclass(frozen=True)
 class TargetPlan:
-    """The modules that get an adapter, in the order of the tree, and what a reader should know about the choice.
+    """The modules that get an adapter, in the order of the tree, and notes on the choice.
 
     `total` counts the base model's parameters, quantised ones unpacked; `num_blocks` all its blocks.
     """
 
-    targets: tuple[Target, ...]
+    targets: tuple[Projection, ...]
     keys: tuple[str, ...]
     notes: tuple[str, ...]
     total: int
@@ -105,15 +71,8 @@ class TargetPlan:
         """One line for each key, in order."""
         return [self._summary(key, rank, dora) for key in self.keys]
 
-    @cached_property
-    def _by_key(self) -> dict[str, list[Target]]:
-        found: dict[str, list[Target]] = {key: [] for key in self.keys}
-        for target in self.targets:
-            found[target.key].append(target)
-        return found
-
     def _summary(self, key: str, rank: int, dora: bool) -> KeySummary:
-        targets = self._by_key[key]
+        targets = [target for target in self.targets if target.key == key]
         shapes = Counter((target.experts, target.in_dims, target.out_dims) for target in targets)
         trained = sum(target.parameters(rank, dora=dora) for target in targets)
         return KeySummary(key, targets[0].kind, len(targets), tuple(shapes.items()), trained)
@@ -139,17 +98,16 @@ def resolve(
     preset, routers = LoraTargets(preset), LoraRouters(routers)
     survey = survey or Survey(model)
     chosen = survey.last(num_layers)
-    wanted = _wanted(survey, preset, keys, routers, chosen)
-    targets = [target for target in survey.inside(chosen) if target.key in wanted]
+    present = [projection for index in chosen for projection in survey.blocks[index].values()]
+    wanted = _wanted(survey, preset, keys, routers, chosen, present)
+    targets = [projection for projection in present if projection.key in wanted]
     if preset is LoraTargets.CUSTOM:
-        targets += [target for path, target in survey.outside.items() if path in wanted]
+        targets += [projection for path, projection in survey.outside.items() if path in wanted]
     if not targets:
-        raise _nothing(survey, preset, chosen)
-    found = {target.key: None for target in targets}
-    notes = _notes(
-        survey, preset, routers, [survey.blocks[i][key] for i in chosen for key in survey.blocks[i]], found
-    )
-    return TargetPlan(tuple(targets), tuple(found), notes, survey.total, len(survey.blocks))
+        raise _nothing(survey, preset, present)
+    adapted = tuple({target.key: None for target in targets})
+    notes = _notes(survey, preset, routers, present, adapted)
+    return TargetPlan(tuple(targets), adapted, notes, survey.total, len(survey.blocks))
 
 
 class Survey:
@@ -159,13 +117,16 @@ class Survey:
         self.model = model
         self.model_type = str(getattr(model, "model_type", ""))
         self.modules = blocks(model)
-        self.blocks = [{found.key: found for found in projections(block)} for block in self.modules]
-        self.left_out = [{key: kind for key, _, kind in matrices_left_out(block)} for block in self.modules]
         names = {id(module): name for name, module in model.named_modules()}
-        self.paths = [names[id(block)] for block in self.modules]
-        inside = tuple(f"{path}." for path in self.paths)
+        paths = [names[id(block)] for block in self.modules]
+        self.blocks = [
+            {each.key: replace(each, path=f"{path}.{each.key}", block=index) for each in projections(block)}
+            for index, (path, block) in enumerate(zip(paths, self.modules, strict=True))
+        ]
+        self.left_out = [{key: kind for key, _, kind in matrices_left_out(block)} for block in self.modules]
+        inside = tuple(f"{path}." for path in paths)
         self.outside = {
-            name: Target(path=name, key=name, block=None, **shape)
+            name: Projection(key=name, path=name, part=Part.OTHER, **shape)
             for name, module in model.named_modules()
             if name and not name.startswith(inside) and (shape := adaptable(module)) is not None
         }
@@ -186,28 +147,6 @@ class Survey:
             )
         return list(range(count))[-max(num_layers, 0) :]
 
-    def inside(self, chosen: Sequence[int]) -> list[Target]:
-        """Every adaptable module of these blocks."""
-        return [_target(found, index, self.paths[index]) for index in chosen for found in self.blocks[index].values()]
-
-    def all_keys(self) -> list[str]:
-        """Every key of any block, once."""
-        return list({key: None for block in self.blocks for key in block})
-
-
-def _target(found: Projection, index: int, path: str) -> Target:
-    return Target(
-        path=f"{path}.{found.key}",
-        key=found.key,
-        block=index,
-        kind=found.kind,
-        in_dims=found.in_dims,
-        out_dims=found.out_dims,
-        experts=found.experts,
-        parts=found.parts,
-        quantized=found.quantized,
-    )
-
 
 def _wanted(
     survey: Survey,
@@ -215,10 +154,10 @@ def _wanted(
     keys: Sequence[str] | None,
     routers: LoraRouters,
     chosen: Sequence[int],
+    present: Sequence[Projection],
 ) -> set[str]:
-    present = [found for index in chosen for found in survey.blocks[index].values()]
-    usable = [found for found in present if found.part is not Part.SELECTOR and not found.uncalled]
-    wanted = {found.key for found in usable if _in_preset(found, preset)}
+    usable = [each for each in present if each.part is not Part.SELECTOR and not each.uncalled]
+    wanted = {each.key for each in usable if _in_preset(each, preset)}
     if preset is LoraTargets.CUSTOM:
         if not keys:
             raise ConfigError("lora_targets 'custom' needs lora_keys", hint="name modules", field="lora_keys")
@@ -226,7 +165,7 @@ def _wanted(
         wanted = set(keys)
     # A key must be adaptable wherever it occurs, or mlx-lm refuses the finished adapter.
     wanted -= {key for index in chosen for key in survey.left_out[index]}
-    all_routers = {found.key for found in usable if found.part is Part.ROUTER}
+    all_routers = {each.key for each in usable if each.part is Part.ROUTER}
     if routers is LoraRouters.ON:
         wanted |= all_routers
     elif routers is LoraRouters.AUTO and preset in (LoraTargets.FULL_LAYER, LoraTargets.MLP):
@@ -236,18 +175,19 @@ def _wanted(
     return wanted
 
 
-def _in_preset(found: Projection, preset: LoraTargets) -> bool:
-    if found.kind is Kind.EMBEDDING:
+def _in_preset(projection: Projection, preset: LoraTargets) -> bool:
+    part = projection.part
+    if projection.kind is Kind.EMBEDDING:
         return False
     match preset:
         case LoraTargets.FULL_LAYER:
-            return found.part in (Part.ATTENTION, Part.MLP)
+            return part in (Part.ATTENTION, Part.MLP)
         case LoraTargets.ATTENTION:
-            return found.part is Part.ATTENTION
+            return part is Part.ATTENTION
         case LoraTargets.ATTENTION_QV:
-            return found.part is Part.ATTENTION and bool(roles(found.key) & {"q", "v"})
+            return part is Part.ATTENTION and bool(roles(projection.key) & {"q", "v"})
         case LoraTargets.MLP:
-            return found.part is Part.MLP
+            return part is Part.MLP
         case LoraTargets.ALL_LINEAR:
             return True
         case LoraTargets.CUSTOM:
@@ -268,10 +208,10 @@ def _fault(survey: Survey, key: str, chosen: Sequence[int]) -> str | None:
     """Why `key` cannot be adapted, or None if it can."""
     holders = [index for index, block in enumerate(survey.blocks) if key in block]
     if holders:
-        found = survey.blocks[holders[0]][key]
-        if found.part is Part.SELECTOR:
+        first = survey.blocks[holders[0]][key]
+        if first.part is Part.SELECTOR:
             return f"{key!r} only picks positions for sparse attention: no gradient reaches it"
-        if found.uncalled:
+        if first.uncalled:
             return (
                 f"{key!r} is read by {survey.model_type} as a matrix and never called, so no adapter can stand there"
             )
@@ -286,7 +226,8 @@ def _fault(survey: Survey, key: str, chosen: Sequence[int]) -> str | None:
     for block in survey.modules:
         if (fault := _named_otherwise(block, key)) is not None:
             return fault
-    close = _nearest(key, [*survey.all_keys(), *survey.outside])
+    known = {key: None for block in survey.blocks for key in block} | dict.fromkeys(survey.outside)
+    close = _nearest(key, list(known))
     return f"{key!r} names no module of a {survey.model_type} block" + (f"; nearest: {close}" if close else "")
 
 
@@ -298,7 +239,7 @@ def _named_otherwise(block: nn.Module, key: str) -> str | None:
         return f"{key!r} is an array, not a module: LoRA adapts linear layers, only fine_tune_type 'full' trains it"
     if key not in modules:
         return None
-    inner = [found.key for found in projections(block) if found.key.startswith(f"{key}.")]
+    inner = [each.key for each in projections(block) if each.key.startswith(f"{key}.")]
     if inner:
         return f"{key!r} is a group of modules; name them: {', '.join(inner)}"
     return f"{key!r} is a {type(modules[key]).__name__}, which mlx-lm cannot adapt"
@@ -311,8 +252,8 @@ def _nearest(key: str, known: list[str]) -> str:
     return ", ".join(repr(name) for name in close[:4])
 
 
-def _nothing(survey: Survey, preset: LoraTargets, chosen: Sequence[int]) -> TargetError:
-    offered = list({found.key: None for i in chosen for found in survey.blocks[i].values()})
+def _nothing(survey: Survey, preset: LoraTargets, present: Sequence[Projection]) -> TargetError:
+    offered = list({each.key: None for each in present})
     if offered:
         has = f"its blocks have {', '.join(offered)}"
         hint = "use lora_targets 'full-layer', or 'custom' with lora_keys"
@@ -328,21 +269,25 @@ def _nothing(survey: Survey, preset: LoraTargets, chosen: Sequence[int]) -> Targ
 
 
 def _notes(
-    survey: Survey, preset: LoraTargets, routers: LoraRouters, present: list[Projection], found: dict[str, None]
+    survey: Survey,
+    preset: LoraTargets,
+    routers: LoraRouters,
+    present: Sequence[Projection],
+    adapted: Sequence[str],
 ) -> tuple[str, ...]:
     notes = []
-    if preset is LoraTargets.ATTENTION_QV and (fused := [key for key in found if "k" in roles(key)]):
+    if preset is LoraTargets.ATTENTION_QV and (fused := [key for key in adapted if "k" in roles(key)]):
         notes.append(f"queries and values share a matrix with keys here, so all of it is adapted: {', '.join(fused)}")
     if preset is LoraTargets.CUSTOM:
         return tuple(notes)
     selectors = {p.key: None for p in present if p.part is Part.SELECTOR}
     if selectors:
-        notes.append(f"left out, since no gradient reaches what only picks positions: {', '.join(selectors)}")
+        notes.append(f"left out because they only pick positions, which no gradient reaches: {', '.join(selectors)}")
     uncalled = {p.key: None for p in present if p.uncalled}
     if uncalled and preset is LoraTargets.ALL_LINEAR:
-        notes.append(f"left out, since the model reads them as matrices: {', '.join(uncalled)}")
+        notes.append(f"left out because the model reads them as matrices: {', '.join(uncalled)}")
     if left := _left_out(survey, preset, routers):
-        notes.append(f"left out, since mlx-lm cannot adapt them: {', '.join(left)}")
+        notes.append(f"left out because mlx-lm cannot adapt them: {', '.join(left)}")
     return tuple(notes)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are complete or absent, and say so by their hashes.
+"""Checkpoints: folders that are complete or absent, as their hashes prove.
 
     checkpoints/0000200/
       adapter.safetensors     the trained weights
@@ -23,6 +23,7 @@ from typing import Any
 import mlx.core as mx
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from droidft.adapters.folder import non_finite
 from droidft.errors import CheckpointError, NonFiniteError, StorageError
 from droidft.support.durable import commit_folder, sha256, storage_errors
 
@@ -32,7 +33,7 @@ STATE, MANIFEST = "state.json", "manifest.json"
 
 
 class DamagedCheckpoint(CheckpointError):
-    """A file of it is missing or is not what was written."""
+    """A file of it is missing or not as it was written."""
 
 
 class WindowState(BaseModel):
@@ -108,10 +109,9 @@ def save(
     """Write the checkpoint of `state.step` below `root` and return its folder.
 
     Raises:
-        NonFiniteError: a weight is NaN or infinite; nothing is written.
+        NonFiniteError: a weight is NaN or infinite; no checkpoint is left behind.
         StorageError: the disk is full or failing; what was there before is untouched.
     """
-    _refuse_non_finite(adapter, state.step)
     final = root / folder_name(state.step)
     temporary = root / f".{final.name}.tmp"
     with storage_errors(final):
@@ -119,6 +119,7 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         _write_arrays(temporary / ADAPTER, adapter)
+        _refuse_non_finite(temporary / ADAPTER, state.step)
         _write_arrays(temporary / OPTIMIZER, optimizer)
         if method:
             _write_arrays(temporary / METHOD, method)
@@ -202,7 +203,7 @@ def newest_good(root: Path) -> tuple[Path, RunState, list[str]]:
     complaints += [f"{path.name} was put aside" for path in root.glob("damaged-*") if not complaints]
     if complaints:
         raise CheckpointError("no undamaged checkpoint is left: " + "; ".join(complaints), hint="start a new run")
-    raise CheckpointError(f"there is no checkpoint in {root}", hint="the run ended before its first save; start anew")
+    raise CheckpointError(f"there is no checkpoint in {root}", hint="it ended before its first save; start a new run")
 
 
 def _put_back(root: Path) -> None:
@@ -262,12 +263,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return values
 
 
-def _refuse_non_finite(adapter: dict[str, mx.array], step: int) -> None:
-    finite = mx.stack([mx.isfinite(array).all() for array in adapter.values()])
-    if finite.all().item():
-        return
-    name = next(name for name, array in adapter.items() if not mx.isfinite(array).all().item())
-    raise NonFiniteError(
-        f"step {step}: {name} holds NaN or infinity; the checkpoint was not written",
-        hint="lower learning_rate, then `droidft resume` continues from the last good checkpoint",
-    )
+def _refuse_non_finite(adapter: Path, step: int) -> None:
+    if (bad := non_finite(adapter)) is not None:
+        shutil.rmtree(adapter.parent, ignore_errors=True)
+        raise NonFiniteError(
+            f"step {step}: {bad[0]} holds NaN or infinity; the checkpoint was not written",
+            hint="lower learning_rate, then `droidft resume` continues from the last good checkpoint",
+        )

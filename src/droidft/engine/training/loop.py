@@ -72,9 +72,9 @@ class Job:
 
 
 def train(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-    """Run `job` to its end, yielding all that happens.
+    """Run `job` to its end, yielding events.
 
-    `should_stop` is asked after every batch; when it says True a checkpoint is saved and `Stopped` ends the
+    `should_stop` is asked before every batch; when it returns True a checkpoint is saved and `Stopped` ends the
     stream.
 
     Raises:
@@ -86,7 +86,7 @@ def train(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Itera
 
 
 def step_once(job: Job) -> Callable[[int], int]:
-    """A function that does the optimizer step of a number, out of turn, and says how many tokens it saw."""
+    """A function that does the optimizer step of a number, out of turn, and returns how many tokens it saw."""
     run = _Run(job, lambda: False)
 
     def one(step: int) -> int:
@@ -248,10 +248,10 @@ class _Run:
         began = time.perf_counter()
         self.job.model.eval()
         try:
-            found = self.method.evaluate(self.model, should_stop=self.should_stop)
+            evaluation = self.method.evaluate(self.model, should_stop=self.should_stop)
         finally:
             self.job.model.train()
-        loss = found.loss
+        loss = evaluation.loss
         step, state = self.state.step, self.state
         if not math.isfinite(loss):
             raise NonFiniteError(
@@ -274,12 +274,12 @@ class _Run:
         return EvalReport(
             step=step,
             loss=loss,
-            tokens=found.tokens,
+            tokens=evaluation.tokens,
             best=best,
             best_loss=loss if best or state.best_loss is None else state.best_loss,
             best_step=step if best or state.best_step is None else state.best_step,
             seconds=self.meter.evaluation_seconds,
-            metrics=found.metrics,
+            metrics=evaluation.metrics,
         )
 
     def _patience_is_over(self) -> bool:

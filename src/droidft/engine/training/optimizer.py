@@ -1,4 +1,4 @@
-"""Clipping and the update; the rate of each step is told (`droidft.config.schedule`)."""
+"""Clipping and the update; `droidft.config.schedule` gives the rate of each step."""
 
 from __future__ import annotations
 
@@ -54,5 +54,5 @@ def state_arrays(optimizer: optimizers.Optimizer) -> dict[str, mx.array]:
 
 
 def restore(optimizer: optimizers.Optimizer, arrays: dict[str, mx.array]) -> None:
-    """Put back what `state_arrays` gave."""
+    """Put back what `state_arrays` returned."""
     optimizer.state = tree_unflatten(list(arrays.items()))
