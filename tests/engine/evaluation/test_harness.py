@@ -122,10 +122,10 @@ def test_multiple_choice_is_what_the_logits_say(
     found = harness.evaluate(*loaded, ["facts"], include=TASKS, num_fewshot=wished)
     wanted = expected(loaded, prompts(shots))
     # The Brier score is of the whole task, not of its questions: it is left out.
-    assert {each.metric: each.scores for each in found} == wanted
+    assert {each.metric: tuple(each.scores) for each in found} == wanted
     assert wanted["acc"] != wanted["acc_norm"]
     for each in found:
-        assert (each.name, each.version) == ("facts", "2.1")
+        assert (each.task, each.version) == ("facts", "2.1")
         assert each.value == pytest.approx(np.mean(wanted[each.metric]))
         assert 0 < each.value < 1
 
@@ -242,7 +242,7 @@ def own_answers(loaded: Loaded, tmp_path: Path) -> tuple[Path, list[str], list[s
 
 def test_answers_under_each_filter(loaded: Loaded, own_answers: tuple[Path, list[str], list[str]]) -> None:
     folder, answers, targets = own_answers
-    found = {each.metric: each.scores for each in harness.evaluate(*loaded, ["answers"], include=folder)}
+    found = {each.metric: tuple(each.scores) for each in harness.evaluate(*loaded, ["answers"], include=folder)}
     pairs = list(zip(answers, targets, strict=True))
     assert found == {
         "exact_match,whole": tuple(float(answer == target) for answer, target in pairs),
@@ -261,7 +261,7 @@ def test_only_means_over_questions_are_given(loaded: Loaded, own_answers: tuple[
     (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (found,) = harness.evaluate(*loaded, ["endings"], include=folder)
     assert found.metric == "acc"
-    assert found.scores == tuple(float(loaded.continued(row["question"], row["answer"])[1]) for row in rows)
+    assert found.scores == [float(loaded.continued(row["question"], row["answer"])[1]) for row in rows]
     assert set(found.scores) == {0.0, 1.0}
 
 
@@ -269,7 +269,7 @@ def test_a_group_is_scored_as_a_whole(loaded: Loaded) -> None:
     (found,) = harness.evaluate(*loaded, ["both"], include=TASKS, limit=4)
     apart = harness.evaluate(*loaded, ["facts", "letters"], include=TASKS, limit=4)
     scores = [each.scores for each in apart if each.metric == "acc"]
-    assert (found.name, found.version, found.metric) == ("both", "3.0", "acc")
+    assert (found.task, found.version, found.metric) == ("both", "3.0", "acc")
     assert found.scores == scores[0] + scores[1]
     assert found.value == pytest.approx(np.mean(found.scores))
     assert len(found.scores) == 8
@@ -291,7 +291,7 @@ def test_an_adapter_counts_and_the_model_stays_as_it_was(loaded: Loaded) -> None
     assert np.array_equal(np.random.get_state()[1], numpy)
     # Dropout would make this differ.
     model.eval()
-    assert {each.metric: each.scores for each in found} == expected(loaded, prompts())
+    assert {each.metric: tuple(each.scores) for each in found} == expected(loaded, prompts())
     adapted = view(loaded).loglikelihood([Request(("one", " two"))])
     assert abs(adapted[0][0] - base[0][0]) > 0.01
 

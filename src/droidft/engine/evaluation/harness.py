@@ -19,6 +19,7 @@ import mlx.nn as nn
 import numpy as np
 
 from droidft.errors import ConfigError, DownloadError, NotFound
+from droidft.measurement import TaskScore
 from droidft.models import catalog, hub
 
 if TYPE_CHECKING:
@@ -29,22 +30,6 @@ CONTEXT = 2048
 PYTHON_SEED, NUMPY_SEED, SHOTS_SEED = 0, 1234, 1234
 """What the harness's own command seeds before it loads tasks; some of them shuffle their choices."""
 FIELD = "harness"
-
-
-@dataclass(frozen=True)
-class TaskResult:
-    """One task, or a whole group of tasks, by one of its metrics.
-
-    `scores` are those of each question, 0 or 1 or a number, in the task's own order, so that two models can be
-    compared question by question. `value`, as the harness gives it, is their mean.
-    """
-
-    name: str
-    version: str
-    metric: str
-    """Such as `acc`; with the harness's filter after a comma, where there is one: `exact_match,strict-match`."""
-    value: float
-    scores: tuple[float, ...]
 
 
 def check(tasks: Sequence[str], *, include: Path | None = None) -> None:
@@ -67,8 +52,11 @@ def evaluate(
     context_length: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> list[TaskResult]:
+) -> list[TaskScore]:
     """What `model` scores on tasks of the harness, or on those of the YAML files in the folder `include`.
+
+    Scores are in the task's own order, so that two models can be compared question by question. A metric has the
+    harness's filter after a comma, where there is one: `exact_match,strict-match`.
 
     A group such as `mmlu` gives one result for each metric that the harness sums up as the mean over all questions,
     else one for each of its tasks. Metrics that are no mean over questions, such as perplexity, are left out. Files
@@ -248,7 +236,7 @@ def _seeded() -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def _results(loaded: _Loaded, name: str, outcome: Mapping[str, Any]) -> list[TaskResult]:
+def _results(loaded: _Loaded, name: str, outcome: Mapping[str, Any]) -> list[TaskScore]:
     """Of one name: a group as a whole if that is a mean over its questions, else task by task."""
     members = {member: _scores(outcome["samples"][member]) for member in loaded.asked[name]}
     if name in loaded.groups:
@@ -270,11 +258,17 @@ def _scores(samples: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]
     return {metric: tuple(scores) for metric, scores in by_metric.items() if len(scores) == len(questions)}
 
 
-def _means(name: str, scores: Mapping[str, tuple[float, ...]], outcome: Mapping[str, Any]) -> list[TaskResult]:
+def _means(name: str, scores: Mapping[str, tuple[float, ...]], outcome: Mapping[str, Any]) -> list[TaskScore]:
     """Those metrics whose value is the mean of the questions' scores."""
     values = outcome["results"][name]
     return [
-        TaskResult(name, str(outcome["versions"][name]), metric.removesuffix(",none"), float(values[metric]), each)
+        TaskScore(
+            task=name,
+            version=str(outcome["versions"][name]),
+            metric=metric.removesuffix(",none"),
+            value=float(values[metric]),
+            scores=list(each),
+        )
         for metric, each in scores.items()
         if metric in values and math.isclose(values[metric], math.fsum(each) / len(each), rel_tol=1e-9, abs_tol=1e-12)
     ]

@@ -20,6 +20,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from droidft.data.batches import Batch
 from droidft.engine.model import loss
 from droidft.engine.model.loss import SplitModel
 from droidft.engine.training.method import Interrupted
@@ -229,18 +230,17 @@ def score(
         inputs[number, : len(row)] = row
     # The end of row r is at r * width + its length.
     ends = [(row * width + len(rows[row]), len(tokens)) for row, tokens in asked]
-    positions = np.concatenate([np.arange(end - length, end) for end, length in ends])
+    positions = np.concatenate([np.arange(end - length, end, dtype=np.int32) for end, length in ends])
     targets = np.concatenate([np.asarray(tokens, np.int32) for _, tokens in asked])
-    hidden = model.backbone(mx.array(inputs))
-    hidden = hidden.reshape(-1, hidden.shape[-1])[mx.array(positions)]
-    chunk = max(1, loss.CHUNK_LOGITS // model.head(hidden[:1]).shape[-1])
-    logps, greedy = np.zeros(len(targets)), np.zeros(len(targets), np.bool_)
-    for at in range(0, len(targets), chunk):
-        logits, expected = model.head(hidden[at : at + chunk]), mx.array(targets[at : at + chunk])
-        logps[at : at + chunk] = -np.array(loss.cross_entropy(logits, expected))
-        greedy[at : at + chunk] = np.array(mx.argmax(logits, axis=-1) == expected)
+    batch = Batch(inputs, positions, targets, rows=(), tokens=sum(len(row) for row in rows))
+    logps, greedy = [], []
+    for hidden, expected in loss.chunks_of(model, *loss.supervised(model, batch)):
+        logits = model.head(hidden)
+        logps.append(-np.array(loss.cross_entropy(logits, expected), np.float64))
+        greedy.append(np.array(mx.argmax(logits, axis=-1) == expected))
     starts = np.cumsum([0, *(length for _, length in ends[:-1])])
-    sums, all_greedy = np.add.reduceat(logps, starts), np.logical_and.reduceat(greedy, starts)
+    sums = np.add.reduceat(np.concatenate(logps), starts)
+    all_greedy = np.logical_and.reduceat(np.concatenate(greedy), starts)
     return [(float(value), bool(likeliest)) for value, likeliest in zip(sums, all_greedy, strict=True)]
 
 

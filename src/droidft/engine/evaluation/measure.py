@@ -310,7 +310,7 @@ def _harness(
 
     spec = material.wanted.harness
     assert spec is not None
-    results = harness.evaluate(
+    return harness.evaluate(
         model,
         tokenizer,
         spec.tasks,
@@ -320,9 +320,3 @@ def _harness(
         context_length=material.context_length,
         should_stop=should_stop,
     )
-    return [
-        TaskScore(
-            task=each.name, version=str(each.version), metric=each.metric, value=each.value, scores=list(each.scores)
-        )
-        for each in results
-    ]

@@ -17,6 +17,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from droidft.data.batches import Batch
 from droidft.engine.machine import kernels
@@ -24,8 +25,6 @@ from droidft.engine.model.recompute import recomputed
 
 CHUNK_LOGITS = 1 << 24
 """Logits computed at once: 16.8 million, 67 MB in float32."""
-
-Head = Callable[[mx.array], mx.array]
 
 
 class SplitModel:
@@ -67,12 +66,12 @@ class SplitModel:
         """Whether it may compute in less than float32: in short types, or by matrix units that shorten numbers."""
         if mx.default_device() != mx.Device(mx.cpu):
             return True
-        return any(array.dtype in (mx.bfloat16, mx.float16) for _, array in _leaves(self.model.parameters()))
+        return any(array.dtype in (mx.bfloat16, mx.float16) for _, array in tree_flatten(self.model.parameters()))
 
     def head_is_trained(self) -> bool:
         """Whether any parameter outside the backbone's blocks is trained (then its gradient is needed)."""
-        blocks = {id(array) for block in self.model.layers for _, array in _leaves(block.trainable_parameters())}
-        return any(id(array) not in blocks for _, array in _leaves(self.model.trainable_parameters()))
+        blocks = {id(array) for block in self.model.layers for _, array in tree_flatten(block.trainable_parameters())}
+        return any(id(array) not in blocks for _, array in tree_flatten(self.model.trainable_parameters()))
 
     def _module(self) -> Any:
         module: Any = self.model
@@ -126,7 +125,7 @@ def token_losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -
     gradients to the hidden states are computed in the forward pass (the identity `h * dh` then carries them).
     When the head itself is trained, chunks are recomputed in the backward pass instead.
     """
-    hidden_NH, targets_N = _supervised(model, batch)
+    hidden_NH, targets_N = supervised(model, batch)
     if not model.split:
         return cross_entropy(_divided(hidden_NH, temperature), targets_N)
     if (fused := kernels.active()) is not None and model.projection is not None:
@@ -135,7 +134,7 @@ def token_losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -
     def chunk_losses(h: mx.array, t: mx.array) -> mx.array:
         return cross_entropy(_divided(model.head(h), temperature), t)
 
-    chunks = _chunks(model, hidden_NH, targets_N)
+    chunks = chunks_of(model, hidden_NH, targets_N)
     if model.head_is_trained():
         # Targets are bound, not passed: the checkpoint differentiates whatever it is given.
         return mx.concatenate([recomputed(model.model, partial(chunk_losses, t=t))(h) for h, t in chunks])
@@ -144,12 +143,12 @@ def token_losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -
 
 def losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -> mx.array:
     """The values of `token_losses`, for evaluation: no gradient, half the time."""
-    hidden_NH, targets_N = _supervised(model, batch)
+    hidden_NH, targets_N = supervised(model, batch)
     if (fused := kernels.active()) is not None and model.projection is not None:
         hidden_NH = _divided(hidden_NH, temperature)
         return fused.linear_cross_entropy(hidden_NH, model.projection, targets_N, with_gradient=False)
     parts = []
-    for h, t in _chunks(model, hidden_NH, targets_N):
+    for h, t in chunks_of(model, hidden_NH, targets_N):
         parts.append(cross_entropy(_divided(model.head(h), temperature), t))
         mx.eval(parts[-1])
     return mx.concatenate(parts)
@@ -162,14 +161,15 @@ def cross_entropy(logits_NV: mx.array, targets_N: mx.array) -> mx.array:
     return mx.logsumexp(logits_NV, axis=-1) - score_N
 
 
-def _supervised(model: SplitModel, batch: Batch) -> tuple[mx.array, mx.array]:
+def supervised(model: SplitModel, batch: Batch) -> tuple[mx.array, mx.array]:
     """Hidden states at the supervised positions, [N, H] (logits [N, V] of a model that is not split), and targets."""
     hidden_BTH = model.backbone(mx.array(batch.inputs))
     hidden_NH = hidden_BTH.reshape(-1, hidden_BTH.shape[-1])[mx.array(batch.positions)]
     return hidden_NH, mx.array(batch.targets)
 
 
-def _chunks(model: SplitModel, hidden_NH: mx.array, targets_N: mx.array) -> list[tuple[mx.array, mx.array]]:
+def chunks_of(model: SplitModel, hidden_NH: mx.array, targets_N: mx.array) -> list[tuple[mx.array, mx.array]]:
+    """Hidden states with their targets, in pieces whose logits may exist at once."""
     size = max(1, CHUNK_LOGITS // _vocabulary(model.model))
     starts = range(0, len(targets_N), size)
     return [(hidden_NH[at : at + size], targets_N[at : at + size]) for at in starts]
@@ -233,10 +233,3 @@ def _vocabulary(model: nn.Module) -> int:
         if isinstance(module, (nn.Embedding, nn.QuantizedEmbedding)):
             return int(module.weight.shape[0])
     return 1 << 15
-
-
-def _leaves(tree: Any) -> list[tuple[str, mx.array]]:
-    from mlx.utils import tree_flatten
-
-    flat: list[tuple[str, mx.array]] = tree_flatten(tree)
-    return flat
