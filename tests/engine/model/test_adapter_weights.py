@@ -13,6 +13,7 @@ from droidft.adapters.diagnostics import check_fits
 from droidft.adapters.folder import read_adapter
 from droidft.engine.model import adapter_weights
 from droidft.engine.model.architectures import build_lazily
+from droidft.engine.model.lora import base_only
 from droidft.engine.model.targets import resolve
 from droidft.errors import AdapterError
 from tests.adapters.files import ATTENTION_QV, FULL_LAYER, edit_config, edit_weights, write_adapter
@@ -79,7 +80,7 @@ def test_one_base_serves_several_adapters(tmp_path: Path) -> None:
         assert current is not None
         assert current.info is infos[number]
         np.testing.assert_array_equal(logits(model), alone[number])
-        with adapter_weights.without(model):
+        with base_only(model):
             np.testing.assert_array_equal(logits(model), base)
         np.testing.assert_array_equal(logits(model), alone[number])
     adapter_weights.remove(model)

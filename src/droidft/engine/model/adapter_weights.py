@@ -7,8 +7,7 @@ number is loaded, names and shapes are compared with what that config asks for o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,22 +18,20 @@ from mlx.utils import tree_flatten, tree_unflatten
 from droidft.adapters.diagnostics import BaseModel, Diagnostic, check_fits, diagnose
 from droidft.adapters.folder import AdapterInfo, Shape
 from droidft.engine.model.architectures import build_lazily
-from droidft.engine.model.lora import Slot, fill, slot_of
+from droidft.engine.model.lora import ATTACHED, Attached, base_only, fill, slot_of
 from droidft.engine.model.targets import resolve
 from droidft.errors import AdapterError, TargetError
 from droidft.models import catalog
 from droidft.models.fingerprint import Fingerprint
 
 _LEAVES = ("lora_a", "lora_b", "m")
-_SLOT = "_applied_adapter"
 
 
 @dataclass(eq=False)
-class Applied:
-    """An adapter made for a model: what it replaces, and by what, so that either can be put in place."""
+class Applied(Attached):
+    """An adapter of a folder, made for a model."""
 
     info: AdapterInfo
-    slots: list[Slot]
     bytes: int
     """Memory that it takes in addition to the base's."""
 
@@ -60,7 +57,7 @@ def apply(model: nn.Module, info: AdapterInfo) -> Applied:
     """
     remove(model)
     applied = _load_full(model, info) if info.fine_tune_type == "full" else _load_lora(model, info)
-    setattr(model, _SLOT, applied)
+    setattr(model, ATTACHED, applied)
     model.eval()
     return applied
 
@@ -72,7 +69,7 @@ def put(model: nn.Module, applied: Applied | None) -> None:
     remove(model)
     if applied is not None:
         fill(applied.slots, adapted=True)
-        setattr(model, _SLOT, applied)
+        setattr(model, ATTACHED, applied)
 
 
 def remove(model: nn.Module) -> None:
@@ -81,27 +78,13 @@ def remove(model: nn.Module) -> None:
     if applied is None:
         return
     fill(applied.slots, adapted=False)
-    delattr(model, _SLOT)
+    delattr(model, ATTACHED)
 
 
 def current(model: nn.Module) -> Applied | None:
     """The adapter that `apply` put on the model."""
-    applied = getattr(model, _SLOT, None)
+    applied = getattr(model, ATTACHED, None)
     return applied if isinstance(applied, Applied) else None
-
-
-@contextmanager
-def without(model: nn.Module) -> Iterator[None]:
-    """The base model for the length of a block; the adapter, if one is on, comes back after it."""
-    applied = current(model)
-    if applied is None:
-        yield
-        return
-    fill(applied.slots, adapted=False)
-    try:
-        yield
-    finally:
-        fill(applied.slots, adapted=True)
 
 
 def difference(model: nn.Module, tokens: Sequence[int]) -> Difference:
@@ -109,7 +92,7 @@ def difference(model: nn.Module, tokens: Sequence[int]) -> Difference:
     batch = mx.array([list(tokens)])
     adapted = model(batch).astype(mx.float32)
     mx.eval(adapted)
-    with without(model):
+    with base_only(model):
         base = model(batch).astype(mx.float32)
         mx.eval(base)
     gap = mx.abs(adapted - base)
@@ -128,7 +111,7 @@ def expected_tensors(model: nn.Module, info: AdapterInfo) -> dict[str, Shape]:
         shapes = {name: array.shape for name, array in tree_flatten(model.parameters())}
         # Only the trained blocks are in the file, so a missing tensor is no fault.
         return {name: shapes[name] for name in info.tensors if name in shapes}
-    with without(model):
+    with base_only(model):
         replaced = _attach(model, info)
         shapes = _shapes(model, replaced)
         _restore(model, replaced)
@@ -144,7 +127,7 @@ def describe_base(
     chat_template: str | None = None,
 ) -> BaseModel:
     """What `diagnostics.diagnose` needs to know of a base model, loaded or built lazily."""
-    with without(model):
+    with base_only(model):
         try:
             plan = resolve(model)
             full_layer, blocks = plan.keys, plan.num_blocks
@@ -195,7 +178,7 @@ def _load_lora(model: nn.Module, info: AdapterInfo) -> Applied:
         raise
     modules = dict(model.named_modules())
     slots = [slot_of(model, name, base, modules[name]) for name, base in replaced.items()]
-    return Applied(info, slots, sum(array.nbytes for array in weights.values()))
+    return Applied(slots, info, sum(array.nbytes for array in weights.values()))
 
 
 def _load_full(model: nn.Module, info: AdapterInfo) -> Applied:
@@ -204,7 +187,7 @@ def _load_full(model: nn.Module, info: AdapterInfo) -> Applied:
     weights = {name: array.astype(parameters[name].dtype) for name, array in _read(info).items()}
     mx.eval(weights)
     slots = [slot_of(model, name, parameters[name], array) for name, array in weights.items()]
-    applied = Applied(info, slots, sum(array.nbytes for array in weights.values()))
+    applied = Applied(slots, info, sum(array.nbytes for array in weights.values()))
     fill(applied.slots, adapted=True)
     return applied
 

@@ -22,30 +22,14 @@ from droidft.errors import ModelError
 
 # Modules of mlx_lm.models that hold parts of models, not a model.
 SHARED_PARTS = frozenset(
-    {
-        "activations",
-        "base",
-        "bitlinear_layers",
-        "cache",
-        "gated_delta",
-        "mla",
-        "pipeline",
-        "rope_utils",
-        "ssm",
-        "switch_layers",
-    }
-)
+    {"activations", "base", "bitlinear_layers", "cache", "gated_delta",
+     "mla", "pipeline", "rope_utils", "ssm", "switch_layers"}
+)  # fmt: skip
 
 # mlx-lm's constructors raise these on a config.json that lacks a field or holds one of the wrong kind.
 _BAD_CONFIG = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-)
+    ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError
+)  # fmt: skip
 
 _FORMATS = {
     "mxfp4": {"group_size": 32, "bits": 4, "mode": "mxfp4"},
@@ -73,11 +57,7 @@ def build_lazily(config: dict[str, Any], *, stored: Collection[str] | None = Non
     Raises:
         ModelError: an unknown model type, one that needs code or a package, or an impossible config.
     """
-    if (file := config.get("model_file")) is not None:
-        raise ModelError(
-            f"config.json asks for the code in {file!r} to be run",
-            hint="use a model whose architecture mlx-lm has itself; code from model folders is not run",
-        )
+    refuse_code(config)
     model_class, arguments_class = _classes(config)
     try:
         # Some argument classes write into what they are given.
@@ -91,6 +71,19 @@ def build_lazily(config: dict[str, Any], *, stored: Collection[str] | None = Non
             f"config.json of model type {config['model_type']!r} cannot be used: {reason}",
             hint="compare it with the config.json of the original model",
         ) from error
+
+
+def refuse_code(config: dict[str, Any]) -> None:
+    """Refuse a `config.json` that names a file with the model's own code: it is never run.
+
+    Raises:
+        ModelError: it does.
+    """
+    if (file := config.get("model_file")) is not None:
+        raise ModelError(
+            f"config.json asks for the code in {file!r} to be run, which is never done",
+            hint="use a model whose architecture mlx-lm has itself",
+        )
 
 
 def initialise(model: nn.Module) -> None:

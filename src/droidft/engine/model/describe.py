@@ -63,7 +63,7 @@ class Shape:
     """A model built from its parsed `config.json`, and all that is looked at to describe it, once.
 
     `stored` is as in `build_lazily`; `bytes_per_value` is what an unpacked number takes while training, by default
-    as much as when stored.
+    as much as when stored; `fused_kernels` is as in `Estimator.peak`.
 
     Raises:
         ModelError: the architecture is unknown or the config cannot be used.
@@ -75,8 +75,10 @@ class Shape:
         *,
         stored: Collection[str] | None = None,
         bytes_per_value: int | None = None,
+        fused_kernels: bool = False,
     ) -> None:
         self.config = config
+        self.fused_kernels = fused_kernels
         self.survey = Survey(build_lazily(config, stored=stored))
         size = bytes_per_value or loading.stored_bytes_per_value(config)
         self.estimator = Estimator(self.survey, bytes_per_value=size)
@@ -100,7 +102,6 @@ class Shape:
         grad_checkpoint: bool = False,
         optimizer: Optimizer = Optimizer.ADAMW,
         dora: bool = False,
-        fused_kernels: bool = False,
     ) -> ModelDescription:
         """What every preset, and `custom` where there are `keys`, adapts and takes.
 
@@ -123,7 +124,7 @@ class Shape:
                 grad_checkpoint=grad_checkpoint,
                 optimizer=optimizer,
                 fine_tune_type=FineTuneType.DORA if dora else FineTuneType.LORA,
-                fused_kernels=fused_kernels,
+                fused_kernels=self.fused_kernels,
             )
             trainable = plan.trainable(rank, dora=dora)
             return PresetDescription(preset, table, trainable, trainable / plan.total, plan.notes, memory)
@@ -152,12 +153,13 @@ def open_shape(path: Path) -> Shape:
         ModelError: as `Shape`; the config cannot be read.
     """
     config = catalog.load_config(path)
-    return Shape(config, stored=catalog.stored_names(path), bytes_per_value=loading.bytes_per_value(config))
-
-
-def fused_kernels_expected() -> bool:
-    """Whether training here uses the fused kernels, which need less memory."""
-    return sys.platform == "linux" and loading.device_dtype() == "float32"
+    return Shape(
+        config,
+        stored=catalog.stored_names(path),
+        bytes_per_value=loading.bytes_per_value(config),
+        # They are what training uses here, unless they cannot be built.
+        fused_kernels=sys.platform == "linux" and loading.device_dtype() == "float32",
+    )
 
 
 def _packing(config: dict[str, Any]) -> str | None:

@@ -33,14 +33,9 @@ _MOMENTS = {Optimizer.ADAMW: 2, Optimizer.ADAM: 2, Optimizer.LION: 1, Optimizer.
 _HEADS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
 _KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")
 _ACTIVE_EXPERTS = (
-    "num_experts_per_tok",
-    "num_experts_per_token",
-    "moe_topk",
-    "moe_top_k",
-    "moe_k",
-    "top_k_experts",
+    "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts",
     "moe_num_experts_per_tok",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

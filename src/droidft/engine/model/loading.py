@@ -10,6 +10,7 @@ import mlx.nn as nn
 from mlx_lm import utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
+from droidft.engine.model.architectures import refuse_code
 from droidft.errors import ModelError
 from droidft.models.catalog import check_headers, load_config, usable
 
@@ -28,11 +29,7 @@ def load_model(path: Path, *, dtype: str | None = None) -> tuple[nn.Module, dict
         ModelError: files missing, damaged or not fitting; an unknown architecture; one that needs code.
     """
     config = load_config(usable(path))
-    if config.get("model_file"):
-        raise ModelError(
-            f"{path.name} asks for the code in {config['model_file']!r} to be run, which is never done",
-            hint="use a model whose architecture mlx-lm has itself",
-        )
+    refuse_code(config)
     check_headers(path)
     try:
         model, config = utils.load_model(path, lazy=True, trust_remote_code=False)

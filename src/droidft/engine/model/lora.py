@@ -23,7 +23,8 @@ from droidft.engine.model.projections import Kind, Projection
 from droidft.engine.model.targets import TargetPlan, resolve
 from droidft.errors import ConfigError
 
-_ATTACHED = "_attached_adapter"
+ATTACHED = "_attached_adapter"
+"""Attribute of a model with an adapter on it: an `Attached`."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def fill(slots: Iterable[Slot], *, adapted: bool) -> None:
 
 
 @dataclass(eq=False)
-class _Attached:
+class Attached:
+    """An adapter on a model: what it replaces, and by what, so that either can be put in place."""
+
     slots: list[Slot]
 
 
@@ -81,19 +84,20 @@ def attach(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> None:
     layers = [(target.path, _adapted(modules[target.path], target, config)) for target in plan.targets]
     slots = [slot_of(model, path, modules[path], layer) for path, layer in layers]
     fill(slots, adapted=True)
-    setattr(model, _ATTACHED, _Attached(slots))
+    setattr(model, ATTACHED, Attached(slots))
     model.train()
 
 
 @contextmanager
 def base_only(model: nn.Module) -> Iterator[None]:
-    """The base model for the length of the block: the same weights without what `attach` put on them."""
-    attached: _Attached = getattr(model, _ATTACHED)
-    fill(attached.slots, adapted=False)
+    """The base model for the length of the block: the same weights without the adapter, if one is on."""
+    attached: Attached | None = getattr(model, ATTACHED, None)
+    slots = attached.slots if attached else []
+    fill(slots, adapted=False)
     try:
         yield
     finally:
-        fill(attached.slots, adapted=True)
+        fill(slots, adapted=True)
 
 
 def trainable(model: nn.Module) -> dict[str, mx.array]:

@@ -123,7 +123,9 @@ class Survey:
             {each.key: replace(each, path=f"{path}.{each.key}", block=index) for each in projections(block)}
             for index, (path, block) in enumerate(zip(paths, self.modules, strict=True))
         ]
-        self.left_out = [{key: kind for key, _, kind in matrices_left_out(block)} for block in self.modules]
+        self.left_out = [
+            {key: (part, kind) for key, part, kind in matrices_left_out(block)} for block in self.modules
+        ]
         inside = tuple(f"{path}." for path in paths)
         self.outside = {
             name: Projection(key=name, path=name, part=Part.OTHER, **shape)
@@ -218,8 +220,8 @@ def _fault(survey: Survey, key: str, chosen: Sequence[int]) -> str | None:
         if not set(holders) & set(chosen):
             return f"{key!r} is in blocks {holders[0]} to {holders[-1]} only, which lora_num_layers leaves out"
         for index in chosen:
-            if kind := survey.left_out[index].get(key):
-                return f"{key!r} is a {kind} in block {index}, which mlx-lm cannot adapt"
+            if key in survey.left_out[index]:
+                return f"{key!r} is a {survey.left_out[index][key][1]} in block {index}, which mlx-lm cannot adapt"
         return None
     if key in survey.outside:
         return None
@@ -258,7 +260,7 @@ def _nothing(survey: Survey, preset: LoraTargets, present: Sequence[Projection])
         has = f"its blocks have {', '.join(offered)}"
         hint = "use lora_targets 'full-layer', or 'custom' with lora_keys"
     else:
-        kinds = sorted({kind for block in survey.modules for _, _, kind in matrices_left_out(block)})
+        kinds = sorted({kind for block in survey.left_out for _, kind in block.values()})
         has = f"its blocks are made of {', '.join(kinds) or 'nothing'}, which mlx-lm cannot adapt"
         hint = "choose another base model"
     return TargetError(
@@ -300,10 +302,5 @@ def _left_out(survey: Survey, preset: LoraTargets, routers: LoraRouters) -> list
     }.get(preset, {Part.ATTENTION, Part.MLP})
     if routers is LoraRouters.ON:
         parts = parts | {Part.ROUTER}
-    left = {
-        f"{key} ({kind})": None
-        for block in survey.modules
-        for key, part, kind in matrices_left_out(block)
-        if part in parts
-    }
-    return list(left)
+    left = (f"{key} ({kind})" for block in survey.left_out for key, (part, kind) in block.items() if part in parts)
+    return list(dict.fromkeys(left))
