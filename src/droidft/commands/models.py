@@ -136,7 +136,7 @@ def _import(args: argparse.Namespace, home: Home, console: Console, errors: Cons
 
 
 def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
-    from droidft.engine.model.describe import fused_kernels_expected, open_shape
+    from droidft.engine.model.describe import open_shape
     from droidft.errors import ConfigError
     from droidft.models import catalog
 
@@ -145,12 +145,7 @@ def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
             raise ConfigError(f"{name} is {getattr(args, name)}", hint="use 1 or more", field=name)
     path = catalog.find_config(args.model, models_dir=home.models, offline=args.offline)
     shape = open_shape(path)
-    described = shape.describe(
-        rank=args.rank,
-        batch_size=args.batch_size,
-        seq_length=args.seq_length,
-        fused_kernels=fused_kernels_expected(),
-    )
+    described = shape.describe(rank=args.rank, batch_size=args.batch_size, seq_length=args.seq_length)
     facts = {
         "model": args.model,
         "path": str(path),

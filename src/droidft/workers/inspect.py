@@ -99,7 +99,6 @@ def targets(call: Call) -> dict[str, Any]:
         grad_checkpoint=params["grad_checkpoint"],
         optimizer=Optimizer(params["optimizer"]),
         dora=params["dora"],
-        fused_kernels=describe.fused_kernels_expected(),
     )
     available = host.memory().available
     if found.kind is not device.DeviceKind.CPU:

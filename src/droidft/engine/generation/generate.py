@@ -6,6 +6,7 @@ whatever else draws random numbers in the process.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -334,7 +335,7 @@ def _sampler(sampling: Sampling) -> Callable[[mx.array], mx.array]:
     if sampling.temperature == 0:
         return lambda logprobs: mx.argmax(logprobs, axis=-1)
     warmth = max(sampling.temperature, COLDEST)
-    key = mx.random.key(sampling.seed if sampling.seed is not None else _fresh_seed())
+    key = mx.random.key(sampling.seed if sampling.seed is not None else secrets.randbits(63))
 
     def draw(logprobs: mx.array) -> mx.array:
         nonlocal key
@@ -348,12 +349,6 @@ def _sampler(sampling: Sampling) -> Callable[[mx.array], mx.array]:
         return mx.random.categorical(logprobs / warmth, key=now)
 
     return draw
-
-
-def _fresh_seed() -> int:
-    import secrets
-
-    return secrets.randbits(63)
 
 
 def _processors(sampling: Sampling, prompt_length: int) -> list[Callable[[mx.array, mx.array], mx.array]]:

@@ -35,6 +35,9 @@ STATE, MANIFEST = "state.json", "manifest.json"
 class DamagedCheckpoint(CheckpointError):
     """A file of it is missing or not as it was written."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="an older checkpoint is used if there is one")
+
 
 class WindowState(BaseModel):
     """Sums since the last training report."""
@@ -149,11 +152,9 @@ def verify(folder: Path) -> RunState:
     for name, entry in manifest["files"].items():
         path = folder / name
         if not path.is_file():
-            raise DamagedCheckpoint(f"{path} is missing", hint="an older checkpoint is used if there is one")
+            raise DamagedCheckpoint(f"{path} is missing")
         if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
-            raise DamagedCheckpoint(
-                f"{path} is damaged: its SHA-256 differs", hint="an older checkpoint is used if there is one"
-            )
+            raise DamagedCheckpoint(f"{path} is damaged: its SHA-256 differs")
     try:
         return RunState.model_validate_json((folder / STATE).read_bytes())
     except ValidationError as error:
@@ -247,12 +248,12 @@ def _manifest(values: dict[str, Any]) -> bytes:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    damaged = DamagedCheckpoint(f"{path} is damaged", hint="an older checkpoint is used if there is one")
+    damaged = DamagedCheckpoint(f"{path} is damaged")
     try:
         content = path.read_bytes()
         values = json.loads(content)
     except FileNotFoundError:
-        raise DamagedCheckpoint(f"{path} is missing", hint="an older checkpoint is used if there is one") from None
+        raise DamagedCheckpoint(f"{path} is missing") from None
     except ValueError:
         raise damaged from None
     if not isinstance(values, dict):

@@ -139,9 +139,7 @@ class _Run:
     def events(self) -> Iterator[Event]:
         yield self.plan
         if not self.model.split:
-            message = (
-                "the head of this architecture cannot be split off: the loss holds all logits of a batch at once"
-            )
+            message = "this architecture's head cannot be split off: the loss holds all logits of a batch at once"
             yield Warned(code="whole_logits", message=message)
         try:
             yield from self._train()
@@ -155,7 +153,7 @@ class _Run:
             best_step=self.state.best_step,
             best_loss=self.state.best_loss,
             final_loss=self.state.last_loss,
-            seconds=self.earlier_seconds + time.perf_counter() - self.began,
+            seconds=self._seconds(),
         )
 
     def _train(self) -> Iterator[Event]:
@@ -221,7 +219,7 @@ class _Run:
         seconds = time.perf_counter() - began
         self.meter.add(batches, loss_sum=loss_sum, weight=weight, grad_norm=norm, seconds=seconds)
         self.meter.measure(self.method.metrics(step, sums))
-        self._remember(step=step)
+        self._remember(step)
 
     def _share_of_loss(self, batch: Batch, weight: float) -> tuple[mx.array, Sums]:
         """This batch's part of the step's mean loss, so that parts add up to the mean over the step."""
@@ -286,7 +284,7 @@ class _Run:
         return self.config.early_stop and self.state.evaluations_without_improvement >= self.config.patience
 
     def _save(self, *, best: bool) -> Iterator[Event]:
-        self._remember(step=self.state.step)
+        self._remember(self.state.step)
         folder = checkpoint.save(
             self.job.checkpoints,
             self.state,
@@ -300,18 +298,11 @@ class _Run:
         # Only after the event has been consumed (and the adapter published) may older ones go.
         checkpoint.prune(self.job.checkpoints, keep=self.config.keep_checkpoints)
 
-    def _remember(self, *, step: int) -> None:
-        self.state = self.state.model_copy(
-            update={
-                "step": step,
-                "tokens": self.meter.tokens,
-                "supervised_tokens": self.meter.supervised_tokens,
-                "train_seconds": self.meter.seconds,
-                "seconds": self.earlier_seconds + time.perf_counter() - self.began,
-                "evaluation_seconds": self.meter.evaluation_seconds,
-                "window": self.meter.window,
-            }
-        )
+    def _remember(self, step: int) -> None:
+        self.state = self.state.model_copy(update={"step": step, "seconds": self._seconds(), **self.meter.state()})
+
+    def _seconds(self) -> float:
+        return self.earlier_seconds + time.perf_counter() - self.began
 
     def _restore(self, folder: Path, state: RunState) -> None:
         for what, saved, present in (
@@ -332,11 +323,7 @@ class _Run:
         mx.eval(self.job.model.trainable_parameters(), self.optimizer.state)
         self.state = self.saved = state
         self.earlier_seconds = state.seconds
-        self.meter.tokens = state.tokens
-        self.meter.supervised_tokens = state.supervised_tokens
-        self.meter.seconds = state.train_seconds
-        self.meter.window = state.window
-        self.meter.evaluation_seconds = state.evaluation_seconds
+        self.meter.restore(state)
 
     def _non_finite(self, step: int, batches: Sequence[Batch], loss_sum: float) -> NonFiniteError:
         """The error for a step whose loss or gradient is not finite, naming the rows that cause it."""

@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 import mlx.core as mx
 
 from droidft.data.batches import Batch
 from droidft.engine.machine import host
-from droidft.engine.training.checkpoint import WindowState
+from droidft.engine.training.checkpoint import RunState, WindowState
 from droidft.events import TrainReport
 
 RECENT_STEPS = 20
@@ -55,6 +56,22 @@ class Meter:
         if self._timed == 2:
             self._recent.clear()
         self._recent.append(seconds)
+
+    def state(self) -> dict[str, Any]:
+        """The fields of a `RunState` that are counted here."""
+        return {
+            "tokens": self.tokens,
+            "supervised_tokens": self.supervised_tokens,
+            "train_seconds": self.seconds,
+            "evaluation_seconds": self.evaluation_seconds,
+            "window": self.window,
+        }
+
+    def restore(self, state: RunState) -> None:
+        """Put back what `state` returned."""
+        self.tokens, self.supervised_tokens = state.tokens, state.supervised_tokens
+        self.seconds, self.evaluation_seconds = state.train_seconds, state.evaluation_seconds
+        self.window = state.window
 
     def measure(self, metrics: Mapping[str, float]) -> None:
         """Count what the method measured in the step just added."""

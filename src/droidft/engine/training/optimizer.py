@@ -14,24 +14,17 @@ from droidft.config import Optimizer, TrainingConfig
 
 def build(config: TrainingConfig) -> optimizers.Optimizer:
     """The optimizer of `config`, its learning rate to be set before each update."""
-    rate, betas = config.learning_rate, [config.adam_beta1, config.adam_beta2]
+    rate, decay, betas = config.learning_rate, config.weight_decay, [config.adam_beta1, config.adam_beta2]
+    adam = {"betas": betas, "eps": config.adam_eps, "bias_correction": config.adam_bias_correction}
     match config.optimizer:
         case Optimizer.ADAMW:
-            return optimizers.AdamW(
-                rate,
-                betas=betas,
-                eps=config.adam_eps,
-                weight_decay=config.weight_decay,
-                bias_correction=config.adam_bias_correction,
-            )
+            return optimizers.AdamW(rate, weight_decay=decay, **adam)
         case Optimizer.ADAM:
-            return optimizers.Adam(
-                rate, betas=betas, eps=config.adam_eps, bias_correction=config.adam_bias_correction
-            )
+            return optimizers.Adam(rate, **adam)
         case Optimizer.SGD:
-            return optimizers.SGD(rate, momentum=config.adam_beta1, weight_decay=config.weight_decay)
+            return optimizers.SGD(rate, momentum=config.adam_beta1, weight_decay=decay)
         case Optimizer.LION:
-            return optimizers.Lion(rate, betas=betas, weight_decay=config.weight_decay)
+            return optimizers.Lion(rate, betas=betas, weight_decay=decay)
 
 
 def global_norm(gradients: Any) -> float:
