@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from droidft.cli import main
-from tests.engine.gguf_files import write_llama
+from tests.models.gguf.files import write_llama
 from tests.models.hub_server import serve
 from tests.tiny import write_model
 

@@ -18,8 +18,8 @@ from starlette.testclient import TestClient
 from droidft.models import embedded
 from droidft.workers.inspected import verdict
 from tests import tiny
-from tests.engine.gguf_files import write_llama
 from tests.engine.model.architectures import TABLE
+from tests.models.gguf.files import write_llama
 from tests.models.hub_server import HubServer, serve
 from tests.server import questions
 from tests.server.questions import error, finished

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import gguf as reference
+import gguf
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ from droidft.models.catalog import load_config
 from droidft.models.gguf import convert, reader
 from droidft.models.gguf.convert import import_gguf
 from droidft.models.gguf.tokenizer import build
-from tests.engine.gguf_files import TYPES, byte_level_tokens, write_llama
-from tests.engine.naive_bpe import encode as encode_naively
+from tests.models.gguf.files import TYPES, byte_level_tokens, write_llama
+from tests.models.gguf.naive_bpe import encode as encode_naively
 
 TRICKY = [
     "Hello world",
@@ -70,7 +70,7 @@ def test_float16_is_the_default_and_rounds_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q8_0", "Q6_K", "F16", "BF16"])
 def test_every_bit_pattern_decodes_as_in_ggml(quant: str, tmp_path: Path) -> None:
-    kind = reference.GGMLQuantizationType[quant]
+    kind = gguf.GGMLQuantizationType[quant]
     block, size, decode = reader._DECODERS[quant]
     raw = np.random.default_rng(1).integers(0, 256, (200, size * (256 if block == 1 else 1)), dtype=np.uint8)
     with np.errstate(all="ignore"):
@@ -168,8 +168,8 @@ def test_other_quantisations_are_refused_by_name(tmp_path: Path) -> None:
     name = b"token_embd.weight"
     # After the name: dimensions (4 bytes), two sizes (16), then the type.
     at = data.index(name) + len(name) + 20
-    assert int.from_bytes(data[at : at + 4], "little") == reference.GGMLQuantizationType.Q8_0
-    data[at : at + 4] = int(reference.GGMLQuantizationType.Q4_K).to_bytes(4, "little")
+    assert int.from_bytes(data[at : at + 4], "little") == gguf.GGMLQuantizationType.Q8_0
+    data[at : at + 4] = int(gguf.GGMLQuantizationType.Q4_K).to_bytes(4, "little")
     written.path.write_bytes(data)
     with pytest.raises(ModelError, match=r"token_embd\.weight is quantised as Q4_K") as caught:
         import_gguf(written.path, tmp_path / "model")
