@@ -11,7 +11,6 @@ import gguf
 import mlx.core as mx
 import numpy as np
 import pytest
-from gguf import quants
 
 from droidft.engine.model.loading import load_model, load_tokenizer
 from droidft.errors import DroidError, ModelError
@@ -66,19 +65,6 @@ def test_float16_is_the_default_and_rounds_only(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.array(stored[name]), expected.astype(np.float16), err_msg=name)
     model, _ = load_model(tmp_path / "model")
     assert model.model.norm.weight.dtype == mx.float32, "the CPU computes in float32"
-
-
-@pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q8_0", "Q6_K", "F16", "BF16"])
-def test_every_bit_pattern_decodes_as_in_ggml(quant: str, tmp_path: Path) -> None:
-    kind = gguf.GGMLQuantizationType[quant]
-    block, size, decode = reader._DECODERS[quant]
-    raw = np.random.default_rng(1).integers(0, 256, (200, size * (256 if block == 1 else 1)), dtype=np.uint8)
-    with np.errstate(all="ignore"):
-        expected = quants.dequantize(raw, kind)
-        ours = decode(raw.reshape(-1, size)).reshape(expected.shape)
-    finite = np.isfinite(expected)
-    assert finite.mean() > 0.5
-    np.testing.assert_array_equal(ours[finite], expected[finite])
 
 
 def test_untied_output_layer(tmp_path: Path) -> None:
@@ -169,9 +155,9 @@ def test_other_quantisations_are_refused_by_name(tmp_path: Path) -> None:
     # After the name: dimensions (4 bytes), two sizes (16), then the type.
     at = data.index(name) + len(name) + 20
     assert int.from_bytes(data[at : at + 4], "little") == gguf.GGMLQuantizationType.Q8_0
-    data[at : at + 4] = int(gguf.GGMLQuantizationType.Q4_K).to_bytes(4, "little")
+    data[at : at + 4] = int(gguf.GGMLQuantizationType.Q8_1).to_bytes(4, "little")
     written.path.write_bytes(data)
-    with pytest.raises(ModelError, match=r"token_embd\.weight is quantised as Q4_K") as caught:
+    with pytest.raises(ModelError, match=r"token_embd\.weight is quantised as Q8_1") as caught:
         import_gguf(written.path, tmp_path / "model")
     assert "Q8_0" in caught.value.hint
 

@@ -301,7 +301,7 @@ def _size(file: reader.GgufFile) -> int:
 
 
 def _quants(file: reader.GgufFile) -> tuple[str, ...]:
-    return tuple(quant for quant, _ in Counter(tensor.quant for tensor in file.tensors.values()).most_common())
+    return tuple(quant for quant, _ in Counter(tensor.kind.name for tensor in file.tensors.values()).most_common())
 
 
 def _warnings(file: reader.GgufFile) -> list[str]:
