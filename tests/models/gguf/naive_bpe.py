@@ -12,6 +12,12 @@ _NEWER = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|NUMBER| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+_GPT4O = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
 
 def encode(text: str, pre: str, tokens: list[str], merges: list[str], types: list[int]) -> list[int]:
     """Token ids of `text`; special tokens (type 3) are cut out first."""
@@ -36,7 +42,9 @@ def _words(text: str, pre: str) -> list[str]:
         return [word for part in parts for word in regex.findall(_GPT2, part)]
     if pre == "gpt-2":
         return list(regex.findall(_GPT2, text))
-    number = r"\p{N}{1,3}" if pre == "llama-bpe" else r"\p{N}"
+    if pre == "gpt-4o":
+        return list(regex.findall(_GPT4O, text))
+    number = r"\p{N}" if pre == "qwen2" else r"\p{N}{1,3}"
     return list(regex.findall(_NEWER.replace("NUMBER", number), text))
 
 

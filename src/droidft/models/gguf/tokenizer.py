@@ -48,7 +48,7 @@ def build(metadata: Mapping[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def config(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def config(metadata: Mapping[str, Any], context_length: int) -> dict[str, Any]:
     """`tokenizer_config.json`: special tokens, context length, chat template."""
     tokens = _tokens(metadata)
     named = {"bos": "bos_token", "eos": "eos_token", "padding": "pad_token", "unknown": "unk_token"}
@@ -57,9 +57,7 @@ def config(metadata: Mapping[str, Any]) -> dict[str, Any]:
         token_id = metadata.get(f"tokenizer.ggml.{short}_token_id")
         if token_id is not None:
             settings[name] = _token(tokens, token_id, short)
-    architecture = metadata.get("general.architecture")
-    if (context := metadata.get(f"{architecture}.context_length")) is not None:
-        settings["model_max_length"] = context
+    settings["model_max_length"] = context_length
     if isinstance(template := metadata.get("tokenizer.chat_template"), str) and template:
         settings["chat_template"] = template
     return settings
