@@ -1,7 +1,7 @@
 """The tokenizer inside a GGUF file, as `tokenizer.json` and `tokenizer_config.json`.
 
-Two kinds exist in the Llama family: byte-level BPE (`gpt2`), whose splitting into words is named by
-`tokenizer.ggml.pre`, and SentencePiece BPE (`llama`), where merges follow from the pieces' scores.
+Two kinds are covered: byte-level BPE (`gpt2`), whose splitting into words is named by `tokenizer.ggml.pre`, and
+SentencePiece BPE (`llama`, Gemma's and Phi-3's as well), where merges follow from the pieces' scores.
 """
 
 from __future__ import annotations
@@ -17,14 +17,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Values of `tokenizer.ggml.token_type`.
-UNKNOWN, CONTROL, USER_DEFINED, BYTE = 2, 3, 4, 6
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
+
+_TURN_ENDS = ("<end_of_turn>", "<|end|>", "<|eot_id|>", "<|im_end|>")
+"""Tokens that end an answer in every model that has them; most files name the end of the text only."""
 
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}"
     r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_LETTERS = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]%s[\p{Ll}\p{Lm}\p{Lo}\p{M}]%s(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+)
+_PATTERNS = {
+    "llama-bpe": _WORDS.format(digits=r"\p{N}{1,3}"),
+    "dbrx": _WORDS.format(digits=r"\p{N}{1,3}"),
+    "qwen2": _WORDS.format(digits=r"\p{N}"),
+    "gpt-4o": "|".join([_LETTERS % ("*", "+"), _LETTERS % ("+", "*")])
+    + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
 _ALIASES = {"default": "gpt-2", "gpt2": "gpt-2", "llama3": "llama-bpe", "llama-v3": "llama-bpe"}
-_KINDS = ("gpt-2", "smollm", "llama-bpe", "qwen2")
+_KINDS = ("gpt-2", "smollm", *_PATTERNS)
 
 
 def build(metadata: Mapping[str, Any]) -> Tokenizer:
@@ -66,6 +79,10 @@ def config(metadata: Mapping[str, Any], context_length: int) -> dict[str, Any]:
 def eos_token_ids(metadata: Mapping[str, Any]) -> list[int]:
     """Every token that ends an answer: end of sequence, end of turn, end of message."""
     found = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    pairs = zip(_tokens(metadata), _types(metadata), strict=True)
+    found += [
+        index for index, (token, kind) in enumerate(pairs) if token in _TURN_ENDS and kind in (CONTROL, USER_DEFINED)
+    ]
     return list(dict.fromkeys(token_id for token_id in found if isinstance(token_id, int)))
 
 
@@ -137,22 +154,20 @@ def _splitters(kind: str) -> list[Any]:
         case "smollm":
             return [Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)]
         case _:
-            digits = r"\p{N}{1,3}" if kind == "llama-bpe" else r"\p{N}"
-            words = Split(Regex(_WORDS.format(digits=digits)), behavior="isolated")
+            words = Split(Regex(_PATTERNS[kind]), behavior="isolated")
             return [words, ByteLevel(add_prefix_space=False, use_regex=False)]
 
 
 def _sentencepiece(metadata: Mapping[str, Any]) -> Tokenizer:
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    tokens = _tokens(metadata)
+    tokens, types = _pieces(metadata), _types(metadata)
     scores = _list(metadata, "scores", float)
     if len(scores) != len(tokens):
         raise ModelError(f"the file has {len(tokens)} tokens but {len(scores)} scores")
-    types = _types(metadata)
     vocabulary = {token: index for index, token in enumerate(tokens)}
     unknown = next((token for token, kind in zip(tokens, types, strict=True) if kind == UNKNOWN), None)
-    normal = {token: scores[index] for token, index in vocabulary.items() if types[index] not in (CONTROL, BYTE)}
+    normal = {token: scores[index] for token, index in vocabulary.items() if types[index] == NORMAL}
     tokenizer = Tokenizer(
         models.BPE(
             vocab=vocabulary,
@@ -170,6 +185,12 @@ def _sentencepiece(metadata: Mapping[str, Any]) -> Tokenizer:
     return tokenizer
 
 
+def _pieces(metadata: Mapping[str, Any]) -> list[str]:
+    """The vocabulary, symbols of its own as a text has them: older converters write ▁ for Gemma's runs of spaces."""
+    pairs = zip(_tokens(metadata), _types(metadata), strict=True)
+    return [token.replace("▁", " ") if kind == USER_DEFINED else token for token, kind in pairs]
+
+
 def _merges_by_score(scores: Mapping[str, float]) -> list[tuple[str, str]]:
     """SentencePiece joins the neighbours whose union scores highest, so the merges are the splits in that order."""
     found = [
@@ -184,11 +205,17 @@ def _merges_by_score(scores: Mapping[str, float]) -> list[tuple[str, str]]:
 def _add_special_tokens(tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> None:
     from tokenizers import AddedToken
 
-    pairs = list(zip(_tokens(metadata), _types(metadata), strict=True))
-    tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token, kind in pairs if kind in (CONTROL, UNKNOWN)]
-    )
-    tokenizer.add_tokens([AddedToken(token, normalized=False) for token, kind in pairs if kind == USER_DEFINED])
+    sentencepiece = metadata.get("tokenizer.ggml.model") == "llama"
+    pairs = list(zip(_pieces(metadata) if sentencepiece else _tokens(metadata), _types(metadata), strict=True))
+    # Phi-3's markers take the white space behind them along, which GGUF does not say.
+    greedy = sentencepiece and metadata.get("general.architecture") == "phi3"
+
+    def added(token: str, *, special: bool) -> AddedToken:
+        strips = greedy and token not in ("<unk>", "<s>", "<|endoftext|>")
+        return AddedToken(token, special=special, normalized=False, rstrip=strips)
+
+    tokenizer.add_special_tokens([added(token, special=True) for token, kind in pairs if kind in (CONTROL, UNKNOWN)])
+    tokenizer.add_tokens([added(token, special=False) for token, kind in pairs if kind == USER_DEFINED])
 
 
 def _add_bos(tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> None:
