@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     pull.add_argument("repo_id", metavar="ORG/NAME", help="hub id, or smollm2-135m-instruct")
     pull.add_argument("--offline", action="store_true", help="fail rather than use the network")
     taking = actions.add_parser("import", help="make a model folder or a GGUF file known under a name")
-    taking.add_argument("source", metavar="PATH", help="a model folder, or a GGUF file of the Llama family")
+    taking.add_argument("source", metavar="PATH", help="a model folder, or a GGUF file")
     taking.add_argument("--name", help="name of the model here; default: that of the folder or file")
     taking.add_argument("--copy", action="store_true", help="copy a folder instead of linking to it")
     taking.add_argument(

@@ -121,6 +121,7 @@ CASES = {
             sliding_window=32,
         ),
     ),
+    # Widths whose square root bfloat16 holds: mlx-lm rounds the scale of Gemma 3's embeddings to it.
     "gemma3": Case(
         MODEL_ARCH.GEMMA3,
         _config(
