@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from droidft.models import embedded
+
 PROMPT = "Write a long story about the sea, the people who live by it, and the weather."
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     with computing(args.cache) as device, tempfile.TemporaryDirectory() as folder:
         from droidft.engine.generation import loaded
 
-        path = args.model or _smollm2(args.cache)
+        path = args.model or embedded.install(args.cache, cache_dir=args.cache)
         begun = time.perf_counter()
         model = loaded.load(str(path), models_dir=path.parent, cache_dir=args.cache, offline=True)
         print(f"{device.name}, {device.threads} threads, fused kernels {'on' if device.fused_kernels else 'off'}")
@@ -111,12 +113,6 @@ def _adapter(model: Path, folder: Path, seed: int) -> Path:
     settings = {"fine_tune_type": "lora", "num_layers": -1, "lora_parameters": parameters, "model": str(model)}
     (folder / "adapter_config.json").write_text(json.dumps(settings))
     return folder
-
-
-def _smollm2(cache: Path) -> Path:
-    from droidft.models import embedded
-
-    return embedded.install(cache / embedded.NAME, cache_dir=cache)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def _ours(args: argparse.Namespace) -> tuple[float, float]:
         from droidft.engine.model.loss import SplitModel
         from droidft.models import embedded
 
-        path = embedded.install(CACHE / embedded.NAME, cache_dir=CACHE)
+        path = embedded.install(CACHE, cache_dir=CACHE)
         model, tokenizer = loading.load_model(path)[0], loading.load_tokenizer(path)
         config = parse_config(
             {"model_path": "m", "train_data_path": "t", "method": "grpo", "rewards": [{"kind": "tag_format"}]}

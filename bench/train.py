@@ -24,6 +24,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from droidft.models import embedded
+
+CACHE = Path(".cache")
+
 SIDES = ("ours", "mlx-lm", "mlx-lm stock", "torch + PEFT", "torch + PEFT bfloat16")
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen2.5-0.5b": {
@@ -61,27 +65,20 @@ def main() -> None:
     parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has torch and peft")
     parser.add_argument("--sides", default=",".join(SIDES))
     parser.add_argument("--side", help=argparse.SUPPRESS)
-    parser.add_argument("--work", type=Path, default=Path(".cache/bench"))
+    parser.add_argument("--work", type=Path, default=CACHE / "bench")
     args = parser.parse_args()
     if args.side:
         print("RESULT " + json.dumps(_side(args)))
         return
     args.work.mkdir(parents=True, exist_ok=True)
     if args.model is None and args.shapes is None:
-        sys.argv += ["--model", str(_smollm2())]
+        sys.argv += ["--model", str(embedded.install(CACHE, cache_dir=CACHE))]
         args = parser.parse_args()
     _write_rows(args)
     chosen = [side for side in SIDES if side in args.sides.split(",")]
     results = {side: found for side in chosen if (found := _run_side(side, args))}
     _print_table(results)
     (args.work / "train.json").write_text(json.dumps(results, indent=1))
-
-
-def _smollm2() -> Path:
-    from droidft.models import embedded
-
-    cache = Path(".cache")
-    return embedded.install(cache / embedded.NAME, cache_dir=cache)
 
 
 def _side(args: argparse.Namespace) -> dict[str, float]:

@@ -79,6 +79,6 @@ def smollm2() -> Path:
 
     try:
         with _filling_the_cache():
-            return embedded.install(CACHE / embedded.NAME, cache_dir=CACHE)
+            return embedded.install(CACHE, cache_dir=CACHE)
     except DownloadError as error:
         pytest.skip(f"the real model cannot be fetched: {error.message}")

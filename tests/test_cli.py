@@ -181,7 +181,7 @@ def test_doctor_says_how_to_mend(tmp_path: Path) -> None:
     done = droidft("doctor", **broken, COLUMNS="80")
     assert done.returncode == 1
     text = " ".join(done.stdout.split())
-    assert "To mend:" in text
+    assert "To fix:" in text
     assert "home folder: set DROIDFT_HOME to a folder that you may write to" in text
     if sys.platform == "linux" and "reference BLAS" in text:
         assert "BLAS: DROIDFT_BLAS=none gives MLX no fast BLAS" in text

@@ -135,6 +135,6 @@ def test_one_that_is_stopped_elsewhere_says_so_and_how_to_go_on(home: Path, tmp_
         assert driving.wait(timeout=60) == 0
     name = lines[0].split()[1]
     assert rest.splitlines()[-1] == (
-        f"stopped from elsewhere, in another terminal or the browser; go on with: droidft experiment {name}"
+        f"stopped from elsewhere, in another terminal or the browser; continue with: droidft experiment {name}"
     )
     assert not (home / "experiments" / name / "report.html").exists()

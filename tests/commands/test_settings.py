@@ -79,7 +79,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         (["--lora-rank", "0"], "command line: lora_rank: must be at least 1, got 0"),
         (["--learning-rate", "fast"], "command line: learning_rate: must be a number, got 'fast'"),
         (["--batch-size", "1.5"], "command line: batch_size: must be a whole number, got 1.5"),
-        (["--lora-num-layers", "0"], "command line: lora_num_layers: must be -1 (all layers) or 1 and more, got 0"),
+        (["--lora-num-layers", "0"], "command line: lora_num_layers: must be -1 (all layers), or 1 or more, got 0"),
         (["--optimizer", "adamv"], "command line: optimizer: must be 'adamw', 'adam', 'sgd' or 'lion'"),
         (["--lora-alpha", "nan"], "command line: lora_alpha: must be a finite number"),
         (["--lora-keys", ","], "command line: lora_keys: must name at least one module"),

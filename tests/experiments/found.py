@@ -6,7 +6,6 @@ import random
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from droidft.experiments.findings.numerals import signed
 from droidft.experiments.findings.results import (
     Analysis,
     ArmResult,
@@ -28,6 +27,7 @@ from droidft.experiments.findings.stats import noise_floor
 from droidft.experiments.findings.table import table
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.measurement import Answers, Measurements, RowLosses
+from droidft.support.words import signed
 
 ID = "x20261126-090000"
 TOTAL = 134_515_008

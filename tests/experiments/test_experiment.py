@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from droidft.commands.experiments import rendered
+from droidft.commands._experiment_display import rendered
 from droidft.errors import ConfigError, ExperimentError, NotFound
 from droidft.events import EvalReport, Measured
 from droidft.experiments.findings.analysis import analyse, measurements

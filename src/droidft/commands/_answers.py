@@ -1,28 +1,30 @@
-"""What `chat` and `compare` share: sampling options, loading with a progress bar, text that is safe to print."""
+"""What `chat` and `compare` share: options of sampling, loading, an adapter in a few lines."""
 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from droidft.commands._terminal import line, progress_bar, warn
+from droidft.engine.machine.device import computing
+from droidft.home import Home
+from droidft.support.words import count
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from droidft.engine.generation.generate import Sampling
     from droidft.engine.generation.loaded import AdapterDetails, LoadedModel
-    from droidft.home import Home
-    from droidft.support.progress import Progress
 
-# A model may write escape sequences; a terminal must not obey them.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _DRAWING_ONLY = ("top_p", "min_p", "top_k", "seed")
 
 
-def add_sampling(parser: argparse.ArgumentParser, *, temperature: float) -> None:
-    """Options that decide how the next token is chosen."""
+def add_options(parser: argparse.ArgumentParser, *, temperature: float) -> None:
+    """The form of the prompt, and how the next token is chosen."""
+    parser.add_argument("--raw", action="store_true", help="continue the text as it is, without the chat template")
+    parser.add_argument("--offline", action="store_true", help="never use the network")
     group = parser.add_argument_group("sampling")
     group.add_argument("--max-tokens", type=int, default=512, metavar="N", help="longest answer (default 512)")
     group.add_argument(
@@ -52,7 +54,7 @@ def sampling_from(args: argparse.Namespace, console: Console) -> Sampling:
     given = {name: getattr(args, name) for name in _DRAWING_ONLY if getattr(args, name) is not None}
     if args.temperature == 0 and given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        console.print(f"note: without effect at temperature 0: {names}", style="yellow", highlight=False)
+        line(console, f"note: without effect at temperature 0: {names}", style="yellow")
     return Sampling(
         max_tokens=args.max_tokens,
         temperature=args.temperature,
@@ -63,70 +65,29 @@ def sampling_from(args: argparse.Namespace, console: Console) -> Sampling:
 
 @contextmanager
 def loaded_base(ref: str, home: Home, console: Console, *, offline: bool) -> Iterator[LoadedModel]:
-    """Make the device ready and load the model, for the length of a block; warnings go to `console`."""
-    from droidft.engine.machine.device import computing
-
+    """The model, loaded on a device that is ready, for the length of a block; warnings go to `console`."""
     with computing(home.cache) as device:
         for warning in device.warnings:
-            console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+            warn(console, warning)
         from droidft.engine.generation import loaded
 
         with progress_bar(console) as progress, console.status("loading the model"):
             model = loaded.load(ref, models_dir=home.models, cache_dir=home.cache, offline=offline, progress=progress)
         if model.code:
-            message = f"warning: the model folder holds code that will not be run: {', '.join(model.code)}"
-            console.print(message, style="yellow", highlight=False, markup=False)
+            warn(console, f"the model folder holds code that will not be run: {', '.join(model.code)}")
         yield model
 
 
-@contextmanager
-def progress_bar(console: Console) -> Iterator[Progress]:
-    """A bar that appears when the first report comes in."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = None
-
-    def report(what: str, done: int, total: int) -> None:
-        nonlocal task
-        if task is None:
-            bar.start()
-            task = bar.add_task(what)
-        bar.update(task, description=what, completed=done, total=total or None)
-
-    try:
-        yield report
-    finally:
-        bar.stop()
-
-
-def details_lines(details: AdapterDetails) -> list[str]:
-    """An adapter in two or three lines, and a line for each warning."""
-    info = details.info
+def show_details(details: AdapterDetails | None, console: Console) -> None:
+    """An adapter in two lines, and a line for each warning; of the base model nothing."""
+    if details is None:
+        return
+    info, moved = details.info, details.difference
     factor = "" if info.rank is None else f", rank {info.rank}, alpha {info.alpha:g}, scale {info.scale:g}"
     which = info.which if isinstance(info.which, str) else f"step {info.which}"
-    moved = details.difference
-    return [
-        f"{info.name} ({which}): {info.fine_tune_type}{factor}, "
-        f"{len(info.modules)} modules in {len(info.layers)} of {details.expected_layers} blocks",
-        f"moves the logits by up to {moved.max_logit:.3g}, {moved.mean_logit:.3g} on average",
-        *(f"warning: {warning.message}" for warning in details.warnings),
-    ]
-
-
-def safe(text: str) -> str:
-    """`text` without control characters other than line breaks and tabs."""
-    return _CONTROL.sub("�", text.replace("\r\n", "\n"))
-
-
-def consoles(*, as_json: bool) -> tuple[Any, Any]:
-    """Consoles for answers and for everything else."""
-    from rich.console import Console
-
-    return Console(), Console(stderr=True, quiet=as_json)
+    modules = count(len(info.modules), "module")
+    blocks = f"{len(info.layers)} of {details.expected_layers} blocks"
+    line(console, f"{info.name} ({which}): {info.fine_tune_type}{factor}, {modules} in {blocks}")
+    line(console, f"moves the logits by up to {moved.max_logit:.3g}, {moved.mean_logit:.3g} on average")
+    for warning in details.warnings:
+        warn(console, warning.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from droidft.commands._format import duration, lines_of_curve, one_line, size, thousands
+from droidft.commands._terminal import line, one_line
 from droidft.events import (
     CheckpointSaved,
     Completions,
@@ -32,6 +33,9 @@ from droidft.events import (
     Warned,
 )
 from droidft.runs.log import rewound
+from droidft.support.words import count, duration, size
+
+CURVE_HEIGHT = 8
 
 COMPLETION_SHOWN = 48
 SHOWN_METRICS = {
@@ -97,9 +101,11 @@ class RunDisplay:
                 case EvalReport() as event:
                     self.eval_losses[event.step] = event.metrics.get("reward", event.loss)
 
-    def curve(self) -> list[str]:
-        """The losses so far, or the rewards, as lines of text."""
-        return lines_of_curve(self.train_losses, self.eval_losses, width=min(self.console.width, 100) - 12)
+    def show_curve(self) -> None:
+        """The losses so far, or the rewards, drawn in text."""
+        width = min(self.console.width, 100) - 12
+        for each in lines_of_curve(self.train_losses, self.eval_losses, width=width):
+            line(self.console, each)
 
     def _event(self, event: Event) -> None:
         match event:
@@ -113,10 +119,8 @@ class RunDisplay:
                 self._attached(event)
             case TrainingPlan():
                 self._steps = event.steps
-                self._line(
-                    f"plan      {event.steps} steps, {event.epochs:.2g} epochs, "
-                    f"effective batch {event.effective_batch}"
-                )
+                length = f"{count(event.steps, 'step')}, {count(event.epochs, 'epoch')}"
+                self._line(f"plan      {length}, effective batch {event.effective_batch}")
             case TrainReport():
                 self._report(event)
             case EvalReport():
@@ -132,9 +136,10 @@ class RunDisplay:
                 right = "" if event.questions is None else f"  {event.right} of {event.questions} right"
                 self._line(f"measured  test {event.test_loss:.4f}  general {event.general_loss:.4f}{right}")
             case EarlyStopped():
+                evaluations = count(event.evaluations_without_improvement, "evaluation")
                 self._line(
-                    f"early stop at step {event.step}: no improvement in {event.evaluations_without_improvement} "
-                    f"evaluations; best {self._best(event.best_loss)} at step {event.best_step}"
+                    f"early stop at step {event.step}: no improvement in {evaluations}; "
+                    f"best {self._best(event.best_loss)} at step {event.best_step}"
                 )
             case Stopped():
                 self._line(f"stopped   at step {event.step}; the checkpoint is saved")
@@ -162,11 +167,11 @@ class RunDisplay:
         share = event.train_supervised_tokens / max(event.train_tokens, 1)
         trained = f", {share:.0%} trained on" if share else ""  # of prompts nothing is
         self._line(
-            f"data      {thousands(event.train_rows)} rows, {thousands(event.train_tokens)} tokens"
+            f"data      {count(event.train_rows, 'row')}, {count(event.train_tokens, 'token')}"
             f"{trained}; longest {event.max_seq_length}"
-            + (f"; [yellow]{event.truncated_rows} rows cut[/]" if event.truncated_rows else "")
+            + (f"; [yellow]{count(event.truncated_rows, 'row')} cut[/]" if event.truncated_rows else "")
         )
-        self._line(f"          {thousands(event.val_rows)} validation rows: {escape(event.split)}")
+        self._line(f"          {count(event.val_rows, 'validation row')}: {escape(event.split)}")
 
     def _attached(self, event: LoraAttached) -> None:
         self._line(f"lora      {event.log_line}")
@@ -200,10 +205,10 @@ class RunDisplay:
 
     def _finished(self, event: Finished) -> None:
         best = "" if event.best_loss is None else f"; best {self._best(event.best_loss)} at step {event.best_step}"
-        self._line(f"finished  {event.step} steps in {duration(event.seconds)}{best}")
+        self._line(f"finished  {count(event.step, 'step')} in {duration(event.seconds)}{best}")
 
     def _line(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
 
 def _counting(losses: dict[int, float], start: RunStarted) -> dict[int, float]:
@@ -241,10 +246,26 @@ def _device(device: dict[str, Any]) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-def agreed(console: Console, question: str, *, otherwise: bool) -> bool:
-    """Whether a question is answered with yes, or with nothing where that means so; nobody there to ask is a no."""
-    try:
-        answer = console.input(f"{question} \\[{'Y/n' if otherwise else 'y/N'}] ").strip().lower()
-    except (EOFError, KeyboardInterrupt):
-        return False
-    return answer in ("y", "yes") or (otherwise and answer == "")
+def lines_of_curve(train: dict[int, float], evaluation: dict[int, float], *, width: int) -> list[str]:
+    """Training (·) and validation (●) losses over steps, as lines of text with a scale on the left."""
+    steps, values = {*train, *evaluation}, [*train.values(), *evaluation.values()]
+    if len(steps) < 2:
+        return []
+    low, high = min(values), max(values)
+    first, last = min(steps), max(steps)
+    span = (high - low) or 1.0
+    grid = [[" "] * width for _ in range(CURVE_HEIGHT)]
+    for losses, mark in ((train, "·"), (evaluation, "●")):
+        for step, loss in losses.items():
+            column = round((step - first) / max(last - first, 1) * (width - 1))
+            row = math.floor((high - loss) / span * (CURVE_HEIGHT - 1) + 0.5)
+            grid[row][column] = mark
+    lines = []
+    for number, cells in enumerate(grid):
+        value = high - span * number / (CURVE_HEIGHT - 1)
+        lines.append(f"{value:8.3f} ┤{''.join(cells).rstrip()}")
+    lines.append(f"{'':8} └{'─' * width}")
+    label = f"step {last}"
+    lines.append(f"{'':10}{first}{label:>{width - len(str(first))}}")
+    lines.append(f"{'':10}· training   ● validation")
+    return lines

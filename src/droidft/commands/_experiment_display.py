@@ -13,15 +13,17 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from droidft.commands._format import duration, size
+from droidft.commands._terminal import line
+from droidft.errors import ExperimentError
 from droidft.events import EvalReport, Failed, Finished, Measured, Phase, Record, Stopped, TrainReport
-from droidft.experiments.findings.account import count
-from droidft.experiments.findings.numerals import NOTHING
+from droidft.experiments.findings.results import Analysis
 from droidft.experiments.findings.results import Table as SideBySide
 from droidft.experiments.plan.settled import Cell, FixedPlan, count_of_runs, share_key
-from droidft.experiments.plan.written import BASE, percent
+from droidft.experiments.plan.written import BASE
 from droidft.experiments.runs.drive import Began, Ended, Said
+from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import seconds_left
+from droidft.support.words import NOTHING, count, duration, loss, p_value, percent, size
 
 GAP = 2
 """Blanks between two columns."""
@@ -35,7 +37,7 @@ WIDEST = 1000
 def show_plan(fixed: FixedPlan, console: Console) -> None:
     """What is compared, on what, and what it takes."""
     plan, sizes = fixed.plan, fixed.sizes
-    console.print(f"experiment [bold]{fixed.id}[/]  {escape(plan.title)}", highlight=False, soft_wrap=True)
+    console.print(f"experiment [bold]{fixed.id}[/]  {escape(plan.title)}", soft_wrap=True)
     rows = {
         "model": fixed.model,
         "data": f"{count(sizes.train_rows, 'row')} to train on; {sizes.split}",
@@ -52,26 +54,26 @@ def show_plan(fixed: FixedPlan, console: Console) -> None:
     if len(plan.shares) > 1:
         rows["shares"] = ", ".join(map(percent, plan.shares)) + " of the training data"
     for name, text in rows.items():
-        console.print(f"{name:9} {escape(text)}", highlight=False, soft_wrap=True)
+        line(console, f"{name:9} {text}")
     arms = _arms(fixed, GAP)
     wide = console.measure(arms, options=console.options.update(width=WIDEST)).maximum
     console.print(arms if wide <= console.width else _arms(fixed, 1))
     if (estimate := fixed.estimate) is not None:
         time_taken = f"{count(estimate.runs, 'run')}, about {duration(estimate.seconds)}"
-        console.print(f"cost      {time_taken} on this machine as it is now,", highlight=False)
         memory, disk = size(estimate.peak_bytes), size(estimate.disk_bytes)
-        console.print(f"          {memory} of memory by MLX's account, {disk} of disk", highlight=False)
+        line(console, f"cost      {time_taken} on this machine as it is now,")
+        line(console, f"          {memory} of memory by MLX's account, {disk} of disk")
     else:
-        console.print(f"cost      {count(count_of_runs(fixed), 'run')}; not timed", highlight=False)
+        line(console, f"cost      {count(count_of_runs(fixed), 'run')}; not timed")
     for warning in fixed.warnings:
-        console.print(f"[yellow]warning[/]   {escape(warning)}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]warning[/]   {escape(warning)}", soft_wrap=True)
 
 
 def _pairs(fixed: FixedPlan, width: int) -> str:
     """The contrasts in a line, or where that is too long, each in one of its own."""
     pairs = [f"{first} − {second}" for first, second in fixed.contrasts]
-    line = ", ".join(pairs) or "the best arm with the first"
-    return line if INDENT + len(line) <= width else f"\n{' ' * INDENT}".join(pairs)
+    text = ", ".join(pairs) or "the best arm with the first"
+    return text if INDENT + len(text) <= width else f"\n{' ' * INDENT}".join(pairs)
 
 
 def _arms(fixed: FixedPlan, gap: int) -> Table:
@@ -89,19 +91,19 @@ def _arms(fixed: FixedPlan, gap: int) -> Table:
             f"{arm.trainable:,}",
             f"{arm.trainable / arm.total:.2%}",
             str(arm.steps["1"]),
-            f"{cost.seconds_per_token * 1e3:.2f} ms" if cost else "–",
-            duration(cost.seconds_per_run) if cost else "–",
+            f"{cost.seconds_per_token * 1e3:.2f} ms" if cost else NOTHING,
+            duration(cost.seconds_per_run if cost else None),
         )
     return table
 
 
-def show_table(found: SideBySide, console: Console) -> None:
+def show_table(table: SideBySide, console: Console) -> None:
     """Figures of arms, then differences: together they are wider than a terminal."""
     for names, cells in (
-        (found.arms, [row.values for row in found.rows]),
-        (found.contrasts, [row.differences for row in found.rows]),
+        (table.arms, [row.values for row in table.rows]),
+        (table.contrasts, [row.differences for row in table.rows]),
     ):
-        rows = zip([row.name for row in found.rows], cells, strict=True)
+        rows = zip([row.name for row in table.rows], cells, strict=True)
         lines = [[name, *values] for name, values in rows if any(value != NOTHING for value in values)]
         for columns in _fitted([["", *names], *lines], console.width) if lines else ():
             console.print()
@@ -142,12 +144,54 @@ def _grid(columns: Sequence[Sequence[str]], width: int) -> Table:
 def _width(column: Sequence[str]) -> int:
     """What a column of figures needs; its heading is broken between words."""
     head, *cells = column
-    return max(map(len, [*head.split(), *(line for cell in cells for line in cell.split("\n"))]))
+    return max(map(len, [*head.split(), *(part for cell in cells for part in cell.split("\n"))]))
 
 
 def _stacked(text: str) -> str:
     """A figure, and below it what stands in brackets."""
     return re.sub(r" (?=[\[(])", "\n", text, count=1)
+
+
+def show_findings(analysis: Analysis, console: Console) -> None:
+    """The table, then what it says."""
+    if analysis.table is not None:
+        show_table(analysis.table, console)
+    if (floor := analysis.noise_floor) is not None:
+        noise = f"two means of one arm differ by up to {loss(floor.difference)} nats per token"
+        line(console, f"noise     {noise} through their seeds alone (95 %)")
+    for each in analysis.contrasts:
+        for score in each.scores:
+            right = f"only {each.first} right {score.only_first}, only {each.second} {score.only_second}"
+            p = f"McNemar's exact p {p_value(score.mcnemar_p)}, corrected {p_value(score.adjusted_p)}"
+            line(console, f"{score.name}: {right} of {score.questions}; {p}")
+        if each.reaches is not None:
+            line(console, each.reaches.sentence)
+    for row in analysis.sweep:
+        settings = ", ".join(f"{name} {value}" for name, value in row.settings.items())
+        validation = "diverged" if row.validation_loss is None else f"validation {loss(row.validation_loss.mean)}"
+        line(console, f"{row.arm}  {settings}: {validation}, best so far {loss(row.best_so_far)}")
+    line(console, f"\n{analysis.verdict}", style="bold")
+
+
+def analysed(experiment: Experiment) -> Analysis:
+    """All that an experiment has shown so far."""
+    from droidft.experiments.findings.analysis import analyse  # with scipy, which is slow to import
+
+    return analyse(experiment)
+
+
+def rendered(experiment: Experiment, form: str) -> str:
+    """The report of an experiment as text.
+
+    Raises:
+        ExperimentError: its plan is not fixed yet.
+    """
+    from droidft.experiments.findings.analysis import measurements
+    from droidft.experiments.report.page import render
+
+    if experiment.fixed() is None:
+        raise ExperimentError(f"experiment {experiment.id} has no report yet", hint="wait until its plan is fixed")
+    return render(analysed(experiment), form, measured=measurements(experiment))
 
 
 class ExperimentDisplay:
@@ -210,13 +254,13 @@ class ExperimentDisplay:
         return 0 if cell.arm == BASE else self._fixed.arm(cell.arm).steps[share_key(cell.share)]
 
     def _ended(self) -> None:
-        found = [f"{self._name:40}"]
+        parts = [f"{self._name:40}"]
         if self._measured is not None:
-            found += [f"validation {self._best:.4f}"] if self._best is not None else [" " * 17]
-            found.append(f"test {self._measured.test_loss:.4f}  general {self._measured.general_loss:.4f}")
+            parts += [f"validation {self._best:.4f}"] if self._best is not None else [" " * 17]
+            parts.append(f"test {self._measured.test_loss:.4f}  general {self._measured.general_loss:.4f}")
             if self._measured.questions:
-                found.append(f"right {self._measured.right}/{self._measured.questions}")
+                parts.append(f"right {self._measured.right}/{self._measured.questions}")
         if self._outcome != "finished":
-            found.append(self._outcome or "[red]died[/] without a word; it is started again")
-        found.append(duration(time.monotonic() - self._began))
-        self._console.print("  ".join(found), highlight=False, soft_wrap=True)
+            parts.append(self._outcome or "[red]died[/] without saying why; it is started again")
+        parts.append(duration(time.monotonic() - self._began))
+        self._console.print("  ".join(parts), soft_wrap=True)

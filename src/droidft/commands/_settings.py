@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from droidft.config import TrainingConfig, load_config_file, parse_config
 from droidft.config.settings import Setting, settings
 from droidft.errors import ConfigError
-
-if TYPE_CHECKING:
-    from droidft.config import TrainingConfig
 
 PREFIX = "setting_"
 
@@ -55,7 +53,6 @@ def config_from(args: argparse.Namespace, *, file: Path | None = None, **more: A
     Raises:
         ConfigError: a name or value is refused; the message names each.
     """
-    from droidft.config import load_config_file, parse_config
 
     flags = settings_from(args)
     values = more | (load_config_file(file) if file else {}) | flags

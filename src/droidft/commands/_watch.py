@@ -11,6 +11,7 @@ from typing import Self
 from rich.console import Console
 
 from droidft.commands._display import RunDisplay
+from droidft.commands._terminal import line, terminal
 from droidft.errors import RunError
 from droidft.events import Failed, Finished, Record, Stopped
 from droidft.home import Home
@@ -19,12 +20,12 @@ from droidft.runs.folder import Run
 
 def start_and_watch(run: Run, *, detach: bool) -> int:
     """Start the run's worker and show what it says; the exit status says how it ended."""
-    console = Console()
+    console = terminal()
     earlier, offset = run.records()
     worker = run.start()
-    console.print(f"run       [bold]{run.id}[/]", highlight=False)
+    console.print(f"run       [bold]{run.id}[/]")
     if detach:
-        console.print(f"watch it with: droidft runs watch {run.id}", highlight=False)
+        line(console, f"watch it with: droidft runs watch {run.id}")
         return 0
     status = watch(run, console, earlier=earlier, offset=offset)
     worker.wait()
@@ -47,21 +48,18 @@ def watch(run: Run, console: Console, *, earlier: Sequence[Record] = (), offset:
         display.show(run.follow(offset, meanwhile=stop_if_pressed))
     match display.last:
         case Finished():
-            for line in display.curve():
-                console.print(line, highlight=False)
+            display.show_curve()
             adapter = Home.find().adapter(run.adapter_name())
-            console.print(f"adapter   {adapter}", highlight=False, soft_wrap=True)
+            line(console, f"adapter   {adapter}")
             return 0
         case Stopped():
-            console.print(f"continue with: droidft resume {run.id}", highlight=False)
+            line(console, f"continue with: droidft resume {run.id}")
             return 0
         case Failed():
             return 1
-    why = "killed" if presses.count > 1 else "the worker died without a word (killed, or out of memory)"
+    why = "killed" if presses.count > 1 else "the worker died without saying why (killed, or out of memory)"
     console.print(
-        f"[red]ended[/]     {why}; its log is {run.log_file}\ncontinue with: droidft resume {run.id}",
-        highlight=False,
-        soft_wrap=True,
+        f"[red]ended[/]     {why}; its log is {run.log_file}\ncontinue with: droidft resume {run.id}", soft_wrap=True
     )
     return 1
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
+from rich.text import Text
 
-    from droidft.adapters.diagnostics import Diagnostic
-    from droidft.adapters.folder import AdapterInfo
-    from droidft.home import Home
+from droidft.adapters.diagnostics import Diagnostic, diagnose
+from droidft.adapters.folder import AdapterInfo, find_adapter, list_adapters, read_adapter
+from droidft.commands._terminal import columns, line, print_json, terminal, warn
+from droidft.home import Home
+from droidft.runs import folder as runs
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
     listing = actions.add_parser("list", help="all adapters (the default)")
     listing.add_argument("--json", action="store_true", help="print JSON")
-    show = actions.add_parser("show", help="one adapter: settings, weights, and everything doubtful about it")
+    show = actions.add_parser("show", help="one adapter: settings, weights and warnings")
     show.add_argument("adapter", metavar="ADAPTER", help="folder or name; add @best or @200 to choose weights")
-    show.add_argument("--model", metavar="MODEL", help="judge it against this model, without loading its weights")
+    show.add_argument("--model", metavar="MODEL", help="check it against this model, without loading its weights")
     show.add_argument("--json", action="store_true", help="print JSON")
     delete = actions.add_parser("delete", help="remove an adapter's folder")
     delete.add_argument("name", metavar="NAME", help="name from `droidft adapters list`")
@@ -30,42 +31,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the chosen action."""
-    from droidft.commands._answers import consoles
-    from droidft.home import Home
-
-    console, _ = consoles(as_json=args.json)
-    home = Home.find()
+    console, home = terminal(), Home.find()
     match args.action or "list":
         case "list":
             _list(home, console, as_json=args.json)
         case "show":
             _show(args, home, console)
         case "delete":
-            _delete(home, args.name, console)
+            runs.delete_adapter(home, args.name)
+            line(console, f"deleted {args.name}")
     return 0
 
 
 def _list(home: Home, console: Console, *, as_json: bool) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from droidft.adapters.folder import list_adapters
-
-    found = list_adapters(home.adapters)
+    entries = list_adapters(home.adapters)
     if as_json:
-        rows = [
-            {"name": entry.name, "problem": entry.problem or None, **(_facts(entry.info) if entry.info else {})}
-            for entry in found
-        ]
-        print(json.dumps(rows, indent=1))
+        facts = {entry.name: _facts(entry.info) if entry.info else {} for entry in entries}
+        print_json([{"name": each.name, "problem": each.problem or None, **facts[each.name]} for each in entries])
         return
-    if not found:
-        console.print("no adapters yet; `droidft train` makes one", highlight=False)
+    if not entries:
+        console.print("no adapters yet; `droidft train` makes one")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("adapter", "type", "rank", "scale", "modules", "blocks", "base"):
-        table.add_column(name, justify="right" if name in ("rank", "scale", "modules", "blocks") else "left")
-    for entry in found:
+    numbers = ("rank", "scale", "modules", "blocks")
+    table = columns("adapter", "type", *numbers, "base", right=numbers)
+    for entry in entries:
         info = entry.info
         if info is None:
             table.add_row(Text(entry.name), "", "", "", "", "", Text(entry.problem, style="red"))
@@ -78,18 +67,15 @@ def _list(home: Home, console: Console, *, as_json: bool) -> None:
 
 
 def _show(args: argparse.Namespace, home: Home, console: Console) -> None:
-    from droidft.adapters.folder import find_adapter, read_adapter
-
     info = read_adapter(*find_adapter(args.adapter, adapters_dir=home.adapters))
     warnings = _judge(info, args.model, home)
     if args.json:
-        print(json.dumps({**_facts(info), "warnings": [vars(warning) for warning in warnings]}, indent=1))
+        print_json({**_facts(info), "warnings": [vars(warning) for warning in warnings]})
         return
     for name, value in _facts(info).items():
-        text = _text(value)
-        console.print(f"{name:<15}{text}", highlight=False, markup=False, soft_wrap=True)
+        line(console, f"{name:<15}{_text(value)}")
     for warning in warnings:
-        console.print(f"warning: {warning.message}", style="yellow", highlight=False, markup=False)
+        warn(console, warning.message)
 
 
 def _text(value: Any) -> str:
@@ -101,19 +87,10 @@ def _text(value: Any) -> str:
 def _judge(info: AdapterInfo, model: str | None, home: Home) -> list[Diagnostic]:
     """All warnings; with a model also those that compare the two."""
     if model is None:
-        from droidft.adapters.diagnostics import diagnose
-
         return diagnose(info)
     from droidft.engine.model.adapter_weights import judge
 
     return judge(info, model, models_dir=home.models, cache_dir=home.cache)
-
-
-def _delete(home: Home, name: str, console: Console) -> None:
-    from droidft.runs import folder as runs
-
-    runs.delete_adapter(home, name)
-    console.print(f"deleted {name}", highlight=False, markup=False)
 
 
 def _facts(info: AdapterInfo) -> dict[str, Any]:

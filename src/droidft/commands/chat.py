@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
 
-    from droidft.adapters.folder import AdapterInfo
+from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
+from droidft.commands._answers import add_options, loaded_base, sampling_from, show_details
+from droidft.commands._terminal import consoles, line, print_json, safe
+from droidft.errors import ConfigError, ModelError
+from droidft.home import Home
+
+if TYPE_CHECKING:
     from droidft.engine.generation.generate import Sampling, Token
     from droidft.engine.generation.loaded import LoadedModel
 
@@ -22,31 +26,22 @@ HELP = "/reset forgets the conversation, /exit leaves, Ctrl-C stops an answer"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft chat`."""
-    from droidft.commands._answers import add_sampling
-
     parser.add_argument("--model", required=True, metavar="MODEL", help="folder, name or hub id of the base model")
     parser.add_argument("--adapter", metavar="ADAPTER", help="folder or name; add @best or @200 to choose weights")
-    parser.add_argument("--prompt", metavar="TEXT", help="answer this and leave")
+    parser.add_argument("--prompt", metavar="TEXT", help="answer this one prompt and exit")
     parser.add_argument("--system", metavar="TEXT", help="a system message before the conversation")
-    parser.add_argument("--raw", action="store_true", help="continue the text as it is, without the chat template")
-    parser.add_argument("--offline", action="store_true", help="never reach for the network")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON (with --prompt)")
-    add_sampling(parser, temperature=0.7)
+    add_options(parser, temperature=0.7)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load, then answer once or converse."""
-    from droidft.adapters.folder import find_adapter, read_adapter
-    from droidft.commands._answers import consoles, loaded_base, sampling_from
-    from droidft.errors import ConfigError
-    from droidft.home import Home
-
     if args.json and args.prompt is None:
         raise ConfigError("--json needs --prompt", hint="give the one prompt to answer")
     home = Home.find()
     _, errors = consoles(as_json=args.json)
     sampling = sampling_from(args, errors)
-    # A missing or damaged adapter is said before the model loads.
+    # A missing or damaged adapter is reported before the model loads.
     info = read_adapter(*find_adapter(args.adapter, adapters_dir=home.adapters)) if args.adapter else None
     with loaded_base(args.model, home, errors, offline=args.offline) as model:
         return _chat(args, model, info, sampling, errors)
@@ -55,11 +50,8 @@ def run(args: argparse.Namespace) -> int:
 def _chat(
     args: argparse.Namespace, model: LoadedModel, info: AdapterInfo | None, sampling: Sampling, errors: Console
 ) -> int:
-    from droidft.commands._answers import details_lines
-
     details = model.use(info)
-    for line in details_lines(details) if details else []:
-        errors.print(line, style="yellow" if line.startswith("warning") else None, highlight=False, markup=False)
+    show_details(details, errors)
     templated = not args.raw and model.tokenizer.has_chat_template
     conversation = Conversation(model, sampling, system=args.system, use_chat_template=templated)
     if args.prompt is None:
@@ -67,7 +59,7 @@ def _chat(
     text, last = _print_answer(conversation.answer(args.prompt), silent=args.json)
     if args.json:
         adapter = details.as_dict() if details else None
-        print(json.dumps(_result(args.model, adapter, text, last, templated=templated), ensure_ascii=False, indent=1))
+        print_json(_result(args.model, adapter, text, last, templated=templated))
     return 0
 
 
@@ -81,8 +73,6 @@ class Conversation:
     use_chat_template: bool
 
     def __post_init__(self) -> None:
-        from droidft.errors import ConfigError
-
         if self.system is not None and not self.use_chat_template:
             raise ConfigError("--system needs a chat template", hint="leave --system out, or put it into the text")
         self.reset()
@@ -94,33 +84,31 @@ class Conversation:
             self.messages.append({"role": "system", "content": self.system})
 
     def answer(self, text: str) -> Iterator[Token]:
-        """Answer `text`; what was said is remembered, also of an answer that is stopped midway."""
+        """Answer `text`; the conversation keeps both, even where the answer is stopped midway."""
         if not self.use_chat_template:
             yield from self.model.answer(text, self.sampling, use_chat_template=False)
             return
-        asked = [*self.messages, {"role": "user", "content": text}]
-        said: list[str] = []
+        messages = [*self.messages, {"role": "user", "content": text}]
+        parts: list[str] = []
         try:
-            for token in self.model.answer(asked, self.sampling):
-                said.append(token.text)
+            for token in self.model.answer(messages, self.sampling):
+                parts.append(token.text)
                 yield token
         finally:
-            if said:
-                self.messages = [*asked, {"role": "assistant", "content": "".join(said)}]
+            if parts:
+                self.messages = [*messages, {"role": "assistant", "content": "".join(parts)}]
 
 
 def _converse(conversation: Conversation, errors: Console) -> int:
     """Read, answer, repeat, until the input ends."""
-    from droidft.errors import ModelError
-
-    asking = sys.stdin.isatty()
-    if asking:
+    interactive = sys.stdin.isatty()
+    if interactive:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  (gives input() history and editing)
-        errors.print(HELP, style="dim", highlight=False)
+        line(errors, HELP, style="dim")
     while True:
         try:
-            text = input("> " if asking else "").strip()
+            text = input("> " if interactive else "").strip()
         except (EOFError, KeyboardInterrupt):
             return 0
         if text == "/exit":
@@ -133,18 +121,17 @@ def _converse(conversation: Conversation, errors: Console) -> int:
         try:
             _print_answer(conversation.answer(text))
         except ModelError as error:
-            errors.print(f"error: {error.message} ({error.hint})", style="red", highlight=False, markup=False)
+            line(errors, f"error: {error.message} ({error.hint})", style="red")
 
 
 def _print_answer(tokens: Iterator[Token], *, silent: bool = False) -> tuple[str, Token | None]:
     """Print as it comes; Ctrl-C ends this answer only."""
-    from droidft.commands._answers import safe
 
-    said: list[str] = []
+    parts: list[str] = []
     last = None
     try:
         for last in tokens:
-            said.append(last.text)
+            parts.append(last.text)
             if not silent:
                 print(safe(last.text), end="", flush=True)
     except KeyboardInterrupt:
@@ -154,7 +141,7 @@ def _print_answer(tokens: Iterator[Token], *, silent: bool = False) -> tuple[str
         tokens.close()  # type: ignore[attr-defined]
     if not silent:
         print()
-    return "".join(said), last
+    return "".join(parts), last
 
 
 def _result(

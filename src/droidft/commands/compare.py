@@ -8,11 +8,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
-    from droidft.adapters.folder import AdapterInfo
+from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
+from droidft.commands._answers import add_options, loaded_base, sampling_from, show_details
+from droidft.commands._terminal import consoles, line, print_json, safe
+from droidft.errors import DataError
+from droidft.home import Home
+
+if TYPE_CHECKING:
     from droidft.engine.generation.generate import Sampling, Token
     from droidft.engine.generation.loaded import AdapterDetails, LoadedModel
 
@@ -21,8 +29,6 @@ SIDE_BY_SIDE_WIDTH = 100
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft compare`."""
-    from droidft.commands._answers import add_sampling
-
     parser.add_argument("--model", required=True, metavar="MODEL", help="folder, name or hub id of the base model")
     parser.add_argument(
         "--adapter",
@@ -38,26 +44,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a text file with a prompt in each line, or JSONL with `prompt` or `messages`",
     )
-    parser.add_argument("--raw", action="store_true", help="continue the text as it is, without the chat template")
-    parser.add_argument("--offline", action="store_true", help="never reach for the network")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_sampling(parser, temperature=0.0)
+    add_options(parser, temperature=0.0)
 
 
 def run(args: argparse.Namespace) -> int:
     """Answer every prompt with every arm."""
-    from droidft.adapters.folder import find_adapter, read_adapter
-    from droidft.commands._answers import consoles, loaded_base, sampling_from
-    from droidft.home import Home
-
     home = Home.find()
     console, errors = consoles(as_json=args.json)
     sampling = sampling_from(args, errors)
     prompts = _read_prompts(Path(args.prompts)) if args.prompts else list(args.prompt)
-    found = [read_adapter(*find_adapter(ref, adapters_dir=home.adapters)) for ref in args.adapter]
+    adapters = [read_adapter(*find_adapter(ref, adapters_dir=home.adapters)) for ref in args.adapter]
     with loaded_base(args.model, home, errors, offline=args.offline) as model:
-        arms = [Arm("base", None), *(Arm(label, info) for label, info in zip(args.adapter, found, strict=True))]
-        _fit_all(model, arms, errors)
+        arms = [Arm("base", None), *(Arm(label, info) for label, info in zip(args.adapter, adapters, strict=True))]
+        for arm in arms:  # all of them first, so that one that does not fit is reported before any answer
+            arm.details = model.use(arm.info)
+            show_details(arm.details, errors)
         show = _quietly if args.json else _beside if console.width >= SIDE_BY_SIDE_WIDTH else _stacked
         answers = []
         for prompt in prompts:
@@ -68,13 +70,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         described = [{"arm": arm.label, "adapter": arm.details.as_dict() if arm.details else None} for arm in arms]
         result = {"model": args.model, "sampling": asdict(sampling), "arms": described, "prompts": answers}
-        print(json.dumps(result, ensure_ascii=False, indent=1))
+        print_json(result)
     return 0
 
 
 @dataclass
 class Arm:
-    """The base or an adapter, and its answer to the present prompt."""
+    """The base or an adapter, and its answer to the current prompt."""
 
     label: str
     info: AdapterInfo | None
@@ -89,12 +91,11 @@ class Arm:
     def as_dict(self) -> dict[str, Any]:
         """The answer with its length and end."""
         last = self.tokens[-1] if self.tokens else None
-        reason = last.finish_reason if last else None
         return {
             "arm": self.label,
             "response": self.text,
             "tokens": last.tokens if last else 0,
-            "finish_reason": reason,
+            "finish_reason": last.finish_reason if last else None,
         }
 
 
@@ -117,16 +118,6 @@ class Question:
             yield token
 
 
-def _fit_all(model: LoadedModel, arms: list[Arm], errors: Console) -> None:
-    """Put every adapter on once, so that one that does not fit is said before any answer."""
-    from droidft.commands._answers import details_lines
-
-    for arm in arms:
-        arm.details = model.use(arm.info)
-        for line in details_lines(arm.details) if arm.details else []:
-            errors.print(line, style="yellow" if line.startswith("warning") else None, highlight=False, markup=False)
-
-
 def _quietly(console: Console, question: Question) -> None:
     for arm in question.arms:
         for _ in question.ask(arm):
@@ -134,22 +125,16 @@ def _quietly(console: Console, question: Question) -> None:
 
 
 def _stacked(console: Console, question: Question) -> None:
-    from droidft.commands._answers import safe
-
-    console.print(f"\n> {safe(_as_text(question.prompt))}", style="bold", highlight=False, markup=False)
+    line(console, f"\n> {safe(_as_text(question.prompt))}", style="bold")
     for arm in question.arms:
         console.rule(arm.label, align="left", characters="─")
         for token in question.ask(arm):
-            console.out(safe(token.text), end="", highlight=False)
+            console.out(safe(token.text), end="")
         console.print()
 
 
 def _beside(console: Console, question: Question) -> None:
-    from rich.live import Live
-
-    from droidft.commands._answers import safe
-
-    console.print(f"\n> {safe(_as_text(question.prompt))}", style="bold", highlight=False, markup=False)
+    line(console, f"\n> {safe(_as_text(question.prompt))}", style="bold")
     if not console.is_terminal:
         _quietly(console, question)
         console.print(_columns(question.arms))
@@ -161,12 +146,6 @@ def _beside(console: Console, question: Question) -> None:
 
 
 def _columns(arms: list[Arm]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from droidft.commands._answers import safe
-
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
     for arm in arms:
         table.add_column(Text(arm.label), ratio=1, overflow="fold")
@@ -180,25 +159,21 @@ def _as_text(prompt: Any) -> str:
 
 def _read_prompts(path: Path) -> list[Any]:
     """One prompt a line; a JSONL row gives its `prompt`, or its `messages` up to the last answer."""
-    from droidft.errors import DataError
-
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    numbered = [(number, text) for number, text in enumerate(lines, start=1) if text.strip()]
     if not numbered:
         raise DataError(f"{path} holds no prompts", hint="write one in each line")
     if path.suffix != ".jsonl":
-        return [line for _, line in numbered]
-    return [_row_prompt(path, number, line) for number, line in numbered]
+        return [text for _, text in numbered]
+    return [_row_prompt(path, number, text) for number, text in numbered]
 
 
-def _row_prompt(path: Path, number: int, line: str) -> Any:
-    from droidft.errors import DataError
-
+def _row_prompt(path: Path, number: int, text: str) -> Any:
     try:
-        row = json.loads(line)
+        row = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}:{number} is not JSON: {error}") from error
     if isinstance(row, dict) and isinstance(row.get("prompt"), str):

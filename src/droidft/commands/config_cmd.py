@@ -9,6 +9,10 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from rich.text import Text
+
+from droidft.commands._terminal import print_json, terminal
+from droidft.config import TrainingConfig
 from droidft.config.settings import Setting, settings
 
 YAML_WIDTH = 110
@@ -29,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.schema:
         print(schema())
     elif args.json:
-        print(json.dumps([asdict(setting) for setting in settings()], indent=2, ensure_ascii=False))
+        print_json([asdict(setting) for setting in settings()])
     else:
         _show(settings())
     return 0
@@ -37,15 +41,13 @@ def run(args: argparse.Namespace) -> int:
 
 def schema() -> str:
     """The JSON schema of a configuration, as text."""
-    from droidft.config import TrainingConfig
-
     return json.dumps(TrainingConfig.model_json_schema(), indent=2, ensure_ascii=False)
 
 
-def as_yaml(found: Sequence[Setting]) -> str:
+def as_yaml(chosen: Sequence[Setting]) -> str:
     """A YAML file that sets nothing but what is required: every other setting stands there as a comment."""
     lines = ["# Settings of a training run: `droidft train THIS-FILE`. Remove the # before a name to set it.", ""]
-    for group, members in itertools.groupby(found, key=lambda setting: setting.group):
+    for group, members in itertools.groupby(chosen, key=lambda setting: setting.group):
         lines += [f"# --- {group} ---", ""]
         for setting in members:
             limits = setting.shown_values if setting.choices or setting.limits else ""
@@ -56,12 +58,9 @@ def as_yaml(found: Sequence[Setting]) -> str:
     return "\n".join(lines)
 
 
-def _show(found: Sequence[Setting]) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    for group, members in itertools.groupby(found, key=lambda setting: setting.group):
+def _show(chosen: Sequence[Setting]) -> None:
+    console = terminal()
+    for group, members in itertools.groupby(chosen, key=lambda setting: setting.group):
         console.print(Text(f"\n{group}", style="bold underline"))
         for setting in members:
             default = setting.shown_default if setting.required else f"= {setting.shown_default}"

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-    from droidft.config import TrainingConfig
-    from droidft.data.located import Progress
-    from droidft.data.report import RowView
-    from droidft.support.faults import Fault
+from droidft.commands import _data_display as display
+from droidft.commands._settings import add_setting_flags, config_from, settings_from
+from droidft.commands._terminal import terminal
+from droidft.config import Family, Method, TrainingConfig
+from droidft.data.check import check_data
+from droidft.data.report import CheckReport, RowView, StructureReport
+from droidft.data.view import view_rows
+from droidft.errors import ConfigError
+from droidft.home import Home
+from droidft.models import catalog
+from droidft.support.faults import Fault, InvalidData
 
 DATA_SETTINGS = (
     "method",
@@ -40,8 +46,6 @@ DATA_SETTINGS = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft data`."""
-    from droidft.commands._settings import add_setting_flags
-
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     for name, what in (
         ("check", "find every faulty row; with --model also what its tokenizer makes of them"),
@@ -63,11 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the chosen action; 1 when the data has faults."""
-    from rich.console import Console
-
-    from droidft.commands._settings import config_from
-
-    # What the data is does not wait for rewards to be chosen: this one needs no column.
+    # The data can be read before rewards are chosen; the one given here needs no column.
     config = config_from(
         args,
         model_path=args.model or "-",
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         val_data_path=args.val,
         rewards=[{"kind": "length_window"}] if _is_rewarded(args) else [],
     )
-    console = Console(highlight=False)
+    console = terminal()
     match args.action:
         case "check":
             return _check(config, console, with_model=args.model is not None, as_json=args.json)
@@ -86,26 +86,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _is_rewarded(args: argparse.Namespace) -> bool:
-    from droidft.commands._settings import settings_from
-    from droidft.config import Family, Method
-
     method = settings_from(args).get("method")
     return method in set(Method) and Method(method).family is Family.REWARDS
 
 
 def _check(config: TrainingConfig, console: Console, *, with_model: bool, as_json: bool) -> int:
-    from droidft.commands import _data_display as display
-    from droidft.data.check import check_data
-    from droidft.data.report import StructureReport
-    from droidft.home import Home
-
-    with _progress() as progress:
-        checked = check_data(
-            config,
-            (lambda: _tokenizer(config)) if with_model else None,
-            progress=lambda _, done, total: progress(done, total or None),
-            rewards=Home.find().rewards,
-        )
+    checked = _checked(config, with_model=with_model, rewards=Home.find().rewards)
     faults = {"fault_count": checked.fault_count, "faults": checked.faults}
     report = None if checked.fault_count else checked.tokens or checked.structure
     if as_json:
@@ -120,13 +106,7 @@ def _check(config: TrainingConfig, console: Console, *, with_model: bool, as_jso
 
 
 def _stats(config: TrainingConfig, console: Console, *, as_json: bool) -> int:
-    from droidft.commands import _data_display as display
-    from droidft.data.check import check_data
-
-    with _progress() as progress:
-        checked = check_data(
-            config, lambda: _tokenizer(config), progress=lambda _, done, total: progress(done, total or None)
-        )
+    checked = _checked(config, with_model=True)
     if checked.tokens is None:
         return _refused(checked.faults, checked.fault_count, console, as_json=as_json)
     if as_json:
@@ -136,11 +116,21 @@ def _stats(config: TrainingConfig, console: Console, *, as_json: bool) -> int:
     return 0
 
 
-def _show(config: TrainingConfig, console: Console, *, rows: str | None, lines: str | None, as_json: bool) -> int:
-    from droidft.commands import _data_display as display
-    from droidft.data.view import view_rows
-    from droidft.support.faults import InvalidData
+def _checked(config: TrainingConfig, *, with_model: bool, rewards: Path | None = None) -> CheckReport:
+    """The checks, with a bar on the terminal while a large file is read."""
+    console = terminal(errors=True)
+    shown = ("reading", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+        return check_data(
+            config,
+            (lambda: _tokenizer(config)) if with_model else None,
+            progress=lambda _, done, total: bar.update(task, completed=done, total=total or None),
+            rewards=rewards,
+        )
 
+
+def _show(config: TrainingConfig, console: Console, *, rows: str | None, lines: str | None, as_json: bool) -> int:
     numbers = _numbers("--rows", rows, first=0)
     places = _numbers("--line", lines, first=1)
     if rows is None and lines is None:
@@ -160,16 +150,12 @@ def _show(config: TrainingConfig, console: Console, *, rows: str | None, lines: 
 def _tokenizer(config: TrainingConfig) -> tuple[Any, int | None]:
     """The model's tokenizer and context length; no weights are read."""
     from droidft.engine.model import loading
-    from droidft.home import Home
-    from droidft.models import catalog
 
     folder = catalog.find_model(config.model_path, models_dir=Home.find().models, offline=config.offline)
     return loading.load_tokenizer(folder), catalog.context_length(catalog.load_config(folder))
 
 
 def _refused(faults: list[Fault], count: int, console: Console, *, as_json: bool) -> int:
-    from droidft.commands import _data_display as display
-
     if as_json:
         _print_json({"ok": False, "fault_count": count, "faults": faults})
     else:
@@ -183,7 +169,6 @@ def _numbers(option: str, given: str | None, *, first: int) -> list[int]:
     Raises:
         ConfigError: something in it is no number, or too small.
     """
-    from droidft.errors import ConfigError
 
     words = given.split(",") if given else []
     if not all(word.strip().isdecimal() and int(word) >= first for word in words):
@@ -193,17 +178,3 @@ def _numbers(option: str, given: str | None, *, first: int) -> list[int]:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, default=asdict, ensure_ascii=False, allow_nan=False))
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on the terminal while a large file is read; nothing where there is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    columns = ("reading", BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

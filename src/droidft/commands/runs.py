@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from droidft.runs.folder import Run
+from rich.console import Console
+
+from droidft.commands._display import RunDisplay
+from droidft.commands._terminal import columns, line, print_json, terminal
+from droidft.commands._watch import watch
+from droidft.errors import DroidError
+from droidft.events import Failed
+from droidft.home import Home
+from droidft.runs import folder as runs
+from droidft.runs.folder import Run
+from droidft.runs.summary import Summary
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,108 +40,86 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the chosen action."""
-    from rich.console import Console
-
-    from droidft.home import Home
-    from droidft.runs import folder as runs
-
-    home, console = Home.find(), Console()
-    action = args.action or "list"
-    if action == "list":
+    home, console = Home.find(), terminal()
+    if args.action in (None, "list"):
         _list(runs.all_runs(home), console, as_json=args.json)
         return 0
-    found = runs.find(home, args.run_id)
-    match action:
+    run = runs.find(home, args.run_id)
+    match args.action:
         case "show":
-            _show(found, console, as_json=args.json)
+            _show(run, console, as_json=args.json)
         case "watch":
-            from droidft.commands._watch import watch
-
-            return watch(found, console)
+            return watch(run, console)
         case "stop":
-            found.stop()
-            console.print(f"asked {found.id} to stop", highlight=False)
+            run.stop()
+            line(console, f"asked {run.id} to stop")
         case "delete":
-            found.delete(home, files=args.files)
-            console.print(f"deleted {found.id}", highlight=False)
+            run.delete(home, files=args.files)
+            line(console, f"deleted {run.id}")
     return 0
 
 
 def summary(run: Run) -> dict[str, Any]:
     """What the list shows of one run."""
-    from droidft.events import Failed
-    from droidft.runs.summary import Summary
-
-    config, found = run.config(), Summary()
+    config, so_far = run.config(), Summary()
     for record in run.records()[0]:
-        found.add(record)
+        so_far.add(record)
     return {
         "id": run.id,
         "status": run.status().value,
         "model": config.model_path,
         "method": config.method.value,
         "targets": config.lora_targets.value,
-        "step": found.report.step if found.report else 0,
-        "steps": found.plan.steps if found.plan else None,
-        "loss": found.report.loss if found.report else None,
-        "reward": found.report.metrics.get("reward") if found.report else None,
-        "best_loss": found.best.best_loss if found.best else None,
-        "trainable": found.lora.trainable if found.lora else None,
-        "error": found.last.message if isinstance(found.last, Failed) else None,
+        "step": so_far.report.step if so_far.report else 0,
+        "steps": so_far.plan.steps if so_far.plan else None,
+        "loss": so_far.report.loss if so_far.report else None,
+        "reward": so_far.report.metrics.get("reward") if so_far.report else None,
+        "best_loss": so_far.best.best_loss if so_far.best else None,
+        "trainable": so_far.lora.trainable if so_far.lora else None,
+        "error": so_far.last.message if isinstance(so_far.last, Failed) else None,
         "adapter": run.adapter_name(),
     }
 
 
 def _summary_or_fault(run: Run) -> dict[str, Any]:
-    """The summary, or, for a run that a newer version made or a crash tore, why there is none."""
-    from droidft.errors import DroidError
-
+    """The summary; of a run that a newer version wrote, or that a crash damaged, why there is none."""
     try:
         return summary(run)
     except DroidError as error:
-        unknown = dict.fromkeys(
-            ("model", "method", "targets", "step", "steps", "loss", "best_loss", "trainable", "adapter")
-        )
+        names = ("model", "method", "targets", "step", "steps", "loss", "best_loss", "trainable", "adapter")
+        unknown = dict.fromkeys(names)
         return {"id": run.id, "status": "unreadable", **unknown, "error": error.message}
 
 
-def _list(found: list[Run], console: Any, *, as_json: bool) -> None:
-    from rich.table import Table
-
-    rows = [_summary_or_fault(run) for run in found]
+def _list(listed: list[Run], console: Console, *, as_json: bool) -> None:
+    rows = [_summary_or_fault(run) for run in listed]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     if not rows:
         console.print("no runs yet; start one with `droidft train` or `droidft demo`")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "status", "method", "step", "loss", "best val"):
-        table.add_column(name, justify="right" if name in ("step", "loss", "best val") else "left", overflow="fold")
+    numbers = ("step", "loss", "best val")
+    table = columns("run", "status", "method", *numbers, right=numbers)
     for row in rows:
         step = f"{row['step']}/{row['steps']}" if row["steps"] else "-"
-        table.add_row(
-            row["id"], row["status"], row["method"] or "-", step, _score(row, "loss"), _score(row, "best_loss")
-        )
+        scores = (_score(row, "loss"), _score(row, "best_loss"))
+        table.add_row(row["id"], row["status"], row["method"] or "-", step, *scores)
     console.print(table)
 
 
-def _show(run: Run, console: Any, *, as_json: bool) -> None:
-    from droidft.commands._display import RunDisplay
-
+def _show(run: Run, console: Console, *, as_json: bool) -> None:
     records, _ = run.records()
     if as_json:
         events = [record.model_dump(mode="json") for record in records]
-        values = {**summary(run), "config": run.config().model_dump(mode="json"), "events": events}
-        print(json.dumps(values, indent=1))
+        print_json({**summary(run), "config": run.config().model_dump(mode="json"), "events": events})
         return
-    console.print(f"run       [bold]{run.id}[/]  {run.status()}", highlight=False)
+    console.print(f"run       [bold]{run.id}[/]  {run.status()}")
     for name, value in run.config().changed().items():
-        console.print(f"  {name}: {value}", highlight=False, markup=False)
+        line(console, f"  {name}: {value}")
     display = RunDisplay(console)
     display.show(records)
-    for line in display.curve():
-        console.print(line, highlight=False)
+    display.show_curve()
 
 
 def _score(row: dict[str, Any], name: str) -> str:

@@ -15,11 +15,14 @@ import urllib.request
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from rich.console import Console
+
+from droidft import __version__
+from droidft.commands._terminal import line, terminal, warn
+from droidft.errors import ConfigError, RunError
 from droidft.home import Home
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from droidft.server.options import Options
 
 PORT = 8323
@@ -51,9 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; a run in training goes on without the server."""
-    from rich.console import Console
-
-    console, home = Console(highlight=False, soft_wrap=True), Home.find()
+    console, home = terminal(), Home.find()
     lock = _lock(home)
     if lock is None:
         return _already_running(home, console)
@@ -65,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace, home: Home, listener: socket.socket) -> Options:
-    from droidft.errors import ConfigError
     from droidft.server.options import Options
     from droidft.server.security import check_bind
 
@@ -91,7 +91,6 @@ def _options(args: argparse.Namespace, home: Home, listener: socket.socket) -> O
 def _serve(options: Options, listener: socket.socket, console: Console, *, browser: bool) -> int:
     import uvicorn
 
-    from droidft import __version__
     from droidft.server.main import STATIC, create_app
 
     app = create_app(options)
@@ -113,13 +112,13 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
     _ = app.state.droidft.access.token  # made now, if there is none
     (options.home.server / "server.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
     console.print(f"[bold]Droid FineTuning {__version__}[/] is at {url}")
-    console.print(f"open      {link}", markup=False)
-    console.print("          [dim]signs a browser in, once, within ten minutes; `droidft serve` prints another[/]")
-    console.print(f"home      {options.home.root}", markup=False)
-    console.print(f"API key   in {options.home.server / 'token'}", markup=False)
+    line(console, f"open      {link}")
+    line(console, "          signs a browser in, once, within ten minutes; `droidft serve` prints another", "dim")
+    line(console, f"home      {options.home.root}")
+    line(console, f"API key   in {options.home.server / 'token'}")
     if not (STATIC / "index.html").is_file():
-        console.print("[yellow]warning: this checkout has no built front end; `make serve` builds it[/]")
-    console.print("[dim]Ctrl-C ends the server; a run in training goes on[/]")
+        warn(console, "this checkout has no built front end; `make serve` builds it")
+    line(console, "Ctrl-C ends the server; a run in training goes on", style="dim")
     if browser:
         _open(link)
     uvicorn.Server(config).run(sockets=[listener])
@@ -139,8 +138,6 @@ def _lock(home: Home) -> IO[str] | None:
 
 def _already_running(home: Home, console: Console) -> int:
     """Give a new link to the server that runs already."""
-    from droidft.errors import RunError
-
     try:
         url = json.loads((home.server / "server.json").read_text())["url"]
         token = (home.server / "token").read_text().strip()
@@ -152,15 +149,13 @@ def _already_running(home: Home, console: Console) -> int:
     except (OSError, ValueError, KeyError) as error:
         hint = "end it, then start it again"
         raise RunError(f"a server holds {home.root} and does not answer: {error}", hint=hint) from error
-    console.print(f"a server is running already at {url}", markup=False)
-    console.print(f"open      {link}", markup=False)
+    line(console, f"a server is running already at {url}")
+    line(console, f"open      {link}")
     return 0
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
     """A listening socket at `port`, or where None is given at the first free one of a few."""
-    from droidft.errors import ConfigError
-
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     wanted = [port] if port is not None else range(PORT, PORT + PORTS_TRIED)
     for number in wanted:

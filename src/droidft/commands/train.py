@@ -6,6 +6,12 @@ import argparse
 from pathlib import Path
 
 from droidft.commands._settings import add_setting_flags, config_from, settings_from
+from droidft.commands._watch import start_and_watch
+from droidft.commands.resume import resume
+from droidft.config import load_config_file
+from droidft.errors import ConfigError
+from droidft.home import Home
+from droidft.runs import folder as runs
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,13 +23,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Create the run, start its worker and show it until it ends."""
-    from droidft.commands._watch import start_and_watch
-    from droidft.commands.resume import resume
-    from droidft.config import load_config_file
-    from droidft.errors import ConfigError
-    from droidft.home import Home
-    from droidft.runs import folder as runs
-
     given = (load_config_file(args.file) if args.file else {}) | settings_from(args)
     if given.get("resume") is not None:
         if len(given) > 1:

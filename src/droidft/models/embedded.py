@@ -27,14 +27,20 @@ WEIGHT_BYTES = 538_090_408
 POLL_SECONDS = 0.2
 
 
-def install(folder: Path, *, cache_dir: Path, offline: bool = False, progress: Progress | None = None) -> Path:
-    """The model as the folder `folder`, in float32; fetched and imported if it is not there yet.
+def is_installed(models_dir: Path) -> bool:
+    """Whether the model is in `models_dir`, under its name."""
+    return (models_dir / NAME / "config.json").is_file()
+
+
+def install(models_dir: Path, *, cache_dir: Path, offline: bool = False, progress: Progress | None = None) -> Path:
+    """The model's folder in `models_dir`, in float32; fetched and imported if it is not there yet.
 
     Raises:
         DownloadError: as `smollm2_gguf`.
         StorageError: no room, or the disk failed.
     """
-    if not (folder / "config.json").is_file():
+    folder = models_dir / NAME
+    if not is_installed(models_dir):
         from droidft.models.gguf.convert import import_gguf
 
         file = smollm2_gguf(cache_dir, offline=offline, progress=progress)

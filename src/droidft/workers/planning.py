@@ -38,10 +38,11 @@ from droidft.experiments.plan.settled import (
     count_of_runs,
     share_key,
 )
-from droidft.experiments.plan.written import VERDICT_SEEDS, Plan, percent
+from droidft.experiments.plan.written import VERDICT_SEEDS, Plan
 from droidft.home import Home
 from droidft.models import catalog
 from droidft.models.fingerprint import fingerprint
+from droidft.support.words import count, percent
 
 REHEARSED_STEPS = 3
 FAR_OFF = 0.05
@@ -253,8 +254,8 @@ def _doubts(plan: Plan, data: Prepared, material: Material, rows: Mapping[float,
     found = []
     clusters, tested = len(set(material.test.clusters)), len(material.test.tokens)
     if plan.exploratory:
-        count = "1 seed is" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds are"
-        found.append(f"{count} too few for a verdict ({VERDICT_SEEDS} and more): results are exploratory")
+        seeds = count(len(plan.seeds), "seed is", "seeds are")
+        found.append(f"{seeds} too few for a verdict ({VERDICT_SEEDS} and more): results are exploratory")
     if clusters < 30:
         found.append(
             f"the test set has {clusters} independent groups of rows: intervals will be wide; 30 and more are usual"

@@ -6,15 +6,14 @@ Nothing is escaped here: that is each form's own.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from typing import Any
 
-from droidft.experiments.findings.numerals import NOTHING, duration, size
 from droidft.experiments.findings.results import Analysis
 from droidft.experiments.findings.stats import LEVEL
 from droidft.experiments.plan.settled import FixedPlan
-from droidft.experiments.plan.written import VERDICT_SEEDS, percent
+from droidft.experiments.plan.written import VERDICT_SEEDS
+from droidft.support.words import NOTHING, count, duration, moment, percent, plain, size
 
 
 def question(fixed: FixedPlan) -> str:
@@ -94,8 +93,8 @@ def facts(fixed: FixedPlan) -> dict[str, str]:
         "Data hash": f"SHA-256 {fixed.data_hash} (training and validation)",
         "Test hash": f"SHA-256 {fixed.test_hash}",
         "General hash": f"SHA-256 {fixed.general_hash}",
-        "Device": in_words(fixed.device),
-        "Versions": in_words(fixed.versions),
+        "Device": plain(fixed.device),
+        "Versions": plain(fixed.versions),
     }
 
 
@@ -114,41 +113,9 @@ def spent(analysis: Analysis) -> str:
     )
 
 
-def in_words(value: Any) -> str:
-    """A setting, or a part of a description, without brackets."""
-    match value:
-        case dict():
-            return ", ".join(_named(name, part) for name, part in value.items())
-        case list() | tuple():
-            return ", ".join(map(in_words, value)) or NOTHING
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:.6g}"
-        case None:
-            return NOTHING
-    return str(value)
-
-
-def _named(name: str, value: Any) -> str:
-    if name.endswith("_bytes") and isinstance(value, int):
-        return f"{name.removesuffix('_bytes')} {size(value)}"
-    return f"{name.replace('_', ' ')} {in_words(value)}"
-
-
 def settings(values: Mapping[str, Any]) -> str:
     """Settings under the names that a plan gives them."""
-    return ", ".join(f"{name}: {in_words(value)}" for name, value in values.items())
-
-
-def moment(seconds: float) -> str:
-    """A time of this machine's clock."""
-    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
-
-
-def count(number: int, what: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
+    return ", ".join(f"{name}: {plain(value)}" for name, value in values.items())
 
 
 def _arm(fixed: FixedPlan, name: str) -> str:

@@ -10,7 +10,7 @@ from typing import get_args
 
 import numpy as np
 
-from droidft.experiments.findings.account import count, settings
+from droidft.experiments.findings.account import settings
 from droidft.experiments.findings.efficiency import reaches
 from droidft.experiments.findings.limits import best_at_an_end, rates_at_an_end
 from droidft.experiments.findings.measured_runs import (
@@ -49,6 +49,7 @@ from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import CellState, Progress, look
 from droidft.measurement import Measurements
 from droidft.runs.folder import RunStatus
+from droidft.support.words import count
 
 
 def analyse(experiment: Experiment) -> Analysis:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.experiments.findings.stats import Floats, Paired, paired
-from droidft.experiments.plan.written import percent
+from droidft.support.words import percent
 
 GRID = 200
 """Shares at which the confidence set is looked at, between the smallest and all of the data."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from droidft.experiments.findings.numerals import NOTHING, difference, duration, loss, points, size
 from droidft.experiments.findings.results import ArmResult, BaseResult, ContrastResult, Table, TableRow
-from droidft.experiments.plan.written import percent
+from droidft.support.words import NOTHING, difference, duration, loss, percent, points, size
 
 
 def table(

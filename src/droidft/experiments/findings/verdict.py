@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from droidft.experiments.findings.numerals import signed
 from droidft.experiments.findings.results import Kind
 from droidft.experiments.findings.stats import LEVEL, Paired, examples_needed, holm, seeds_needed
 from droidft.experiments.plan.written import VERDICT_SEEDS
+from droidft.support.words import signed
 
 ALPHA = 1 - LEVEL
 

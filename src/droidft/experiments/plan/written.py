@@ -305,11 +305,6 @@ def _repeated(values: Sequence[Any]) -> list[Any]:
     return [value for place, value in enumerate(values) if value in values[:place]]
 
 
-def percent(share: float) -> str:
-    """A share of the data as text: `25%`, `0.1%`."""
-    return f"{100 * share:.3g}%"
-
-
 def _refuse_own(values: Mapping[str, Any], where: str = "") -> None:
     for name, instead in OWN.items():
         if name in values:

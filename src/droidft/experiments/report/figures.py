@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from droidft.experiments.findings.numerals import difference, loss, signed
 from droidft.experiments.findings.results import Analysis, CurvePoint
 from droidft.reports.plot import Bar, Line, Words, best_so_far, curves, forest
+from droidft.support.words import difference, loss, signed
 
 
 def forest_of(analysis: Analysis) -> str:

@@ -10,21 +10,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from droidft.experiments.findings.account import settings
-from droidft.experiments.findings.numerals import (
+from droidft.experiments.findings.results import Analysis, ArmResult, ContrastResult, PerSeed, RunRow, Table
+from droidft.experiments.plan.settled import FixedPlan
+from droidft.support.words import (
     NOTHING,
     difference,
     duration,
+    factor,
     loss,
     mean,
     p_value,
+    percent,
     points,
     signed,
     size,
-    times,
 )
-from droidft.experiments.findings.results import Analysis, ArmResult, ContrastResult, PerSeed, RunRow, Table
-from droidft.experiments.plan.settled import FixedPlan
-from droidft.experiments.plan.written import percent
 
 MOST_COLUMNS = 8
 """With more arms and contrasts than this, they become lines instead of columns."""
@@ -80,7 +80,7 @@ def _comparison(each: ContrastResult) -> list[str]:
         NOTHING if each.degrees_of_freedom is None else f"{each.degrees_of_freedom:.1f}",
         loss(each.seed_sd),
         f"{parts[0] / whole:.0%}" if whole and parts[0] is not None else NOTHING,
-        times(each.perplexity_ratio),
+        factor(each.perplexity_ratio),
         NOTHING if each.examples_better is None else f"{each.examples_better:.0%}",
     ]
 

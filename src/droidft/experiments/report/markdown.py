@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from droidft.experiments.findings.account import criteria, facts, question, settings, spent, unmeasured
-from droidft.experiments.findings.numerals import loss
 from droidft.experiments.findings.results import Analysis
 from droidft.experiments.report import grids
 from droidft.experiments.report.grids import Grid
+from droidft.support.words import loss
 
 MEANING = re.compile(r"([\\`*\[\]~#|$&]|(?<!\w)_|_(?!\w))")
 """Characters that mean something to Markdown."""

@@ -20,7 +20,6 @@ from markupsafe import Markup, escape
 
 from droidft import __version__
 from droidft.experiments.findings import account
-from droidft.experiments.findings.numerals import loss
 from droidft.experiments.findings.results import Analysis
 from droidft.experiments.findings.stats import FEW
 from droidft.experiments.plan.settled import FixedPlan
@@ -30,6 +29,7 @@ from droidft.home import REFERENCES
 from droidft.measurement import Measurements
 from droidft.reports import pages
 from droidft.reports.plot import KINDS
+from droidft.support.words import loss, plain
 
 FORMAT = 1
 """Version of the JSON report."""
@@ -151,7 +151,7 @@ def _page(analysis: Analysis) -> str:
         criteria=account.criteria(fixed),
         spent=account.spent(analysis),
         facts=account.facts(fixed),
-        settings={name: account.in_words(value) for name, value in fixed.plan.settings.items()},
+        settings={name: plain(value) for name, value in fixed.plan.settings.items()},
         written=time.strftime("%Y-%m-%d %H:%M", time.localtime()),
         version=__version__,
         csp=pages.CSP,

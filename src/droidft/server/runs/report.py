@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 from jinja2 import Template
 
@@ -14,6 +13,7 @@ from droidft.config import METHODS, Method
 from droidft.reports import pages
 from droidft.reports.plot import Series, chart
 from droidft.server.schemas.runs import Curves, RunDetail, RunSummary
+from droidft.support.words import described, duration, loss, moment, plain, size
 
 POINTS = 1000
 CSP = f"{pages.CSP}; sandbox"
@@ -104,48 +104,8 @@ def _of_rewards(run: RunSummary) -> str:
     return f"The mean reward of validation prompts did not rise: {before:.4f} before training, {last:.4f} at last."
 
 
-def _bytes(value: float | None) -> str:
-    if value is None:
-        return "–"
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.2f} GB"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _value(value: Any) -> str:
-    """A setting or a part of the device's description in words."""
-    match value:
-        case None:
-            return "–"
-        case bool():
-            return "on" if value else "off"
-        case float():
-            return f"{value:.6g}"
-        case list() | tuple():
-            return ", ".join(map(_value, value)) or "–"
-        case dict():
-            return ", ".join(f"{name.replace('_', ' ')} {_value(part)}" for name, part in value.items())
-    return str(value)
-
-
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def _moment(seconds: float | None) -> str:
-    return "–" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
 @cache
 def _template() -> Template:
-    return pages.template("report.html", bytes=_bytes, duration=_duration, loss=_loss, moment=_moment, value=_value)
+    return pages.template(
+        "report.html", bytes=size, duration=duration, loss=loss, moment=moment, value=plain, described=described
+    )

@@ -1,10 +1,10 @@
-"""Numbers as people read them, and the loss curve in text."""
+"""The loss curve in text."""
 
 from __future__ import annotations
 
 import pytest
 
-from droidft.commands._format import CURVE_HEIGHT, duration, lines_of_curve, size, thousands
+from droidft.commands._display import CURVE_HEIGHT, lines_of_curve
 
 
 @pytest.mark.parametrize("lowest", ["training", "validation"])
@@ -29,9 +29,3 @@ def test_one_point_is_no_curve() -> None:
 
 def test_a_flat_curve() -> None:
     assert lines_of_curve({1: 2.0, 2: 2.0}, {}, width=20)[0].count("·") == 2
-
-
-def test_numbers() -> None:
-    assert thousands(9768960) == "9,768,960"
-    assert [size(count) for count in (12, 117_366_596, 1_699_557_344)] == ["12 B", "117 MB", "1.7 GB"]
-    assert [duration(seconds) for seconds in (41.6, 185, 7800)] == ["42 s", "3 min 5 s", "2 h 10 min"]
