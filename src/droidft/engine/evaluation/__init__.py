@@ -1,1 +1,1 @@
-"""What a model is worth on data that it was not trained on."""
+"""How well a model does on data that it was not trained on."""

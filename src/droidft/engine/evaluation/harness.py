@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 CONTEXT = 2048
-"""Tokens that are looked at where the model names no limit, as in the harness."""
+"""Longest input in tokens where the model names no limit, as in the harness."""
 PYTHON_SEED, NUMPY_SEED, SHOTS_SEED = 0, 1234, 1234
 """What the harness's own command seeds before it loads tasks; some of them shuffle their choices."""
 FIELD = "harness"
@@ -63,7 +63,7 @@ def evaluate(
     that a task in `include` names are looked for in that folder; nothing else of such a task touches the network.
 
     Args:
-        limit: The first so many questions of each task. Default: all.
+        limit: Use only this many questions of each task, from its start. Default: all.
         num_fewshot: Examples before each question; a task that allows none keeps none. Default: the task's own.
         context_length: Longest input in tokens; what is too long loses its beginning. Default: the model's own.
         progress: Called with requests answered and requests known so far.

@@ -1,6 +1,6 @@
 """A loaded model as the evaluation harness asks it: log-probabilities of continuations, greedy answers.
 
-Prefixes and cuts are those of the harness's own class for causal models, `HFLM`, so that scores can be held against
+Prefixes and cuts are those of the harness's own class for causal models, `HFLM`, so that scores can be compared with
 published ones. Only `harness` imports this module, when needed: `lm-eval` is an optional package.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 TOKENS_AT_ONCE = 4096
-"""Inputs are read in batches of so many tokens, padding included; a longer one is read alone."""
+"""Inputs are read in batches of this many tokens, padding included; a longer one is read alone."""
 ANSWERS_AT_ONCE = 16
 PART_OF_PROMPT = 512
 LONGEST_ANSWER = 256

@@ -23,7 +23,7 @@ from droidft.data.prepare import Prepared, prepare, read_set
 from droidft.data.prompts import PromptRow, prompts_of
 from droidft.data.split import mixed
 from droidft.data.tokens import TokenSet
-from droidft.engine.generation.generate import generate_batch
+from droidft.engine.generation.generate import Message, generate_batch
 from droidft.engine.methods.sft import Supervised
 from droidft.engine.model.loss import SplitModel, losses
 from droidft.engine.training.method import Interrupted
@@ -64,6 +64,10 @@ class Asked:
     """Their indices in the test set."""
     prompts: list[PromptRow]
     scorer: Scorer
+
+    def questions(self) -> list[str | Sequence[Message]]:
+        """The conversation or text of each."""
+        return [prompt.messages or prompt.text or "" for prompt in self.prompts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,20 +196,6 @@ def row_losses(model: SplitModel, rows: Rows, *, batch_size: int, should_stop: S
     )
 
 
-def some_rows(rows: Rows, most: int) -> Rows:
-    """The first `most` rows."""
-    chosen = np.arange(min(most, len(rows.tokens)))
-    return Rows(rows.tokens.take(chosen), rows.clusters[:most])
-
-
-def ask_some(model: nn.Module, tokenizer: TokenizerWrapper, asked: Asked, *, tokens: int) -> float:
-    """Seconds for a token of each answer of one batch, other answers of it being drawn at the same time."""
-    prompts = [prompt.messages or prompt.text or "" for prompt in asked.prompts[: asked.spec.batch_size]]
-    began = time.perf_counter()
-    generate_batch(model, tokenizer, prompts, max_tokens=tokens, batch_size=asked.spec.batch_size)
-    return (time.perf_counter() - began) / (tokens * len(prompts))
-
-
 @dataclass(frozen=True)
 class Accuracy:
     """Right answers among `total`, with the 95 % score interval (Wilson, 1927)."""
@@ -287,20 +277,18 @@ def _answers(model: nn.Module, tokenizer: TokenizerWrapper, asked: Asked, should
     texts = generate_batch(
         model,
         tokenizer,
-        [prompt.messages or prompt.text or "" for prompt in asked.prompts],
+        asked.questions(),
         max_tokens=asked.spec.max_tokens,
         batch_size=asked.spec.batch_size,
         progress=check,
     )
-    scores = asked.scorer.score(_to_score(asked.prompts, texts))
+    scores = asked.scorer.score(
+        [
+            ToScore(prompt.asked, text, 0, prompt.columns, prompt.place)
+            for prompt, text in zip(asked.prompts, texts, strict=True)
+        ]
+    )
     return Answers(check=asked.spec.check.kind, rows=asked.rows, right=(scores[:, 0] == 1).tolist(), answers=texts)
-
-
-def _to_score(prompts: Sequence[PromptRow], texts: Sequence[str]) -> list[ToScore]:
-    return [
-        ToScore(prompt.asked, text, 0, prompt.columns, prompt.place)
-        for prompt, text in zip(prompts, texts, strict=True)
-    ]
 
 
 def _harness(

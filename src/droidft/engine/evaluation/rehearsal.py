@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
+import numpy as np
 
-from droidft.engine.evaluation.measure import Material, ask_some, row_losses, some_rows
+from droidft.engine.evaluation.measure import Asked, Material, Rows, row_losses
+from droidft.engine.generation.generate import generate_batch
 from droidft.engine.model.loss import SplitModel
 from droidft.engine.training.loop import Job, step_once
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 SCANNED_STEPS = 500
-"""Steps among which the one with the longest batch is looked for."""
+"""The longest batch is searched for among this many steps."""
 EVALUATED_ROWS = 16
 ANSWER_TOKENS = 32
 
@@ -31,7 +33,7 @@ class Rehearsal:
     seconds_per_answer_token: float | None
     """For each answer, all of a batch being drawn at the same time; None without questions."""
     peak_bytes: int
-    """By MLX's own account."""
+    """As MLX counts them."""
 
 
 def rehearse(
@@ -57,12 +59,20 @@ def rehearse(
         seconds += time.perf_counter() - began
         report()
     job.model.eval()
-    rows = some_rows(material.test, EVALUATED_ROWS)
+    test = material.test
+    rows = Rows(test.tokens.take(np.arange(min(EVALUATED_ROWS, len(test.tokens)))), test.clusters[:EVALUATED_ROWS])
     began = time.perf_counter()
     row_losses(SplitModel(job.model), rows, batch_size=job.config.batch_size, should_stop=lambda: False)
     evaluation = (time.perf_counter() - began) / rows.tokens.token_count
     report()
-    answering = None
-    if (asked := material.asked) is not None:
-        answering = ask_some(job.model, tokenizer, asked, tokens=min(ANSWER_TOKENS, asked.spec.max_tokens))
+    answering = None if material.asked is None else _answer_seconds(job, tokenizer, material.asked)
     return Rehearsal(seconds / tokens, evaluation, answering, mx.get_peak_memory())
+
+
+def _answer_seconds(job: Job, tokenizer: TokenizerWrapper, asked: Asked) -> float:
+    """Seconds for a token of each answer of one batch, the batch's other answers being drawn at the same time."""
+    size, tokens = asked.spec.batch_size, min(ANSWER_TOKENS, asked.spec.max_tokens)
+    questions = asked.questions()[:size]
+    began = time.perf_counter()
+    generate_batch(job.model, tokenizer, questions, max_tokens=tokens, batch_size=size)
+    return (time.perf_counter() - began) / (tokens * len(questions))

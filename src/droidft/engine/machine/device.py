@@ -60,7 +60,7 @@ class Device:
     fused_kernels: bool = False
     """Whether `kernels.py` is in place; only on a CPU."""
     warnings: list[str] = field(default_factory=list)
-    """What is slower than it need be, each with its fix."""
+    """What is slower than it could be, each with its fix."""
 
     def identity(self) -> dict[str, str]:
         """What decides the last bits of a result on this machine, for comparison when a run is resumed."""
@@ -80,7 +80,7 @@ class Device:
 def computing(cache_dir: Path) -> Iterator[Device]:
     """MLX as fast as this machine allows, while the block lasts.
 
-    Compiled kernels are kept in `cache_dir`. The device's `warnings` name what is slower than it need be.
+    Compiled kernels are kept in `cache_dir`. The device's `warnings` name what is slower than it could be.
     """
     machine = prepare(cache_dir)
     if machine.kind is not DeviceKind.CPU:
@@ -167,7 +167,7 @@ def _prepare(cache_dir: Path) -> Device:
 
 
 def blas_warning(library: blas.Blas) -> str | None:
-    """Why matrix products are slower than they need be, and the fix; None if they are not."""
+    """Why matrix products are slower than they could be, and the fix; None if they are not."""
     if library.fast:
         return blas.core_warning(library)
     if choice := os.environ.get("DROIDFT_BLAS"):

@@ -205,7 +205,7 @@ def _float32(*arrays: mx.array) -> bool:
 
 
 def _attention_fits(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | str | None) -> bool:
-    """Whether the kernel covers this; what is wrong altogether is left to the original to complain about."""
+    """Whether the kernel covers this; the original reports inputs that are wrong altogether."""
     if not _float32(q, k, v) or not q.ndim == k.ndim == v.ndim == 4 or q.shape[2] < SHORT:
         return False
     if not q.shape[0] == k.shape[0] == v.shape[0] or q.shape[3] != k.shape[3]:

@@ -1,6 +1,6 @@
 """The C++ compiler that MLX's CPU backend calls, under the name of `g++`, for the kernels of `mx.compile`.
 
-`install` puts a `g++` of ours first on the PATH of this process. It calls whatever compiler there is, adds
+`install` puts our own `g++` first on the PATH of this process. It calls the compiler of this machine, adds
 `-march=native`, and moves the finished library into place, so that two runs that compile the same kernel never
 load each other's half-written file. The kernels go to a folder of the user's own, named after compiler and
 processor; MLX's default is one folder for all users of the machine.

@@ -56,7 +56,7 @@ class MemoryEstimate:
 
 
 class Estimator:
-    """Estimates for one model, which is looked at once.
+    """Estimates for one model, whose tree is walked once.
 
     An unpacked number takes `bytes_per_value` bytes while training (`loading.bytes_per_value`).
     """
@@ -135,7 +135,7 @@ class Estimator:
         ]
         if grad_checkpoint:
             return len(kept) * self.width + max(kept)
-        # One block's gradients exist beside all that is kept.
+        # One block's gradients exist in addition to everything that is kept.
         return sum(kept) + max(kept)
 
 

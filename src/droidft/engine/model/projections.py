@@ -35,7 +35,7 @@ class Part(StrEnum):
 
 
 class Kind(StrEnum):
-    """How LoRA is laid over a module."""
+    """What sort of module LoRA adapts."""
 
     LINEAR = "linear"
     EXPERTS = "experts"
