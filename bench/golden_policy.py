@@ -101,7 +101,7 @@ def _case(case: Case, old: list[list[float]]) -> dict[str, list[float]]:
 
 
 def _training(case: Case) -> dict[str, list[float]]:
-    """Whole optimizer steps with AdamW: two samplings with several updates each."""
+    """Whole optimizer steps with AdamW: two rollouts with several updates each."""
     trainer = _trainer(case, num_iterations=cases.ITERATIONS, max_steps=cases.STEPS)
     trainer.train()
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]

@@ -105,7 +105,7 @@ def test_the_grpo_example_runs_and_writes_its_keys_out(home: Path, smollm2: Path
     assert written["droidft"]["method"] == "grpo"
     report, shown = event(run, TrainReport), event(run, Completions)
     assert 0 <= report.metrics["reward/length_window"] <= 1
-    assert report.metrics["clip_low"] == report.metrics["clip_high"] == 0, "each sampling serves one step"
+    assert report.metrics["clip_low"] == report.metrics["clip_high"] == 0, "each rollout serves one step"
     assert {row.tokens for row in shown.rows} <= set(range(1, 25))
     assert event(run, Finished).step == 2
 

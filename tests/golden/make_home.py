@@ -7,7 +7,7 @@ something that a home could not hold before, never to make a failing test pass. 
 
 - `finished`, a supervised run with its adapter;
 - `stopped`, its twin, stopped between two reports: resumed, it has to have the losses of `finished`;
-- `rewarded`, a GRPO run with a reward of the user's own, stopped between two samplings: resumed, it has to have the
+- `rewarded`, a GRPO run with a reward of the user's own, stopped between two rollouts: resumed, it has to have the
   losses that a twin had, which is not kept;
 - an experiment of two arms with three seeds, all of it done.
 

@@ -105,7 +105,7 @@ def test_a_run_killed_ten_times_equals_one_never_killed(home: Path, material: di
 
 
 def test_a_run_that_samples_is_killed_and_equals_one_never_killed(home: Path, material: dict[str, str]) -> None:
-    """Checkpoints fall in the middle of samplings that serve four steps each."""
+    """Checkpoints fall in the middle of rollouts that serve four steps each."""
     settings: dict[str, Any] = {
         "method": "grpo",
         "rewards": [{"kind": "length_window", "maximum": 8, "unit": "characters", "falloff": 10}],

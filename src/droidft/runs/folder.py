@@ -5,7 +5,7 @@ runs/<id>/
   events.jsonl      one `Record` a line, appended by the worker alone
   worker.json       the worker's pid; the worker holds a lock on it as long as it lives
   log.txt           what the worker printed: tracebacks, library messages
-  checkpoints/      see engine/checkpoint.py
+  checkpoints/      see engine/training/checkpoint.py
   measure.json      a `RunMeasurement`, if it is part of an experiment: what to measure at the end
   measured.json     the `Measurements`, written by the worker; then the checkpoints go
 """

@@ -46,7 +46,7 @@ REWARD_WEIGHTS = (1.0, 0.5)
 TOGETHER = (-0.5, 0.5, 0.5, -0.5, 0.5, -0.5)
 """Which way completions move as a whole, so that better and worse ones are met on both sides of the clip."""
 RATE, STEPS, ITERATIONS = 1e-3, 6, 3
-"""Of the training compared step by step: two samplings, three updates each."""
+"""Of the training compared step by step: two rollouts, three updates each."""
 
 
 @dataclass(frozen=True)

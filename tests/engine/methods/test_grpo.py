@@ -59,7 +59,7 @@ def adapter_hash(folder: Path) -> str:
 def test_a_stopped_and_resumed_run_equals_one_never_stopped(
     tmp_path: Path, stop_after: int, changes: dict[str, Any]
 ) -> None:
-    """`should_stop` is asked for every token that is sampled, so it breaks into samplings and into updates."""
+    """`should_stop` is asked for every token that is sampled, so it breaks into rollouts and into updates."""
     settings = rewarded.config(**changes)
     whole = list(train(rewarded.job(tmp_path / "whole", settings)))
     asked = [0]

@@ -134,7 +134,7 @@ class Given(GroupRelative):
 
 @pytest.mark.parametrize("case", cases.TRAININGS, ids=lambda case: case.name)
 def test_updates_are_trls_step_by_step(case: Case, tmp_path: Path, arithmetic: None) -> None:
-    """Two samplings with three AdamW steps each, the ratio moving away from one within a sampling."""
+    """Two rollouts with three AdamW steps each, the ratio moving away from one within a rollout."""
     settings, wanted = config(case), GOLDEN[f"training {case.name}"]
     prompts: Any = Prompts()
     scorer = Scorer(settings.rewards, tmp_path)

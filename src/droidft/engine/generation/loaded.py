@@ -173,7 +173,7 @@ def load(
     """Find and load the model that `ref` means.
 
     Raises:
-        NotFound, ModelError, DownloadError: see `models.find_model` and `models.load_model`.
+        NotFound, ModelError, DownloadError: see `catalog.find_model` and `loading.load_model`.
     """
     path = catalog.find_model(ref, models_dir=models_dir, offline=offline, progress=progress)
     tokenizer = loading.load_tokenizer(path)

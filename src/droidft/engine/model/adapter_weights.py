@@ -153,7 +153,7 @@ def judge(
 
     Raises:
         AdapterError: it does not fit the model.
-        NotFound, ModelError, DownloadError: see `models.find_config`.
+        NotFound, ModelError, DownloadError: see `catalog.find_config`.
     """
     path = catalog.find_config(ref, models_dir=models_dir, offline=offline)
     built = build_lazily(catalog.load_config(path), stored=catalog.stored_names(path))

@@ -42,7 +42,7 @@ class Question:
     adapters: Sequence[str | None]
     """A side each: an adapter, possibly with `@best` or the like, or None for the base alone."""
     sampling: dict[str, Any]
-    """Fields of `engine.generate.Sampling`; a seed has to be among them."""
+    """Fields of `engine.generation.generate.Sampling`; a seed has to be among them."""
     prompt: str | None = None
     system: str | None = None
     messages: Sequence[dict[str, str]] | None = None
