@@ -4,7 +4,7 @@ import { Provider } from "react-redux";
 import { BrowserRouter } from "react-router";
 
 import { App } from "@/app/App";
-import { makeStore } from "@/app/store";
+import { makeStore } from "@/state/store";
 
 import "./index.css";
 

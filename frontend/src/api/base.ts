@@ -3,13 +3,11 @@
 import { createApi, fetchBaseQuery } from "@reduxjs/toolkit/query/react";
 import type { BaseQueryFn, FetchArgs, FetchBaseQueryError } from "@reduxjs/toolkit/query/react";
 
-import { signedOut } from "@/app/session";
-
 import { fromAnswer, OFFLINE } from "./errors";
 import type { ApiError } from "./errors";
 
 /** Lists as repeated names (`run=a&run=b`), and nothing for what is not given. */
-export function serializeParams(params: Record<string, unknown>): string {
+function serializeParams(params: Record<string, unknown>): string {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) {
     for (const item of Array.isArray(value) ? value : [value]) {
@@ -44,10 +42,7 @@ function normalise(error: FetchBaseQueryError): ApiError {
 
 const baseQuery: BaseQueryFn<string | FetchArgs, unknown, ApiError> = async (args, api, extra) => {
   const { error, data } = await request(args, api, extra);
-  if (!error) return { data };
-  const normalised = normalise(error);
-  if (normalised.status === 401) api.dispatch(signedOut());
-  return { error: normalised };
+  return error ? { error: normalise(error) } : { data };
 };
 
 export const baseApi = createApi({

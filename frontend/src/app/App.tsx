@@ -4,13 +4,13 @@ import { Compass } from "lucide-react";
 import { lazy } from "react";
 import { Navigate, Route, Routes } from "react-router";
 
-import { Shell } from "@/components/shell/Shell";
-import { SignIn } from "@/components/shell/SignIn";
-import { Toaster } from "@/components/shell/Toaster";
 import { EmptyState, LinkButton } from "@/components/ui";
+import { useAppSelector } from "@/state/hooks";
 
-import { useAppSelector } from "./hooks";
 import { useRunToasts } from "./runToasts";
+import { Shell } from "./shell/Shell";
+import { SignIn } from "./shell/SignIn";
+import { Toaster } from "./shell/Toaster";
 import { useUpdates } from "./updates";
 
 const Setup = lazy(() => import("@/pages/setup"));

@@ -4,10 +4,9 @@ import { useEffect, useRef } from "react";
 
 import type { RunState, RunSummary } from "@/api";
 import { scoreOf, scoreText } from "@/features/metrics/score";
-
-import { useRuns, useToast } from "./hooks";
-import { isActive } from "./live";
-import type { Toast } from "./toasts";
+import { useRuns, useToast } from "@/state/hooks";
+import { isActive } from "@/state/live";
+import type { Toast } from "@/state/toasts";
 
 /** What to say about a run that went from being at work to `run.state`; nothing for states that are no end. */
 export function endOf(run: RunSummary): Omit<Toast, "id"> | null {

@@ -3,9 +3,9 @@ import { Provider } from "react-redux";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
 import { useListAdaptersQuery } from "@/api";
+import { makeStore } from "@/state/store";
 import { FakeSocket } from "@/test/FakeSocket";
 
-import { makeStore } from "./store";
 import { useUpdates } from "./updates";
 
 const FRAME = { type: "update", runs: [], removed: [], queue: { running: [], waiting: [], limit: 1 }, jobs: [] };

@@ -5,10 +5,9 @@ import { useEffect } from "react";
 import { api } from "@/api";
 import type { UpdateFrame } from "@/api";
 import { ReconnectingSocket } from "@/api/sockets";
-
-import { useAppDispatch, useAppSelector } from "./hooks";
-import { connectionChanged, updated } from "./live";
-import { signedIn } from "./session";
+import { useAppDispatch, useAppSelector } from "@/state/hooks";
+import { connectionChanged, updated } from "@/state/live";
+import { signedIn } from "@/state/session";
 
 function isUpdate(value: unknown): value is UpdateFrame {
   return typeof value === "object" && value !== null && "type" in value && value.type === "update";

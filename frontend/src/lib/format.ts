@@ -139,6 +139,11 @@ export function sentence(text: string): string {
   return /[.!?…:]$/.test(start) ? start : `${start}.`;
 }
 
+/** The last part of a path or hub id. */
+export function shortName(path: string): string {
+  return path.split("/").filter(Boolean).at(-1) ?? path;
+}
+
 /** `1 row`, `2 rows`, `1,024 rows`. */
 export function count(value: number, noun: string, plural = `${noun}s`): string {
   return `${integer(value)} ${value === 1 ? noun : plural}`;

@@ -3,11 +3,11 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
-import { useTheme } from "@/app/theme";
 import { Button } from "@/components/ui/Button";
 import { Segmented } from "@/components/ui/choice";
 import { cx } from "@/lib/cx";
 import { significant } from "@/lib/format";
+import { useTheme } from "@/lib/theme";
 
 import { align, positive } from "./align";
 import type { Aligned, Numbers } from "./align";

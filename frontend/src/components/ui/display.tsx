@@ -3,8 +3,8 @@ import type { LucideIcon } from "lucide-react";
 import { useId, useState } from "react";
 import type { ReactNode } from "react";
 
-import type { Tone } from "@/app/toasts";
 import { cx } from "@/lib/cx";
+import type { Tone } from "@/lib/tone";
 
 import { Button, IconButton } from "./Button";
 

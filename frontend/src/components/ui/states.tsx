@@ -3,9 +3,9 @@ import type { LucideIcon } from "lucide-react";
 import type { ReactNode } from "react";
 
 import { asApiError } from "@/api/errors";
-import type { Tone } from "@/app/toasts";
 import { cx } from "@/lib/cx";
 import { sentence } from "@/lib/format";
+import type { Tone } from "@/lib/tone";
 
 import { Button } from "./Button";
 import { Prose } from "./Code";

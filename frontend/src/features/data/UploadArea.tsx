@@ -4,10 +4,10 @@ import type { DragEvent } from "react";
 
 import { api } from "@/api";
 import type { DataFile } from "@/api";
-import { useAppDispatch } from "@/app/hooks";
 import { ErrorNote, IconButton, Progress } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { bytes, percent } from "@/lib/format";
+import { useAppDispatch } from "@/state/hooks";
 
 import { upload } from "./upload";
 

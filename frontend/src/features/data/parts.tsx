@@ -5,8 +5,7 @@ import { useState } from "react";
 import { Button, Progress } from "@/components/ui";
 import { useSetting } from "@/features/form/form";
 import { SettingField } from "@/features/form/SettingField";
-import { shortName } from "@/features/model/ModelCard";
-import { bytes, sentence } from "@/lib/format";
+import { bytes, sentence, shortName } from "@/lib/format";
 
 import { DataPicker } from "./DataPicker";
 import type { CheckState } from "./useDataCheck";

@@ -2,11 +2,11 @@
 
 import { useEffect, useMemo, useState } from "react";
 
-import { useCancelJobMutation, useCheckDataMutation } from "@/api";
 import type { ApiError, DataCheck, DataSettings, Job } from "@/api";
+import { useCancelJobMutation, useCheckDataMutation } from "@/api";
 import { asApiError } from "@/api";
-import { useJob } from "@/app/hooks";
 import { useDebounced } from "@/lib/hooks";
+import { useJob } from "@/state/hooks";
 
 const TYPING_MS = 500;
 

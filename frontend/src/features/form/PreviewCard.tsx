@@ -4,7 +4,6 @@ import { useNavigate } from "react-router";
 
 import { useGetSettingsQuery, useParseYamlMutation } from "@/api";
 import type { DraftReport } from "@/api";
-import { useToast } from "@/app/hooks";
 import {
   Badge,
   Button,
@@ -19,8 +18,8 @@ import {
 } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { count } from "@/lib/format";
-
 import { setupName, setupPath } from "@/lib/methods";
+import { useToast } from "@/state/hooks";
 
 import { forMethod, fromConfig } from "./draft";
 import { leaveFor, useRunForm } from "./form";

@@ -1,7 +1,7 @@
 /** What the page asks the server while the form changes; the last answer stays until the next one is there. */
 
-import { useMemo, useState } from "react";
 import { skipToken } from "@reduxjs/toolkit/query";
+import { useMemo, useState } from "react";
 
 import { useCheckDraftQuery, useGetTargetsQuery } from "@/api";
 import type { ApiError, DraftReport, GetTargetsApiArg, TargetsReport } from "@/api";

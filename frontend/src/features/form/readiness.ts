@@ -1,8 +1,8 @@
 /** Whether a run could be started, and if not, why. */
 
 import type { ApiError, DataCheck, DraftReport, FieldProblem, ModelEntry, PresetReport } from "@/api";
-import type { Connection } from "@/app/live";
 import { bytes, count, sentence } from "@/lib/format";
+import type { Connection } from "@/state/live";
 
 import type { Problems } from "./draft";
 import { labelOf } from "./labels";

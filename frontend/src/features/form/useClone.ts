@@ -5,9 +5,9 @@ import { useNavigate, useSearchParams } from "react-router";
 
 import { asApiError, useLazyGetRunQuery } from "@/api";
 import type { SettingView } from "@/api";
-import { useToast } from "@/app/hooks";
 import { sentence } from "@/lib/format";
 import { cloneLink, setupPath } from "@/lib/methods";
+import { useToast } from "@/state/hooks";
 
 import { forMethod, fromConfig } from "./draft";
 import type { Draft } from "./draft";

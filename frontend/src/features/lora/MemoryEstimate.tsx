@@ -1,11 +1,10 @@
 import type { MemoryParts, TargetsReport, Verdict } from "@/api";
-import type { Tone } from "@/app/toasts";
 import { Bar } from "@/components/chart/small";
 import { Badge } from "@/components/ui";
+import { useNumber, useSetting } from "@/features/form/form";
 import { cx } from "@/lib/cx";
 import { bytes, count, integer } from "@/lib/format";
-
-import { useNumber, useSetting } from "@/features/form/form";
+import type { Tone } from "@/lib/tone";
 
 const PARTS = [
   { name: "weights", label: "model", fill: "fill-s8", swatch: "bg-s8" },

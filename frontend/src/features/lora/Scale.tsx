@@ -1,9 +1,9 @@
 /** Rank and alpha, and the factor that they make. */
 
-import type { Tone } from "@/app/toasts";
 import { useNumber, useSetting } from "@/features/form/form";
 import { cx } from "@/lib/cx";
 import { significant } from "@/lib/format";
+import type { Tone } from "@/lib/tone";
 
 const RANKS = [8, 16, 32, 64] as const;
 

@@ -1,13 +1,13 @@
 /** Which modules are adapted, and what that comes to. */
 
 import type { PresetReport, TargetsReport } from "@/api";
-import type { Tone } from "@/app/toasts";
 import { Badge, Checkbox, RadioCards } from "@/components/ui";
 import { isText } from "@/features/form/draft";
 import { useRunForm, useSetting } from "@/features/form/form";
 import { PRESETS } from "@/features/form/labels";
 import { cx } from "@/lib/cx";
 import { bytes, integer, percent } from "@/lib/format";
+import type { Tone } from "@/lib/tone";
 
 import { MemoryEstimate } from "./MemoryEstimate";
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import type { Record as RunRecord } from "@/api";
 import { RunHistory } from "@/api/history";
-import { run } from "@/pages/training/samples";
+import { run } from "@/test/records";
 
 import { lastOf, pointsOf } from "./lines";
 import { metricLabel, panelsOf, rewardNames } from "./panels";

@@ -1,8 +1,8 @@
 /** The reward over a run's steps: its mean, the spread around it, and what the validation prompts earned. */
 
 import type { RunHistory } from "@/api/history";
-import { smooth } from "@/components/chart/align";
 import type { ChartMark, ChartSeries } from "@/components/chart";
+import { smooth } from "@/components/chart/align";
 import { integer } from "@/lib/format";
 
 import { lastOf, pointsOf } from "./lines";

@@ -4,16 +4,11 @@ import { useState } from "react";
 import { useListModelsQuery } from "@/api";
 import type { ModelEntry, TargetsReport } from "@/api";
 import { Badge, Button, Card, ErrorNote, Note, Skeleton, Stat, Stats } from "@/components/ui";
-import { bytes, compact, integer } from "@/lib/format";
-
 import { useSetting } from "@/features/form/form";
-import { ModelPicker } from "./ModelPicker";
 import type { Targets } from "@/features/form/queries";
+import { bytes, compact, integer, shortName } from "@/lib/format";
 
-/** The last part of a path or hub id. */
-export function shortName(ref: string): string {
-  return ref.split("/").filter(Boolean).at(-1) ?? ref;
-}
+import { ModelPicker, SOURCES } from "./ModelPicker";
 
 function WhatItIs({ report, entry }: { report: TargetsReport; entry: ModelEntry | undefined }) {
   return (
@@ -97,9 +92,3 @@ export function ModelCard({ targets }: { targets: Targets }) {
     </Card>
   );
 }
-
-export const SOURCES: Record<ModelEntry["source"], string> = {
-  home: "on this machine",
-  "hub cache": "in the hub's cache",
-  embedded: "small, to try things out",
-};

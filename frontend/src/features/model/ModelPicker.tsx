@@ -4,7 +4,6 @@ import type { SubmitEvent } from "react";
 
 import { api, useCancelJobMutation, useImportModelMutation, useListModelsQuery, usePullModelMutation } from "@/api";
 import type { Job, ModelEntry } from "@/api";
-import { useAppDispatch, useJob, useToast } from "@/app/hooks";
 import {
   Badge,
   Button,
@@ -16,9 +15,14 @@ import {
   Tabs,
   TextField,
 } from "@/components/ui";
-import { bytes } from "@/lib/format";
+import { bytes, shortName } from "@/lib/format";
+import { useAppDispatch, useJob, useToast } from "@/state/hooks";
 
-import { SOURCES, shortName } from "./ModelCard";
+export const SOURCES: Record<ModelEntry["source"], string> = {
+  home: "on this machine",
+  "hub cache": "in the hub's cache",
+  embedded: "small, to try things out",
+};
 
 interface Props {
   chosen: string;

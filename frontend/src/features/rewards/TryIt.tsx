@@ -3,11 +3,11 @@ import { useState } from "react";
 
 import { useCancelJobMutation, useTryRewardsMutation } from "@/api";
 import type { Job, Trial } from "@/api";
-import { useJob } from "@/app/hooks";
 import { Button, ErrorNote, Note, Progress, Select, Stat, Stats } from "@/components/ui";
 import { CompletionGroups } from "@/features/completions/CompletionGroups";
 import { rewardText } from "@/features/metrics/score";
 import { duration, integer, percent, sentence, speed } from "@/lib/format";
+import { useJob } from "@/state/hooks";
 
 const COUNTS = ["1", "2", "4", "8"] as const;
 

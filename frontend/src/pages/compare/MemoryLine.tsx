@@ -2,9 +2,9 @@
 
 import { asApiError, useGetInferenceQuery, useUnloadModelMutation } from "@/api";
 import type { InferenceState } from "@/api";
-import { useToast } from "@/app/hooks";
 import { Button } from "@/components/ui";
 import { bytes } from "@/lib/format";
+import { useToast } from "@/state/hooks";
 
 export function MemoryLine() {
   const { data, isError } = useGetInferenceQuery(undefined, { pollingInterval: 5000, skipPollingIfUnfocused: true });

@@ -2,12 +2,12 @@
 
 import { Plus } from "lucide-react";
 
-import { useGetAdapterQuery } from "@/api";
 import type { AdapterEntry, ModelEntry } from "@/api";
+import { useGetAdapterQuery } from "@/api";
 import { asApiError } from "@/api";
-import { useActiveRuns } from "@/app/hooks";
 import { Badge, Button, Card, LinkButton, Note, Select } from "@/components/ui";
 import { bytes, compact, count, sentence, significant } from "@/lib/format";
+import { useActiveRuns } from "@/state/hooks";
 
 import { guessAdapters, isTrainedOn, isUsable, MOST_ADAPTERS, ordered, usual, whichLabel } from "./choices";
 import type { Chosen } from "./choices";

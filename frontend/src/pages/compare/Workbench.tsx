@@ -4,7 +4,7 @@ import { useCallback, useEffect, useState } from "react";
 import { useSearchParams } from "react-router";
 
 import type { AdapterEntry, ModelEntry } from "@/api";
-import { useToast } from "@/app/hooks";
+import { useToast } from "@/state/hooks";
 
 import { Answers } from "./Answers";
 import { guessAdapters, guessModel, isTrainedOn, refOf, settled, splitRef } from "./choices";

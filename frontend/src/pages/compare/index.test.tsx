@@ -4,11 +4,11 @@ import { MemoryRouter } from "react-router";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import type { AdapterEntry, ModelEntry, StreamEvent } from "@/api";
-import { makeStore } from "@/app/store";
+import { makeStore } from "@/state/store";
 
 import { formStore, initialForm } from "./form";
-import { historyStore } from "./history";
 import { isObject } from "./guards";
+import { historyStore } from "./history";
 import ComparePage from "./index";
 import { ADAPTER, answered, BASE, MODEL, ORDERS } from "./testing";
 import { votesStore } from "./votes";

@@ -3,8 +3,8 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 
 import { api } from "@/api";
-import { useAppDispatch } from "@/app/hooks";
-import { signedOut } from "@/app/session";
+import { useAppDispatch } from "@/state/hooks";
+import { signedOut } from "@/state/session";
 
 import { apply, begin, finish, shuffled } from "./comparison";
 import type { Asked, Comparison } from "./comparison";

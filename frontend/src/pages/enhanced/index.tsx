@@ -2,7 +2,6 @@ import { useCallback, useMemo } from "react";
 
 import { useGetMethodsQuery, useGetRewardsQuery, useGetSettingsQuery, useListModelsQuery } from "@/api";
 import type { Methods, SettingView } from "@/api";
-import { useConnection } from "@/app/hooks";
 import { ErrorNote, PageHeader, Segmented, Skeleton } from "@/components/ui";
 import { useDataCheck } from "@/features/data/useDataCheck";
 import { AdvancedCard } from "@/features/form/AdvancedCard";
@@ -19,6 +18,7 @@ import { useStart } from "@/features/form/useStart";
 import { ModelCard } from "@/features/model/ModelCard";
 import { readRewards, rewardsIn } from "@/features/rewards/draft";
 import { familyOf } from "@/lib/methods";
+import { useConnection } from "@/state/hooks";
 
 import { CostCard } from "./CostCard";
 import { DataCard } from "./DataCard";

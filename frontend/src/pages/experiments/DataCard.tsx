@@ -10,7 +10,7 @@ import { Checking, Chosen, Validation } from "@/features/data/parts";
 import type { CheckState } from "@/features/data/useDataCheck";
 import { useSetting } from "@/features/form/form";
 import { SettingField } from "@/features/form/SettingField";
-import { shortName } from "@/features/model/ModelCard";
+import { shortName } from "@/lib/format";
 
 import type { ExperimentDraft } from "./draft";
 

@@ -12,7 +12,6 @@ import {
   useStopExperimentMutation,
 } from "@/api";
 import type { ExperimentDetail, ExperimentSummary } from "@/api";
-import { useToast } from "@/app/hooks";
 import {
   Badge,
   Button,
@@ -26,6 +25,7 @@ import {
   useConfirm,
 } from "@/components/ui";
 import { count, duration, integer, sentence } from "@/lib/format";
+import { useToast } from "@/state/hooks";
 
 import { Findings } from "./Findings";
 import { PlanCard } from "./PlanCard";

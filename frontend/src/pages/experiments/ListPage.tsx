@@ -6,8 +6,7 @@ import { Link } from "react-router";
 import { useListExperimentsQuery } from "@/api";
 import type { ExperimentSummary } from "@/api";
 import { Badge, Card, EmptyState, ErrorNote, LinkButton, PageHeader, Progress, Skeleton } from "@/components/ui";
-import { shortName } from "@/features/model/ModelCard";
-import { count, duration, relative, sentence } from "@/lib/format";
+import { count, duration, relative, sentence, shortName } from "@/lib/format";
 
 import { isMoving, lookOf } from "./states";
 

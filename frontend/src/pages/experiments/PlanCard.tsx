@@ -6,8 +6,7 @@ import { useGetSettingsQuery } from "@/api";
 import type { FixedPlan } from "@/api";
 import { Card, Disclosure, Note, Stat, Stats, Table, Td, Th } from "@/components/ui";
 import { settingText } from "@/features/form/settingText";
-import { shortName } from "@/features/model/ModelCard";
-import { bytes, count, duration, integer, moment, percent, rate, sentence } from "@/lib/format";
+import { bytes, count, duration, integer, moment, percent, rate, sentence, shortName } from "@/lib/format";
 
 import { Breakable, SettingsLine } from "./names";
 import { sharedSettings } from "./shared";

@@ -3,11 +3,11 @@ import { Provider } from "react-redux";
 import { MemoryRouter, Route, Routes } from "react-router";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
-import { makeStore } from "@/app/store";
+import { makeStore } from "@/state/store";
+import { analysis, contrast, detail, fixed, setting } from "@/test/experiments";
 
 import ExperimentsPage from ".";
 import { Breakable } from "./names";
-import { analysis, contrast, detail, fixed, setting } from "./samples";
 
 // Finding things by role is slow in jsdom, and machines that test may be busy.
 configure({ asyncUtilTimeout: 10_000 });

@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 
-import { arm, fixed, setting } from "./samples";
+import { arm, fixed, setting } from "@/test/experiments";
+
 import { sharedSettings } from "./shared";
 
 const SETTINGS = [

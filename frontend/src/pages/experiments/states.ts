@@ -1,7 +1,7 @@
 /** What an experiment is doing, in words and colours. */
 
 import type { ExperimentState } from "@/api";
-import type { Tone } from "@/app/toasts";
+import type { Tone } from "@/lib/tone";
 
 interface Look {
   text: string;

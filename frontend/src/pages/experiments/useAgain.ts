@@ -5,10 +5,10 @@ import { useSearchParams } from "react-router";
 
 import { asApiError, useLazyGetExperimentQuery } from "@/api";
 import type { SettingView } from "@/api";
-import { useToast } from "@/app/hooks";
 import { fromConfig } from "@/features/form/draft";
 import type { Draft } from "@/features/form/draft";
 import { sentence } from "@/lib/format";
+import { useToast } from "@/state/hooks";
 
 import { draftFrom } from "./draft";
 import type { ExperimentDraft } from "./draft";

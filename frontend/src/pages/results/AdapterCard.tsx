@@ -4,11 +4,11 @@ import { Link } from "react-router";
 
 import { useGetAdapterQuery } from "@/api";
 import type { AdapterEntry } from "@/api";
-import { useRun } from "@/app/hooks";
 import { Badge, Button, Dialog, ErrorNote, IconButton, LinkButton, Loading, Note, Select } from "@/components/ui";
-import { bytes, compact, count, integer, significant } from "@/lib/format";
+import { bytes, compact, count, integer, shortName, significant } from "@/lib/format";
+import { useRun } from "@/state/hooks";
 
-import { baseName, capital, compareLink, downloadLink, runLink } from "./facts";
+import { capital, compareLink, downloadLink, runLink } from "./facts";
 import { Pairs } from "./Pairs";
 
 interface Props {
@@ -38,7 +38,7 @@ export function AdapterCard({ adapter, busy, onDelete }: Props) {
         <div className="min-w-0">
           <h2 className="font-semibold wrap-anywhere">{adapter.name}</h2>
           <p className="text-[0.8125rem] text-muted wrap-anywhere" title={adapter.base ?? undefined}>
-            {adapter.base === null ? "base model not recorded" : `on ${baseName(adapter.base)}`}
+            {adapter.base === null ? "base model not recorded" : `on ${shortName(adapter.base)}`}
           </p>
         </div>
         <span className="flex shrink-0 flex-wrap justify-end gap-1">
@@ -146,7 +146,7 @@ function Examination({ adapter, which }: { adapter: AdapterEntry; which: string 
         />
       ) : currentData.warnings.length === 0 ? (
         <Note tone="good" title="Nothing doubtful was found.">
-          {model === null ? "It was examined without its model." : `It was examined on ${baseName(model)}.`}
+          {model === null ? "It was examined without its model." : `It was examined on ${shortName(model)}.`}
         </Note>
       ) : (
         <ul className="space-y-2">

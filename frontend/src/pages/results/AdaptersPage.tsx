@@ -5,9 +5,9 @@ import { useState } from "react";
 
 import { asApiError, useDeleteAdapterMutation, useListAdaptersQuery } from "@/api";
 import type { AdapterEntry } from "@/api";
-import { useToast } from "@/app/hooks";
 import { Button, Card, EmptyState, ErrorNote, LinkButton, Skeleton, TextField, useConfirm } from "@/components/ui";
 import { bytes, count } from "@/lib/format";
+import { useToast } from "@/state/hooks";
 
 import { AdapterCard } from "./AdapterCard";
 import { sentences } from "./facts";

@@ -1,8 +1,8 @@
 import type { Checkpoint, EvalReport, RunDetail, RunSummary } from "@/api";
-import { isActive } from "@/app/live";
 import { Badge, Card, Disclosure, LinkButton, Table, Td, Th } from "@/components/ui";
 import { scoreFrom, scoreOf, scoreText } from "@/features/metrics/score";
 import { bytes, count, duration, integer } from "@/lib/format";
+import { isActive } from "@/state/live";
 
 import { compareLink, downloadLink } from "./facts";
 import { EDGES } from "./look";

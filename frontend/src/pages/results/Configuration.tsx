@@ -3,10 +3,8 @@ import { useState } from "react";
 import { useGetSettingsQuery } from "@/api";
 import type { RunDetail, RunSummary, SettingView } from "@/api";
 import { Card, CodeBlock, Disclosure, ErrorNote, Skeleton, Switch } from "@/components/ui";
-
 import { forMethod } from "@/features/form/draft";
 import { labelOf } from "@/features/form/labels";
-
 import { settingText } from "@/features/form/settingText";
 
 /** The settings, grouped as in Setup: those that differ from the defaults, or all; and the same run to copy. */

@@ -2,14 +2,14 @@ import { useMemo, useState } from "react";
 
 import type { RunSummary } from "@/api";
 import type { RunHistory } from "@/api/history";
-import { isActive } from "@/app/live";
 import { LineChart, smooth } from "@/components/chart";
 import type { ChartSeries } from "@/components/chart";
 import { Card, Note, Segmented } from "@/components/ui";
 import { rewardMarks, rewardSeries, rewardSummary } from "@/features/metrics/rewardLines";
 import { rewardText } from "@/features/metrics/score";
-import { familyOf } from "@/lib/methods";
 import { count, loss, rate, significant } from "@/lib/format";
+import { familyOf } from "@/lib/methods";
+import { isActive } from "@/state/live";
 
 export type Lines = "both" | "raw" | "smoothed";
 

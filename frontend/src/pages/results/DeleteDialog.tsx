@@ -1,8 +1,8 @@
 import { useState } from "react";
 
 import type { RunSummary } from "@/api";
-import { isActive } from "@/app/live";
 import { Button, Dialog, Note, RadioCards } from "@/components/ui";
+import { isActive } from "@/state/live";
 
 interface Props {
   /** The run in question; null keeps the dialog closed. */

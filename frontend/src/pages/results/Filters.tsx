@@ -3,7 +3,6 @@ import { useMemo } from "react";
 
 import type { RunSummary } from "@/api";
 import { IconButton, Select, TextField } from "@/components/ui";
-
 import { methodTitle } from "@/lib/methods";
 
 import { targetsOf } from "./facts";

@@ -2,12 +2,12 @@ import { useDiffRunsQuery } from "@/api";
 import type { RunSummary } from "@/api";
 import { LineSwatch } from "@/components/chart";
 import { Card, ErrorNote, Note, Skeleton, Table, Td, Th } from "@/components/ui";
-import { cx } from "@/lib/cx";
 import { labelOf } from "@/features/form/labels";
+import { settingText } from "@/features/form/settingText";
+import { cx } from "@/lib/cx";
 
 import { EDGES } from "./look";
 import { lookAt, unlikeMeasures } from "./overlay";
-import { settingText } from "@/features/form/settingText";
 
 /** The differing settings that keep the runs' losses from being compared; undefined until it is known. */
 export function useUnlike(runs: readonly RunSummary[]): string[] | undefined {

@@ -5,9 +5,9 @@ import { useMemo, useState } from "react";
 import { Link, useSearchParams } from "react-router";
 
 import type { RunSummary } from "@/api";
-import { useRuns } from "@/app/hooks";
 import { EmptyState, LinkButton, Note, PageHeader, Select, Skeleton } from "@/components/ui";
 import { count } from "@/lib/format";
+import { useRuns } from "@/state/hooks";
 
 import { changed } from "./filter";
 import { OverlayCurves } from "./OverlayCurves";

@@ -5,22 +5,22 @@ import { useMemo } from "react";
 
 import type { RunDetail, RunSummary } from "@/api";
 import type { RunHistory } from "@/api/history";
-import { isActive } from "@/app/live";
-import type { Tone } from "@/app/toasts";
 import { Card, Note, Stat, Stats } from "@/components/ui";
 import { CompletionsCard } from "@/features/completions/CompletionsCard";
 import { rewardText, scoreOf, scoreText } from "@/features/metrics/score";
 import { cx } from "@/lib/cx";
-import { familyOf } from "@/lib/methods";
 import { bytes, compact, duration, integer, loss, moment, percent, rate, significant, speed } from "@/lib/format";
+import { familyOf } from "@/lib/methods";
+import type { Tone } from "@/lib/tone";
+import { isActive } from "@/state/live";
 
 import { Checkpoints, Evaluations } from "./Checkpoints";
 import { Configuration } from "./Configuration";
 import { Curves } from "./Curves";
-import { Metrics } from "./Metrics";
 import { capital } from "./facts";
-import { DataCard, EnvironmentCard, ExportCard, TargetsCard } from "./RunFacts";
 import { LogCard } from "./LogCard";
+import { Metrics } from "./Metrics";
+import { DataCard, EnvironmentCard, ExportCard, TargetsCard } from "./RunFacts";
 import { verdictOf } from "./verdict";
 import type { Verdict } from "./verdict";
 

@@ -3,9 +3,9 @@ import type { LucideIcon } from "lucide-react";
 import { Link } from "react-router";
 
 import type { RunSummary } from "@/api";
-import { isActive } from "@/app/live";
 import { IconButton } from "@/components/ui";
 import { cloneLink, setupName } from "@/lib/methods";
+import { isActive } from "@/state/live";
 
 import type { RunActions, Work } from "./actions";
 

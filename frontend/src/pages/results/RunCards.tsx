@@ -2,12 +2,12 @@ import { memo } from "react";
 
 import type { RunSummary } from "@/api";
 import { cx } from "@/lib/cx";
-import { duration, moment, relative } from "@/lib/format";
+import { duration, moment, relative, shortName } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
 
 import type { RunActions, Work } from "./actions";
 import { BestLoss, Curve, PickBox, RunName, Steps } from "./cells";
-import { baseName, targetsAndRank } from "./facts";
+import { targetsAndRank } from "./facts";
 import { More, useWindow } from "./More";
 import { RunButtons } from "./RunButtons";
 import type { RunListProps } from "./RunsTable";
@@ -60,7 +60,7 @@ const RunCard = memo(function RunCard({ run, on, full, work, actions, onPick }: 
         <StateBadge run={run} />
       </div>
       <p className="mt-1.5 text-[0.8125rem] text-muted wrap-anywhere">
-        {[run.model_name, run.targets && targetsAndRank(run), baseName(run.train_data)].filter(Boolean).join(" · ")}
+        {[run.model_name, run.targets && targetsAndRank(run), shortName(run.train_data)].filter(Boolean).join(" · ")}
       </p>
       <dl className="mt-3 grid grid-cols-[1.4fr_1fr_1fr] gap-3 text-[0.8125rem]">
         <div>

@@ -6,11 +6,11 @@ import { Link, useNavigate, useParams } from "react-router";
 
 import { asApiError, useGetRunQuery } from "@/api";
 import type { RunDetail, RunSummary } from "@/api";
-import { useRun, useRuns } from "@/app/hooks";
-import { isActive } from "@/app/live";
 import { useRunHistory } from "@/api/history";
 import { Button, EmptyState, ErrorNote, LinkButton, PageHeader, Skeleton } from "@/components/ui";
 import { cloneLink, familyOf, methodTitle, setupName } from "@/lib/methods";
+import { useRun, useRuns } from "@/state/hooks";
+import { isActive } from "@/state/live";
 
 import { useRunActions } from "./actions";
 import type { UsedActions } from "./actions";

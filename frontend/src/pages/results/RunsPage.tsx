@@ -2,10 +2,11 @@
 
 import { FlaskConical, Layers, SearchX, SlidersHorizontal, X } from "lucide-react";
 import { useCallback, useDeferredValue, useMemo } from "react";
+
 import type { RunSummary } from "@/api";
-import { useConnection, useRuns } from "@/app/hooks";
 import { Button, Card, EmptyState, LinkButton, Note, Skeleton } from "@/components/ui";
 import { count } from "@/lib/format";
+import { useConnection, useRuns } from "@/state/hooks";
 
 import { useRunActions } from "./actions";
 import { overlayLink } from "./facts";

@@ -4,11 +4,10 @@ import { memo } from "react";
 import type { RunSummary } from "@/api";
 import { Table, Td, Th } from "@/components/ui";
 import { cx } from "@/lib/cx";
-import { duration, moment, relative } from "@/lib/format";
+import { duration, moment, relative, shortName } from "@/lib/format";
 
 import type { RunActions, Work } from "./actions";
 import { BestLoss, Curve, PickBox, RunName, Steps, Targets } from "./cells";
-import { baseName } from "./facts";
 import { clicked } from "./filter";
 import type { Sort, SortKey } from "./filter";
 import { More, useWindow } from "./More";
@@ -141,7 +140,7 @@ const Row = memo(function Row({ run, on, full, work, actions, onPick }: RowProps
       <Td className="max-w-52 min-w-28 wrap-anywhere">
         <span title={run.model}>{run.model_name || "–"}</span>
         <span className="block text-xs text-muted" title={run.train_data}>
-          {baseName(run.train_data)}
+          {shortName(run.train_data)}
         </span>
       </Td>
       <Td className="min-w-24">

@@ -5,8 +5,8 @@ import type { ReactNode } from "react";
 
 import { asApiError, useDeleteRunMutation, useResumeRunMutation, useStopRunMutation } from "@/api";
 import type { RunSummary } from "@/api";
-import { useToast } from "@/app/hooks";
 import { useConfirm } from "@/components/ui";
+import { useToast } from "@/state/hooks";
 
 import { DeleteDialog } from "./DeleteDialog";
 import { sentences } from "./facts";

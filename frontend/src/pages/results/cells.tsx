@@ -3,12 +3,12 @@
 import { Link } from "react-router";
 
 import type { RunSummary } from "@/api";
-import { isActive } from "@/app/live";
 import { Sparkline } from "@/components/chart/small";
 import { Badge, Progress } from "@/components/ui";
 import { rewardText, scoreOf } from "@/features/metrics/score";
-import { familyOf, methodTitle } from "@/lib/methods";
 import { integer, loss } from "@/lib/format";
+import { familyOf, methodTitle } from "@/lib/methods";
+import { isActive } from "@/state/live";
 
 import { capital, fall, improvement, rewardGain, runLink, targetsOf } from "./facts";
 

@@ -10,11 +10,6 @@ export function rewardGain(run: RunSummary): number | null {
   return kind === "reward" && first !== null && best !== null ? best - first : null;
 }
 
-/** The last part of a path or hub id, for tight places. */
-export function baseName(path: string): string {
-  return path.replace(/\/+$/, "").split("/").pop() ?? path;
-}
-
 /** What is trained: `full-layer, rank 32`, `every weight`. */
 export function targetsOf(run: RunSummary): string {
   if (run.fine_tune_type === "full") return "every weight";

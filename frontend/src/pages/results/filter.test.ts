@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 
+import { run } from "@/test/runs";
+
 import {
   changed,
   clicked,
@@ -11,7 +13,6 @@ import {
   sorted,
   sortText,
 } from "./filter";
-import { run } from "./samples";
 
 const runs = [
   run("a", { created: 3, best_loss: 0.5, model_name: "qwen", train_data: "/data/orders.jsonl" }),

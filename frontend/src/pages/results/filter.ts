@@ -1,8 +1,8 @@
 /** Which runs the list shows and in what order; kept in the page's address, so that it survives reload and Back. */
 
 import type { RunState, RunSummary } from "@/api";
-import { isActive } from "@/app/live";
 import { methodTitle } from "@/lib/methods";
+import { isActive } from "@/state/live";
 
 import { improvement, rewardGain, targetsOf } from "./facts";
 

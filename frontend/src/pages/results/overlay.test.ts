@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 
+import { curves } from "@/test/runs";
+
 import { between, lookAt, timeUnit, trainingSeries, trainX, unlikeMeasures, validationX } from "./overlay";
-import { curves } from "./samples";
 
 const seconds = { label: "seconds", seconds: 1 };
 

@@ -1,8 +1,8 @@
 /** What several runs' curves need to lie over one another: looks that stay apart, and one x axis of three. */
 
 import type { ConfigDiff, Curves } from "@/api";
-import { smooth } from "@/components/chart/align";
 import type { ChartSeries, SeriesColour } from "@/components/chart";
+import { smooth } from "@/components/chart/align";
 
 import type { Lines } from "./Curves";
 

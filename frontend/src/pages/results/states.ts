@@ -15,7 +15,7 @@ import {
 import type { LucideIcon } from "lucide-react";
 
 import type { RunState, RunSummary } from "@/api";
-import type { Tone } from "@/app/toasts";
+import type { Tone } from "@/lib/tone";
 
 interface StateLook {
   label: string;

@@ -2,7 +2,7 @@ import { useMemo } from "react";
 
 import { useGetCurvesQuery } from "@/api";
 import type { Curves, RunSummary } from "@/api";
-import { isActive } from "@/app/live";
+import { isActive } from "@/state/live";
 
 /** As many points as a wide screen shows, for lines and their extremes. */
 const POINTS = 2000;

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 
 import type { DataPrepared } from "@/api";
+import { evaluation, run } from "@/test/runs";
 
 import { capital, fall, targetsAndRank } from "./facts";
-import { evaluation, run } from "./samples";
 import { verdictOf } from "./verdict";
 
 const nothing = { evaluations: [], data: null, early: null };

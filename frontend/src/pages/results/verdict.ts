@@ -1,12 +1,11 @@
 /** What came of a run, in sentences that claim no more than was measured. */
 
 import type { DataPrepared, EvalReport, RunSummary } from "@/api";
-import { isActive } from "@/app/live";
-import type { Tone } from "@/app/toasts";
-import { count, duration, integer, loss, percent } from "@/lib/format";
-
 import { rewardText, scoreFrom, scoreOf } from "@/features/metrics/score";
+import { count, duration, integer, loss, percent } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
+import type { Tone } from "@/lib/tone";
+import { isActive } from "@/state/live";
 
 import { fall } from "./facts";
 

@@ -2,7 +2,6 @@ import { Database, RotateCw } from "lucide-react";
 import { useState } from "react";
 
 import { useMakeExampleMutation } from "@/api";
-import { useToast } from "@/app/hooks";
 import { Button, Card, Disclosure, ErrorNote } from "@/components/ui";
 import { DataPicker } from "@/features/data/DataPicker";
 import { DataReport } from "@/features/data/DataReport";
@@ -11,7 +10,8 @@ import type { CheckState } from "@/features/data/useDataCheck";
 import { fromConfig } from "@/features/form/draft";
 import { useRunForm, useSetting } from "@/features/form/form";
 import { SettingField } from "@/features/form/SettingField";
-import { shortName } from "@/features/model/ModelCard";
+import { shortName } from "@/lib/format";
+import { useToast } from "@/state/hooks";
 
 /** The demo's data, with the settings that suit it. */
 function Example() {

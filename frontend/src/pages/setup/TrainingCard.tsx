@@ -2,13 +2,12 @@ import { Gauge } from "lucide-react";
 
 import type { DraftReport, RateHint } from "@/api";
 import { Button, Card, Disclosure } from "@/components/ui";
-import { count, integer, rate, significant } from "@/lib/format";
-import { typed } from "@/lib/numbers";
-
 import { useNumber, useRunForm, useSetting } from "@/features/form/form";
 import { RunLength, RunLengthField } from "@/features/form/RunLength";
 import { ScheduleChart } from "@/features/form/ScheduleChart";
 import { SettingField } from "@/features/form/SettingField";
+import { count, integer, rate, significant } from "@/lib/format";
+import { typed } from "@/lib/numbers";
 
 function RateSuggestion({ hint }: { hint: RateHint }) {
   const bound = useSetting("learning_rate");

@@ -2,7 +2,6 @@ import { useMemo } from "react";
 
 import { useGetSettingsQuery, useListModelsQuery } from "@/api";
 import type { SettingView } from "@/api";
-import { useConnection } from "@/app/hooks";
 import { ErrorNote, PageHeader, Segmented, Skeleton } from "@/components/ui";
 import { useDataCheck } from "@/features/data/useDataCheck";
 import { AdvancedCard } from "@/features/form/AdvancedCard";
@@ -15,6 +14,7 @@ import { memoryWarning, merge, reasons } from "@/features/form/readiness";
 import { useClone } from "@/features/form/useClone";
 import { useStart } from "@/features/form/useStart";
 import { ModelCard } from "@/features/model/ModelCard";
+import { useConnection } from "@/state/hooks";
 
 import { DataCard } from "./DataCard";
 import { LoraCard } from "./LoraCard";

@@ -2,16 +2,15 @@ import { render, screen } from "@testing-library/react";
 import { describe, expect, it } from "vitest";
 
 import type { DataCheck } from "@/api";
-
+import { stretches } from "@/features/data/TokenView";
+import { safeName } from "@/features/data/upload";
 import { checkRequest } from "@/features/data/useDataCheck";
 import { restore } from "@/features/form/form";
-import { scaleOf, scaleText } from "@/features/lora/Scale";
 import { targetsQuestion } from "@/features/form/queries";
 import { reasons } from "@/features/form/readiness";
 import type { Standing } from "@/features/form/readiness";
 import { ScheduleChart } from "@/features/form/ScheduleChart";
-import { stretches } from "@/features/data/TokenView";
-import { safeName } from "@/features/data/upload";
+import { scaleOf, scaleText } from "@/features/lora/Scale";
 
 describe("the scale", () => {
   it("is 1.0 for alpha 32 at rank 32", () => {

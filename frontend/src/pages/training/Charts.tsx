@@ -10,10 +10,10 @@ import { metricLabel, panelsOf } from "@/features/metrics/panels";
 import { bytes, compact, integer, loss, rate, significant } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
 
-import { useThrottled } from "./hooks";
-import { RewardChart } from "./RewardChart";
 import { SmoothingSlider, useSmoothing, Waiting } from "./chartParts";
 import type { ChartsProps } from "./chartParts";
+import { useThrottled } from "./hooks";
+import { RewardChart } from "./RewardChart";
 
 const REDRAW_MS = 300;
 

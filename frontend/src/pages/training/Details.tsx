@@ -3,7 +3,7 @@ import type { ReactNode } from "react";
 
 import type { RunSummary } from "@/api";
 import { Card, CopyButton, Prose } from "@/components/ui";
-import { compact, count, integer, moment, percent, rate, relative } from "@/lib/format";
+import { compact, count, integer, moment, percent, rate, relative, shortName } from "@/lib/format";
 import { familyOf, methodTitle } from "@/lib/methods";
 
 import { epochs } from "./describe";
@@ -20,11 +20,6 @@ function Fact({ label, children, title }: { label: string; children: ReactNode; 
       </dd>
     </div>
   );
-}
-
-/** The last part of a path. */
-export function fileName(path: string): string {
-  return path.split("/").filter(Boolean).at(-1) ?? path;
 }
 
 /** "LoRA", "DoRA" or "full fine-tuning". */
@@ -107,7 +102,7 @@ export function Details({ run, facts }: { run: RunSummary; facts: Facts }) {
           {run.model_name}
         </Fact>
         <Fact label="Data" title={run.train_data}>
-          {fileName(run.train_data)}
+          {shortName(run.train_data)}
         </Fact>
         <Data facts={facts} />
         <Lora run={run} facts={facts} />

@@ -1,11 +1,11 @@
 import type { RunSummary } from "@/api";
 import type { RunHistory } from "@/api/history";
-import { isActive } from "@/app/live";
 import { Badge, Card, Progress, Stat, Stats } from "@/components/ui";
 import { lastOf } from "@/features/metrics/lines";
 import { rewardText, scoreOf, scoreText } from "@/features/metrics/score";
 import { bytes, duration, integer, percent, rate, speed } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
+import { isActive } from "@/state/live";
 
 import type { Facts } from "./facts";
 import { useNow } from "./hooks";

@@ -2,8 +2,6 @@ import { Activity, ArrowRight, SlidersHorizontal } from "lucide-react";
 import { Link } from "react-router";
 
 import type { RunSummary } from "@/api";
-import { useActiveRuns, useQueue, useRuns } from "@/app/hooks";
-import { isActive } from "@/app/live";
 import { Sparkline } from "@/components/chart";
 import {
   Card,
@@ -19,6 +17,8 @@ import {
 import { scoreOf, scoreText } from "@/features/metrics/score";
 import { bytes, loss, percent, relative, speed } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
+import { useActiveRuns, useQueue, useRuns } from "@/state/hooks";
+import { isActive } from "@/state/live";
 
 import { ActionButtons, useRunActions } from "./actions";
 import { progressText, shareDone, StateBadge, useTimeLeft } from "./Figures";

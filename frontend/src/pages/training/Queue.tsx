@@ -5,10 +5,10 @@ import { Link } from "react-router";
 
 import { asApiError, useCancelQueuedMutation, useMoveInQueueMutation } from "@/api";
 import type { QueueEntry, RunSummary } from "@/api";
-import { useAppSelector, useQueue, useToast } from "@/app/hooks";
 import { Badge, Card, EmptyState, ErrorNote, IconButton, Skeleton } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { count, relative } from "@/lib/format";
+import { useAppSelector, useQueue, useToast } from "@/state/hooks";
 
 import type { Failure } from "./actions";
 import { useNow } from "./hooks";

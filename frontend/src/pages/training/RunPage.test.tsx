@@ -4,13 +4,13 @@ import { MemoryRouter } from "react-router";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
 import type { QueueView, RunSummary } from "@/api";
-import { connectionChanged, updated } from "@/app/live";
-import { makeStore } from "@/app/store";
-import type { AppStore } from "@/app/store";
+import { connectionChanged, updated } from "@/state/live";
+import { makeStore } from "@/state/store";
+import type { AppStore } from "@/state/store";
 import { FakeSocket } from "@/test/FakeSocket";
+import { evaluation, records, report, run, started, warning } from "@/test/records";
 
 import TrainingPage from ".";
-import { evaluation, records, report, run, started, warning } from "./samples";
 
 vi.mock("@/components/chart", async () => ({
   ...(await vi.importActual("@/components/chart/align")),

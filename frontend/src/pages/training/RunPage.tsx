@@ -5,17 +5,16 @@ import { useParams } from "react-router";
 import { asApiError, useGetRunQuery } from "@/api";
 import type { RunSummary } from "@/api";
 import { useRunHistory } from "@/api/history";
-import { useConnection, useQueue, useRun, useRuns } from "@/app/hooks";
-import { isActive } from "@/app/live";
 import { Card, EmptyState, ErrorNote, LinkButton, Note, PageHeader, Skeleton, Tabs } from "@/components/ui";
-
 import { CompletionsCard } from "@/features/completions/CompletionsCard";
-import { integer, percent } from "@/lib/format";
+import { integer, percent, shortName } from "@/lib/format";
 import { familyOf, methodTitle } from "@/lib/methods";
+import { useConnection, useQueue, useRun, useRuns } from "@/state/hooks";
+import { isActive } from "@/state/live";
 
 import { ActionButtons, useRunActions } from "./actions";
 import { Charts } from "./Charts";
-import { Details, fileName, methodName, Warnings } from "./Details";
+import { Details, methodName, Warnings } from "./Details";
 import { EventLog } from "./EventLog";
 import { factsOf } from "./facts";
 import { Figures, StateBadge } from "./Figures";
@@ -159,7 +158,7 @@ function subtitle(run: RunSummary): string {
   const place = run.queue_position === null ? "" : `number ${run.queue_position + 1} in the queue`;
   return [
     run.model_name,
-    fileName(run.train_data),
+    shortName(run.train_data),
     `${familyOf(run.method) === "answers" ? "" : `${methodTitle(run.method)}, `}${methodName(run)} on ${run.targets}`,
     trainable,
     place,

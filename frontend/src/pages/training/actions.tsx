@@ -6,11 +6,11 @@ import type { ReactNode } from "react";
 
 import { asApiError, useCancelQueuedMutation, useResumeRunMutation, useStopRunMutation } from "@/api";
 import type { ApiError, RunSummary } from "@/api";
-import { isActive } from "@/app/live";
-import { useToast } from "@/app/hooks";
 import { Button, LinkButton, useConfirm } from "@/components/ui";
 import { integer } from "@/lib/format";
 import { cloneLink, setupName } from "@/lib/methods";
+import { useToast } from "@/state/hooks";
+import { isActive } from "@/state/live";
 
 export function resultLink(run: RunSummary): string {
   return `/results/${encodeURIComponent(run.id)}`;

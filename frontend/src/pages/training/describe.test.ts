@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
 
 import type { Record as RunRecord } from "@/api";
+import { evaluation, report, started, warning } from "@/test/records";
 
 import { describe as said } from "./describe";
-import { evaluation, report, started, warning } from "./samples";
 
 type Event = RunRecord["event"];
 

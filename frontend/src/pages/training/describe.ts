@@ -20,9 +20,9 @@ import {
 
 import type { EvalReport, Failed, Record as RunRecord, SampledCompletion } from "@/api";
 import type { TrainColumn } from "@/api/history";
-import type { Tone } from "@/app/toasts";
 import { rewardText } from "@/features/metrics/score";
 import { bytes, compact, count, duration, integer, loss, percent, rate, speed } from "@/lib/format";
+import type { Tone } from "@/lib/tone";
 
 import { visible } from "./text";
 

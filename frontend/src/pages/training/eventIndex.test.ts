@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
 
 import { RunHistory } from "@/api/history";
+import { evaluation, records, report, started, warning } from "@/test/records";
 
 import { EventIndex, EVERYTHING } from "./eventIndex";
-import { evaluation, records, report, started, warning } from "./samples";
 
 function indexed(...events: Parameters<typeof records>[0]): [EventIndex, RunHistory] {
   const history = new RunHistory();

@@ -1,13 +1,14 @@
 /** What has to be said above everything else: how a run ended, that it is silent, that something went wrong. */
 
-import { useConnection } from "@/app/hooks";
-import { isActive } from "@/app/live";
+import { ChartLine, Columns2 } from "lucide-react";
+
 import type { RunSummary } from "@/api";
 import { Badge, CodeBlock, Disclosure, LinkButton, Note, Prose } from "@/components/ui";
-import { ChartLine, Columns2 } from "lucide-react";
 import { scoreOf, scoreText } from "@/features/metrics/score";
 import type { Score } from "@/features/metrics/score";
 import { count, duration, integer, moment, percent } from "@/lib/format";
+import { useConnection } from "@/state/hooks";
+import { isActive } from "@/state/live";
 
 import { compareLink, resultLink } from "./actions";
 import type { Warning } from "./facts";

@@ -2,13 +2,13 @@
 
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
-import { RunFollower, RunHistory } from "@/api/history";
 import type { Record as RunRecord } from "@/api";
+import { RunFollower, RunHistory } from "@/api/history";
 import { FakeSocket } from "@/test/FakeSocket";
+import { evaluation, records, report, started, warning } from "@/test/records";
 
 import { EventIndex, EVERYTHING } from "./eventIndex";
 import { factsOf } from "./facts";
-import { evaluation, records, report, started, warning } from "./samples";
 
 /** Numbers that look random and are the same every time. */
 function generator(seed: number): () => number {

@@ -15,7 +15,7 @@ import {
 import type { LucideIcon } from "lucide-react";
 
 import type { RunState } from "@/api";
-import type { Tone } from "@/app/toasts";
+import type { Tone } from "@/lib/tone";
 
 export interface StateLook {
   label: string;

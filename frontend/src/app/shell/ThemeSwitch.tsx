@@ -1,7 +1,7 @@
 import { Monitor, Moon, Sun } from "lucide-react";
 
-import { useThemeChoice } from "@/app/theme";
 import { Segmented } from "@/components/ui";
+import { useThemeChoice } from "@/lib/theme";
 
 const OPTIONS = [
   { value: "light", label: "Light", icon: Sun },

@@ -3,12 +3,13 @@ import type { LucideIcon } from "lucide-react";
 import { useEffect } from "react";
 import { Link } from "react-router";
 
-import { useAppDispatch, useAppSelector } from "@/app/hooks";
-import { toastRemoved } from "@/app/toasts";
-import type { Toast, Tone } from "@/app/toasts";
 import { IconButton, Prose } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { sentence } from "@/lib/format";
+import type { Tone } from "@/lib/tone";
+import { useAppDispatch, useAppSelector } from "@/state/hooks";
+import { toastRemoved } from "@/state/toasts";
+import type { Toast } from "@/state/toasts";
 
 const SHOWN_MS = 8000;
 const ICONS: Record<Tone, [LucideIcon, string]> = {

@@ -1,6 +1,8 @@
 /** Whether this browser is signed in: unknown until the server has said something. */
 
-import { createSlice } from "@reduxjs/toolkit";
+import { createSlice, isRejectedWithValue } from "@reduxjs/toolkit";
+
+import { asApiError } from "@/api";
 
 interface SessionState {
   signedIn: boolean | null;
@@ -19,6 +21,10 @@ const session = createSlice({
       state.signedIn = false;
     },
   },
+  extraReducers: (builder) =>
+    builder.addMatcher(isRejectedWithValue, (state, { payload }) => {
+      if (asApiError(payload).status === 401) state.signedIn = false;
+    }),
 });
 
 export const { signedIn, signedOut } = session.actions;

@@ -3,9 +3,9 @@ import { useState } from "react";
 import type { SubmitEvent } from "react";
 
 import { api, useLoginMutation } from "@/api";
-import { useAppDispatch } from "@/app/hooks";
-import { signedIn } from "@/app/session";
 import { Button, Card, ErrorNote, TextField } from "@/components/ui";
+import { useAppDispatch } from "@/state/hooks";
+import { signedIn } from "@/state/session";
 
 /** What a browser sees that the server does not know yet. */
 export function SignIn() {

@@ -3,9 +3,9 @@ import type { LucideIcon } from "lucide-react";
 import { Suspense, useEffect } from "react";
 import { NavLink, Outlet, useLocation } from "react-router";
 
-import { useActiveRuns, useConnection, useQueue } from "@/app/hooks";
 import { Loading, Note } from "@/components/ui";
 import { cx } from "@/lib/cx";
+import { useActiveRuns, useConnection, useQueue } from "@/state/hooks";
 
 import { ErrorBoundary } from "./ErrorBoundary";
 import { SystemStatus } from "./SystemStatus";

@@ -3,11 +3,11 @@ import { useState } from "react";
 
 import { useGetSystemQuery } from "@/api";
 import type { SystemReport } from "@/api";
-import { useConnection } from "@/app/hooks";
-import type { Connection } from "@/app/live";
 import { Badge, Dialog, ErrorNote, Loading, Stat, Stats } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { bytes, integer } from "@/lib/format";
+import { useConnection } from "@/state/hooks";
+import type { Connection } from "@/state/live";
 
 const STATES: Record<Connection, [string, string]> = {
   connecting: ["bg-warn", "Connecting"],

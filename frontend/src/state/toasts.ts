@@ -3,7 +3,7 @@
 import { createSlice, nanoid } from "@reduxjs/toolkit";
 import type { PayloadAction } from "@reduxjs/toolkit";
 
-export type Tone = "neutral" | "good" | "warn" | "bad" | "info";
+import type { Tone } from "@/lib/tone";
 
 export interface Toast {
   id: string;

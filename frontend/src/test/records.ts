@@ -2,6 +2,8 @@
 
 import type { Record as RunRecord, RunSummary } from "@/api";
 
+import { run as finished } from "./runs";
+
 type Event = RunRecord["event"];
 
 export function report(step: number, value = 1 / step, metrics: Record<string, number> = {}): Event {
@@ -55,48 +57,28 @@ export function records(events: readonly Event[], first = 1): RunRecord[] {
   return events.map((event, at) => ({ seq: first + at, time: 1000 + first + at, event }));
 }
 
+/** A run at work, halfway through. */
 export function run(changes: Partial<RunSummary> = {}): RunSummary {
-  return {
-    id: "r1",
+  return finished("r1", {
     state: "running",
     model: "tiny",
     model_name: "tiny",
-    method: "sft",
-    fine_tune_type: "lora",
-    targets: "full-layer",
-    rank: 32,
-    learning_rate: 1e-4,
     train_data: "/data/rows.jsonl",
     adapter: "first",
-    created: 1000,
-    started: 1001,
     ended: null,
     heard: Date.now() / 1000,
     phase: "training",
     step: 40,
-    steps: 80,
     epoch: 0.5,
-    loss: 0.5,
-    first_loss: 2.5,
     last_eval_loss: 0.6,
     best_loss: 0.55,
     best_step: 20,
     tokens_per_second: 500,
-    peak_memory: 1.6e9,
     seconds: 60,
     seconds_left: 60,
-    trainable: 9_768_960,
-    total: 134_515_008,
     checkpoint_step: 20,
-    can_resume: false,
     can_stop: true,
-    queue_position: null,
-    problem: null,
     sparkline: [3, 2, 1],
-    reward: null,
-    first_reward: null,
-    last_eval_reward: null,
-    best_reward: null,
     ...changes,
-  };
+  });
 }
