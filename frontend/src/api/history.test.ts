@@ -93,10 +93,11 @@ describe("RunFollower", () => {
     vi.unstubAllGlobals();
   });
 
-  it("resumes from its last record and begins anew on a reset", () => {
+  it("resumes from its last record and begins again on a reset", async () => {
     const follower = new RunFollower("a run");
     const seen = vi.fn();
     follower.subscribe(seen);
+    await vi.advanceTimersByTimeAsync(0);
     expect(FakeSocket.latest.url).toBe("ws://localhost:3000/api/runs/a%20run/events?after=0");
     FakeSocket.latest.open();
     FakeSocket.latest.send({
@@ -109,10 +110,11 @@ describe("RunFollower", () => {
     expect(seen).toHaveBeenCalled();
     expect(follower.history.caughtUp).toBe(true);
     FakeSocket.latest.drop();
-    vi.advanceTimersByTime(20_000);
+    await vi.advanceTimersByTimeAsync(600);
     expect(FakeSocket.latest.url).toMatch(/after=2$/);
     FakeSocket.latest.open();
     FakeSocket.latest.send({ type: "reset" });
+    await vi.advanceTimersByTimeAsync(0);
     expect(FakeSocket.latest.url).toMatch(/after=0$/);
     expect(follower.history.train.step.length).toBe(0);
     follower.close();

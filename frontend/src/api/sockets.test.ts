@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { FakeSocket } from "@/test/FakeSocket";
 
-import { backoff, ReconnectingSocket } from "./sockets";
+import { ReconnectingSocket } from "./sockets";
 
 let started: ReconnectingSocket[] = [];
 
@@ -21,15 +21,11 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-describe("backoff", () => {
-  it("doubles up to a limit and is random between half and whole", () => {
-    expect([0, 1, 2, 3, 10].map((n) => backoff(n, () => 1))).toEqual([500, 1000, 2000, 4000, 15_000]);
-    expect(backoff(2, () => 0)).toBe(1000);
-  });
-});
+/** Let what is due within `ms` happen. */
+const pass = (ms = 0) => vi.advanceTimersByTimeAsync(ms);
 
 describe("ReconnectingSocket", () => {
-  function start() {
+  async function start() {
     let position = 0;
     const log: { frames: unknown[]; states: string[]; refused: number } = { frames: [], states: [], refused: 0 };
     const socket = new ReconnectingSocket({
@@ -42,19 +38,20 @@ describe("ReconnectingSocket", () => {
       onRefused: () => log.refused++,
     });
     started.push(socket);
+    await pass();
     return { socket, log };
   }
 
-  it("comes back after a loss and goes on where it was", () => {
-    const { log } = start();
+  it("comes back after a loss and goes on where it was", async () => {
+    const { log } = await start();
     FakeSocket.latest.open();
     FakeSocket.latest.send({ n: 1 });
     FakeSocket.latest.send({ n: 2 });
     FakeSocket.latest.drop();
     expect(FakeSocket.made).toHaveLength(1);
-    vi.advanceTimersByTime(499);
+    await pass(499);
     expect(FakeSocket.made).toHaveLength(1);
-    vi.advanceTimersByTime(1);
+    await pass(1);
     expect(FakeSocket.made).toHaveLength(2);
     expect(FakeSocket.latest.url).toBe("ws://localhost:3000/api/x?after=2");
     FakeSocket.latest.open();
@@ -68,15 +65,15 @@ describe("ReconnectingSocket", () => {
     expect(log.refused).toBe(0);
   });
 
-  it("waits longer after each failure, even if it opens only to close", () => {
-    const { log } = start();
-    for (const delay of [500, 1000, 2000]) {
+  it("waits longer after each failure, even if it opens only to close", async () => {
+    const { log } = await start();
+    for (const delay of [500, 1000, 2000, 4000, 8000, 15_000, 15_000]) {
       FakeSocket.latest.open();
       FakeSocket.latest.drop();
       const before = FakeSocket.made.length;
-      vi.advanceTimersByTime(delay - 1);
+      await pass(delay - 1);
       expect(FakeSocket.made).toHaveLength(before);
-      vi.advanceTimersByTime(1);
+      await pass(1);
       expect(FakeSocket.made).toHaveLength(before + 1);
     }
     FakeSocket.latest.drop();
@@ -84,30 +81,42 @@ describe("ReconnectingSocket", () => {
     FakeSocket.latest.drop();
   });
 
-  it("a frame makes the next wait short again", () => {
-    start();
+  it("waits between half and the whole of it", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(0);
+    await start();
     FakeSocket.latest.drop();
-    vi.advanceTimersByTime(500);
-    FakeSocket.latest.open();
-    FakeSocket.latest.send({});
-    FakeSocket.latest.drop();
-    vi.advanceTimersByTime(500);
-    expect(FakeSocket.made).toHaveLength(3);
-  });
-
-  it("tries at once when the machine is back online", () => {
-    start();
-    FakeSocket.latest.drop();
-    window.dispatchEvent(new Event("online"));
+    await pass(249);
+    expect(FakeSocket.made).toHaveLength(1);
+    await pass(1);
     expect(FakeSocket.made).toHaveLength(2);
   });
 
-  it("stays closed once closed", () => {
-    const { socket } = start();
+  it("a connection that held makes the next wait short again", async () => {
+    await start();
+    FakeSocket.latest.drop();
+    await pass(500);
+    FakeSocket.latest.open();
+    FakeSocket.latest.send({});
+    await pass(1000);
+    FakeSocket.latest.drop();
+    await pass(500);
+    expect(FakeSocket.made).toHaveLength(3);
+  });
+
+  it("tries at once when the machine is back online", async () => {
+    await start();
+    FakeSocket.latest.drop();
+    window.dispatchEvent(new Event("online"));
+    await pass();
+    expect(FakeSocket.made).toHaveLength(2);
+  });
+
+  it("stays closed once closed", async () => {
+    const { socket } = await start();
     FakeSocket.latest.open();
     socket.close();
     expect(FakeSocket.latest.closed).toBe(true);
-    vi.advanceTimersByTime(60_000);
+    await pass(60_000);
     window.dispatchEvent(new Event("online"));
     expect(FakeSocket.made).toHaveLength(1);
   });

@@ -31,6 +31,7 @@ it("asks again for what got no answer, once the server is back", async () => {
       <Page />
     </Provider>,
   );
+  await waitFor(() => FakeSocket.latest);
   act(() => {
     FakeSocket.latest.open();
     FakeSocket.latest.send(FRAME);

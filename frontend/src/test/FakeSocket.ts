@@ -1,19 +1,24 @@
-/** The part of WebSocket that we use, driven by a test. */
-export class FakeSocket {
+/** The part of WebSocket that partysocket uses, driven by a test. */
+export class FakeSocket extends EventTarget {
   static made: FakeSocket[] = [];
-  onopen: (() => void) | null = null;
-  onmessage: ((message: { data: unknown }) => void) | null = null;
-  onclose: (() => void) | null = null;
-  closed = false;
+  static readonly CONNECTING = 0;
+  static readonly OPEN = 1;
+  static readonly CLOSED = 3;
+  readyState: number = FakeSocket.CONNECTING;
   readonly url: string;
 
   constructor(url: string) {
+    super();
     this.url = url;
     FakeSocket.made.push(this);
   }
 
+  get closed(): boolean {
+    return this.readyState === FakeSocket.CLOSED;
+  }
+
   close(): void {
-    this.closed = true;
+    this.readyState = FakeSocket.CLOSED;
   }
 
   static get latest(): FakeSocket {
@@ -23,14 +28,16 @@ export class FakeSocket {
   }
 
   open(): void {
-    this.onopen?.();
+    this.readyState = FakeSocket.OPEN;
+    this.dispatchEvent(new Event("open"));
   }
 
   send(frame: unknown): void {
-    this.onmessage?.({ data: JSON.stringify(frame) });
+    this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(frame) }));
   }
 
   drop(): void {
-    this.onclose?.();
+    this.close();
+    this.dispatchEvent(new CloseEvent("close"));
   }
 }

@@ -71,6 +71,7 @@ function open(path: string): void {
 
 async function hear(events: Parameters<typeof records>[0]): Promise<void> {
   await act(async () => {
+    await vi.waitFor(() => FakeSocket.latest);
     FakeSocket.latest.open();
     FakeSocket.latest.send({ type: "records", records: records(events), last: events.length, caught_up: true });
     await new Promise((resolve) => setTimeout(resolve, 400));

@@ -91,13 +91,14 @@ it("forgets a best that a resumed run has yet to reach again", () => {
   expect([history.bestStep, history.bestLoss]).toEqual([null, null]);
 });
 
-it.each(Array.from({ length: 20 }, (_, seed) => seed))("loses nothing and doubles nothing, seed %i", (seed) => {
+it.each(Array.from({ length: 20 }, (_, seed) => seed))("loses nothing and doubles nothing, seed %i", async (seed) => {
   const random = generator(seed + 1);
   const all = story();
   const follower = new RunFollower("r");
   let written = 0;
   let turns = 0;
   while (follower.history.last < all.length && turns++ < 5000) {
+    await vi.advanceTimersByTimeAsync(0);
     const socket = FakeSocket.latest;
     socket.open();
     let position = Number(/after=(\d+)$/.exec(socket.url)?.[1]);
@@ -115,11 +116,11 @@ it.each(Array.from({ length: 20 }, (_, seed) => seed))("loses nothing and double
       position = Math.max(position, from + sent.length);
       if (sent.length > 0)
         socket.send({ type: "records", records: sent, last: position, caught_up: position === written });
-      vi.advanceTimersByTime(20);
+      await vi.advanceTimersByTimeAsync(20);
       if (position === all.length) break;
       if (random() < 0.3) {
         socket.drop();
-        vi.advanceTimersByTime(20_000);
+        await vi.advanceTimersByTimeAsync(20_000);
       }
     }
   }
