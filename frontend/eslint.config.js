@@ -27,7 +27,16 @@ const zones = [
 ];
 
 export default tseslint.config(
-  { ignores: ["node_modules", "src/api/generated.ts", "public", "scripts", "*.config.*"] },
+  {
+    ignores: [
+      "node_modules",
+      "src/api/generated.ts",
+      "src/api/generatedSchemas.ts",
+      "public",
+      "scripts",
+      "*.config.*",
+    ],
+  },
   ...tseslint.configs.strictTypeChecked,
   a11y.flatConfigs.strict,
   hooks.configs.flat["recommended-latest"] ?? hooks.configs["recommended-latest"],

@@ -1,17 +1,21 @@
 /**
- * `npm run generate`: src/api/generated.ts from openapi.json; with `--check` only says whether it is stale.
+ * `npm run generate`: src/api/generated.ts and generatedSchemas.ts from openapi.json; with `--check` only says whether one
+ * is stale.
  *
  * The generator writes the types that an operation uses. What sockets and streams say belongs to none, so those
  * types come from a second pass over a document that has one made-up operation which takes them all.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
 import { generateEndpoints } from "@rtk-query/codegen-openapi";
 import ts from "typescript";
 
+import { schemas } from "./schemas.mjs";
+
 const TARGET = "src/api/generated.ts";
+const SCHEMAS = "src/api/generatedSchemas.ts";
 const SPOKEN = ["RecordsFrame", "ResetFrame", "UpdateFrame", "StreamEvent"];
 const document = JSON.parse(readFileSync("openapi.json", "utf8"));
 
@@ -69,9 +73,14 @@ const further = [...types(await generate(spokenOnly(document)))].filter(
 );
 const text = `${main.trimEnd()}\n\n// What sockets and streams say.\n\n${further.map(([, alias]) => alias).join("\n")}\n`;
 
-if (!process.argv.includes("--check")) {
-  writeFileSync(TARGET, text);
-} else if (readFileSync(TARGET, "utf8") !== text) {
-  console.error(`${TARGET} is stale: run \`npm run generate\``);
-  process.exit(1);
+for (const [file, wanted] of [
+  [TARGET, text],
+  [SCHEMAS, await schemas(document, SCHEMAS)],
+]) {
+  if (!process.argv.includes("--check")) {
+    writeFileSync(file, wanted);
+  } else if (!existsSync(file) || readFileSync(file, "utf8") !== wanted) {
+    console.error(`${file} is stale: run \`npm run generate\``);
+    process.exit(1);
+  }
 }

@@ -1,8 +1,10 @@
 /** The one shape in which errors reach a component, whatever went wrong. */
 
-import type { ErrorBody } from "./generated";
+import * as z from "zod/mini";
 
-export interface ApiError extends ErrorBody {
+import { errorBody } from "./generatedSchemas";
+
+export interface ApiError extends z.infer<typeof errorBody> {
   /** HTTP status; 0 when no answer came. */
   status: number;
 }
@@ -10,43 +12,36 @@ export interface ApiError extends ErrorBody {
 export const OFFLINE: ApiError = {
   status: 0,
   code: "offline",
-  message: "The server does not answer.",
+  message: "The server is not responding.",
   hint: "Is `droidft serve` still running? This page reconnects by itself.",
   field: null,
 };
 
-function isObject(value: unknown): value is { [key: string]: unknown } {
-  return typeof value === "object" && value !== null;
-}
-
-function text(value: unknown, otherwise: string): string {
-  return typeof value === "string" ? value : otherwise;
-}
+const ANSWER = z.object({ error: errorBody });
+const KNOWN = z.extend(z.partial(errorBody), {
+  status: z.optional(z.number()),
+  code: z.string(),
+  message: z.string(),
+});
+const THROWN = z.object({ message: z.string() });
 
 /** An error from an answer's status and body, which is ours (`{error: …}`) or anything at all. */
 export function fromAnswer(status: number, body: unknown): ApiError {
-  const error = isObject(body) && isObject(body["error"]) ? body["error"] : {};
+  const ours = ANSWER.safeParse(body).data?.error;
   return {
     status,
-    code: text(error["code"], `http_${status}`),
-    message: text(error["message"], `The server answered ${status}.`),
-    hint: text(error["hint"], ""),
-    field: typeof error["field"] === "string" ? error["field"] : null,
+    ...(ours ?? { code: `http_${status}`, message: `The server answered ${status}.`, hint: "", field: null }),
   };
 }
 
 /** Any caught value as an `ApiError`, so that it can be shown. */
 export function asApiError(value: unknown): ApiError {
-  if (isObject(value) && typeof value["code"] === "string" && typeof value["message"] === "string") {
-    return {
-      status: typeof value["status"] === "number" ? value["status"] : 0,
-      code: value["code"],
-      message: value["message"],
-      hint: text(value["hint"], ""),
-      field: typeof value["field"] === "string" ? value["field"] : null,
-    };
+  const known = KNOWN.safeParse(value).data;
+  if (known) {
+    const { status = 0, code, message, hint = "", field = null } = known;
+    return { status, code, message, hint, field };
   }
-  const message = value instanceof Error ? value.message : isObject(value) ? text(value["message"], "") : "";
+  const message = THROWN.safeParse(value).data?.message;
   return {
     status: 0,
     code: "unexpected",
@@ -54,4 +49,9 @@ export function asApiError(value: unknown): ApiError {
     hint: "",
     field: null,
   };
+}
+
+/** The same of what a query or mutation calls its error, which is undefined while there is none. */
+export function errorOf(error: unknown): ApiError | undefined {
+  return error === undefined ? undefined : asApiError(error);
 }

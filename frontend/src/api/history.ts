@@ -4,9 +4,11 @@
  */
 
 import { useEffect, useSyncExternalStore } from "react";
+import * as z from "zod/mini";
 
 import { Column, countUpTo, NamedColumns } from "./columns";
-import type { Completions, Record as RunRecord, RecordsFrame, ResetFrame } from "./generated";
+import type { Completions, Record as RunRecord } from "./generated";
+import { recordsFrame, resetFrame } from "./generatedSchemas";
 import { ReconnectingSocket } from "./sockets";
 import type { SocketState } from "./sockets";
 
@@ -154,14 +156,7 @@ export class RunHistory {
   }
 }
 
-function isFrame(value: unknown): value is RecordsFrame | ResetFrame {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    "type" in value &&
-    (value.type === "records" || value.type === "reset")
-  );
-}
+const FRAME = z.discriminatedUnion("type", [recordsFrame, resetFrame]);
 
 /** Keeps a `RunHistory` in step with the server and tells its listeners, at most once a frame of the screen. */
 export class RunFollower {
@@ -181,8 +176,9 @@ export class RunFollower {
     });
   }
 
-  #take(frame: unknown): void {
-    if (!isFrame(frame)) return;
+  #take(value: unknown): void {
+    const frame = FRAME.safeParse(value).data;
+    if (!frame) return;
     if (frame.type === "reset") {
       this.history.clear();
       this.#socket.restart();

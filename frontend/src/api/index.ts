@@ -3,7 +3,7 @@
 import { api as generated } from "./generated";
 
 export * from "./generated";
-export { asApiError } from "./errors";
+export { asApiError, errorOf } from "./errors";
 export type { ApiError } from "./errors";
 
 /** By default a mutation makes all of its tag stale; these change more than that, or nothing. */

@@ -3,15 +3,11 @@
 import { useEffect } from "react";
 
 import { api } from "@/api";
-import type { UpdateFrame } from "@/api";
+import { updateFrame } from "@/api/generatedSchemas";
 import { ReconnectingSocket } from "@/api/sockets";
 import { useAppDispatch, useAppSelector } from "@/state/hooks";
 import { connectionChanged, updated } from "@/state/live";
 import { signedIn } from "@/state/session";
-
-function isUpdate(value: unknown): value is UpdateFrame {
-  return typeof value === "object" && value !== null && "type" in value && value.type === "update";
-}
 
 /** Keep the store in step with the server. */
 export function useUpdates(): void {
@@ -22,8 +18,9 @@ export function useUpdates(): void {
     let wasLost = false;
     const socket = new ReconnectingSocket({
       path: () => "/api/updates",
-      onFrame: (frame, first) => {
-        if (!isUpdate(frame)) return;
+      onFrame: (value, first) => {
+        const frame = updateFrame.safeParse(value).data;
+        if (!frame) return;
         dispatch(updated({ frame, first }));
         if (!first) return;
         dispatch(signedIn());

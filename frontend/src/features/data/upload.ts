@@ -2,6 +2,8 @@
 
 import type { DataFile } from "@/api";
 import { fromAnswer, OFFLINE } from "@/api/errors";
+import { dataFile } from "@/api/generatedSchemas";
+import { parsed } from "@/lib/stored";
 
 /** A name that the server takes, as close to the file's own as can be. */
 export function safeName(name: string): string {
@@ -21,18 +23,6 @@ function plain(text: string): string {
     .replace(/^[^A-Za-z0-9]+|-+$/g, "");
 }
 
-function isFile(value: unknown): value is DataFile {
-  return typeof value === "object" && value !== null && "path" in value && typeof value.path === "string";
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
 /** Send `file`; `onProgress` gets the share sent. Rejects with an `ApiError`, or with null when aborted. */
 export function upload(file: File, onProgress: (share: number) => void, signal: AbortSignal): Promise<DataFile> {
   return new Promise((resolve, reject) => {
@@ -44,7 +34,8 @@ export function upload(file: File, onProgress: (share: number) => void, signal: 
     const fail = (reason: unknown) => reject(reason);
     request.onload = () => {
       const body = parsed(request.responseText);
-      if (request.status < 300 && isFile(body)) resolve(body);
+      const stored = dataFile.safeParse(body);
+      if (request.status < 300 && stored.success) resolve(stored.data);
       else fail(fromAnswer(request.status, body));
     };
     request.onerror = () => fail({ ...OFFLINE, message: "The upload was cut off.", hint: "Try again." });

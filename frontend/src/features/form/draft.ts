@@ -4,21 +4,27 @@
  */
 
 import { nanoid } from "@reduxjs/toolkit";
+import * as z from "zod/mini";
 
 import type { SettingView, TrainingConfig } from "@/api";
 import { parseNumber, typed } from "@/lib/numbers";
 import type { NumberRules } from "@/lib/numbers";
 
-/** An item of a list of objects, such as a reward: its kind, and its fields as they are typed. */
-export interface DraftItem {
-  /** Of this browser only: it stays the same when the item is moved. */
-  id: string;
-  kind: string;
-  fields: Readonly<Record<string, FieldValue>>;
-}
+/** What one field can hold. */
+const FIELD = z.union([z.string(), z.boolean(), z.array(z.string())]);
+export type FieldValue = z.infer<typeof FIELD>;
 
-export type FieldValue = string | boolean | string[];
-export type DraftValue = FieldValue | DraftItem[];
+/** An item of a list of objects, such as a reward: its kind, and its fields as they are typed. */
+const ITEM = z.object({
+  /** Of this browser only: it stays the same when the item is moved. */
+  id: z.string(),
+  kind: z.string(),
+  fields: z.record(z.string(), FIELD),
+});
+export type DraftItem = z.infer<typeof ITEM>;
+
+export const VALUE = z.union([FIELD, z.array(ITEM)]);
+export type DraftValue = z.infer<typeof VALUE>;
 export type Draft = Readonly<Record<string, DraftValue>>;
 export type Problems = Readonly<Record<string, string>>;
 
@@ -77,22 +83,8 @@ export function isText(value: unknown): value is string {
   return typeof value === "string";
 }
 
-export function isItem(value: unknown): value is DraftItem {
-  if (typeof value !== "object" || value === null || !("id" in value) || !("kind" in value) || !("fields" in value))
-    return false;
-  const { id, kind, fields } = value;
-  return (
-    isText(id) &&
-    isText(kind) &&
-    typeof fields === "object" &&
-    fields !== null &&
-    Object.values(fields).every(isField)
-  );
-}
-
-/** What one field can hold. */
-export function isField(value: unknown): value is FieldValue {
-  return isText(value) || typeof value === "boolean" || (Array.isArray(value) && value.every(isText));
+export function isItem(value: string | DraftItem): value is DraftItem {
+  return typeof value !== "string";
 }
 
 /** The configuration that a draft stands for, without what cannot be read (named in `problems`) and without objects. */

@@ -1,12 +1,14 @@
 /** The form's state: kept in this browser, shared by the cards. */
 
-import { createContext, use, useCallback, useEffect, useMemo, useReducer } from "react";
+import { createContext, use, useMemo } from "react";
 import type { ReactNode } from "react";
+import * as z from "zod/mini";
 
 import type { SettingView } from "@/api";
 import { parseNumber } from "@/lib/numbers";
+import { objectOf, stored, useStored } from "@/lib/stored";
 
-import { current, isField, isItem, rulesOf } from "./draft";
+import { current, rulesOf, VALUE } from "./draft";
 import type { Draft, DraftValue, Problems } from "./draft";
 
 export type Mode = "simple" | "advanced";
@@ -15,52 +17,24 @@ export const MODES = [
   { value: "advanced", label: "Advanced" },
 ] as const satisfies readonly { value: Mode; label: string }[];
 
-interface Stored {
+interface Kept {
   draft: Draft;
   mode: Mode;
 }
 
-type Action =
-  | { type: "set"; name: string; value: DraftValue }
-  | { type: "unset"; names: readonly string[] }
-  | { type: "replace"; draft: Draft }
-  | { type: "mode"; mode: Mode };
-
-function reduce(state: Stored, action: Action): Stored {
-  switch (action.type) {
-    case "set":
-      return { ...state, draft: { ...state.draft, [action.name]: action.value } };
-    case "unset":
-      return {
-        ...state,
-        draft: Object.fromEntries(Object.entries(state.draft).filter(([name]) => !action.names.includes(name))),
-      };
-    case "replace":
-      return { ...state, draft: action.draft };
-    case "mode":
-      return { ...state, mode: action.mode };
-  }
-}
-
-function isValue(value: unknown): value is DraftValue {
-  return isField(value) || (Array.isArray(value) && value.every(isItem));
-}
+const readKept = objectOf(
+  { draft: z.record(z.string(), z.unknown()), mode: z.enum(["simple", "advanced"]) },
+  (): { draft: Record<string, unknown>; mode: Mode } => ({ draft: {}, mode: "simple" }),
+);
 
 /** What an earlier visit left, as far as it can be understood. */
-export function restore(text: string | null): Stored {
-  const empty: Stored = { draft: {}, mode: "simple" };
-  if (text === null) return empty;
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value !== "object" || value === null || !("draft" in value)) return empty;
-    const { draft } = value;
-    if (typeof draft !== "object" || draft === null) return empty;
-    const kept: Record<string, DraftValue> = {};
-    for (const [name, item] of Object.entries(draft)) if (isValue(item)) kept[name] = item;
-    return { draft: kept, mode: "mode" in value && value.mode === "advanced" ? "advanced" : "simple" };
-  } catch {
-    return empty;
-  }
+export function restore(found: unknown): Kept {
+  const { draft, mode } = readKept(found);
+  const values = Object.entries(draft).map(([name, value]) => [name, VALUE.safeParse(value).data] as const);
+  return {
+    draft: Object.fromEntries(values.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]))),
+    mode,
+  };
 }
 
 export interface Form {
@@ -72,32 +46,35 @@ export interface Form {
   setMode: (mode: Mode) => void;
 }
 
-/** Where this browser keeps the form of each page. */
-export const STORED = {
-  "/setup": "droidft.setup",
-  "/enhanced": "droidft.enhanced",
-  "/experiments": "droidft.experiments",
+/** The form of each page, kept in this browser. */
+const FORMS = {
+  "/setup": stored("droidft.setup", restore),
+  "/enhanced": stored("droidft.enhanced", restore),
+  "/experiments": stored("droidft.experiments", restore),
 } as const;
-export type Page = keyof typeof STORED;
+export type Page = keyof typeof FORMS;
 
 /** Leave a form for a page that is about to be opened. */
 export function leaveFor(page: Page, draft: Draft): void {
-  const { mode } = restore(localStorage.getItem(STORED[page]));
-  localStorage.setItem(STORED[page], JSON.stringify({ draft, mode }));
+  FORMS[page].update((kept) => ({ ...kept, draft }));
 }
 
 /** The form of a page, in this browser. */
 export function useForm(page: Page): Form {
-  const key = STORED[page];
-  const [state, dispatch] = useReducer(reduce, null, () => restore(localStorage.getItem(key)));
-  useEffect(() => {
-    localStorage.setItem(key, JSON.stringify(state));
-  }, [state, key]);
-  const set = useCallback((name: string, value: DraftValue) => dispatch({ type: "set", name, value }), []);
-  const unset = useCallback((...names: string[]) => dispatch({ type: "unset", names }), []);
-  const replace = useCallback((draft: Draft) => dispatch({ type: "replace", draft }), []);
-  const setMode = useCallback((mode: Mode) => dispatch({ type: "mode", mode }), []);
-  return useMemo(() => ({ ...state, set, unset, replace, setMode }), [state, set, unset, replace, setMode]);
+  const store = FORMS[page];
+  const kept = useStored(store);
+  const actions = useMemo(() => {
+    const change = (next: (draft: Draft) => Draft) =>
+      void store.update(({ draft, mode }) => ({ draft: next(draft), mode }));
+    return {
+      set: (name: string, value: DraftValue) => change((draft) => ({ ...draft, [name]: value })),
+      unset: (...names: string[]) =>
+        change((draft) => Object.fromEntries(Object.entries(draft).filter(([name]) => !names.includes(name)))),
+      replace: (draft: Draft) => change(() => draft),
+      setMode: (mode: Mode) => void store.update(({ draft }) => ({ draft, mode })),
+    };
+  }, [store]);
+  return useMemo(() => ({ ...kept, ...actions }), [kept, actions]);
 }
 
 interface FormContext extends Form {

@@ -3,7 +3,7 @@
 import { skipToken } from "@reduxjs/toolkit/query";
 import { useMemo, useState } from "react";
 
-import { useCheckDraftQuery, useGetTargetsQuery } from "@/api";
+import { errorOf, useCheckDraftQuery, useGetTargetsQuery } from "@/api";
 import type { ApiError, DraftReport, GetTargetsApiArg, TargetsReport } from "@/api";
 import { useDebounced } from "@/lib/hooks";
 
@@ -64,17 +64,9 @@ export function useTargets(config: Record<string, unknown>, problems: Problems, 
   return {
     report: last?.model === model ? last?.report : undefined,
     fetching: halted || (question !== null && (isFetching || settled !== wanted)),
-    error: isFetching || settled !== wanted ? undefined : asError(error),
+    error: isFetching || settled !== wanted ? undefined : errorOf(error),
     refetch: () => void refetch(),
   };
-}
-
-function asError(error: unknown): ApiError | undefined {
-  return isApiError(error) ? error : undefined;
-}
-
-function isApiError(error: unknown): error is ApiError {
-  return typeof error === "object" && error !== null && "code" in error && "hint" in error;
 }
 
 export interface Judged {
@@ -90,5 +82,5 @@ export function useDraftReport(config: Record<string, unknown>, steps: number | 
   const settled = useDebounced(wanted, TYPING_MS);
   const draft = useMemo(() => ({ values: config, steps }), [settled]); // eslint-disable-line react-hooks/exhaustive-deps -- `settled` stands for both
   const { data, currentData, error } = useCheckDraftQuery({ draft });
-  return { report: data, fresh: currentData !== undefined && settled === wanted, error: asError(error) };
+  return { report: data, fresh: currentData !== undefined && settled === wanted, error: errorOf(error) };
 }

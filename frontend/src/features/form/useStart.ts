@@ -2,7 +2,7 @@ import { nanoid } from "@reduxjs/toolkit";
 import { useRef } from "react";
 import { useNavigate } from "react-router";
 
-import { useCreateRunMutation } from "@/api";
+import { errorOf, useCreateRunMutation } from "@/api";
 import type { ApiError } from "@/api";
 
 import { isConfig } from "./draft";
@@ -27,12 +27,6 @@ export function useStart() {
     isLoading,
     /** Why the configuration was refused; once it changes, the server judges anew. */
     refusalOf: (config: Record<string, unknown>): ApiError | undefined =>
-      isApiError(error) && JSON.stringify(originalArgs?.trainingConfig) === JSON.stringify(config)
-        ? error
-        : undefined,
+      JSON.stringify(originalArgs?.trainingConfig) === JSON.stringify(config) ? errorOf(error) : undefined,
   };
-}
-
-function isApiError(error: unknown): error is ApiError {
-  return typeof error === "object" && error !== null && "code" in error && "field" in error;
 }

@@ -1,5 +1,6 @@
 import { FlaskConical, Square } from "lucide-react";
 import { useState } from "react";
+import * as z from "zod/mini";
 
 import { useCancelJobMutation, useTryRewardsMutation } from "@/api";
 import type { Job, Trial } from "@/api";
@@ -7,6 +8,7 @@ import { Button, ErrorNote, Note, Progress, Select, Stat, Stats } from "@/compon
 import { CompletionGroups } from "@/features/completions/CompletionGroups";
 import { rewardText } from "@/features/metrics/score";
 import { duration, integer, percent, sentence, speed } from "@/lib/format";
+import { stored, useStored } from "@/lib/stored";
 import { useJob } from "@/state/hooks";
 
 const COUNTS = ["1", "2", "4", "8"] as const;
@@ -84,26 +86,12 @@ function Trying({ job, onStop }: { job: Job | undefined; onStop: () => void }) {
 }
 
 /** A trial, and the settings that it was about. */
-interface Begun {
-  job: string;
-  asked: string;
-  /** From before a reload: the server may have forgotten it. */
-  restored?: boolean;
-}
+const BEGUN = z.object({ job: z.string(), asked: z.string() });
 
 /** The last trial of this tab, so that a reload shows it again as long as the server knows it. */
-const KEY = "droidft.trial";
-
-function remembered(text: string | null): Begun | null {
-  try {
-    const value: unknown = JSON.parse(text ?? "null");
-    if (typeof value !== "object" || value === null || !("job" in value) || !("asked" in value)) return null;
-    const { job, asked } = value;
-    return typeof job === "string" && typeof asked === "string" ? { job, asked, restored: true } : null;
-  } catch {
-    return null;
-  }
-}
+const trialStore = stored("droidft.trial", (found) => BEGUN.safeParse(found).data ?? null, {
+  storage: () => sessionStorage,
+});
 
 interface Props {
   /** As for a run. */
@@ -116,22 +104,23 @@ interface Props {
 export function TryIt({ config, hindrance }: Props) {
   const [prompts, setPrompts] = useState<(typeof COUNTS)[number]>("2");
   const [completions, setCompletions] = useState<(typeof COUNTS)[number]>("4");
-  const [begun, setBegun] = useState<Begun | null>(() => remembered(sessionStorage.getItem(KEY)));
+  const begun = useStored(trialStore);
+  // The server may have forgotten one from before a reload.
+  const [restored] = useState(begun);
   const [last, setLast] = useState<{ trial: Trial; asked: string } | null>(null);
   const [attempt, { isLoading, error }] = useTryRewardsMutation();
   const [cancel] = useCancelJobMutation();
   const job = useJob(begun?.job ?? null);
   const trial = job?.state === "done" ? job.trial : null;
   if (begun && trial && last?.trial !== trial) setLast({ trial, asked: begun.asked });
-  const running = begun !== null && (job === undefined ? begun.restored !== true : job.state === "running");
+  const running = begun !== null && (job === undefined ? begun !== restored : job.state === "running");
   const asked = JSON.stringify(config);
 
   const run = async () => {
     const request = { settings: config, prompts: Number(prompts), completions: Number(completions) };
     const { data } = await attempt({ tryRequest: request });
     if (!data) return;
-    setBegun({ job: data.id, asked });
-    sessionStorage.setItem(KEY, JSON.stringify({ job: data.id, asked }));
+    trialStore.set({ job: data.id, asked });
   };
   return (
     <div className="space-y-3 border-t border-line pt-4">
@@ -168,8 +157,7 @@ export function TryIt({ config, hindrance }: Props) {
           job={job}
           onStop={() => {
             void cancel({ job: begun.job });
-            setBegun(null);
-            sessionStorage.removeItem(KEY);
+            trialStore.set(null);
           }}
         />
       )}

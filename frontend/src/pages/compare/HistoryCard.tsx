@@ -6,12 +6,12 @@ import { useState } from "react";
 import { Badge, Button, Card, IconButton, TextField, useConfirm } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { count, relative } from "@/lib/format";
+import { useStored } from "@/lib/stored";
 
 import { sideName } from "./choices";
 import { isHidden } from "./comparison";
 import type { Comparison } from "./comparison";
 import { forget, historyStore, search } from "./history";
-import { useStored } from "./stored";
 
 const FEW = 10;
 

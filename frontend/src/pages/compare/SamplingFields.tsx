@@ -2,10 +2,11 @@
 
 import { RotateCcw } from "lucide-react";
 
+import { compareRequestNumbers as NUMBERS } from "@/api/generatedSchemas";
 import { Button, Disclosure, NumberField, Segmented, Switch } from "@/components/ui";
 import { parseNumber } from "@/lib/numbers";
 
-import { initialSampling, SAMPLING, SAMPLING_FIELDS, SEED_RULES } from "./form";
+import { initialSampling, SAMPLING, SAMPLING_FIELDS } from "./form";
 import type { Form } from "./form";
 
 export interface SamplingFieldsProps {
@@ -23,7 +24,7 @@ export function SamplingFields({ form, onForm }: SamplingFieldsProps) {
             key={field}
             label={SAMPLING[field].label}
             hint={SAMPLING[field].hint}
-            rules={SAMPLING[field].rules}
+            rules={NUMBERS[field].rules}
             text={form.sampling[field]}
             onText={(text) => onForm({ sampling: { ...form.sampling, [field]: text } })}
           />
@@ -77,7 +78,7 @@ function Seed({ form, onForm }: SamplingFieldsProps) {
           className="mt-2"
           label="Fixed seed"
           hint="The same seed gives each side the same answer again."
-          rules={SEED_RULES}
+          rules={NUMBERS.seed.rules}
           text={form.seed}
           onText={(seed) => onForm({ seed })}
         />

@@ -4,10 +4,10 @@ import { Download, Trash2 } from "lucide-react";
 
 import { Button, Card, Disclosure, useConfirm } from "@/components/ui";
 import { count, percent } from "@/lib/format";
+import { useStored } from "@/lib/stored";
 
 import { sideName } from "./choices";
 import { download, fileName, votesJson } from "./exports";
-import { useStored } from "./stored";
 import { inSet, setKey, tally, votesStore } from "./votes";
 import type { Ballot, Standing, Tally } from "./votes";
 

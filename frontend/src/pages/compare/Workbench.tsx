@@ -4,6 +4,7 @@ import { useCallback, useEffect, useState } from "react";
 import { useSearchParams } from "react-router";
 
 import type { AdapterEntry, ModelEntry } from "@/api";
+import { useStored } from "@/lib/stored";
 import { useToast } from "@/state/hooks";
 
 import { Answers } from "./Answers";
@@ -16,7 +17,6 @@ import { historyStore, keep } from "./history";
 import { HistoryCard } from "./HistoryCard";
 import { PromptCard } from "./PromptCard";
 import { SidesCard } from "./SidesCard";
-import { useStored } from "./stored";
 import { TallyCard } from "./TallyCard";
 import { useComparison } from "./useComparison";
 import { cast, voted } from "./votes";

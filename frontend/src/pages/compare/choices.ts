@@ -1,12 +1,12 @@
 /** Which models and adapters can be chosen, and which go together. */
 
+import * as z from "zod/mini";
+
 import type { AdapterEntry, ModelEntry } from "@/api";
 
 /** An adapter and which of its weights: `latest`, `best` or a step. */
-export interface Chosen {
-  name: string;
-  which: string;
-}
+export const CHOSEN = z.object({ name: z.string(), which: z.string() });
+export type Chosen = z.infer<typeof CHOSEN>;
 
 export const MOST_ADAPTERS = 3;
 

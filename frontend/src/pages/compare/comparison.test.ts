@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { apply, begin, canVote, finish, isAnswering, isComparison, isHidden, shuffled } from "./comparison";
+import { apply, begin, canVote, COMPARISON, finish, isAnswering, isHidden, shuffled } from "./comparison";
 import { answered, ASKED } from "./testing";
 
 const fresh = () => begin(ASKED, { id: "c1", at: 1, blind: false });
@@ -44,8 +44,8 @@ describe("a comparison", () => {
 
   it("survives being written down", () => {
     const kept: unknown = JSON.parse(JSON.stringify(answered()));
-    expect(isComparison(kept)).toBe(true);
-    expect(isComparison({ ...answered(), sides: [{ text: 1 }] })).toBe(false);
+    expect(COMPARISON.safeParse(kept).success).toBe(true);
+    expect(COMPARISON.safeParse({ ...answered(), sides: [{ text: 1 }] }).success).toBe(false);
   });
 });
 

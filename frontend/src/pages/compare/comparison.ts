@@ -1,53 +1,56 @@
 /** One comparison: what was asked, and what each side has said so far. Plain data, kept in the history as it is. */
 
-import type { AdapterDetails, CompareRequest, ErrorBody, StreamEnd, StreamEvent } from "@/api";
+import * as z from "zod/mini";
 
-import { isBoolean, isNumber, isString, listOf, nullable, oneOf, shape } from "./guards";
-import type { Guard } from "./guards";
-import { BROKEN, isDetails, isErrorBody } from "./stream";
+import type { ErrorBody, StreamEvent } from "@/api";
+import { adapterDetails, compareRequest, errorBody, streamEnd } from "@/api/generatedSchemas";
+
+import { BROKEN } from "./stream";
 import type { Outcome } from "./stream";
 
-export interface End {
-  reason: StreamEnd["finish_reason"];
-  promptTokens: number;
-  tokens: number;
-  speed: number;
-}
+const END = z.object({
+  reason: streamEnd.shape.finish_reason,
+  promptTokens: z.number(),
+  tokens: z.number(),
+  speed: z.number(),
+});
 
-export interface Side {
+const SIDE = z.object({
   /** `name@which`; null is the base alone. */
-  adapter: string | null;
-  text: string;
-  details: AdapterDetails | null;
-  end: End | null;
-  error: ErrorBody | null;
-}
+  adapter: z.nullable(z.string()),
+  text: z.string(),
+  details: z.nullable(adapterDetails),
+  end: z.nullable(END),
+  error: z.nullable(errorBody),
+});
+export type Side = z.infer<typeof SIDE>;
 
 /** What a vote says: the number of the side that was preferred, or that none was. */
-export type Vote = number | "tie" | "bad";
-
-export type State = "running" | "done" | "stopped" | "failed";
+const VOTE = z.union([z.number(), z.literal("tie"), z.literal("bad")]);
+export type Vote = z.infer<typeof VOTE>;
 
 /** Request with everything spelled out, so that it can be sent again. */
-export type Asked = Required<CompareRequest> & { seed: number };
+const ASKED = z.extend(z.required(compareRequest), { seed: z.number() });
+export type Asked = z.infer<typeof ASKED>;
 
-export interface Comparison {
-  id: string;
+export const COMPARISON = z.object({
+  id: z.string(),
   /** Milliseconds since the epoch. */
-  at: number;
-  request: Asked;
+  at: z.number(),
+  request: ASKED,
   /** In the order of the request, which in blind mode is drawn by lot. */
-  sides: Side[];
-  state: State;
+  sides: z.array(SIDE),
+  state: z.enum(["running", "done", "stopped", "failed"]),
   /** What is being done before the first word. */
-  phase: string | null;
+  phase: z.nullable(z.string()),
   /** What kept all sides from answering. */
-  error: ErrorBody | null;
+  error: z.nullable(errorBody),
   /** Sides are named A, B … until `revealed`. */
-  blind: boolean;
-  revealed: boolean;
-  vote: Vote | null;
-}
+  blind: z.boolean(),
+  revealed: z.boolean(),
+  vote: z.nullable(VOTE),
+});
+export type Comparison = z.infer<typeof COMPARISON>;
 
 export function begin(request: Asked, options: { id: string; at: number; blind: boolean }): Comparison {
   return {
@@ -138,44 +141,3 @@ export function shuffled<T>(items: readonly T[], random: () => number = Math.ran
   while (rest.length > 0) drawn.push(...rest.splice(Math.floor(random() * rest.length), 1));
   return drawn;
 }
-
-const isSide: Guard<Side> = shape<Side>({
-  adapter: nullable(isString),
-  text: isString,
-  details: nullable(isDetails),
-  end: nullable(
-    shape<End>({ reason: oneOf("stop", "length"), promptTokens: isNumber, tokens: isNumber, speed: isNumber }),
-  ),
-  error: nullable(isErrorBody),
-});
-
-const isAsked: Guard<Asked> = shape<Asked>({
-  max_tokens: isNumber,
-  temperature: isNumber,
-  top_p: isNumber,
-  min_p: isNumber,
-  top_k: isNumber,
-  repetition_penalty: isNumber,
-  seed: isNumber,
-  prompt: isString,
-  model_name: isString,
-  adapters: listOf(nullable(isString)),
-  system_prompt: nullable(isString),
-  use_chat_template: isBoolean,
-});
-
-const isVote: Guard<Vote> = (value): value is Vote => isNumber(value) || value === "tie" || value === "bad";
-
-/** For what was kept in this browser. */
-export const isComparison: Guard<Comparison> = shape<Comparison>({
-  id: isString,
-  at: isNumber,
-  request: isAsked,
-  sides: listOf(isSide),
-  state: oneOf("running", "done", "stopped", "failed"),
-  phase: nullable(isString),
-  error: nullable(isErrorBody),
-  blind: isBoolean,
-  revealed: isBoolean,
-  vote: nullable(isVote),
-});

@@ -1,63 +1,34 @@
 /** What is typed and chosen on the page, kept in this browser; and the request that it means. */
 
-import { parseNumber, typed } from "@/lib/numbers";
-import type { NumberRules } from "@/lib/numbers";
+import * as z from "zod/mini";
 
-import { MOST_ADAPTERS, refOf, sideName, splitRef } from "./choices";
+import { compareRequestNumbers as NUMBERS } from "@/api/generatedSchemas";
+import { parseNumber, typed } from "@/lib/numbers";
+import { objectOf, stored } from "@/lib/stored";
+
+import { CHOSEN, MOST_ADAPTERS, refOf, sideName, splitRef } from "./choices";
 import type { Chosen } from "./choices";
 import type { Asked } from "./comparison";
-import { isBoolean, isObject, isString, listOf, nullable, shape } from "./guards";
-import type { Guard } from "./guards";
-import { stored } from "./stored";
 
-export type SamplingField = "max_tokens" | "temperature" | "top_p" | "min_p" | "top_k" | "repetition_penalty";
-
-export interface SamplingControl {
-  label: string;
-  initial: number;
-  rules: NumberRules;
-  hint: string;
-}
-
-/** Every control with its limits, which are the server's, and a line on what it does. */
-export const SAMPLING: Record<SamplingField, SamplingControl> = {
+/** Every control, and a line on what it does; defaults and limits are the server's. */
+export const SAMPLING = {
   max_tokens: {
     label: "Longest answer",
-    initial: 512,
-    rules: { integer: true, min: 1, max: 1_000_000 },
     hint: "In tokens; an English word is about 1.3. The answer is cut off there.",
   },
   temperature: {
     label: "Temperature",
-    initial: 0.7,
-    rules: { min: 0, max: 10 },
     hint: "0 always takes the likeliest token, so answers repeat exactly. Higher is more varied.",
   },
-  top_p: {
-    label: "Top-p",
-    initial: 0.9,
-    rules: { min: 0, above: true, max: 1 },
-    hint: "Draws only from the likeliest tokens that together reach this share. 1 is off.",
-  },
-  min_p: {
-    label: "Min-p",
-    initial: 0.05,
-    rules: { min: 0, max: 1 },
-    hint: "Leaves out tokens below this share of the likeliest one's probability. 0 is off.",
-  },
-  top_k: {
-    label: "Top-k",
-    initial: 40,
-    rules: { integer: true, min: 0, max: 1_000_000 },
-    hint: "Draws only from this many likeliest tokens. 0 is off.",
-  },
+  top_p: { label: "Top-p", hint: "Draws only from the likeliest tokens that together reach this share. 1 is off." },
+  min_p: { label: "Min-p", hint: "Leaves out tokens below this share of the likeliest one's probability. 0 is off." },
+  top_k: { label: "Top-k", hint: "Draws only from this many likeliest tokens. 0 is off." },
   repetition_penalty: {
     label: "Repetition penalty",
-    initial: 1,
-    rules: { min: 0, above: true, max: 10 },
     hint: "Above 1, the last 64 tokens are less likely to come again. 1 is off.",
   },
-};
+} as const;
+type SamplingField = keyof typeof SAMPLING;
 export const SAMPLING_FIELDS = [
   "max_tokens",
   "temperature",
@@ -67,47 +38,40 @@ export const SAMPLING_FIELDS = [
   "repetition_penalty",
 ] as const satisfies readonly SamplingField[];
 
-export const SEED_RULES: NumberRules = { integer: true, min: 0, max: 2 ** 53, below: true };
 const LONGEST = 1_000_000;
 
-export interface Form {
+/** A value for each field of sampling. */
+function each<T>(valueOf: (field: SamplingField) => T): Record<SamplingField, T> {
+  return {
+    max_tokens: valueOf("max_tokens"),
+    temperature: valueOf("temperature"),
+    top_p: valueOf("top_p"),
+    min_p: valueOf("min_p"),
+    top_k: valueOf("top_k"),
+    repetition_penalty: valueOf("repetition_penalty"),
+  };
+}
+
+const FORM = z.object({
   /** Empty until one is chosen; a guess stands in for it. */
-  model: string;
+  model: z.string(),
   /** Null until some are chosen. */
-  adapters: Chosen[] | null;
-  prompt: string;
-  system: string;
-  sampling: Record<SamplingField, string>;
+  adapters: z.nullable(z.array(CHOSEN)),
+  prompt: z.string(),
+  system: z.string(),
+  sampling: z.object(each(() => z.string())),
   /** Draw a seed for each comparison, or use the one that is typed. */
-  drawSeed: boolean;
-  seed: string;
-  template: boolean;
-  blind: boolean;
+  drawSeed: z.boolean(),
+  seed: z.string(),
+  template: z.boolean(),
+  blind: z.boolean(),
   /** Which comparison of the history is on the page. */
-  shown: string | null;
-}
+  shown: z.nullable(z.string()),
+});
+export type Form = z.infer<typeof FORM>;
 
-function initialValues(): Record<SamplingField, number> {
-  return {
-    max_tokens: SAMPLING.max_tokens.initial,
-    temperature: SAMPLING.temperature.initial,
-    top_p: SAMPLING.top_p.initial,
-    min_p: SAMPLING.min_p.initial,
-    top_k: SAMPLING.top_k.initial,
-    repetition_penalty: SAMPLING.repetition_penalty.initial,
-  };
-}
-
-export function initialSampling(): Record<SamplingField, string> {
-  const values = initialValues();
-  return {
-    max_tokens: typed(values.max_tokens),
-    temperature: typed(values.temperature),
-    top_p: typed(values.top_p),
-    min_p: typed(values.min_p),
-    top_k: typed(values.top_k),
-    repetition_penalty: typed(values.repetition_penalty),
-  };
+export function initialSampling(): Form["sampling"] {
+  return each((field) => typed(NUMBERS[field].initial));
 }
 
 export function initialForm(): Form {
@@ -125,34 +89,7 @@ export function initialForm(): Form {
   };
 }
 
-export const isChosen: Guard<Chosen> = shape<Chosen>({ name: isString, which: isString });
-const isForm: Guard<Form> = shape<Form>({
-  model: isString,
-  adapters: nullable(listOf(isChosen)),
-  prompt: isString,
-  system: isString,
-  sampling: shape<Record<SamplingField, string>>({
-    max_tokens: isString,
-    temperature: isString,
-    top_p: isString,
-    min_p: isString,
-    top_k: isString,
-    repetition_penalty: isString,
-  }),
-  drawSeed: isBoolean,
-  seed: isString,
-  template: isBoolean,
-  blind: isBoolean,
-  shown: nullable(isString),
-});
-
-/** A form as it was kept; fields that a later version added take their first value. */
-function restored(found: unknown): Form {
-  const merged = { ...initialForm(), ...(isObject(found) ? found : {}) };
-  return isForm(merged) ? merged : initialForm();
-}
-
-export const formStore = stored("droidft.compare.form", restored, { shared: false });
+export const formStore = stored("droidft.compare.form", objectOf(FORM.shape, initialForm));
 
 /** A request with everything spelled out but the seed, where that is drawn when it is sent. */
 export type Question = Omit<Asked, "seed"> & { seed: number | null };
@@ -165,11 +102,11 @@ export function readForm(form: Form, model: string, adapters: readonly Chosen[])
   const why = missing(form, model, refs) ?? contradiction(form);
   const sampling = readSampling(form.sampling);
   if (why !== null) return { kind: "not ready", why };
-  if (sampling.kind === "bad") return { kind: "not ready", why: sampling.why };
-  const seed = form.drawSeed ? null : parseNumber(form.seed, SEED_RULES);
+  if (typeof sampling === "string") return { kind: "not ready", why: sampling };
+  const seed = form.drawSeed ? null : parseNumber(form.seed, NUMBERS.seed.rules);
   if (seed !== null && seed.kind !== "number") return { kind: "not ready", why: "The seed needs a whole number." };
   const question: Question = {
-    ...sampling.values,
+    ...sampling,
     seed: seed === null ? null : seed.value,
     prompt: form.prompt,
     model_name: model,
@@ -195,17 +132,12 @@ function contradiction(form: Form): string | null {
   return "A system prompt needs the chat template: turn it on, or clear the system prompt.";
 }
 
-type Sampling = { kind: "good"; values: Record<SamplingField, number> } | { kind: "bad"; why: string };
-
-function readSampling(texts: Record<SamplingField, string>): Sampling {
-  const values = initialValues();
-  for (const field of SAMPLING_FIELDS) {
-    const { label, rules } = SAMPLING[field];
-    const parsed = parseNumber(texts[field], rules);
-    if (parsed.kind !== "number") return { kind: "bad", why: `${label} needs a number within its limits.` };
-    values[field] = parsed.value;
-  }
-  return { kind: "good", values };
+/** The numbers that are typed; a sentence where one is none. */
+function readSampling(texts: Form["sampling"]): Record<SamplingField, number> | string {
+  const values = each((field) => parseNumber(texts[field], NUMBERS[field].rules));
+  const wrong = SAMPLING_FIELDS.find((field) => values[field].kind !== "number");
+  if (wrong !== undefined) return `${SAMPLING[wrong].label} needs a number within its limits.`;
+  return each((field) => (values[field].kind === "number" ? values[field].value : NaN));
 }
 
 /** A seed that can be typed again; the same one goes to every side. */
@@ -215,15 +147,13 @@ export function drawSeed(): number {
 
 /** The form that asked a question: for what is brought back from the history. */
 export function formOf(asked: Asked, form: Form): Form {
-  const sampling = initialSampling();
-  for (const field of SAMPLING_FIELDS) sampling[field] = typed(asked[field]);
   return {
     ...form,
     model: asked.model_name,
     adapters: asked.adapters.filter((ref) => ref !== null).map(splitRef),
     prompt: asked.prompt,
     system: asked.system_prompt ?? "",
-    sampling,
+    sampling: each((field) => typed(asked[field])),
     template: asked.use_chat_template,
     seed: typed(asked.seed),
   };

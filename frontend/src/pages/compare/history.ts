@@ -1,19 +1,16 @@
 /** Past comparisons, kept in this browser: the newest, as many as fit. */
 
+import { listOf, stored } from "@/lib/stored";
+
 import { sideName } from "./choices";
-import { isComparison } from "./comparison";
+import { COMPARISON } from "./comparison";
 import type { Comparison } from "./comparison";
-import { stored } from "./stored";
 
 export const MOST_ENTRIES = 100;
 /** Browsers give a site about 5 million characters in all. */
-export const MOST_CHARACTERS = 2_000_000;
+const MOST_CHARACTERS = 2_000_000;
 
-function read(found: unknown): Comparison[] {
-  return Array.isArray(found) ? found.filter(isComparison) : [];
-}
-
-export const historyStore = stored<Comparison[]>("droidft.compare.history", read, { shared: true });
+export const historyStore = stored("droidft.compare.history", listOf(COMPARISON), { shared: true });
 
 /** Newest first, the oldest dropped where there are too many or they are too long. */
 export function bounded(entries: readonly Comparison[], characters = MOST_CHARACTERS): Comparison[] {

@@ -4,10 +4,10 @@ import { MemoryRouter } from "react-router";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import type { AdapterEntry, ModelEntry, StreamEvent } from "@/api";
+import { compareRequest } from "@/api/generatedSchemas";
 import { makeStore } from "@/state/store";
 
 import { formStore, initialForm } from "./form";
-import { isObject } from "./guards";
 import { historyStore } from "./history";
 import ComparePage from "./index";
 import { ADAPTER, answered, BASE, MODEL, ORDERS } from "./testing";
@@ -47,9 +47,7 @@ class FakeServer {
 
   /** What the sides of the last request are, in its order. */
   sides(): (string | null)[] {
-    const last = this.asked.at(-1);
-    const adapters = isObject(last) ? last["adapters"] : null;
-    return Array.isArray(adapters) ? adapters.map((ref) => (typeof ref === "string" ? ref : null)) : [];
+    return compareRequest.safeParse(this.asked.at(-1)).data?.adapters ?? [];
   }
 
   say(...events: StreamEvent[]): void {

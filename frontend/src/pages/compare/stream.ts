@@ -1,58 +1,13 @@
 /** The answers as the server streams them: one JSON object a line, cut into chunks wherever the network likes. */
 
-import type { AdapterDetails, CompareRequest, StreamEvent } from "@/api";
+import type { CompareRequest, StreamEvent } from "@/api";
 import { fromAnswer, OFFLINE } from "@/api/errors";
 import type { ApiError } from "@/api/errors";
-
-import { isBoolean, isNumber, isString, listOf, nullable, oneOf, shape } from "./guards";
-import type { Guard } from "./guards";
-
-export const isDetails: Guard<AdapterDetails> = shape<AdapterDetails>({
-  name: nullable(isString),
-  type: isString,
-  chat_template_used: isBoolean,
-  rank: nullable(isNumber),
-  alpha: nullable(isNumber),
-  scale: nullable(isNumber),
-  dropout: nullable(isNumber),
-  keys: nullable(listOf(isString)),
-  num_layers: nullable(isNumber),
-  expected_layers: isNumber,
-  model_recorded: nullable(isString),
-  max_logit_change: nullable(isNumber),
-  warnings: listOf(shape<AdapterDetails["warnings"][number]>({ code: isString, message: isString })),
-});
-
-export const isErrorBody = shape<{ code: string; message: string; hint: string; field: string | null }>({
-  code: isString,
-  message: isString,
-  hint: isString,
-  field: nullable(isString),
-});
-
-type Of<Type extends StreamEvent["type"]> = Extract<StreamEvent, { type: Type }>;
-
-const KINDS: { [Type in StreamEvent["type"]]: Guard<Of<Type>> } = {
-  phase: shape<Of<"phase">>({ type: oneOf("phase"), text: isString }),
-  start: shape<Of<"start">>({ type: oneOf("start"), side: isNumber, adapter_details: isDetails, seed: isNumber }),
-  text: shape<Of<"text">>({ type: oneOf("text"), side: isNumber, text: isString }),
-  end: shape<Of<"end">>({
-    type: oneOf("end"),
-    side: isNumber,
-    finish_reason: oneOf("stop", "length"),
-    prompt_tokens: isNumber,
-    tokens: isNumber,
-    tokens_per_second: isNumber,
-  }),
-  error: shape<Of<"error">>({ type: oneOf("error"), side: nullable(isNumber), error: isErrorBody }),
-};
+import { streamEvent } from "@/api/generatedSchemas";
 
 /** A line's event; null for an empty line and for what a newer server may say and we do not know. */
 export function parseEvent(line: string): StreamEvent | null {
-  if (line.trim() === "") return null;
-  const value: unknown = JSON.parse(line);
-  for (const isKind of Object.values(KINDS)) if (isKind(value)) return value;
-  return null;
+  return line.trim() === "" ? null : (streamEvent.safeParse(JSON.parse(line)).data ?? null);
 }
 
 /** Whole lines of a stream of bytes; a last line without its end is a line too. */

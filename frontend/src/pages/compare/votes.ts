@@ -1,49 +1,35 @@
 /** Blind votes, kept in this browser, and what they say about each set of model and adapters. */
 
+import * as z from "zod/mini";
+
+import { listOf, stored } from "@/lib/stored";
+
 import { isHidden, letter } from "./comparison";
 import type { Comparison, Vote } from "./comparison";
-import { isNumber, isString, listOf, nullable, oneOf, shape } from "./guards";
-import type { Guard } from "./guards";
 import { clopperPearson } from "./interval";
 import type { Interval } from "./interval";
-import { stored } from "./stored";
 
-export interface Ballot {
+const BALLOT = z.object({
   /** Of the comparison. */
-  id: string;
-  at: number;
-  model: string;
+  id: z.string(),
+  at: z.number(),
+  model: z.string(),
   /** In the order in which they were shown; null is the base. */
-  shown: (string | null)[];
-  prompt: string;
-  seed: number;
-  outcome: "side" | "tie" | "bad";
+  shown: z.array(z.nullable(z.string())),
+  prompt: z.string(),
+  seed: z.number(),
+  outcome: z.enum(["side", "tie", "bad"]),
   /** The letter of the preferred side, if one was. */
-  letter: string | null;
+  letter: z.nullable(z.string()),
   /** The side that was preferred; null also stands for the base. */
-  winner: string | null;
-}
+  winner: z.nullable(z.string()),
+});
+export type Ballot = z.infer<typeof BALLOT>;
 
 const MOST_BALLOTS = 2_000;
 const LONGEST_PROMPT = 300;
 
-const isBallot: Guard<Ballot> = shape<Ballot>({
-  id: isString,
-  at: isNumber,
-  model: isString,
-  shown: listOf(nullable(isString)),
-  prompt: isString,
-  seed: isNumber,
-  outcome: oneOf("side", "tie", "bad"),
-  letter: nullable(isString),
-  winner: nullable(isString),
-});
-
-function read(found: unknown): Ballot[] {
-  return Array.isArray(found) ? found.filter(isBallot) : [];
-}
-
-export const votesStore = stored<Ballot[]>("droidft.compare.votes", read, { shared: true });
+export const votesStore = stored("droidft.compare.votes", listOf(BALLOT), { shared: true });
 
 /** One name for a set of sides, in whatever order they were shown. */
 export function setKey(model: string, sides: readonly (string | null)[]): string {

@@ -1,7 +1,7 @@
 /** A new experiment: the question, model and data, what all arms share, how it is measured. */
 
 import { FlaskConical, Plus, Trash2 } from "lucide-react";
-import { useEffect, useMemo, useState } from "react";
+import { useMemo } from "react";
 import { useNavigate } from "react-router";
 
 import { useCreateExperimentMutation, useGetSettingsQuery, useListModelsQuery } from "@/api";
@@ -31,9 +31,10 @@ import { PLACED } from "@/features/form/labels";
 import { useTargets } from "@/features/form/queries";
 import { SettingField } from "@/features/form/SettingField";
 import { ModelCard } from "@/features/model/ModelCard";
+import { useStored } from "@/lib/stored";
 
 import { DataCard } from "./DataCard";
-import { planOf, seedsOf, storedDraft, storeDraft, withoutArm } from "./draft";
+import { draftStore, planOf, seedsOf, withoutArm } from "./draft";
 import type { ArmDraft, CheckKind, ExperimentDraft, Faults, QuestionKind } from "./draft";
 import { useAgain } from "./useAgain";
 
@@ -54,10 +55,10 @@ export default function NewPage() {
 }
 
 function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Form }) {
-  const [draft, setDraft] = useState(storedDraft);
-  useEffect(() => storeDraft(draft), [draft]);
-  useAgain(settings, form.replace, setDraft);
-  const change = (changes: Partial<ExperimentDraft>) => setDraft((before) => ({ ...before, ...changes }));
+  const draft = useStored(draftStore);
+  useAgain(settings, form.replace);
+  const change = (changes: Partial<ExperimentDraft>) =>
+    void draftStore.update((before) => ({ ...before, ...changes }));
   const { config, problems: own } = useMemo(() => toConfig(form.draft, settings), [form.draft, settings]);
   const { data: models } = useListModelsQuery();
   // Experiments split so, unless the plan says otherwise.

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 
+import { parsed } from "@/lib/stored";
+
 import { draftFrom, EMPTY, planOf, restoreDraft, seedsOf, settingsOf, sweepOf, withoutArm } from "./draft";
 
 const SETTINGS = { model_path: "m", train_data_path: "d" };
@@ -106,12 +108,12 @@ describe("what is typed", () => {
 describe("a form that was left", () => {
   it("comes back as it was", () => {
     const draft = { ...EMPTY, title: "kept", question: "sweep" as const, shares: true };
-    expect(restoreDraft(JSON.stringify(draft))).toEqual(draft);
+    expect(restoreDraft({ ...draft })).toEqual(draft);
   });
 
   it("is empty where it cannot be understood", () => {
     for (const text of [null, "{", "[]", "7", '{"arms":[{"name":1}],"question":"what"}']) {
-      expect(restoreDraft(text)).toEqual(EMPTY);
+      expect(restoreDraft(parsed(text))).toEqual(EMPTY);
     }
   });
 });

@@ -1,36 +1,40 @@
 /** The form of a new experiment: what was typed beside the settings that all arms share, and the plan it stands for. */
 
+import * as z from "zod/mini";
+
 import type { Plan } from "@/api";
 import { parseNumber } from "@/lib/numbers";
+import { objectOf, stored } from "@/lib/stored";
 
-export type QuestionKind = "template" | "arms" | "sweep";
-export type CheckKind = "none" | "numeric_answer" | "exact_answer";
-
-export interface ArmDraft {
-  name: string;
+const ARM = z.object({
+  name: z.string(),
   /** Settings, one `name: value` a line. */
-  settings: string;
+  settings: z.string(),
   /** Place of another arm whose trainable count is matched: names change while they are typed. */
-  match: number | null;
-}
+  match: z.nullable(z.number()),
+});
+export type ArmDraft = z.infer<typeof ARM>;
 
-export interface ExperimentDraft {
-  title: string;
-  question: QuestionKind;
-  arms: readonly ArmDraft[];
+const DRAFT = z.object({
+  title: z.string(),
+  question: z.enum(["template", "arms", "sweep"]),
+  arms: z.array(ARM),
   /** One `name: value, value` a line. */
-  sweep: string;
-  seeds: string;
-  rates: string;
-  shares: boolean;
-  margin: string;
-  testPath: string;
-  testShare: string;
-  check: CheckKind;
-  questions: string;
-  answerColumn: string;
-  generalPath: string;
-}
+  sweep: z.string(),
+  seeds: z.string(),
+  rates: z.string(),
+  shares: z.boolean(),
+  margin: z.string(),
+  testPath: z.string(),
+  testShare: z.string(),
+  check: z.enum(["none", "numeric_answer", "exact_answer"]),
+  questions: z.string(),
+  answerColumn: z.string(),
+  generalPath: z.string(),
+});
+export type ExperimentDraft = z.infer<typeof DRAFT>;
+export type QuestionKind = ExperimentDraft["question"];
+export type CheckKind = ExperimentDraft["check"];
 
 export const EMPTY: ExperimentDraft = {
   title: "",
@@ -103,63 +107,9 @@ function words(value: unknown): string {
   return typeof value === "string" || typeof value === "number" || typeof value === "boolean" ? String(value) : "";
 }
 
-const KEY = "droidft.experiment";
-
 /** What an earlier visit left, as far as it can be understood. */
-export function restoreDraft(text: string | null): ExperimentDraft {
-  if (text === null) return EMPTY;
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value !== "object" || value === null) return EMPTY;
-    const found = new Map<string, unknown>(Object.entries(value));
-    const words = (name: keyof ExperimentDraft, otherwise: string) => {
-      const kept = found.get(name);
-      return typeof kept === "string" ? kept : otherwise;
-    };
-    const arms = found.get("arms");
-    return {
-      title: words("title", EMPTY.title),
-      question: oneOf(["template", "arms", "sweep"], found.get("question"), EMPTY.question),
-      arms: Array.isArray(arms) && arms.every(isArm) ? arms : EMPTY.arms,
-      sweep: words("sweep", EMPTY.sweep),
-      seeds: words("seeds", EMPTY.seeds),
-      rates: words("rates", EMPTY.rates),
-      shares: found.get("shares") === true,
-      margin: words("margin", EMPTY.margin),
-      testPath: words("testPath", EMPTY.testPath),
-      testShare: words("testShare", EMPTY.testShare),
-      check: oneOf(["none", "numeric_answer", "exact_answer"], found.get("check"), EMPTY.check),
-      questions: words("questions", EMPTY.questions),
-      answerColumn: words("answerColumn", EMPTY.answerColumn),
-      generalPath: words("generalPath", EMPTY.generalPath),
-    };
-  } catch {
-    return EMPTY;
-  }
-}
-
-export function storedDraft(): ExperimentDraft {
-  return restoreDraft(localStorage.getItem(KEY));
-}
-
-export function storeDraft(draft: ExperimentDraft): void {
-  localStorage.setItem(KEY, JSON.stringify(draft));
-}
-
-function oneOf<T extends string>(options: readonly T[], value: unknown, otherwise: T): T {
-  return options.find((option) => option === value) ?? otherwise;
-}
-
-function isArm(value: unknown): value is ArmDraft {
-  if (typeof value !== "object" || value === null) return false;
-  return (
-    "name" in value &&
-    "settings" in value &&
-    "match" in value &&
-    [value.name, value.settings].every((part) => typeof part === "string") &&
-    (value.match === null || typeof value.match === "number")
-  );
-}
+export const restoreDraft = objectOf(DRAFT.shape, () => ({ ...EMPTY }));
+export const draftStore = stored("droidft.experiment", restoreDraft);
 
 /** The arms without the one at `index`; who matched it matches none. */
 export function withoutArm(arms: readonly ArmDraft[], index: number): ArmDraft[] {
@@ -171,7 +121,7 @@ export function withoutArm(arms: readonly ArmDraft[], index: number): ArmDraft[]
 }
 
 /** A value as YAML would read it, as far as settings need it: numbers, true, false, null, else text. */
-export function scalar(text: string): unknown {
+function scalar(text: string): unknown {
   const word = text.trim();
   if (word === "true" || word === "false") return word === "true";
   if (word === "null" || word === "none" || word === "") return null;

@@ -10,14 +10,9 @@ import type { Draft } from "@/features/form/draft";
 import { sentence } from "@/lib/format";
 import { useToast } from "@/state/hooks";
 
-import { draftFrom } from "./draft";
-import type { ExperimentDraft } from "./draft";
+import { draftFrom, draftStore } from "./draft";
 
-export function useAgain(
-  settings: readonly SettingView[],
-  replace: (shared: Draft) => void,
-  setDraft: (draft: ExperimentDraft) => void,
-): void {
+export function useAgain(settings: readonly SettingView[], replace: (shared: Draft) => void): void {
   const [params, setParams] = useSearchParams();
   const [get] = useLazyGetExperimentQuery();
   const toast = useToast();
@@ -27,7 +22,7 @@ export function useAgain(
     try {
       const { request } = await get({ experiment: id }).unwrap();
       replace(fromConfig(request.settings, settings).draft);
-      setDraft(draftFrom(request));
+      draftStore.set(draftFrom(request));
       toast({ tone: "info", title: `The plan of ${id} loaded`, text: "Change what you like, then plan anew." });
     } catch (error) {
       const { message, hint } = asApiError(error);

@@ -11,6 +11,7 @@ import { reasons } from "@/features/form/readiness";
 import type { Standing } from "@/features/form/readiness";
 import { ScheduleChart } from "@/features/form/ScheduleChart";
 import { scaleOf, scaleText } from "@/features/lora/Scale";
+import { parsed } from "@/lib/stored";
 
 describe("the scale", () => {
   it("is 1.0 for alpha 32 at rank 32", () => {
@@ -30,14 +31,14 @@ describe("the scale", () => {
 describe("what is kept in the browser", () => {
   it("comes back", () => {
     const state = { draft: { lora_rank: "", early_stop: false, lora_keys: ["a"] }, mode: "advanced" };
-    expect(restore(JSON.stringify(state))).toEqual(state);
+    expect(restore(parsed(JSON.stringify(state)))).toEqual(state);
   });
   it.each([null, "", "{", "null", "[]", '{"draft": 3}', '{"draft": null}'])(
     "is left aside when it makes no sense: %j",
-    (text) => expect(restore(text)).toEqual({ draft: {}, mode: "simple" }),
+    (text) => expect(restore(parsed(text))).toEqual({ draft: {}, mode: "simple" }),
   );
   it("loses only what makes no sense", () =>
-    expect(restore('{"draft": {"a": 1, "b": "2", "c": [3]}, "mode": "loud"}')).toEqual({
+    expect(restore({ draft: { a: 1, b: "2", c: [3] }, mode: "loud" })).toEqual({
       draft: { b: "2" },
       mode: "simple",
     }));
