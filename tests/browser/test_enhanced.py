@@ -140,7 +140,7 @@ def watch(page: Page) -> None:
     expect(page.get_by_role("region", name="Loss", exact=True)).to_contain_text("About zero is normal")
     completions = page.get_by_role("region", name="Sampled completions", exact=True)
     expect(completions).to_contain_text(f"step {STEPS}")
-    completions.get_by_role("button", name="Step before").click()
+    completions.get_by_role("button", name="Previous step").click()
     expect(completions).to_contain_text(f"step {STEPS - 1}")
     expect(completions.get_by_role("columnheader", name="Advantage")).to_be_visible()
 

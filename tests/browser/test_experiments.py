@@ -90,7 +90,7 @@ def plan(page: Page, data: Path, general: Path) -> None:
     expect(card).to_contain_text("4 of 40 rows held out", timeout=PATIENCE)
     card.get_by_role("switch", name="Train on the answers only").click()
     page.get_by_text("General text").click()
-    card.get_by_role("button", name="Use a file of its own").last.click()
+    card.get_by_role("button", name="Use a separate file").last.click()
     card.get_by_role("textbox", name=re.compile("Path on this machine")).fill(str(general))
     card.get_by_role("button", name="Use", exact=True).click()
     page.get_by_role("textbox", name="Epochs").fill("1")

@@ -54,7 +54,7 @@ def test_the_queue_is_put_in_order_by_mouse_and_by_keys(
     check_accessibility(page)
     shot(page, "training-queue")
 
-    page.get_by_role("button", name="Take c out of the queue").click()
+    page.get_by_role("button", name="Remove c from the queue").click()
     wait_for_order(app, [ids["a"], ids["b"]])
     page.get_by_role("link", name="Open it").click()
     page.get_by_role("button", name="Start", exact=True).click()
@@ -80,7 +80,7 @@ def test_a_page_that_saw_everything_shows_what_a_fresh_one_does(
 
     worker = json.loads((app.home / "runs" / run / "worker.json").read_text())["pid"]
     os.kill(worker, signal.SIGSTOP)
-    expect(page.get_by_text(re.compile(r"Silent for \d+ s"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"No report for \d+ s"))).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("heading", level=1)).to_contain_text("Stalled")
     check_accessibility(page)
     page.get_by_role("button", name="Kill now").click()

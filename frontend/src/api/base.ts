@@ -30,7 +30,7 @@ function normalise(error: FetchBaseQueryError): ApiError {
     case "FETCH_ERROR":
       return OFFLINE;
     case "TIMEOUT_ERROR":
-      return { ...OFFLINE, code: "timeout", message: "The server took too long to answer.", hint: "Try again." };
+      return { ...OFFLINE, code: "timeout", message: "The server took too long to respond.", hint: "Try again." };
     case "PARSING_ERROR":
       return fromAnswer(error.originalStatus, null);
     case "CUSTOM_ERROR":

@@ -22,7 +22,11 @@ const Compare = lazy(() => import("@/pages/compare"));
 
 function NotFound() {
   return (
-    <EmptyState icon={Compass} title="There is no such page." actions={<LinkButton to="/setup">To Setup</LinkButton>}>
+    <EmptyState
+      icon={Compass}
+      title="There is no such page."
+      actions={<LinkButton to="/setup">Go to Setup</LinkButton>}
+    >
       The address may be mistyped, or what it showed was deleted.
     </EmptyState>
   );

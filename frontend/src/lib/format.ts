@@ -139,6 +139,12 @@ export function sentence(text: string): string {
   return /[.!?…:]$/.test(start) ? start : `${start}.`;
 }
 
+/** `0.056 epochs`, `1 epoch`. */
+export function epochs(value: number): string {
+  const shown = Number(value.toFixed(3));
+  return `${shown} ${shown === 1 ? "epoch" : "epochs"}`;
+}
+
 /** The last part of a path or hub id. */
 export function shortName(path: string): string {
   return path.split("/").filter(Boolean).at(-1) ?? path;

@@ -36,7 +36,7 @@ export class ErrorBoundary extends Component<Props, State> {
       <Note
         tone="bad"
         live
-        title={stale ? "A part of this page could not be loaded." : "This page ran into an error of ours."}
+        title={stale ? "A part of this page could not be loaded." : "This page failed because of a bug."}
         actions={
           <>
             <Button size="sm" variant="primary" onClick={() => window.location.reload()}>
@@ -50,8 +50,8 @@ export class ErrorBoundary extends Component<Props, State> {
       >
         <p className="mb-2">
           {stale
-            ? "The server was updated or has stopped. Nothing is lost: runs go on, and forms are kept in this browser."
-            : "Runs go on, and forms are kept in this browser. The details below help whoever mends it."}
+            ? "The server was updated or has stopped. Nothing is lost: runs continue, and forms are kept in this browser."
+            : "Runs continue, and forms are kept in this browser. The details below help to fix it."}
         </p>
         {!stale && <CodeBlock text={text} label="error details" wrap />}
       </Note>

@@ -82,20 +82,12 @@ function Offline() {
   );
 }
 
-const TITLES: Record<string, string> = {
-  setup: "Setup",
-  enhanced: "Enhanced Setup",
-  training: "Training",
-  results: "Results",
-  compare: "Compare",
-};
-
 /** The frame of every page. */
 export function Shell() {
   const { pathname } = useLocation();
-  const page = pathname.split("/")[1] ?? "";
+  const page = `/${pathname.split("/")[1] ?? ""}`;
   useEffect(() => {
-    document.title = `${TITLES[page] ?? "Not found"} · Droid FineTuning`;
+    document.title = `${PAGES.find(({ to }) => to === page)?.label ?? "Not found"} · Droid FineTuning`;
     window.scrollTo(0, 0);
   }, [page]);
   return (

@@ -255,7 +255,7 @@ export function LineChart(props: LineChartProps) {
     // eslint-disable-next-line react-hooks/exhaustive-deps -- columns grow in place; `version` says when
     [series, log, version],
   );
-  // What uPlot cannot change on a plot that exists; the plot is made anew when it differs.
+  // What uPlot cannot change on a plot that exists; the plot is made again when it differs.
   const shape = JSON.stringify([
     series.map((one) => [one.label, one.colour, one.faint, one.dashed, one.dash, one.points, one.bandTo]),
     log,
@@ -317,7 +317,7 @@ export function LineChart(props: LineChartProps) {
     if (!made) return;
     const kept = range.current;
     made.setData(toUplot(data), kept === null);
-    // What was zoomed into stays in view, also on a plot that was made anew for another look.
+    // What was zoomed into stays in view, also on a plot that was made again for another look.
     if (kept) made.setScale("x", kept);
   }, [data, marks, shape]);
 

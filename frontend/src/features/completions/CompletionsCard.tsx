@@ -33,7 +33,7 @@ function StepChoice({
       <span className="flex items-center gap-1">
         <IconButton
           icon={ChevronLeft}
-          label="Step before"
+          label="Previous step"
           size="sm"
           disabled={at === 0}
           onClick={() => onChoose(at - 1)}
@@ -61,7 +61,7 @@ function StepChoice({
         className="w-full accent-accent sm:w-48"
       />
       <Button size="sm" variant="ghost" icon={ChevronsRight} disabled={newest} onClick={() => onChoose(null)}>
-        {newest ? "Newest" : "To the newest"}
+        {newest ? "Newest" : "Jump to newest"}
       </Button>
     </div>
   );

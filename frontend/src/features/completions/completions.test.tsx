@@ -51,7 +51,7 @@ it("shows the newest step until another is chosen", () => {
   const more = [...steps, { type: "completions" as const, step: 4, rows: [row({ completion: "answer of 4" })] }];
   rerender(<CompletionsCard completions={more} empty="none" />);
   expect(screen.getByText("answer of 1")).toBeInTheDocument();
-  fireEvent.click(screen.getByRole("button", { name: "To the newest" }));
+  fireEvent.click(screen.getByRole("button", { name: "Jump to newest" }));
   expect(screen.getByText("answer of 4")).toBeInTheDocument();
 });
 

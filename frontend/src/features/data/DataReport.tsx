@@ -17,14 +17,14 @@ function Faults({ check }: { check: DataCheck }) {
   const { faults, fault_count } = check;
   return (
     <Note tone="bad" live title={`${count(fault_count, "row")} cannot be trained on.`}>
-      <p className="mb-2">Mend the file and check it again, or choose another one.</p>
+      <p className="mb-2">Fix the file and check it again, or choose another one.</p>
       <div className="rounded-md border border-line bg-surface">
         <Table label="Faulty rows">
           <thead>
             <tr>
               <Th>Where</Th>
               <Th>What is wrong</Th>
-              <Th>How to mend it</Th>
+              <Th>How to fix it</Th>
             </tr>
           </thead>
           <tbody>
@@ -110,7 +110,7 @@ function Tokens({ tokens, family }: { tokens: TokenReport; family: Family }) {
         />
         {train.lost_end_of_turn.count > 0 && (
           <Stat
-            label="Lost their end"
+            label="Lost their end of turn"
             value={integer(train.lost_end_of_turn.count)}
             note={where(train.lost_end_of_turn)}
             tone="warn"

@@ -94,13 +94,13 @@ export function TokenView({ request, rows }: { request: DataSettings; rows: numb
             <span className={LOOKS.masked}>masked</span>: read, not learned
           </li>
           <li>
-            <span className={LOOKS.cut}>cut</span>: beyond the longest row
+            <span className={LOOKS.cut}>cut</span>: beyond the maximum length
           </li>
         </ul>
         <div className="flex items-center gap-1">
           <IconButton
             icon={ChevronLeft}
-            label="Row before"
+            label="Previous row"
             size="sm"
             disabled={row === 0}
             onClick={() => setAt(row - 1)}
@@ -116,7 +116,7 @@ export function TokenView({ request, rows }: { request: DataSettings; rows: numb
             onClick={() => setAt(row + 1)}
           />
           <Button icon={Shuffle} size="sm" variant="ghost" onClick={() => setAt(Math.floor(Math.random() * rows))}>
-            Any row
+            Random row
           </Button>
         </div>
       </div>

@@ -39,7 +39,7 @@ export function Validation() {
       <div className="grid items-start gap-4 sm:grid-cols-2">
         <SettingField name="validation_fraction" />
         <div>
-          <p className="mb-1 text-[0.8125rem] font-medium">Or a file of its own</p>
+          <p className="mb-1 text-[0.8125rem] font-medium">Or a separate file</p>
           <Button onClick={() => setChoosing(true)}>Choose validation data</Button>
         </div>
       </div>
@@ -73,7 +73,7 @@ export function Checking({ state }: { state: CheckState }) {
       <p className="mb-1 flex justify-between gap-2 text-xs text-muted">
         <span>
           {job?.waiting
-            ? "Waiting for other work to end…"
+            ? "Waiting for other work to finish…"
             : `${sentence(job?.phase || "checking rows").slice(0, -1)}…`}
         </span>
         {job?.total != null && (

@@ -1,4 +1,4 @@
-/** The live check of the chosen data: begun anew whenever something changes that it depends on. */
+/** The live check of the chosen data: begun again whenever something changes that it depends on. */
 
 import { useEffect, useMemo, useState } from "react";
 

@@ -13,11 +13,7 @@ export function AdvancedCard({ placed = PLACED }: { placed?: ReadonlySet<string>
   const rest = [...settings.values()].filter(({ name }) => !placed.has(name) && !NOT_IN_FORM.has(name));
   const groups = [...new Set(rest.map((setting) => setting.group))];
   return (
-    <Card
-      title="All other settings"
-      icon={Settings2}
-      description="The defaults are good ones; every one can be changed."
-    >
+    <Card title="All other settings" icon={Settings2} description="The defaults are sensible; each can be changed.">
       <div className="divide-y divide-line">
         {groups.map((group) => {
           const members = rest.filter((setting) => setting.group === group);
@@ -29,7 +25,7 @@ export function AdvancedCard({ placed = PLACED }: { placed?: ReadonlySet<string>
                 title={group}
                 open={changed > 0 || faulty}
                 aside={
-                  faulty ? <Badge tone="bad">to be mended</Badge> : changed > 0 ? `${changed} changed` : undefined
+                  faulty ? <Badge tone="bad">needs fixing</Badge> : changed > 0 ? `${changed} changed` : undefined
                 }
               >
                 <div className="grid items-start gap-4 sm:grid-cols-2">

@@ -220,7 +220,7 @@ export function PreviewCard({ reasons, report, fresh, checking, memory, busy, er
           title={`${count(changed.length, "setting")} ${changed.length === 1 ? "differs" : "differ"} from the default`}
         >
           {changed.length === 0 ? (
-            <p className="text-xs text-muted">Everything but model and data is as it comes.</p>
+            <p className="text-xs text-muted">Everything except model and data has its default.</p>
           ) : (
             <ul className="flex flex-wrap gap-1.5">
               {changed.map((name) => (

@@ -36,6 +36,6 @@ export function RunLengthField({ epochs = "3" }: { /** How many without being to
   return draft["iterations"] === undefined ? (
     <SettingField name="epochs" label="Epochs" placeholder={epochs} hint="Passes over the training data." />
   ) : (
-    <SettingField name="iterations" hint="Optimizer steps, however often that shows each row." />
+    <SettingField name="iterations" hint="Optimizer steps, regardless of how often each row is seen." />
   );
 }

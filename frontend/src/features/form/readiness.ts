@@ -8,7 +8,7 @@ import type { Problems } from "./draft";
 import { labelOf } from "./labels";
 
 export interface Reason {
-  /** The setting to mend. */
+  /** The setting to fix. */
   field: string | null;
   text: string;
 }
@@ -35,7 +35,7 @@ export function reasons(standing: Standing): Reason[] {
   if (config["model_path"] === undefined) found.push({ field: "model_path", text: "Choose a model." });
   if (config["train_data_path"] === undefined)
     found.push({ field: "train_data_path", text: "Choose the training data." });
-  if (model && !model.installed) found.push({ field: "model_path", text: "The model has to be fetched first." });
+  if (model && !model.installed) found.push({ field: "model_path", text: "Fetch the model first." });
   if (standing.targetsFailed !== null) found.push({ field: "model_path", text: standing.targetsFailed });
   if (standing.presetProblem !== null) found.push({ field: "lora_targets", text: standing.presetProblem });
   if (check && check.fault_count > 0) {
@@ -73,5 +73,5 @@ export function memoryWarning(preset: PresetReport | undefined): string | null {
   const size = bytes(preset.memory.total);
   return preset.verdict === "tight"
     ? `Memory is tight: about ${size} at the peak.`
-    : `It will hardly fit: about ${size} at the peak is more than is available. See LoRA for what helps.`;
+    : `This probably won't fit: the peak, about ${size}, exceeds the memory available. See LoRA for what helps.`;
 }

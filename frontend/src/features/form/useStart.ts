@@ -25,7 +25,7 @@ export function useStart() {
   return {
     start,
     isLoading,
-    /** Why the configuration was refused; once it changes, the server judges anew. */
+    /** Why the configuration was refused; once it changes, the server judges again. */
     refusalOf: (config: Record<string, unknown>): ApiError | undefined =>
       JSON.stringify(originalArgs?.trainingConfig) === JSON.stringify(config) ? errorOf(error) : undefined,
   };

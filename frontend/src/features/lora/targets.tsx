@@ -6,7 +6,7 @@ import { isText } from "@/features/form/draft";
 import { useRunForm, useSetting } from "@/features/form/form";
 import { PRESETS } from "@/features/form/labels";
 import { cx } from "@/lib/cx";
-import { bytes, integer, percent } from "@/lib/format";
+import { bytes, count, integer, percent } from "@/lib/format";
 import type { Tone } from "@/lib/tone";
 
 import { MemoryEstimate } from "./MemoryEstimate";
@@ -101,7 +101,7 @@ export function ModuleChoice({ report }: { report: TargetsReport }) {
               label={<code className="font-mono text-xs wrap-anywhere">{name}</code>}
               hint={
                 key
-                  ? `${key.kind}, ${integer(key.modules)} modules, ${integer(key.trainable)} parameters`
+                  ? `${key.kind}, ${count(key.modules, "module")}, ${count(key.trainable, "parameter")}`
                   : "not in this model"
               }
               checked={chosen.includes(name)}

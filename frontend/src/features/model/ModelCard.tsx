@@ -6,7 +6,7 @@ import type { ModelEntry, TargetsReport } from "@/api";
 import { Badge, Button, Card, ErrorNote, Note, Skeleton, Stat, Stats } from "@/components/ui";
 import { useSetting } from "@/features/form/form";
 import type { Targets } from "@/features/form/queries";
-import { bytes, compact, integer, shortName } from "@/lib/format";
+import { bytes, compact, count, integer, shortName } from "@/lib/format";
 
 import { ModelPicker, SOURCES } from "./ModelPicker";
 
@@ -18,7 +18,7 @@ function WhatItIs({ report, entry }: { report: TargetsReport; entry: ModelEntry 
         <Stat
           label="Architecture"
           value={report.model_type}
-          note={`${report.blocks} blocks, width ${report.hidden_size ?? "–"}`}
+          note={`${count(report.blocks, "block")}, width ${report.hidden_size ?? "–"}`}
         />
         <Stat label="Context" value={integer(report.context_length)} note="tokens at most" />
         <Stat
@@ -28,7 +28,7 @@ function WhatItIs({ report, entry }: { report: TargetsReport; entry: ModelEntry 
         />
       </Stats>
       {report.code.length > 0 && (
-        <Note tone="warn" title="Its folder asks for code to be run. None of it is.">
+        <Note tone="warn" title="This model's folder contains code. Droid FineTuning never runs it.">
           {report.code.join(", ")}
         </Note>
       )}
@@ -49,7 +49,7 @@ export function ModelCard({ targets }: { targets: Targets }) {
     <Card
       title="Model"
       icon={Box}
-      description={open ? "What is trained further. Its own files are never changed." : undefined}
+      description={open ? "The model to fine-tune. Its own files are never changed." : undefined}
       actions={
         ref !== "" && (
           <Button size="sm" onClick={() => setChoosing(!choosing)}>

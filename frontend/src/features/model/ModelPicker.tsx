@@ -171,7 +171,7 @@ function FolderForm({
       <div className="grid gap-3 sm:grid-cols-[2fr_1fr]">
         <TextField
           label="Folder or GGUF file"
-          hint="On the machine that the server runs on, below a folder that it may read (see System, above)."
+          hint="On the server's machine, inside a folder that it may read (see System, above)."
           value={path}
           onValue={setPath}
           mono
@@ -181,7 +181,7 @@ function FolderForm({
           hint={
             gguf
               ? "A GGUF file is converted once and kept under this name."
-              : "Optional: known under this name from now on."
+              : "Optional: the name it will have from now on."
           }
           value={name}
           onValue={setName}
@@ -234,7 +234,7 @@ export function ModelPicker({ chosen, onChoose }: Props) {
   };
   const arrived = useEffectEvent((model: string) => {
     dispatch(api.util.invalidateTags(["models"]));
-    toast({ tone: "good", title: `${shortName(model)} is here` });
+    toast({ tone: "good", title: `${shortName(model)} is ready` });
     onChoose(model);
   });
   const model = job?.state === "done" ? job.model : null;

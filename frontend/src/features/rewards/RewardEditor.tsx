@@ -181,7 +181,7 @@ export function RewardEditor({ reward, kind, share, problems, place, of, onField
           {weight && <Parameter reward={reward} parameter={weight} problem={problem("weight")} onField={onField} />}
         </div>
         {naming && (
-          <Disclosure title="Call it something else" open={reward.fields["label"] !== undefined}>
+          <Disclosure title="Use another name" open={reward.fields["label"] !== undefined}>
             <div className="max-w-sm">
               <Parameter reward={reward} parameter={naming} problem={problem("label")} onField={onField} />
             </div>

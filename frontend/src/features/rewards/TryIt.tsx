@@ -149,7 +149,7 @@ export function TryIt({ config, hindrance }: Props) {
         </Button>
         <p className="min-w-0 flex-1 basis-56 pb-1 text-xs text-muted">
           {hindrance ??
-            "Samples from the model as it is and scores what it writes, so that a reward that gives everything the same shows before the run."}
+            "Samples from the model as it is and scores what it writes, so that you notice a reward that scores everything the same before the run."}
         </p>
       </div>
       {running && (

@@ -29,7 +29,7 @@ export function BlindVote({ comparison, onVote, onReveal }: BlindVoteProps) {
         }
         actions={
           <Button size="sm" icon={Eye} onClick={onReveal}>
-            Show who is who
+            Reveal the names
           </Button>
         }
       />
@@ -39,7 +39,7 @@ export function BlindVote({ comparison, onVote, onReveal }: BlindVoteProps) {
   const alike = rest.every((text) => text === first);
   const two = comparison.sides.length === 2;
   return (
-    <Card title="Your vote" description="Who is who is shown after it." className="border-accent">
+    <Card title="Your vote" description="Names are revealed after you vote." className="border-accent">
       {alike && <p className="mb-3 text-[0.8125rem] text-muted">The answers are the same, word for word.</p>}
       <div className="flex flex-wrap gap-2" role="group" aria-label="Your vote">
         {comparison.sides.map((_, index) => (
@@ -54,7 +54,7 @@ export function BlindVote({ comparison, onVote, onReveal }: BlindVoteProps) {
           {two ? "Both are bad" : "All are bad"}
         </Button>
         <Button variant="ghost" icon={Eye} onClick={onReveal}>
-          Show without a vote
+          Reveal without a vote
         </Button>
       </div>
     </Card>
@@ -70,8 +70,8 @@ function Revealed({ comparison }: { comparison: Comparison }) {
 }
 
 function verdict({ vote, sides }: Comparison): string {
-  if (vote === null) return "Shown without a vote: it does not count.";
+  if (vote === null) return "Revealed without a vote: it does not count.";
   if (vote === "tie") return "You called it a tie.";
-  if (vote === "bad") return sides.length === 2 ? "You found both bad." : "You found all bad.";
+  if (vote === "bad") return sides.length === 2 ? "You rated both as bad." : "You rated all as bad.";
   return `You preferred ${letter(vote)}: ${sideName(sides[vote]?.adapter ?? null)}.`;
 }

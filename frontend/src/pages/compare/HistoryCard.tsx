@@ -32,7 +32,7 @@ export function HistoryCard({ shown, onShow, onForgotten }: HistoryCardProps) {
   const clear = async () => {
     const sure = await ask({
       title: `Delete all ${count(entries.length, "prompt")} with their answers?`,
-      text: "Blind votes are kept. This cannot be taken back.",
+      text: "Blind votes are kept. This cannot be undone.",
       confirm: "Delete all",
       danger: true,
     });

@@ -32,7 +32,7 @@ export function MemoryLine() {
 }
 
 function sentence({ model, memory, busy, waiting }: InferenceState): string {
-  const queue = waiting > 0 ? `; ${waiting} wait for it` : "";
+  const queue = waiting > 0 ? `; ${waiting} waiting` : "";
   if (memory === null) return "No model is loaded; the first answer loads it.";
   if (model === null)
     return `${busy ? "A model is being loaded" : "The worker holds no model"}, ${bytes(memory)}${queue}.`;

@@ -48,10 +48,10 @@ export function PromptCard(props: PromptCardProps) {
         {draft !== null && (
           <Note
             tone="neutral"
-            title="What you had typed gave way to this prompt."
+            title="This prompt replaced what you had typed."
             actions={
               <Button size="sm" onClick={onDraft}>
-                Put it back
+                Restore it
               </Button>
             }
           >

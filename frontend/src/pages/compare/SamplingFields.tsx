@@ -33,7 +33,7 @@ export function SamplingFields({ form, onForm }: SamplingFieldsProps) {
         <Switch
           className="sm:pt-6"
           label="Chat template"
-          hint="Puts the prompt as a message, as the model was taught. Off: the model goes on with the raw text."
+          hint="Sends the prompt as a chat message, as the model was taught. Off: the model continues the raw text."
           checked={form.template}
           onValue={(template) => onForm({ template })}
         />
@@ -66,7 +66,7 @@ function Seed({ form, onForm }: SamplingFieldsProps) {
         label="Seed"
         value={form.drawSeed ? "draw" : "fixed"}
         options={[
-          { value: "draw", label: "Draw anew" },
+          { value: "draw", label: "Random" },
           { value: "fixed", label: "Fixed" },
         ]}
         onValue={(value) => onForm({ drawSeed: value === "draw" })}

@@ -142,7 +142,7 @@ function AdapterFields({ number, adapters, model, choice, onChoice, onRemove }: 
             onClick={onRemove}
             className="rounded underline decoration-dotted underline-offset-2 hover:text-ink"
           >
-            take away<span className="sr-only"> adapter {number}</span>
+            remove<span className="sr-only"> adapter {number}</span>
           </button>
         }
         value={choice.name}
@@ -168,7 +168,7 @@ function adapterLabel(entry: AdapterEntry, model: string): string {
   return `${entry.name} (${entry.base === null ? "base unknown" : "another base"})`;
 }
 
-/** What the adapter is, and whatever is doubtful about it on this base, before anything is asked. */
+/** What the adapter is, and whatever may be wrong with it on this base, before anything is asked. */
 function AdapterNotes({ entry, which, model }: { entry: AdapterEntry; which: string; model: string }) {
   const skip = model === "" || entry.problem !== "" || which === "";
   const { currentData, error, refetch } = useGetAdapterQuery({ name: entry.name, which, model }, { skip });

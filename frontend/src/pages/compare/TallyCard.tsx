@@ -73,7 +73,7 @@ function SetTally({ model, sides, ballots }: { model: string; sides: Sides; ball
   const reset = async () => {
     const sure = await ask({
       title: `Delete ${count(ballots.length, "vote")}?`,
-      text: "The count for these sides begins again at zero. This cannot be taken back.",
+      text: "The count for these sides begins again at zero. This cannot be undone.",
       confirm: "Delete the votes",
       danger: true,
     });
@@ -132,7 +132,7 @@ function footnote({ chance, level, standings }: Tally): string {
       : `Shares are of the decisive votes, with exact (Clopper-Pearson) intervals at ${percent(level)} each, so that all of them hold together with 95 %.`;
   return (
     `${interval} While it includes ${percent(chance, 0)}, chance alone explains the votes. ` +
-    "Settle on a number of votes beforehand: stopping as soon as the interval clears it finds preferences that are not there."
+    "Decide the number of votes in advance: stopping as soon as the interval excludes ${percent(chance, 0)} shows preferences that do not exist."
   );
 }
 

@@ -1,5 +1,7 @@
 /** A comparison as text for others: Markdown to paste, JSON to keep. */
 
+import { count } from "@/lib/format";
+
 import { sideName } from "./choices";
 import { isHidden } from "./comparison";
 import type { Comparison, Side } from "./comparison";
@@ -16,7 +18,7 @@ function figures({ end, error }: Side): string {
   if (error) return `Error: ${error.message}`;
   if (!end) return "Not finished.";
   const reason = end.reason === "length" ? "cut off at the limit" : "ended by itself";
-  return `${end.tokens} tokens, ${end.speed.toFixed(1)} tokens/s, ${reason}.`;
+  return `${count(end.tokens, "token")}, ${end.speed.toFixed(1)} tokens/s, ${reason}.`;
 }
 
 /** Prompt, settings, and every side's answer. */

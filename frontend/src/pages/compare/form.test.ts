@@ -40,7 +40,7 @@ describe("a form", () => {
     expect(why(form({ drawSeed: false, seed: String(2 ** 53) }))).toMatch(/seed/);
     expect(why(form({ system: "Be brief.", template: false }))).toMatch(/chat template/);
     expect(why(form(), [...CHOSEN, ...CHOSEN])).toBe(
-      "orders · best is chosen twice: choose other weights, or take one away.",
+      "orders · best is chosen twice: choose other weights, or remove one.",
     );
     expect(why(form(), [])).toBeNull();
   });
@@ -58,7 +58,7 @@ describe("a form", () => {
     });
   });
 
-  it("is kept, and what is damaged is begun anew", () => {
+  it("is kept, and what is damaged is begun again", () => {
     formStore.update((kept) => ({ ...kept, prompt: "kept" }));
     expect(localStorage.getItem("droidft.compare.form")).toContain("kept");
   });

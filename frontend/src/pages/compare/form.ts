@@ -121,7 +121,7 @@ function missing(form: Form, model: string, refs: readonly string[]): string | n
   if (model === "") return "Choose a base model.";
   if (refs.length > MOST_ADAPTERS) return `At most ${MOST_ADAPTERS} adapters fit beside the base.`;
   const twice = refs.find((ref, index) => refs.indexOf(ref) !== index);
-  if (twice !== undefined) return `${sideName(twice)} is chosen twice: choose other weights, or take one away.`;
+  if (twice !== undefined) return `${sideName(twice)} is chosen twice: choose other weights, or remove one.`;
   return form.prompt === "" ? "Write a prompt." : null;
 }
 

@@ -237,7 +237,7 @@ describe("the history", () => {
     expect(await prompt()).toHaveValue("A flat white, please.");
     expect(screen.getByLabelText("Temperature")).toHaveValue("0.2");
     expect(within(column("Base")).getByText("Sorry.")).toBeVisible();
-    press("Put it back");
+    press("Restore it");
     expect(await prompt()).toHaveValue("unsent");
   });
 });

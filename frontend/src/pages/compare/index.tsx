@@ -35,7 +35,7 @@ export default function ComparePage() {
           <EmptyState
             icon={Columns2}
             title="There is no model yet."
-            actions={<LinkButton to="/setup">To Setup</LinkButton>}
+            actions={<LinkButton to="/setup">Go to Setup</LinkButton>}
           >
             Fetch or import a base model in Setup; then it can be asked here, with or without adapters.
           </EmptyState>

@@ -78,7 +78,7 @@ export function CostCard({ family, plan, longest, report, memory }: Props) {
                   note={`keys and values ${bytes(sampling.cache)}`}
                   tone={tooMuch ? "warn" : undefined}
                 />
-                <Stat label="Memory while learning" value={bytes(memory.total)} note="its parts stand under LoRA" />
+                <Stat label="Memory while learning" value={bytes(memory.total)} note="broken down under LoRA" />
                 <Stat label="At the peak" value={bytes(Math.max(sampling.total, memory.total))} />
                 <Stat label="Available" value={bytes(report.memory_available)} />
               </Stats>
@@ -92,9 +92,8 @@ export function CostCard({ family, plan, longest, report, memory }: Props) {
           )}
           {(steps > 1 || passes > 1) && (
             <p className="mt-3 text-xs text-muted">
-              Each sampling of {integer(completions * steps)} completions is used for{" "}
-              {count(steps * passes, "update")}; all but the first are off the policy that sampled, which is what
-              clipping is for.
+              Each rollout of {integer(completions * steps)} completions is used for {count(steps * passes, "update")}
+              ; all but the first are off-policy, which is what clipping is for.
             </p>
           )}
           {plan !== null && (

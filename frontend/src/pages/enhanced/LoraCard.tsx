@@ -29,7 +29,7 @@ export function LoraCard({ targets }: { targets: Targets }) {
     <Card
       title="LoRA"
       icon={Layers}
-      description="Small matrices beside the model’s own are trained; the model itself stays as it is."
+      description="Small matrices added to the model’s own are trained; the model itself is unchanged."
     >
       <div className="space-y-5">
         <div className="grid items-start gap-4 sm:grid-cols-2 lg:grid-cols-4">

@@ -104,7 +104,7 @@ function Loaded({ methods, settings: all, form }: Props) {
       : drafted.length === 0
         ? "Add a reward first."
         : faulty > 0
-          ? "Mend the rewards first."
+          ? "Fix the rewards first."
           : null;
   const common = { reasons: why, fresh: judged.fresh, busy: isLoading, onStart: () => void start(config) };
   return (

@@ -86,7 +86,7 @@ function TestData({ draft, change, fault }: Omit<Props, "state">) {
   return (
     <div className="space-y-3">
       <p className="text-[0.8125rem] text-muted">
-        Rows that no arm is trained on or chosen by. Every figure of the answer is measured on them.
+        Rows that no arm is trained on or selected by. Every figure of the answer is measured on them.
       </p>
       {draft.testPath === "" && (
         <NumberField
@@ -119,7 +119,7 @@ function OwnFile({
   onPath: (path: string) => void;
 }) {
   const [choosing, setChoosing] = useState(false);
-  if (path === "" && !choosing) return <Button onClick={() => setChoosing(true)}>Use a file of its own</Button>;
+  if (path === "" && !choosing) return <Button onClick={() => setChoosing(true)}>Use a separate file</Button>;
   return (
     <div className="space-y-3">
       {path !== "" && <Chosen path={path} onChange={() => setChoosing(!choosing)} changing={choosing} />}

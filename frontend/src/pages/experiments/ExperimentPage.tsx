@@ -93,7 +93,7 @@ function Buttons({ summary }: { summary: ExperimentSummary }) {
     const verb = discards ? "Discard" : "Delete";
     const agreed = await ask({
       title: `${verb} this ${discards ? "plan" : "experiment"}?`,
-      text: `${lossOf(summary)} This cannot be taken back.`,
+      text: `${lossOf(summary)} This cannot be undone.`,
       confirm: verb,
       danger: true,
     });
@@ -154,13 +154,13 @@ function lossOf({ state, done }: ExperimentSummary): string {
     case "planned":
       return "Nothing has been trained.";
     case "refused":
-      return "Its runs, if there are any, go with it.";
+      return "Its runs, if there are any, are deleted too.";
     case "running":
     case "waiting":
     case "stopped":
     case "halted":
     case "finished":
-      return `${count(done, "finished run")} and their adapters go with it.`;
+      return `${count(done, "finished run")} and their adapters are deleted too.`;
   }
 }
 
@@ -205,8 +205,8 @@ function Standing({ summary }: { summary: ExperimentSummary }) {
     case "planned":
       return (
         <Note title="Nothing is trained yet.">
-          Look at the plan and its cost below, then start it. What counts as an answer is settled now, before any
-          result is known.
+          Look at the plan and its cost below, then start it. What counts as an answer is fixed now, before any result
+          is known.
         </Note>
       );
     case "running":
@@ -249,7 +249,7 @@ function Provenance({ detail }: { detail: ExperimentDetail }) {
     ...Object.entries(plan.versions).map(([name, version]): [string, string] => [name, version]),
   ];
   return (
-    <Card title="Where it comes from">
+    <Card title="Provenance">
       <dl className="grid gap-x-6 gap-y-1.5 text-xs sm:grid-cols-[12rem_minmax(0,1fr)]">
         {facts.map(([name, text]) => (
           <div key={name} className="contents">

@@ -308,7 +308,7 @@ function Sweep({ analysis }: { analysis: Analysis }) {
 function Runs({ analysis }: { analysis: Analysis }) {
   const done = analysis.runs.filter(({ status }) => status === "finished").length;
   return (
-    <Card title="Runs" description={`${done} of ${analysis.runs.length} that are known to be needed are done.`}>
+    <Card title="Runs" description={`${done} of ${analysis.runs.length} planned runs finished.`}>
       <Table label="Runs of this experiment">
         <thead>
           <tr>

@@ -80,7 +80,7 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
     <FormProvider value={{ ...form, page: "/experiments", settings: byName, problems: own }}>
       <PageHeader
         title="New experiment"
-        description="Settle what is compared, and how, before any result is known."
+        description="Decide what is compared, and how, before any result is known."
         actions={<Segmented label="How much to show" value={form.mode} options={MODES} onValue={form.setMode} />}
       />
       <div className="max-w-4xl space-y-5">
@@ -108,7 +108,7 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
               Plan the experiment
             </Button>
             {missing && <p className="text-xs text-muted">Choose a model and data first.</p>}
-            {!missing && faulty && <p className="text-xs text-bad">Mend the fields marked above first.</p>}
+            {!missing && faulty && <p className="text-xs text-bad">Fix the fields marked above first.</p>}
           </div>
         </Card>
       </div>
@@ -295,7 +295,10 @@ function ProofCard({ draft, change, faults }: Parts) {
 
 function AnswersCard({ draft, change, faults }: Parts) {
   return (
-    <Card title="Answers" description="Test questions answered by each model, where right and wrong can be told.">
+    <Card
+      title="Answers"
+      description="Test questions answered by each model, where they can be marked right or wrong."
+    >
       <div className="grid items-start gap-4 sm:grid-cols-3">
         <Select<CheckKind>
           label="How answers are judged"

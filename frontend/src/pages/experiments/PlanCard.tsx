@@ -21,7 +21,7 @@ export function PlanCard({ plan: fixed }: { plan: FixedPlan }) {
     <Card
       title="The plan, fixed before the first step"
       icon={ClipboardList}
-      description={`Written down ${moment(fixed.created)}; nothing of it changes any more.`}
+      description={`Recorded ${moment(fixed.created)}; nothing in it changes any more.`}
     >
       <div className="space-y-5">
         {estimate && (
@@ -29,7 +29,7 @@ export function PlanCard({ plan: fixed }: { plan: FixedPlan }) {
             <Stats>
               <Stat label="Runs" value={integer(estimate.runs)} note="the base model included" />
               <Stat label="Time" value={duration(estimate.seconds)} note="from measured steps" />
-              <Stat label="Memory" value={bytes(estimate.peak_bytes)} note="by MLX’s own account" />
+              <Stat label="Memory" value={bytes(estimate.peak_bytes)} note="as MLX counts it" />
               <Stat label="Disk" value={bytes(estimate.disk_bytes)} note="for the adapters" />
             </Stats>
             <p className="text-xs text-muted">

@@ -19,7 +19,7 @@ export function lookOf(state: ExperimentState): Look {
     case "running":
       return { text: "running", tone: "info" };
     case "waiting":
-      return { text: "about to go on", tone: "info" };
+      return { text: "about to continue", tone: "info" };
     case "stopped":
       return { text: "paused", tone: "warn" };
     case "halted":

@@ -23,7 +23,7 @@ export function useAgain(settings: readonly SettingView[], replace: (shared: Dra
       const { request } = await get({ experiment: id }).unwrap();
       replace(fromConfig(request.settings, settings).draft);
       draftStore.set(draftFrom(request));
-      toast({ tone: "info", title: `The plan of ${id} loaded`, text: "Change what you like, then plan anew." });
+      toast({ tone: "info", title: `The plan of ${id} loaded`, text: "Change what you like, then plan again." });
     } catch (error) {
       const { message, hint } = asApiError(error);
       toast({ tone: "bad", title: sentence(message), text: hint });

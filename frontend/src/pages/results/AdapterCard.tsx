@@ -122,7 +122,7 @@ function MadeBy({ run }: { run: string }) {
   );
 }
 
-/** Its facts, and what is doubtful about it on the model it was trained on. */
+/** Its facts, and what may be wrong with it on the model it was trained on. */
 function Examination({ adapter, which }: { adapter: AdapterEntry; which: string }) {
   const [alone, setAlone] = useState(false);
   const model = alone ? null : adapter.base;
@@ -145,7 +145,7 @@ function Examination({ adapter, which }: { adapter: AdapterEntry; which: string 
           }
         />
       ) : currentData.warnings.length === 0 ? (
-        <Note tone="good" title="Nothing doubtful was found.">
+        <Note tone="good" title="No problems found.">
           {model === null ? "It was examined without its model." : `It was examined on ${shortName(model)}.`}
         </Note>
       ) : (

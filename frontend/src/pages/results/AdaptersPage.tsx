@@ -23,7 +23,7 @@ export function AdaptersPage() {
       section="adapters"
       actions={
         <Button icon={RefreshCw} busy={isFetching && currentData !== undefined} onClick={() => void refetch()}>
-          Look again
+          Refresh
         </Button>
       }
     >
@@ -76,7 +76,7 @@ function AdapterList({ adapters }: { adapters: readonly AdapterEntry[] }) {
   const remove = async (adapter: AdapterEntry) => {
     const sure = await ask({
       title: `Delete the adapter ${adapter.name}?`,
-      text: `All its weights go (${count(adapter.weights.length, "version")}, ${bytes(adapter.bytes)})${adapter.run === null ? "" : `; the history of run ${adapter.run} stays`}. This cannot be taken back.`,
+      text: `All its weights go (${count(adapter.weights.length, "version")}, ${bytes(adapter.bytes)})${adapter.run === null ? "" : `; the history of run ${adapter.run} stays`}. This cannot be undone.`,
       confirm: "Delete adapter",
       danger: true,
     });
@@ -107,7 +107,7 @@ function AdapterList({ adapters }: { adapters: readonly AdapterEntry[] }) {
         <Card>
           <EmptyState
             icon={SearchX}
-            title="No adapter fits."
+            title="No adapter matches."
             actions={<Button onClick={() => setText("")}>Show all adapters</Button>}
           />
         </Card>

@@ -114,7 +114,7 @@ export function Evaluations({ run, evaluations }: { run: RunSummary; evaluations
       flush={evaluations.length > 0}
     >
       {evaluations.length === 0 ? (
-        <p className="text-muted">None was made yet.</p>
+        <p className="text-muted">None yet.</p>
       ) : evaluations.length > MANY ? (
         <div className="px-4 pb-2 sm:px-5">
           <Disclosure title={`All ${count(evaluations.length, "evaluation")}`}>{table}</Disclosure>

@@ -95,10 +95,10 @@ export function Curves({ run, history, version }: Props) {
           <p className="text-muted">
             {isActive(run.state) || run.state === "queued"
               ? "They begin with its first report."
-              : "It has no report."}
+              : "It has no reports."}
           </p>
         ) : history.connection === "lost" ? (
-          <Note tone="warn" title="The curves are not known while the server does not answer." />
+          <Note tone="warn" title="Can't load the curves: the server isn't responding." />
         ) : (
           <div role="status" className="h-60 text-muted">
             Loading the curves…

@@ -27,8 +27,8 @@ function Question({ run, busy, onDelete, onClose }: Props & { run: RunSummary })
   return (
     <div className="space-y-4">
       {atWork ? (
-        <Note tone="warn" title="It is at work.">
-          Stop it first; a checkpoint is saved then.
+        <Note tone="warn" title="It is still running.">
+          Stop it first; that saves a checkpoint.
         </Note>
       ) : (
         <>
@@ -49,7 +49,7 @@ function Question({ run, busy, onDelete, onClose }: Props & { run: RunSummary })
               },
             ]}
           />
-          <p className="text-[0.8125rem] text-muted">This cannot be taken back.</p>
+          <p className="text-[0.8125rem] text-muted">This cannot be undone.</p>
         </>
       )}
       <div className="flex flex-wrap justify-end gap-2">

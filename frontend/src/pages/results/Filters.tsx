@@ -59,7 +59,7 @@ export function Filters({ runs, filter, onChange, sort, onSort }: Props) {
         onValue={(state) => onChange({ state })}
         options={[
           { value: "", label: "All states" },
-          { value: "active", label: "At work or waiting" },
+          { value: "active", label: "Running or waiting" },
           { value: "problem", label: "With a problem" },
           ...states.map((state) => ({ value: state, label: stateLabel(state) })),
         ]}
@@ -99,7 +99,7 @@ export function Filters({ runs, filter, onChange, sort, onSort }: Props) {
           />
           <IconButton
             icon={sort.up ? ArrowUp : ArrowDown}
-            label={sort.up ? "Smallest first; turn round" : "Largest first; turn round"}
+            label={sort.up ? "Smallest first; reverse" : "Largest first; reverse"}
             onClick={() => onSort({ key: sort.key, up: !sort.up })}
           />
         </div>

@@ -33,7 +33,7 @@ export function LogCard({ run }: { run: RunSummary }) {
         )
       ) : (
         <p className="text-[0.8125rem] text-muted">
-          Not read yet. With a running run, Training shows it as it grows.
+          Not loaded yet. While the run is running, Training shows it as it grows.
         </p>
       )}
     </Card>

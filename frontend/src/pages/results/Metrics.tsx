@@ -18,7 +18,7 @@ export function Metrics({ run, history, version }: Props) {
   const panels = useMemo(() => panelsOf(run.method, names === "" ? [] : names.split("\n")), [run.method, names]);
   if (panels.length === 0) return null;
   return (
-    <Card title="Metrics" description="What the method measured besides; the charts zoom together with the curves.">
+    <Card title="Metrics" description="What else the method measured; the charts zoom together with the curves.">
       <div className="grid gap-5 md:grid-cols-2">
         {panels.map((panel) => (
           <section key={panel.title} aria-label={panel.title} className="min-w-0">

@@ -20,7 +20,7 @@ export function UnlikeNote({ settings }: { settings: readonly string[] }) {
   return (
     <Note tone="warn" title="These losses are not the same measurement.">
       The runs differ in: {settings.map(labelOf).join(", ")}. So their validation sets or tokens differ too. Each
-      curve can be read by itself; which run is better, the losses do not say.
+      curve can be read by itself, but the losses do not say which run is better.
     </Note>
   );
 }

@@ -77,7 +77,7 @@ export default function OverlayPage() {
           {chosen.length < 2 ? (
             <EmptyState
               icon={Layers}
-              title="Two runs at least are needed."
+              title="At least two runs are needed."
               actions={<LinkButton to={back}>Choose runs</LinkButton>}
             >
               Tick them in the list, or add one above.

@@ -9,7 +9,19 @@ import { Card, Note, Stat, Stats } from "@/components/ui";
 import { CompletionsCard } from "@/features/completions/CompletionsCard";
 import { rewardText, scoreOf, scoreText } from "@/features/metrics/score";
 import { cx } from "@/lib/cx";
-import { bytes, compact, duration, integer, loss, moment, percent, rate, significant, speed } from "@/lib/format";
+import {
+  bytes,
+  compact,
+  duration,
+  epochs,
+  integer,
+  loss,
+  moment,
+  percent,
+  rate,
+  significant,
+  speed,
+} from "@/lib/format";
 import { familyOf } from "@/lib/methods";
 import type { Tone } from "@/lib/tone";
 import { isActive } from "@/state/live";
@@ -125,7 +137,7 @@ function VerdictCard({ verdict, run, detail }: { verdict: Verdict; run: RunSumma
           note={
             run.steps === null
               ? undefined
-              : `of ${integer(run.steps)}; ${significant(run.epoch, 3)} of ${significant(detail.plan?.epochs ?? null, 3)} epochs`
+              : `of ${integer(run.steps)}; ${significant(run.epoch, 3)}${detail.plan ? ` of ${epochs(detail.plan.epochs)}` : ""}`
           }
         />
         <Stat

@@ -49,7 +49,7 @@ export function RunButtons({ run, work, actions }: Props) {
         <IconButton
           size="sm"
           icon={Square}
-          label={run.state === "queued" ? `Take ${name} out of the queue` : `Stop ${name} with a checkpoint`}
+          label={run.state === "queued" ? `Remove ${name} from the queue` : `Stop ${name} with a checkpoint`}
           busy={work === "stop"}
           onClick={() => actions.stop(run)}
         />

@@ -4,7 +4,7 @@ import { Download, ExternalLink } from "lucide-react";
 
 import type { DataPrepared, LoraAttached, RunStarted, RunSummary } from "@/api";
 import { Card, CopyButton, LinkButton, Table, Td, Th } from "@/components/ui";
-import { bytes, integer, percent, significant } from "@/lib/format";
+import { bytes, count, integer, percent, significant } from "@/lib/format";
 
 import { EDGES } from "./look";
 import { Pairs } from "./Pairs";
@@ -22,7 +22,7 @@ export function TargetsCard({ lora, full }: { lora: LoraAttached | null; full: b
       title="What was trained"
       description={
         full
-          ? `Every weight of ${lora.num_layers === -1 ? "all blocks" : `the last ${lora.num_layers} blocks`}.`
+          ? `Every weight of ${lora.num_layers === -1 ? "all blocks" : `the last ${count(lora.num_layers, "block")}`}.`
           : `rank ${lora.rank}, alpha ${significant(lora.alpha, 4)}, ${lora.scaling ?? "standard"} scaling: factor ${significant(lora.scale, 4)}; dropout ${lora.dropout}`
       }
       flush
@@ -73,7 +73,7 @@ export function DataCard({ data }: { data: DataPrepared | null }) {
         <Pairs
           rows={[
             ["Format", data.format],
-            ["Training", `${integer(data.train_rows)} rows, ${integer(data.train_tokens)} tokens`],
+            ["Training", `${count(data.train_rows, "row")}, ${count(data.train_tokens, "token")}`],
             ...(data.train_supervised_tokens > 0
               ? [
                   [
@@ -82,7 +82,7 @@ export function DataCard({ data }: { data: DataPrepared | null }) {
                   ] as const,
                 ]
               : []),
-            ["Validation", `${integer(data.val_rows)} rows, ${integer(data.val_tokens)} tokens`],
+            ["Validation", `${count(data.val_rows, "row")}, ${count(data.val_tokens, "token")}`],
             ...(data.val_supervised_tokens > 0
               ? [["Measured on", `${integer(data.val_supervised_tokens)} tokens`] as const]
               : []),
@@ -143,7 +143,7 @@ export function EnvironmentCard({ start }: { start: RunStarted | null }) {
           )}
         </div>
       ) : (
-        <p className="text-muted">Known once it has begun.</p>
+        <p className="text-muted">Known once it has started.</p>
       )}
     </Card>
   );

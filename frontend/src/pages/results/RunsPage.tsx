@@ -35,7 +35,7 @@ export function RunsPage() {
     >
       {!ready ? (
         offline ? (
-          <Note tone="warn" title="The runs are not known while the server does not answer." />
+          <Note tone="warn" title="Can't load runs: the server isn't responding." />
         ) : (
           <Waiting />
         )
@@ -114,7 +114,7 @@ function RunList({ runs }: { runs: RunSummary[] }) {
         <Card>
           <EmptyState
             icon={SearchX}
-            title="No run fits the filters."
+            title="No run matches the filters."
             actions={<Button onClick={noFilter}>Show all runs</Button>}
           />
         </Card>
@@ -144,11 +144,7 @@ function usePicked(params: URLSearchParams, runs: readonly RunSummary[]): Readon
 
 function Overlay({ picked, onClear }: { picked: readonly string[]; onClear: () => void }) {
   if (picked.length === 0)
-    return (
-      <p className="text-[0.8125rem] text-muted">
-        Tick 2 to {MOST_OVERLAID} runs to lay their curves over one another.
-      </p>
-    );
+    return <p className="text-[0.8125rem] text-muted">Tick 2 to {MOST_OVERLAID} runs to overlay their curves.</p>;
   return (
     <div className="flex flex-wrap items-center gap-2">
       <span className="text-[0.8125rem] text-muted">{picked.length} ticked</span>

@@ -65,7 +65,7 @@ export function RunsTable({ runs, picked, full, busy, actions, onPick, sort, onS
             {COLUMNS.slice(0, 2).map(head)}
             <ModelAndData sort={sort} onSort={onSort} />
             {COLUMNS.slice(2).map(head)}
-            <Th>Course</Th>
+            <Th>Trend</Th>
             {head({ key: "created", label: "Created", right: true })}
             <Th>
               <span className="sr-only">Actions</span>

@@ -88,7 +88,7 @@ export function useRunActions(onDeleted?: (run: string) => void): UsedActions {
           run,
           "resume",
           () => resumeRun({ run: run.id }).unwrap(),
-          "waits for its turn",
+          "is waiting for its turn",
           "cannot be resumed",
         ),
       remove: setDoomed,

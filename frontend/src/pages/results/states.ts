@@ -28,7 +28,7 @@ const LOOKS: Record<RunState, StateLook> = {
   queued: { label: "Waiting", tone: "info", icon: Clock },
   running: { label: "Running", tone: "info", icon: LoaderCircle },
   stopping: { label: "Stopping", tone: "warn", icon: Ban },
-  stalled: { label: "Silent", tone: "warn", icon: TriangleAlert },
+  stalled: { label: "Stalled", tone: "warn", icon: TriangleAlert },
   stopped: { label: "Stopped", tone: "neutral", icon: CirclePause },
   finished: { label: "Finished", tone: "good", icon: CircleCheck },
   failed: { label: "Failed", tone: "bad", icon: CircleAlert },

@@ -39,7 +39,7 @@ export function LoraCard({ targets }: { targets: Targets }) {
     <Card
       title="LoRA"
       icon={Layers}
-      description="Small matrices beside the model's own are trained; the model itself stays as it is."
+      description="Small matrices added to the model's own are trained; the model itself is unchanged."
     >
       <div className="space-y-5">
         <div>

@@ -6,7 +6,7 @@ import { useNumber, useRunForm, useSetting } from "@/features/form/form";
 import { RunLength, RunLengthField } from "@/features/form/RunLength";
 import { ScheduleChart } from "@/features/form/ScheduleChart";
 import { SettingField } from "@/features/form/SettingField";
-import { count, integer, rate, significant } from "@/lib/format";
+import { count, epochs as inEpochs, integer, rate, significant } from "@/lib/format";
 import { typed } from "@/lib/numbers";
 
 function RateSuggestion({ hint }: { hint: RateHint }) {
@@ -43,12 +43,12 @@ function PlanLine({ plan, rows }: { plan: Plan | null; rows: number | null }) {
   const batch = useNumber("batch_size");
   const accumulated = useNumber("grad_accumulation_steps");
   if (!plan || batch === null || accumulated === null) return null;
-  const epochs = plan.perEpoch === null ? null : plan.total / plan.perEpoch;
+  const passes = plan.perEpoch === null ? null : plan.total / plan.perEpoch;
   return (
     <p className="rounded-md bg-sunken px-3 py-2 text-[0.8125rem]" aria-live="polite">
       <span className="font-semibold">{count(plan.total, "step")}</span>
-      {epochs !== null && ` over ${significant(epochs, 3)} ${epochs === 1 ? "epoch" : "epochs"}`},{" "}
-      {count(batch * accumulated, "row")} a step
+      {passes !== null && ` over ${inEpochs(Number(significant(passes, 3)))}`}, {count(batch * accumulated, "row")} a
+      step
       {rows !== null && ` of ${integer(rows)}`}
     </p>
   );
@@ -78,8 +78,8 @@ export function TrainingCard({ plan, rows, hint, report, longest }: Props) {
           <SettingField
             name="max_seq_length"
             unit="tokens"
-            placeholder={longest === null ? "what is needed" : String(longest)}
-            hint="Longer rows are cut; empty is what the longest one needs."
+            placeholder={longest === null ? "as needed" : String(longest)}
+            hint="Longer rows are cut. Leave empty to fit the longest row."
           />
         </div>
         <PlanLine plan={plan} rows={rows} />
@@ -100,8 +100,8 @@ export function TrainingCard({ plan, rows, hint, report, longest }: Props) {
               <ScheduleChart points={report.schedule} />
             ) : (
               <p className="text-xs text-muted">
-                The course of the rate ({schedule?.text ?? "constant"}) is drawn here once the number of steps is
-                known.
+                The schedule of the learning rate ({schedule?.text ?? "constant"}) is drawn here once the number of
+                steps is known.
               </p>
             )}
           </div>

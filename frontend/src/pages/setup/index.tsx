@@ -61,7 +61,7 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
     <FormProvider value={{ ...form, page: "/setup", settings: byName, problems }}>
       <PageHeader
         title="Setup"
-        description="Choose a model and data, look at what will happen, start."
+        description="Choose a model and data, check what will happen, and start."
         actions={<Segmented label="How much to show" value={mode} options={MODES} onValue={setMode} />}
       />
       <div className="grid items-start gap-5 lg:grid-cols-[minmax(0,1fr)_21rem]">

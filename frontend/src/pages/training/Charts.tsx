@@ -7,7 +7,7 @@ import { Card } from "@/components/ui";
 import { pointsOf } from "@/features/metrics/lines";
 import { MetricChart } from "@/features/metrics/MetricChart";
 import { metricLabel, panelsOf } from "@/features/metrics/panels";
-import { bytes, compact, integer, loss, rate, significant } from "@/lib/format";
+import { bytes, compact, count, integer, loss, rate, significant } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
 
 import { SmoothingSlider, useSmoothing, Waiting } from "./chartParts";
@@ -160,7 +160,7 @@ const SmallChart = memo(function SmallChart({ run, history, version, lines }: Ch
       ) : (
         <LineChart
           series={series}
-          summary={`${lines.title} over ${integer(train.step.length)} reports. At step ${integer(train.step.at(-1))}: ${said}.`}
+          summary={`${lines.title} over ${count(train.step.length, "report")}. At step ${integer(train.step.at(-1))}: ${said}.`}
           format={lines.format}
           height={190}
           syncKey={run}
@@ -180,7 +180,7 @@ const LOSS: Lines = {
   format: rate,
 };
 
-/** All curves of a run; their cursors and zoom move together. Drawn anew a few times a second at most. */
+/** All curves of a run; their cursors and zoom move together. Redrawn a few times a second at most. */
 export function Charts({ run, method, history }: { run: string; method: string; history: RunHistory }) {
   // While the past is read, each frame brings thousands of reports: drawing every frame would only delay them.
   const version = useThrottled(history.version, history.caughtUp ? REDRAW_MS : 4 * REDRAW_MS);

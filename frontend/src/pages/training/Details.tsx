@@ -3,10 +3,9 @@ import type { ReactNode } from "react";
 
 import type { RunSummary } from "@/api";
 import { Card, CopyButton, Prose } from "@/components/ui";
-import { compact, count, integer, moment, percent, rate, relative, shortName } from "@/lib/format";
+import { compact, count, epochs, integer, moment, percent, rate, relative, shortName } from "@/lib/format";
 import { familyOf, methodTitle } from "@/lib/methods";
 
-import { epochs } from "./describe";
 import type { Facts, Warning } from "./facts";
 import { useNow } from "./hooks";
 import { visible } from "./text";

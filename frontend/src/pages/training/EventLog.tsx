@@ -139,7 +139,7 @@ export function EventLog({ history }: { history: RunHistory }) {
           <div className="px-5 py-8 text-center text-muted">
             {history.caughtUp && complete ? (
               total === 0 ? (
-                "Nothing has been said yet."
+                "No events yet."
               ) : (
                 "No event matches the search and the kinds chosen."
               )

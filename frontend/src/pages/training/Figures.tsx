@@ -78,7 +78,7 @@ export function Figures({ run, history, facts, began }: FiguresProps) {
   const active = isActive(run.state);
   const now = useNow(active);
   const reportTime = history.train.time.length > 0 ? history.train.time.at(-1) : null;
-  // A report from before the worker began anew says nothing of the time that is left now.
+  // A report from before the worker began again says nothing of the time that is left now.
   const stale = reportTime !== null && facts.startTime !== null && reportTime < facts.startTime;
   const counted = useTimeLeft(run, reportTime);
   const left = stale ? "" : counted;

@@ -28,7 +28,7 @@ import { Queue } from "./Queue";
 
 const RECENT = 5;
 
-/** `/training`: what trains, what waits, what has ended lately. */
+/** `/training`: what trains, what waits, what ended recently. */
 export default function Overview() {
   const { runs, ready } = useRuns();
   const active = useActiveRuns();
@@ -41,7 +41,7 @@ export default function Overview() {
     <>
       <PageHeader
         title="Training"
-        description="What trains now, what waits for its turn, and what has ended lately."
+        description="What is training, what is waiting for its turn, and what ended recently."
         actions={
           <LinkButton
             to="/setup"
@@ -78,7 +78,7 @@ export default function Overview() {
               >
                 {runs.length === 0
                   ? "Choose a model and data in Setup; the run then shows here while it trains."
-                  : "Runs show here while they train. Those that have ended are among the results."}
+                  : "Runs show here while they train. Those that have ended are under Results."}
               </EmptyState>
             </Card>
           )}
@@ -161,7 +161,7 @@ function Recent({ runs }: { runs: readonly RunSummary[] }) {
   const now = useNow(true, 30_000);
   return (
     <Card
-      title="Ended lately"
+      title="Recently ended"
       actions={
         <LinkButton to="/results" size="sm" variant="ghost" icon={ArrowRight}>
           All runs

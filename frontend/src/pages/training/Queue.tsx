@@ -25,7 +25,7 @@ export function Queue() {
           <Skeleton className="h-10 w-full" />
         </div>
       ) : queue.waiting.length === 0 ? (
-        <EmptyState icon={ListOrdered} title="Nothing waits.">
+        <EmptyState icon={ListOrdered} title="Nothing is waiting.">
           Runs that are started while another one trains wait here for their turn.
         </EmptyState>
       ) : (
@@ -93,8 +93,8 @@ function Waiting({ entries }: { entries: readonly QueueEntry[] }) {
       await cancel({ run }).unwrap();
       toast({
         tone: "neutral",
-        title: `${names(run)} is out of the queue`,
-        text: "It was not deleted; it can be put back from its page.",
+        title: `${names(run)} was removed from the queue`,
+        text: "It was not deleted; it can be queued again from its page.",
         link: { to: `/training/${encodeURIComponent(run)}`, label: "Open it" },
       });
     } catch (caught) {
@@ -229,7 +229,7 @@ function QueueRow({ entry, at, last, dragged, busy, grip, onUp, onDown, onTake }
           disabled={last}
           onClick={onDown}
         />
-        <IconButton icon={X} label={`Take ${name} out of the queue`} size="sm" busy={busy} onClick={onTake} />
+        <IconButton icon={X} label={`Remove ${name} from the queue`} size="sm" busy={busy} onClick={onTake} />
       </div>
     </li>
   );

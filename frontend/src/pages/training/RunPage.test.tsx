@@ -190,9 +190,9 @@ it("shows what is known of a crash", () => {
 it("says how long a run has been silent", () => {
   tell([run({ id: "quiet", heard: Date.now() / 1000 - 42 })], [], true);
   open("/quiet");
-  expect(screen.getByText("Silent for 42 s.")).toBeInTheDocument();
+  expect(screen.getByText("No report for 42 s.")).toBeInTheDocument();
   tell([run({ id: "quiet", heard: Date.now() / 1000 })]);
-  expect(screen.queryByText(/Silent/)).toBeNull();
+  expect(screen.queryByText(/No report/)).toBeNull();
 });
 
 it("leads on from a finished run", () => {
@@ -262,6 +262,6 @@ it("takes a run out of the queue", async () => {
   fireEvent.click(screen.getByRole("button", { name: "Take first out of the queue" }));
   await waitFor(() => expect(sent.map((one) => `${one.method} ${one.path}`)).toContain("DELETE /api/queue/a"));
   await waitFor(() =>
-    expect(store.getState().toasts.map((toast) => toast.title)).toEqual(["first is out of the queue"]),
+    expect(store.getState().toasts.map((toast) => toast.title)).toEqual(["first was removed from the queue"]),
   );
 });

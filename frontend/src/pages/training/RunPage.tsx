@@ -72,7 +72,7 @@ function Gone({ id }: { id: string }) {
         actions={
           <>
             <LinkButton to="/training" icon={Activity}>
-              What trains now
+              Training now
             </LinkButton>
             <LinkButton to="/results">All runs</LinkButton>
           </>
@@ -141,7 +141,7 @@ function RunView({ run }: { run: RunSummary }) {
         </div>
         <p>
           <LinkButton to="/training" size="sm" variant="ghost" icon={ArrowLeft}>
-            All that trains or waits
+            All running and waiting runs
           </LinkButton>
         </p>
       </div>
@@ -172,8 +172,8 @@ function HistoryLost({ lost }: { lost: boolean }) {
   const live = useConnection() === "live";
   if (!lost || !live) return null;
   return (
-    <Note tone="warn" live title="The events of this run do not come through.">
-      The figures above are fresh; curves and events follow when the connection is back.
+    <Note tone="warn" live title="This run's events aren't arriving.">
+      The figures above are up to date; curves and events follow when the connection is back.
     </Note>
   );
 }

@@ -48,7 +48,7 @@ export function VirtualList(props: VirtualListProps) {
     const element = frame.current;
     if (!element) return;
     if (following && element.scrollTop === 0 && performance.now() - touched.current > TOUCH_MS) {
-      // Nobody scrolled: browsers lose the place when they lay the page out anew, as for a picture of it.
+      // Nobody scrolled: browsers lose the place when they lay the page out again, as for a picture of it.
       element.scrollTop = element.scrollHeight;
     }
     setTop(element.scrollTop);

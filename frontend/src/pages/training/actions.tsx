@@ -61,8 +61,8 @@ export function useRunActions(run: RunSummary) {
     const sure = await ask({
       title: "Stop this run?",
       text:
-        "It saves a checkpoint and ends. Nothing is lost: it can be resumed later, to the bit. " +
-        "The step in progress may take a moment to be given up.",
+        "It saves a checkpoint and ends. Nothing is lost: it can be resumed later, bit for bit. " +
+        "Abandoning the step in progress may take a moment.",
       confirm: "Save a checkpoint and end",
       cancel: "Keep training",
     });
@@ -91,8 +91,8 @@ export function useRunActions(run: RunSummary) {
     if (!done) return;
     toast({
       tone: "neutral",
-      title: `${run.adapter} is out of the queue`,
-      text: "It was not deleted; it can be put back from its page.",
+      title: `${run.adapter} was removed from the queue`,
+      text: "It was not deleted; it can be queued again from its page.",
       link: { to: `/training/${encodeURIComponent(run.id)}`, label: "Open it" },
     });
   };
@@ -136,7 +136,7 @@ export function ActionButtons({
       )}
       {state === "queued" && (
         <Button size={size} icon={ListX} busy={doing === "cancel"} onClick={() => void actions.cancel()}>
-          Take out of the queue
+          Remove from the queue
         </Button>
       )}
       {run.can_resume && (

@@ -21,7 +21,7 @@ import {
 import type { EvalReport, Failed, Record as RunRecord, SampledCompletion } from "@/api";
 import type { TrainColumn } from "@/api/history";
 import { rewardText } from "@/features/metrics/score";
-import { bytes, compact, count, duration, integer, loss, percent, rate, speed } from "@/lib/format";
+import { bytes, compact, count, duration, epochs, integer, loss, percent, rate, speed } from "@/lib/format";
 import type { Tone } from "@/lib/tone";
 
 import { visible } from "./text";
@@ -83,7 +83,7 @@ export function describe(event: Event, rewarded = false): Line {
         tone: "neutral",
         title: "Data ready",
         text: visible(
-          `${count(event.train_rows, "training row")}, ${integer(event.train_tokens)} tokens, ` +
+          `${count(event.train_rows, "training row")}, ${count(event.train_tokens, "token")}, ` +
             `${percent(event.train_supervised_tokens / Math.max(1, event.train_tokens), 0)} trained on; ` +
             count(event.val_rows, "validation row") +
             (event.truncated_rows > 0 ? `; ${integer(event.truncated_rows)} cut` : "") +
@@ -258,12 +258,6 @@ function failure({ step, message, hint }: Failed): string {
   // Many messages name the step themselves.
   const where = step == null || message.startsWith(`step ${step}`) ? "" : `at step ${integer(step)}: `;
   return where + message + (hint ? `; ${hint}` : "");
-}
-
-/** "0.056 epochs", "1 epoch". */
-export function epochs(value: number): string {
-  const shown = Number(value.toFixed(3));
-  return `${shown} ${shown === 1 ? "epoch" : "epochs"}`;
 }
 
 function sentence(text: string): string {

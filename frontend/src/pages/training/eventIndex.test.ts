@@ -61,7 +61,7 @@ it("keeps what a resumed run did again, while the curves drop it", () => {
   expect(history.train.loss.at(-1)).toBe(7);
 });
 
-it("begins anew with a history that does", () => {
+it("begins again with a history that does", () => {
   const [index, history] = indexed(started(), report(1), report(2));
   expect(index.length).toBe(3);
   history.clear();

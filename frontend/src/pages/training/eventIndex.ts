@@ -131,7 +131,7 @@ export class EventIndex {
   #grow(): void {
     const { events, reports } = this.#history;
     if (events !== this.#source) {
-      // The history began anew.
+      // The history began again.
       this.#source = events;
       this.#rows = [];
       this.#found = [];

@@ -62,9 +62,9 @@ export function SilenceNote({ run }: { run: RunSummary }) {
   const silent = run.heard === null ? 0 : now - run.heard;
   if (!on || (silent < SILENT_SECONDS && run.state !== "stalled")) return null;
   return (
-    <Note tone="warn" title={`Silent for ${duration(Math.floor(silent))}.`}>
-      A worker at work gives a sign of life every two seconds. It may be suspended, or the machine may be swapping or
-      asleep. Wait, or stop the run and resume it from its checkpoint
+    <Note tone="warn" title={`No report for ${duration(Math.floor(silent))}.`}>
+      A healthy worker reports every two seconds. It may be suspended, or the machine may be swapping or asleep. Wait,
+      or stop the run and resume it from its checkpoint
       {run.state === "stopping" ? "; killing it loses what came after that." : "."}
     </Note>
   );
@@ -80,8 +80,8 @@ export function EndNote({ run, baseLoss }: { run: RunSummary; baseLoss: number |
         title={`Stopped at step ${integer(run.step)}${run.steps === null ? "" : ` of ${integer(run.steps)}`}.`}
       >
         {run.checkpoint_step === null
-          ? "It had not come to its first checkpoint: resuming starts it from the beginning."
-          : `The checkpoint of step ${integer(run.checkpoint_step)} is saved. Resuming continues there, to the bit.`}
+          ? "It had not reached its first checkpoint: resuming starts it from the beginning."
+          : `The checkpoint of step ${integer(run.checkpoint_step)} is saved. Resuming continues exactly from there.`}
       </Note>
     );
   }
@@ -116,13 +116,13 @@ function verdict({ kind, first, best }: Score): string | null {
   if (first === null || best === null) return null;
   if (kind === "reward") {
     return best > first
-      ? `The base model earned ${scoreText(kind, first)}. Whether the answers are better, only reading them tells.`
+      ? `The base model earned ${scoreText(kind, first)}. Only reading the answers tells whether they are better.`
       : `The base model earned ${scoreText(kind, first)}: it did not get better. Look at the completions: do their rewards differ within a group?`;
   }
   if (first <= 0) return null;
   const fell = 1 - best / first;
   return fell > 0
-    ? `The base model had ${scoreText(kind, first)}: ${percent(fell, 0)} less. Whether the answers are better, only reading them tells.`
+    ? `The base model had ${scoreText(kind, first)}: ${percent(fell, 0)} less. Only reading the answers tells whether they are better.`
     : `The base model had ${scoreText(kind, first)}: it did not get better. Try a lower learning rate, or look at the data.`;
 }
 

@@ -105,7 +105,7 @@ it.each(Array.from({ length: 20 }, (_, seed) => seed))("loses nothing and double
     while (FakeSocket.latest === socket) {
       written = Math.min(all.length, written + Math.floor(random() * 9));
       if (random() < 0.02) {
-        // A server that was started anew with another history says so.
+        // A server that was started again with another history says so.
         socket.send({ type: "reset" });
         break;
       }

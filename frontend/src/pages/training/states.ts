@@ -29,11 +29,11 @@ export interface StateLook {
 export function lookOf(state: RunState): StateLook {
   switch (state) {
     case "created":
-      return { label: "Not started", tone: "neutral", icon: CircleDashed, text: "It neither runs nor waits." };
+      return { label: "Not started", tone: "neutral", icon: CircleDashed, text: "It is neither running nor queued." };
     case "queued":
       return { label: "Waiting", tone: "info", icon: Clock, text: "It starts when those before it have ended." };
     case "running":
-      return { label: "Running", tone: "info", icon: CirclePlay, text: "Its worker is at work." };
+      return { label: "Running", tone: "info", icon: CirclePlay, text: "Its worker is running." };
     case "stopping":
       return { label: "Stopping", tone: "warn", icon: Hourglass, text: "It saves a checkpoint, then ends." };
     case "stalled":
@@ -41,16 +41,16 @@ export function lookOf(state: RunState): StateLook {
         label: "Stalled",
         tone: "warn",
         icon: TriangleAlert,
-        text: "Its worker lives but gives no sign of it.",
+        text: "The worker is alive but has stopped reporting.",
       };
     case "stopped":
       return { label: "Stopped", tone: "neutral", icon: CirclePause, text: "It ended with a checkpoint saved." };
     case "finished":
-      return { label: "Finished", tone: "good", icon: CircleCheck, text: "It did all it was asked to." };
+      return { label: "Finished", tone: "good", icon: CircleCheck, text: "It completed." };
     case "failed":
       return { label: "Failed", tone: "bad", icon: CircleAlert, text: "It ended with an error." };
     case "crashed":
-      return { label: "Crashed", tone: "bad", icon: Ban, text: "Its worker is gone without a last word." };
+      return { label: "Crashed", tone: "bad", icon: Ban, text: "The worker ended without saying why." };
     case "unreadable":
       return { label: "Unreadable", tone: "bad", icon: FileQuestion, text: "Its folder cannot be read." };
   }
