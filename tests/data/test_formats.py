@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from droidft.data.check import check_structure
-from droidft.data.located import Meter, RowReader
 from droidft.data.readers import Reading
-from droidft.data.rows import Columns, Row, recognise
+from droidft.data.rows import Columns, Row, RowReader, recognise
+from droidft.data.sources import Meter
 from droidft.errors import ConfigError
 from droidft.support.faults import InvalidData
 from tests.data.helpers import settings, write_jsonl

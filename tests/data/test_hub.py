@@ -13,9 +13,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from droidft.data.check import check_structure
-from droidft.data.hub import fetch_dataset
 from droidft.data.prepare import read_set
-from droidft.data.sources import files_to_test, find_test
+from droidft.data.sources import fetch_dataset, files_to_test, find_test
 from droidft.errors import DataError, DownloadError
 from tests.data.helpers import make_tokenizer, settings
 

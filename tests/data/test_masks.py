@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from droidft.data.codec import Codec
-from droidft.data.encode import Encoded, RowEncoder
 from droidft.data.prepare import prepare
 from droidft.data.report import Flag
 from droidft.data.rows import Row
-from droidft.data.tokens import TokenizedRow
+from droidft.data.tokens import Encoded, RowEncoder, TokenizedRow
 from droidft.support.faults import InvalidData, Refused
 from tests.data import templates
 from tests.data.helpers import make_tokenizer, settings, write_jsonl

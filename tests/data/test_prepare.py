@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droidft.config import TrainingConfig
+from droidft.data.batches import divide, rows_of_share
 from droidft.data.prepare import Prepared, prepare, read_set
-from droidft.data.split import divide, rows_of_share
 from droidft.data.statistics import histogram
 from droidft.data.tokens import TokenSet
 from droidft.errors import ConfigError, DataError
@@ -346,14 +346,12 @@ def test_faults_of_both_files_are_reported_together(tmp_path: Path) -> None:
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=40), min_size=1, max_size=12), st.randoms())
 def test_a_set_gives_back_what_was_put_in(masks: list[list[bool]], draw: random.Random) -> None:
-    from droidft.data.encode import Encoded
-    from droidft.data.tokens import TokenSetBuilder
+    from droidft.data.tokens import Encoded, TokenSetBuilder
 
     builder = TokenSetBuilder(limit=30)
-    builder.open_file("a.jsonl")
     for line, mask in enumerate(masks, start=1):
         tokens = np.array([draw.randrange(1000) for _ in mask], dtype=np.int32)
-        builder.add(Encoded(tokens, np.array(mask)), line)
+        builder.add(Encoded(tokens, np.array(mask)), "a.jsonl", line)
     rows = builder.build()
     assert len(rows) == len(masks)
     assert [row.supervised.tolist() for row in rows] == [mask[:30] for mask in masks]

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from droidft.data.jsonl import MAX_ROW_BYTES
 from droidft.support.faults import FaultLog, FileRefused, Refused
-from droidft.support.strict_json import check_value, decoder, diagnose, json_type
+from droidft.support.strict_json import MAX_ROW_BYTES, check_value, decoder, diagnose, json_type, too_deep
 
 _CHUNK = 1 << 18
 _SPACE = " \t\r\n"
@@ -65,7 +64,7 @@ class _Text:
                     raise diagnose(self.text[: error.pos + 80], error) from None
                 self.more(max(_CHUNK, len(self.text)))
             except RecursionError:
-                raise Refused("depth", "is nested too deeply", "flatten it") from None
+                raise too_deep() from None
             else:
                 self.drop(end)
                 return value
@@ -77,7 +76,7 @@ def read_array(
     """(object, line of its first character, byte of its first character) for each element.
 
     Raises:
-        FileRefused: the file is no array of values; what was wrong in one element alone goes to `log`.
+        FileRefused: the file is not an array of values; what is wrong with one element alone goes to `log`.
     """
     window = _Text(file)
     if window.peek() != "[":

@@ -6,7 +6,6 @@ import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,25 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.config import Family, TrainingConfig
-from droidft.data.batches import steps_per_epoch
-from droidft.data.length import plan
-from droidft.data.located import Content, Located, Meter, RowReader, Schema, locate
-from droidft.data.located import Progress as BytesRead
-from droidft.data.preference_rows import recognise_preferences
-from droidft.data.preferences import prepare_pairs
-from droidft.data.prepare import prepare
-from droidft.data.prompt_rows import recognise_prompts
-from droidft.data.prompts import prepare_prompts
+from droidft.data.batches import plan, steps_per_epoch
+from droidft.data.preferences import Preferences, prepare_pairs
+from droidft.data.prepare import Answers, Kind, prepare
+from droidft.data.prompts import Prompts, prepare_prompts
 from droidft.data.readers import Reading
 from droidft.data.report import CheckReport, FileReport, Places, StructureReport, TokenReport
-from droidft.data.rows import Columns, recognise
-from droidft.data.sources import Fetch
+from droidft.data.rows import Content, Located, RowReader
+from droidft.data.sources import Fetch, Meter, locate
+from droidft.data.sources import Progress as BytesRead
 from droidft.errors import DataError
 from droidft.rewards.scorer import Scorer
 from droidft.support.faults import Fault, FaultLog, InvalidData
 from droidft.support.progress import Progress
 
+KINDS: dict[Family, type[Kind[Any, Any]]] = {
+    Family.ANSWERS: Answers,
+    Family.REWARDS: Prompts,
+    Family.PREFERENCES: Preferences,
+}
 COMPARED_ROWS = 2_000_000
 """Rows compared with each other: 16 bytes each, so that the memory for a huge file has a limit."""
 Tokenizer = Callable[[], tuple[Any, int | None]]
@@ -159,7 +159,7 @@ class _Hashes:
 def _check(
     paths: Sequence[Path], config: TrainingConfig, reading: Reading, meter: Meter
 ) -> tuple[FileReport, _Hashes]:
-    reader = RowReader(recogniser(config), reading)
+    reader = RowReader[Content](KINDS[config.method.family].recogniser(config), reading)
     hashes = _Hashes(paths)
     before = reading.bytes_read
     for located in reader.rows(paths, meter):
@@ -176,19 +176,7 @@ def _check(
     )
     if hashes.rows > len(keys):
         reading.notes.append(f"{paths[0].name}: only the first {len(keys):,} rows were compared for repeated ones")
-    reader.note_unused(paths)
     return report, hashes
-
-
-def recogniser(config: TrainingConfig) -> Callable[[dict[str, Any]], Schema[Content]]:
-    """What the first record of a file is recognised by: each family of methods has rows of its own."""
-    match config.method.family:
-        case Family.ANSWERS:
-            return partial(recognise, columns=Columns.of(config))
-        case Family.REWARDS:
-            return partial(recognise_prompts, config=config)
-        case Family.PREFERENCES:
-            return partial(recognise_preferences, config=config)
 
 
 def _places(chosen: npt.NDArray[np.bool_], hashes: _Hashes) -> Places:

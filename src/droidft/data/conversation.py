@@ -38,8 +38,8 @@ def messages_key(messages: Sequence[Message]) -> int:
 
 
 def with_system(messages: list[Message], system_prompt: str | None) -> list[Message]:
-    """The conversation with a system message first, unless it has one or there is none to put."""
-    if system_prompt is None or messages[0]["role"] in ("system", "developer"):
+    """The conversation with a system message first, unless it has one or there is none to put there."""
+    if system_prompt is None or messages[0]["role"] in _SYSTEM:
         return messages
     return [{"role": "system", "content": system_prompt}, *messages]
 

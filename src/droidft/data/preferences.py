@@ -1,39 +1,72 @@
-"""Configuration -> pairs of answers for methods that learn from preferences (DPO, ORPO), or every reason why not.
+"""Data for methods that learn from preferences (DPO, ORPO): what was asked, and a chosen and a rejected answer.
 
-    files -> records -> a prompt with two answers -> two rows of tokens, the answers marked
+    files -> records -> a prompt with two answers -> tokens and mask of both
 
-Of both rows only the answer is marked, its end of turn included, whatever `mask_prompt` says.
+Both answers are encoded with the prompt before them, exactly as rows of answers are. Only the answer is trained, its
+end of turn included, whatever `mask_prompt` says.
 """
 
 from __future__ import annotations
 
 import hashlib
-from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from droidft.config import TrainingConfig
-from droidft.data.codec import Codec
-from droidft.data.encode import Encoded, RowEncoder, ends_in_eos, trainable
-from droidft.data.located import Located, Meter, Progress, RowReader, batched
-from droidft.data.preference_rows import CHOSEN, REJECTED, Choice, recognise_preferences
-from droidft.data.readers import Reading
-from droidft.data.report import Flag, TokenReport
-from droidft.data.rows import Row
-from droidft.data.sources import Fetch
-from droidft.data.split import load_parts
-from droidft.data.statistics import Noticed, measure, overlap, warnings
-from droidft.data.tokens import TokenizedRow, TokenSet, TokenSetBuilder
+from droidft.config import DataFormat, TrainingConfig
+from droidft.data.conversation import Message, characters, checked_turns, messages_key, sharegpt_turns, with_system
+from droidft.data.prepare import Indices, Keys, Kind, Parts, Sets
+from droidft.data.rows import (
+    CONVERSATIONS,
+    PROMPTS,
+    Columns,
+    Located,
+    Row,
+    Schema,
+    filled,
+    first_of,
+    input_column,
+    is_conversation,
+    is_sharegpt,
+    listed,
+    missing,
+    optional,
+    parsed,
+    refuse_two_prompts,
+    tools_of,
+    with_input,
+)
+from droidft.data.sources import Fetch, Progress
+from droidft.data.statistics import Measured
+from droidft.data.tokens import Encoded, RowEncoder, TokenizedRow, TokenSet, hash64, untrainable
+from droidft.errors import ConfigError
 from droidft.support.faults import Refused
 
-Both = tuple[Encoded, Encoded]
-"""The chosen answer and the rejected one, each with the prompt before it."""
+CHOSEN, REJECTED = "chosen", "rejected"
+
+
+class Choice(NamedTuple):
+    """A prompt with two answers. `plain` says that all three are texts that no chat template touches."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    tools: list[dict[str, Any]] | None = None
+    plain: bool = False
+
+    @property
+    def characters(self) -> int:
+        """How much text it holds."""
+        return 2 * characters(self.prompt) + characters(self.chosen) + characters(self.rejected)
+
+    @property
+    def key(self) -> int:
+        """Equal for equal rows, within this process."""
+        return hash((messages_key(self.prompt), messages_key(self.chosen), messages_key(self.rejected)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +74,6 @@ class PairSet:
     """Pairs of answers. Row 2 i of `rows` is the chosen answer of pair i, row 2 i + 1 the rejected one."""
 
     rows: TokenSet
-    split_keys: npt.NDArray[np.uint64]
-    """A hash of each pair's prompt: pairs of one prompt stay on one side of the split."""
 
     def __len__(self) -> int:
         return len(self.rows) // 2
@@ -58,9 +89,9 @@ class PairSet:
         return (self[index] for index in range(len(self)))
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Indices:
         """Tokens of the longer answer of each pair, with the prompt, after the cut. Shape (pairs,)."""
-        longer: npt.NDArray[np.int64] = self.rows.lengths.reshape(-1, 2).max(axis=1, initial=0)
+        longer: Indices = self.rows.lengths.reshape(-1, 2).max(axis=1, initial=0)
         return longer
 
     @property
@@ -85,32 +116,27 @@ class PairSet:
         return _of_both(self.rows.supervised_counts)
 
     @cached_property
-    def digests(self) -> npt.NDArray[np.uint64]:
+    def digests(self) -> Keys:
         """A hash of both answers of each pair."""
         both = self.rows.digests.astype("<u8").reshape(-1, 2)
-        return np.array([_hash(pair.tobytes()) for pair in both], dtype=np.uint64)
+        return np.array([hash64(pair.tobytes()) for pair in both], dtype=np.uint64)
 
     def place(self, index: int) -> str:
         """`file:line` of pair `index`, the file by its name."""
         return self.rows.place(2 * index)
 
-    def take(self, pairs: npt.NDArray[np.int64]) -> PairSet:
+    def take(self, pairs: Indices) -> PairSet:
         """The pairs of these indices, in this order, as a set of their own."""
         rows = (2 * pairs[:, None] + np.arange(2)).reshape(-1)
-        return PairSet(self.rows.take(rows), self.split_keys[pairs])
+        return PairSet(self.rows.take(rows))
 
     def update_hash(self, digest: hashlib._Hash) -> None:
         """Feed tokens, offsets and masks to a hash."""
         self.rows.update_hash(digest)
 
 
-@dataclass(frozen=True)
-class PreparedPairs:
-    """Both sets, and what is known about them."""
-
-    train: PairSet
-    validation: PairSet
-    report: TokenReport
+class PreparedPairs(Sets[PairSet]):
+    """The sets of a run that learns from preferences."""
 
 
 def prepare_pairs(
@@ -121,71 +147,75 @@ def prepare_pairs(
     fetch: Fetch | None = None,
     progress: Progress | None = None,
 ) -> PreparedPairs:
-    """Read, check, tokenize, mask and split the preferences of a run; arguments as those of `prepare`.
-
-    Raises:
-        InvalidData: rows or files with faults, all of them listed.
-        DataError: too few pairs; a folder without data files.
-        ConfigError: settings that do not fit the data.
-        DownloadError: a hub data set cannot be had.
-    """
-    job = _Job(config, Codec(tokenizer), config.max_seq_length or context_length, Reading())
-    parts = load_parts(config, job.load, job.reading, fetch=fetch, progress=progress)
-    train, held = parts.train, parts.validation
-    digest = hashlib.sha256()
-    train.pairs.update_hash(digest)
-    held.pairs.update_hash(digest)
-    limit = config.max_seq_length or max(int(part.pairs.lengths.max(initial=0)) for part in (train, held))
-    of_train, of_held = measure(train.pairs, train.noticed), measure(held.pairs, held.noticed)
-    both = overlap(train.pairs, held.pairs)
-    found = warnings(of_train, of_held, both, limit)
-    if config.max_seq_length and context_length and config.max_seq_length > context_length:
-        found.append(
-            f"max_seq_length {config.max_seq_length:,} exceeds the model's limit of {context_length:,} tokens"
-        )
-    if config.system_prompt is not None and (job.plain or not job.codec.has_template):
-        why = "whole texts have no turns" if job.plain else "the model's tokenizer has no chat template"
-        found.append(f"system_prompt has no effect: {why}")
-    report = TokenReport(
-        of_train, of_held, both, limit, job.format, parts.sentence, digest.hexdigest(), found, job.reading.notes
-    )
-    return PreparedPairs(train.pairs, held.pairs, report)
+    """Read, check, tokenize, mask and split the preferences of a run; arguments and errors as those of `prepare`."""
+    return PreparedPairs(**vars(Preferences(config, tokenizer, context_length).prepare(fetch, progress)))
 
 
-def encode_choices(codec: Codec, choices: Sequence[Choice], system_prompt: str | None) -> list[Both | Refused]:
-    """Each pair encoded uncut, or why it cannot be."""
-    encoder = RowEncoder(codec, mask_prompt=True, system_prompt=system_prompt)
-    rows = [_row(choice, answer) for choice in choices for answer in (choice.chosen, choice.rejected)]
-    encoded: Sequence[Encoded | Refused]
-    encoded = encoder.pairs(rows) if choices and choices[0].plain else encoder.encode(rows)
-    found: list[Both | Refused] = []
-    for chosen, rejected in zip(encoded[::2], encoded[1::2], strict=True):
-        if isinstance(chosen, Refused):
-            found.append(chosen)
-        elif isinstance(rejected, Refused):
-            found.append(rejected)
-        else:
-            found.append((chosen, rejected))
-    return found
+class Preferences(Kind[Choice, PairSet]):
+    """Rows with a prompt and two answers."""
+
+    whole_texts = "whole texts have no turns"
+
+    @staticmethod
+    def recogniser(config: TrainingConfig) -> Callable[[dict[str, Any]], Schema[Choice]]:
+        """By the columns chosen, or the usual ones."""
+        return partial(recognise_preferences, config=config)
+
+    def encode(self, rows: Sequence[Choice]) -> list[Parts | Refused]:
+        """Both answers, each with the prompt before it."""
+        encoder = RowEncoder(self.codec, mask_prompt=True, system_prompt=self.config.system_prompt)
+        both = [_row(choice, answer) for choice in rows for answer in (choice.chosen, choice.rejected)]
+        encoded: Sequence[Encoded | Refused]
+        encoded = encoder.pairs(both) if rows and rows[0].plain else encoder.encode(both)
+        pairs: list[Parts | Refused] = []
+        for chosen, rejected in zip(encoded[::2], encoded[1::2], strict=True):
+            if isinstance(chosen, Refused):
+                pairs.append(chosen)
+            elif isinstance(rejected, Refused):
+                pairs.append(rejected)
+            else:
+                pairs.append({CHOSEN: chosen, REJECTED: rejected})
+        return pairs
+
+    def refuse(self, row: Choice, parts: Parts) -> Refused | None:
+        """A pair of which the cut takes away an answer, or what distinguishes the two."""
+        for column, encoded in parts.items():
+            if (why := untrainable(encoded, self.limit)) is not None:
+                return Refused(why.kind, f"{why.reason} (in {column!r})", why.fix)
+        chosen, rejected = parts[CHOSEN].tokens, parts[REJECTED].tokens
+        if np.array_equal(chosen, rejected):
+            return Refused("no-preference", "has two answers that are the same in tokens", "remove the row")
+        if np.array_equal(chosen[: self.limit], rejected[: self.limit]):
+            shared = min(len(chosen), len(rejected))
+            first = int(np.argmax(np.append(chosen[:shared] != rejected[:shared], True))) + 1
+            return Refused(
+                "all-cut",
+                f"has answers that differ from token {first:,} on, beyond the limit of {self.limit:,}",
+                f"raise max_seq_length to {first:,} or more, or remove the row",
+            )
+        return None
+
+    def collect(self, rows: TokenSet, records: list[bytes]) -> PairSet:
+        """Two rows for each pair."""
+        return PairSet(rows)
+
+    def measured(self, rows: PairSet) -> Measured:
+        """The pairs."""
+        return rows
+
+    def split_keys(self, rows: PairSet) -> Keys:
+        """Pairs of one prompt stay on one side of the split."""
+        return rows.rows.groups[::2]
+
+    def group(self, located: Located[Choice], parts: Parts) -> int:
+        """By the prompt."""
+        chosen = parts[CHOSEN]
+        return hash64(chosen.tokens[: int(np.argmax(chosen.supervised))].tobytes())
 
 
-def checked(both: Both, limit: int | None) -> Both | Refused:
-    """The pair, unless a cut at `limit` takes away an answer or what tells the two apart."""
-    for column, encoded in zip((CHOSEN, REJECTED), both, strict=True):
-        why = trainable(encoded, limit)
-        if isinstance(why, Refused):
-            return Refused(why.kind, f"{why.reason} (in {column!r})", why.fix)
-    chosen, rejected = both
-    if np.array_equal(chosen.tokens, rejected.tokens):
-        return Refused("no-preference", "has two answers that are the same in tokens", "remove the row")
-    if np.array_equal(chosen.tokens[:limit], rejected.tokens[:limit]):
-        first = int(np.argmax(_differ(chosen.tokens, rejected.tokens))) + 1
-        return Refused(
-            "all-cut",
-            f"has answers that differ from token {first:,} on, beyond the limit of {limit:,}",
-            f"raise max_seq_length to {first:,} or more, or remove the row",
-        )
-    return both
+def _row(choice: Choice, answer: list[Message]) -> Row:
+    given = sum(turn["role"] == "assistant" for turn in choice.prompt)
+    return Row(None, [*choice.prompt, *answer], choice.tools, given)
 
 
 def _of_both(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -193,96 +223,218 @@ def _of_both(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     return summed
 
 
-def _differ(one: npt.NDArray[np.int32], other: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-    shared = min(len(one), len(other))
-    return np.append(one[:shared] != other[:shared], True)
+# -- records -> preferences
 
 
-def _row(choice: Choice, answer: list[dict[str, Any]]) -> Row:
-    given = sum(turn["role"] == "assistant" for turn in choice.prompt)
-    return Row(None, [*choice.prompt, *answer], choice.tools, given)
+def recognise_preferences(first: dict[str, Any], config: TrainingConfig) -> Schema[Choice]:
+    """The schema of the file of preferences whose first record is `first`.
+
+    Raises:
+        ConfigError: the settings are about data of another kind.
+        Refused: the record is no preference.
+    """
+    columns = Columns.of(config)
+    _refuse_others(columns, config)
+    for column in (CHOSEN, REJECTED):
+        if column not in first:
+            raise Refused("unknown-fields", f"{listed(first)}: {column!r} is not among them", _KNOWN_FIX)
+    prompt = columns.messages or columns.prompt
+    if prompt is None:
+        prompt = first_of((*PROMPTS, *CONVERSATIONS), first)
+    elif prompt not in first:
+        raise missing(first, prompt, "prompt_column" if columns.messages is None else "messages_column")
+    source = None
+    if prompt is not None:
+        source = _Prompt(prompt, input_column(first, prompt), is_conversation(first[prompt]))
+    if is_conversation(first[CHOSEN]):
+        return _Turns(source)
+    return _WholeTexts() if source is None else _Texts(source)
 
 
-def _hash(data: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+@dataclass(frozen=True)
+class _Prompt:
+    """Where the prompt stands: text, with alpaca's `input` after it, or messages."""
 
-
-@dataclass
-class _Loaded:
-    pairs: PairSet
-    noticed: Noticed
+    column: str
+    input: str | None
+    messages: bool
 
     @property
-    def split_keys(self) -> npt.NDArray[np.uint64]:
-        return self.pairs.split_keys
+    def columns(self) -> tuple[str, ...]:
+        return (self.column, *([self.input] if self.input else []))
 
-    def take(self, rows: npt.NDArray[np.int64]) -> _Loaded:
-        return _Loaded(self.pairs.take(rows), self.noticed.take(rows))
-
-
-@dataclass
-class _Job:
-    """One pass over the files of one set, with what both sets share."""
-
-    config: TrainingConfig
-    codec: Codec
-    limit: int | None
-    reading: Reading
-    format: str = ""
-    plain: bool = False
-
-    def load(self, paths: Sequence[Path], meter: Meter) -> _Loaded:
-        reader = RowReader(partial(recognise_preferences, config=self.config), self.reading)
-        gatherer = _Gatherer(self)
-        for batch in batched(reader.rows(paths, meter)):
-            self.plain = self.plain or batch[0].row.plain
-            gatherer.add(batch)
-        if reader.schema and not self.format:
-            self.format = str(reader.schema.format)
-        reader.note_unused(paths)
-        return gatherer.finish()
+    def read(self, value: dict[str, Any]) -> list[Message]:
+        if self.column not in value:
+            raise missing(value, self.column, "prompt_column")
+        if self.messages:
+            messages = _messages(value[self.column], self.column)
+        else:
+            text = with_input(filled(value[self.column], self.column), value, self.input)
+            messages = [{"role": "user", "content": text}]
+        if messages[-1]["role"] not in ("user", "tool"):
+            reason = f"has a prompt that ends with the {messages[-1]['role']}'s turn"
+            raise Refused("last-turn", reason, "end it with what the user asks")
+        return messages
 
 
-@dataclass
-class _Gatherer:
-    """Encodes pairs, checks them and gathers them with what was noticed about each."""
+_READ = (CHOSEN, REJECTED, "system", "tools")
 
-    job: _Job
-    builder: TokenSetBuilder = field(init=False)
-    keys: array[int] = field(default_factory=lambda: array("Q"))
-    ends: array[int] = field(default_factory=lambda: array("B"))
-    ended: array[int] = field(default_factory=lambda: array("B"))
-    flags: list[frozenset[Flag]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.builder = TokenSetBuilder(self.job.limit)
+@dataclass(frozen=True)
+class _Texts:
+    """A prompt and two answers as texts."""
 
-    def add(self, batch: list[Located[Choice]]) -> None:
-        job = self.job
-        encoded = encode_choices(job.codec, [located.row for located in batch], job.config.system_prompt)
-        for located, found in zip(batch, encoded, strict=True):
-            both = found if isinstance(found, Refused) else checked(found, job.limit)
-            if isinstance(both, Refused):
-                job.reading.log.add(located.path, located.line, located.offset, both)
-            elif not job.reading.log.count:
-                self._keep(located, both)
+    prompt: _Prompt
+    format: str = "preference"
 
-    def _keep(self, located: Located[Choice], both: Both) -> None:
-        if self.builder.files[-1:] != [str(located.path)]:
-            self.builder.open_file(str(located.path))
-        for encoded in both:
-            self.builder.add(encoded, located.line)
-        prompt = both[0].tokens[: int(np.argmax(both[0].supervised))]
-        self.keys.append(_hash(prompt.tobytes()))
-        self.ends.append(all(self._ends(encoded, self.job.limit) for encoded in both))
-        self.ended.append(all(self._ends(encoded, None) for encoded in both))
-        self.flags.append(both[0].flags | both[1].flags)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.prompt.columns, *_READ)
 
-    def _ends(self, encoded: Encoded, limit: int | None) -> bool:
-        return ends_in_eos(self.job.codec, encoded.tokens[:limit], encoded.supervised[:limit])
+    def row(self, value: dict[str, Any]) -> Choice:
+        prompt = with_system(self.prompt.read(value), optional(value, "system"))
+        chosen, rejected = (_answer(value, column) for column in (CHOSEN, REJECTED))
+        if chosen == rejected:
+            raise _same()
+        return Choice(prompt, chosen, rejected, tools_of(value))
 
-    def finish(self) -> _Loaded:
-        noticed = {flag: np.array([flag in found for found in self.flags], dtype=np.bool_) for flag in Flag}
-        ends, ended = (np.array(bits, dtype=np.bool_) for bits in (self.ends, self.ended))
-        keys = np.array(self.keys, dtype=np.uint64)
-        return _Loaded(PairSet(self.builder.build(), keys), Noticed(noticed, ends, ended))
+
+@dataclass(frozen=True)
+class _Turns:
+    """Answers as messages: they follow the prompt, or are whole conversations whose common beginning it is."""
+
+    prompt: _Prompt | None
+    format: str = "preference"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*(self.prompt.columns if self.prompt else ()), *_READ)
+
+    def row(self, value: dict[str, Any]) -> Choice:
+        chosen, rejected = (_turns(value, column) for column in (CHOSEN, REJECTED))
+        if chosen == rejected:
+            raise _same()
+        if chosen[0]["role"] == rejected[0]["role"] == "assistant":
+            if self.prompt is None:
+                raise Refused("no-prompt", "has answers and no prompt", "add 'prompt', or write whole conversations")
+            prompt = self.prompt.read(value)
+        else:
+            shared = _shared(chosen, rejected)
+            if self.prompt is not None and self.prompt.messages:
+                _check_beginning(self.prompt.read(value), chosen[:shared])
+            prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+        return Choice(with_system(prompt, optional(value, "system")), chosen, rejected, tools_of(value))
+
+
+@dataclass(frozen=True)
+class _WholeTexts:
+    """Two whole texts; the prompt is what they share, up to the last white space."""
+
+    format: str = DataFormat.TEXT.value
+    columns: tuple[str, ...] = (CHOSEN, REJECTED)
+
+    def row(self, value: dict[str, Any]) -> Choice:
+        chosen, rejected = (_answer(value, column)[0]["content"] for column in (CHOSEN, REJECTED))
+        if chosen == rejected:
+            raise _same()
+        end = next((at for at, (one, other) in enumerate(zip(chosen, rejected, strict=False)) if one != other), None)
+        end = min(len(chosen), len(rejected)) if end is None else end
+        while end and not chosen[end - 1].isspace():
+            end -= 1
+        while end and chosen[end - 1].isspace():
+            end -= 1
+        if not end:
+            raise Refused(
+                "different-prompts", "'chosen' and 'rejected' share no beginning: there is no prompt", _SPLIT
+            )
+        texts = [chosen[:end], chosen[end:], rejected[end:]]
+        prompt, one, other = ([{"role": role, "content": text}] for role, text in zip(_ROLES, texts, strict=True))
+        for column, turn in ((CHOSEN, one), (REJECTED, other)):
+            if not turn[0]["content"].strip():
+                raise Refused(
+                    "empty-text", f"{column!r} says nothing after what both share", "fill it or remove the row"
+                )
+        return Choice(prompt, one, other, plain=True)
+
+
+_ROLES = ("user", "assistant", "assistant")
+_SPLIT = "write the prompt into a column of its own, 'prompt'"
+
+
+def _answer(value: dict[str, Any], column: str) -> list[Message]:
+    if column not in value:
+        raise missing(value, column, "")
+    if isinstance(value[column], list | dict):
+        reason = f"has messages in {column!r} where the first row has text"
+        raise Refused("mixed", reason, "keep one form in a file")
+    return [{"role": "assistant", "content": filled(value[column], column)}]
+
+
+def _turns(value: dict[str, Any], column: str) -> list[Message]:
+    if column not in value:
+        raise missing(value, column, "")
+    messages = _messages(value[column], column)
+    if messages[-1]["role"] != "assistant":
+        reason = f"has no answer at the end of {column!r}: the last turn is the {messages[-1]['role']}'s"
+        raise Refused("last-turn", reason, "add it or remove the row")
+    return messages
+
+
+def _messages(value: Any, column: str) -> list[Message]:
+    """Messages of either form; a single one may stand without its list."""
+    turns = parsed(value, column)
+    if isinstance(turns, dict):
+        turns = [turns]
+    if isinstance(turns, list) and is_sharegpt(turns):
+        turns = sharegpt_turns(turns, None)
+    try:
+        return checked_turns(turns, column)
+    except Refused as why:
+        where = "" if repr(column) in why.reason else f" (in {column!r})"
+        raise Refused(why.kind, why.reason + where, why.fix) from None
+
+
+def _shared(chosen: list[Message], rejected: list[Message]) -> int:
+    """How many turns two whole conversations share.
+
+    Raises:
+        Refused: what follows them is not an answer on both sides.
+    """
+    pairs = list(zip(chosen, rejected, strict=False))
+    shared = next((at for at, (one, other) in enumerate(pairs) if one != other), len(pairs))
+    if shared == 0:
+        raise Refused("different-prompts", "'chosen' and 'rejected' begin with different turns", _SAME_PROMPT)
+    if shared == len(pairs):
+        reason = f"one answer is only the beginning of the other: they share all {shared} turns"
+        raise Refused("different-prompts", reason, _SAME_PROMPT)
+    for messages in (chosen, rejected):
+        if messages[shared]["role"] != "assistant":
+            reason = f"'chosen' and 'rejected' differ in turn {shared + 1}, which is not the assistant's"
+            raise Refused("different-prompts", reason, _SAME_PROMPT)
+    return shared
+
+
+_SAME_PROMPT = "both must answer the same prompt: fix or remove the row"
+
+
+def _check_beginning(prompt: list[Message], shared: list[Message]) -> None:
+    if shared[: len(prompt)] != prompt:
+        raise Refused("different-prompts", "'chosen' and 'rejected' do not both begin with the prompt", _SAME_PROMPT)
+
+
+def _same() -> Refused:
+    return Refused("no-preference", "'chosen' and 'rejected' are the same", "remove the row: nothing is preferred")
+
+
+def _refuse_others(columns: Columns, config: TrainingConfig) -> None:
+    for setting, column in (("completion_column", columns.completion), ("text_column", columns.text)):
+        if column is not None:
+            raise ConfigError(
+                f"{setting} has no place with method '{config.method}': it reads 'chosen' and 'rejected'",
+                hint="leave it out" + (", and give these columns those names" if setting[0] == "c" else ""),
+                field=setting,
+            )
+    refuse_two_prompts(columns)
+
+
+_KNOWN_FIX = "a preference has 'prompt', 'chosen' and 'rejected'; or whole conversations in the latter two"

@@ -1,51 +1,81 @@
 """Configuration -> training and validation sets, or every reason why not.
 
-    files -> records -> rows -> tokens and mask -> TokenSet
+    files -> records -> rows -> tokens and mask -> sets of rows
 
-Nothing is dropped: a row that cannot be trained on is a fault, and any fault refuses the data.
+One pipeline for all families of methods; a `Kind` adds what differs: here data with answers, in `prompts` data for
+rewards, in `preferences` pairs of answers. Nothing is dropped: a row that cannot be trained on is a fault, and any
+fault refuses the data.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from droidft.config import DataFormat, SplitBy, TrainingConfig
+from droidft.data.batches import describe, divide
 from droidft.data.codec import Codec
-from droidft.data.encode import Encoded, RowEncoder, ends_in_eos, trainable
-from droidft.data.groups import group_of
-from droidft.data.hub import fetch_dataset
-from droidft.data.located import Located, Meter, Progress, RowReader, batched
 from droidft.data.readers import Reading
 from droidft.data.report import Flag, TokenReport
-from droidft.data.rows import Columns, Row, recognise
-from droidft.data.sources import Fetch, files_to_test, find_test
-from droidft.data.split import Parts, load_parts
-from droidft.data.statistics import Noticed, alike, measure, overlap, warnings
-from droidft.data.tokens import TokenSet, TokenSetBuilder
+from droidft.data.rows import Columns, Content, Located, Row, RowReader, Schema, batched, recognise
+from droidft.data.sources import Fetch, Meter, Progress, fetch_dataset, files_to_test, find_test, locate
+from droidft.data.statistics import Measured, Noticed, alike, measure, overlap, warnings
+from droidft.data.tokens import Encoded, RowEncoder, TokenSet, TokenSetBuilder, ends_in_eos, hash64, untrainable
 from droidft.errors import ConfigError, DataError
 from droidft.support.faults import Refused
 
+Indices = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+Parts = dict[str, Encoded]
+"""What a row becomes: one sequence of tokens named "", a `prompt`, or the two answers `chosen` and `rejected`."""
+
+
+class RowSet(Protocol):
+    """Prepared rows of any family."""
+
+    @property
+    def lengths(self) -> Indices:
+        """Tokens of each row, after the cut. Shape (rows,)."""
+        ...
+
+    def take(self, rows: Indices) -> Self:
+        """The rows of these indices, in this order, as a set of their own."""
+        ...
+
+    def update_hash(self, digest: hashlib._Hash) -> None:
+        """Feed everything that training depends on to a hash."""
+        ...
+
+
+R = TypeVar("R", bound=Content)
+S = TypeVar("S", bound=RowSet)
+
 
 @dataclass(frozen=True)
-class Prepared:
+class Sets(Generic[S]):
     """All sets, and what is known about them."""
 
-    train: TokenSet
-    validation: TokenSet
-    test: TokenSet
+    train: S
+    validation: S
+    test: S
     """Rows set aside by `test_fraction`."""
-    split_keys: npt.NDArray[np.uint64]
+    split_keys: Keys
     """Hashes of the training rows by which they were drawn. Shape (rows,)."""
     report: TokenReport
+
+
+class Prepared(Sets[TokenSet]):
+    """The sets of a run that learns from answers."""
 
 
 def prepare(
@@ -59,7 +89,7 @@ def prepare(
     """Read, check, tokenize, mask and split the data of a run.
 
     `tokenizer` is a transformers tokenizer or mlx-lm's wrapper, `context_length` the model's limit in tokens,
-    `fetch` brings `hub:` references here, and `progress` is told bytes done and bytes in all.
+    `fetch` brings `hub:` references here, and `progress` is called with bytes done and bytes in all.
 
     Raises:
         InvalidData: rows or files with faults, all of them listed.
@@ -67,9 +97,7 @@ def prepare(
         ConfigError: settings that do not fit the data.
         DownloadError: a hub data set cannot be had.
     """
-    job = _Job(config, Codec(tokenizer), config.max_seq_length or context_length, Reading())
-    parts = load_parts(config, job.load, job.reading, fetch=fetch, progress=progress)
-    return _report(job, parts, context_length)
+    return Prepared(**vars(Answers(config, tokenizer, context_length).prepare(fetch, progress)))
 
 
 def read_set(
@@ -81,7 +109,7 @@ def read_set(
     context_length: int | None = None,
     fetch: Fetch | None = None,
 ) -> TokenSet:
-    """The rows of a file, or of the test split of a folder or hub data set, read and masked as `config` says.
+    """The rows of a file, or of the test split of a folder or hub data set, read and masked according to `config`.
 
     `called` is what messages call the set, such as "the test data".
 
@@ -90,123 +118,268 @@ def read_set(
     """
     fetch = fetch or partial(fetch_dataset, pick=files_to_test, offline=config.offline)
     paths = find_test(reference, fetch)
-    job = _Job(config, Codec(tokenizer), config.max_seq_length or context_length, Reading())
-    rows = job.load(paths, Meter(None, paths)).rows
-    job.reading.log.raise_if_any(called)
+    reading = Reading()
+    rows = Answers(config, tokenizer, context_length).load(paths, Meter(None, paths), reading).rows
+    reading.log.raise_if_any(called)
     if len(rows) == 0:
         raise DataError(f"{reference}: {called} has no rows", hint="add rows, or give another file")
     return rows
 
 
+# -- the pipeline
+
+
 @dataclass
-class _Loaded:
-    rows: TokenSet
+class Loaded(Generic[S]):
+    """The rows of one pass over files, with what was noticed about each."""
+
+    rows: S
     noticed: Noticed
-    grouped: bool
-    """Rows that belong together are drawn as one."""
+    split_keys: Keys
+    format: str
 
-    @property
-    def split_keys(self) -> npt.NDArray[np.uint64]:
-        return self.rows.groups if self.grouped else self.rows.digests
-
-    def take(self, rows: npt.NDArray[np.int64]) -> _Loaded:
-        return _Loaded(self.rows.take(rows), self.noticed.take(rows), self.grouped)
+    def take(self, rows: Indices) -> Loaded[S]:
+        """The same for some of the rows."""
+        return Loaded(self.rows.take(rows), self.noticed.take(rows), self.split_keys[rows], self.format)
 
 
-@dataclass
-class _Job:
-    """One pass over the files of one set, with what both sets share."""
+class Kind(ABC, Generic[R, S]):
+    """What differs between data with answers, for rewards, and with preferences.
 
-    config: TrainingConfig
-    codec: Codec
-    limit: int | None
-    reading: Reading
-    format: str = ""
+    `limit` is where rows are cut, in tokens; None: nowhere.
+    """
 
-    def load(self, paths: Sequence[Path], meter: Meter) -> _Loaded:
-        reader = RowReader(partial(recognise, columns=Columns.of(self.config)), self.reading)
-        encoder = RowEncoder(self.codec, self.config.mask_prompt, self.config.system_prompt)
-        gatherer = _Gatherer(self, TokenSetBuilder(self.limit))
+    whole_texts: ClassVar[str] = "plain text has no turns"
+    """Why a system prompt has no effect on rows of the format `text`."""
+
+    def __init__(self, config: TrainingConfig, tokenizer: Any, context_length: int | None) -> None:
+        self.config = config
+        self.codec = Codec(tokenizer)
+        self.context_length = context_length
+        self.limit = config.max_seq_length or context_length
+
+    @staticmethod
+    @abstractmethod
+    def recogniser(config: TrainingConfig) -> Callable[[dict[str, Any]], Schema[R]]:
+        """What makes a schema of the first record of a file."""
+
+    @abstractmethod
+    def encode(self, rows: Sequence[R]) -> list[Parts | Refused]:
+        """Each row uncut, or why it cannot be encoded."""
+
+    @abstractmethod
+    def refuse(self, row: R, parts: Parts) -> Refused | None:
+        """Why nothing can be learned from a row as it is cut; None if something can.
+
+        Raises:
+            ConfigError: the settings do not fit the data.
+        """
+
+    @abstractmethod
+    def collect(self, rows: TokenSet, records: list[bytes]) -> S:
+        """The set, from its tokens (a row for each part) and what `record` gave for each row."""
+
+    @abstractmethod
+    def measured(self, rows: S) -> Measured:
+        """What is counted of a set."""
+
+    @abstractmethod
+    def split_keys(self, rows: S) -> Keys:
+        """A hash of each row; rows with equal ones stay in one part. Shape (rows,)."""
+
+    def group(self, located: Located[R], parts: Parts) -> int | None:
+        """A hash that is equal for rows that belong together; None: this row belongs with equal ones only."""
+        return None
+
+    def record(self, row: R) -> bytes | None:
+        """What has to be kept of a row beside its tokens."""
+        return None
+
+    def longest(self, tokens: int) -> int:
+        """The limit that the report names, where the longest row has so many tokens."""
+        return self.config.max_seq_length or tokens
+
+    def more_warnings(self, train: S, validation: S) -> list[str]:
+        """Warnings that only this kind of data has."""
+        return []
+
+    def load(self, paths: Sequence[Path], meter: Meter, reading: Reading) -> Loaded[S]:
+        """All rows of these files; whatever is wrong with them is in `reading.log`."""
+        reader = RowReader(self.recogniser(self.config), reading)
+        gatherer = _Gatherer(self)
         for batch in batched(reader.rows(paths, meter)):
-            if batch[0].row.text is not None and self.config.mask_prompt:
-                raise ConfigError(
-                    "mask_prompt: plain text has no prompt to mask",
-                    hint="turn mask_prompt off, or use prompt and completion, or messages",
-                    field="mask_prompt",
-                )
-            for located, encoded in zip(batch, encoder.encode([each.row for each in batch]), strict=True):
-                gatherer.add(located, encoded)
-        if reader.schema and not self.format:
-            self.format = str(reader.schema.format)
-        reader.note_unused(paths)
-        return gatherer.finish()
+            for located, parts in zip(batch, self.encode([each.row for each in batch]), strict=True):
+                why = parts if isinstance(parts, Refused) else self.refuse(located.row, parts)
+                if why is not None:
+                    reading.log.add(located.path, located.line, located.offset, why)
+                elif not reading.log.count and not isinstance(parts, Refused):
+                    # After the first fault the data is refused; only other faults matter then.
+                    gatherer.add(located, parts)
+        rows = self.collect(gatherer.builder.build(), gatherer.records)
+        form = str(reader.schema.format) if reader.schema else ""
+        return Loaded(rows, gatherer.noticed(), self.split_keys(rows), form)
+
+    def prepare(self, fetch: Fetch | None, progress: Progress | None) -> Sets[S]:
+        """Both sets and the report. Raises as the function `prepare`."""
+        reading = Reading()
+        train_from, validation_from = locate(self.config, fetch)
+        meter = Meter(progress, [*train_from, *validation_from])
+        rows = self.load(train_from, meter, reading)
+        other = self.load(validation_from, meter, reading) if validation_from else None
+        reading.log.raise_if_any()
+        division = divide(rows.split_keys, self.config, hold_out=other is None)
+        train = rows.take(division.train) if len(division.train) < len(rows.split_keys) else rows
+        validation = rows.take(division.validation) if other is None else other
+        split = describe(self.config, division, rows.split_keys, [path.name for path in validation_from])
+        report = self._report(train, validation, split, reading.notes)
+        return Sets(train.rows, validation.rows, rows.rows.take(division.test), train.split_keys, report)
+
+    def _report(self, train: Loaded[S], validation: Loaded[S], split: str, notes: list[str]) -> TokenReport:
+        digest = hashlib.sha256()
+        train.rows.update_hash(digest)
+        validation.rows.update_hash(digest)
+        limit = self.longest(max(int(part.rows.lengths.max(initial=0)) for part in (train, validation)))
+        rows, others = self.measured(train.rows), self.measured(validation.rows)
+        of_train, of_validation = measure(rows, train.noticed), measure(others, validation.noticed)
+        both = overlap(rows, others)
+        sentences = [
+            *warnings(of_train, of_validation, both, limit),
+            *self.more_warnings(train.rows, validation.rows),
+            *self._without_effect({train.format, validation.format}),
+        ]
+        form = train.format or validation.format
+        return TokenReport(of_train, of_validation, both, limit, form, split, digest.hexdigest(), sentences, notes)
+
+    def _without_effect(self, formats: set[str]) -> list[str]:
+        """Warnings about settings that go too far, or do nothing."""
+        longest, context = self.config.max_seq_length, self.context_length
+        sentences = []
+        if self.limit is not None and longest and context and longest > context:
+            sentences.append(f"max_seq_length {longest:,} exceeds the model's limit of {context:,} tokens")
+        if self.config.system_prompt is not None:
+            if DataFormat.TEXT in formats:
+                sentences.append(f"system_prompt has no effect: {self.whole_texts}")
+            elif not self.codec.has_template:
+                sentences.append("system_prompt has no effect: the model's tokenizer has no chat template")
+        return sentences
+
+
+def _bits() -> array[int]:
+    return array("B")
 
 
 @dataclass
-class _Gatherer:
-    """Checks encoded rows and gathers them with what was noticed about each."""
+class _Gatherer(Generic[R, S]):
+    """Gathers checked rows with what was noticed about each."""
 
-    job: _Job
-    builder: TokenSetBuilder
-    ends: array[int] = field(default_factory=lambda: array("B"))
-    ended: array[int] = field(default_factory=lambda: array("B"))
-    flags: array[int] = field(default_factory=lambda: array("B"))
+    kind: Kind[R, S]
+    builder: TokenSetBuilder = field(init=False)
+    records: list[bytes] = field(default_factory=list)
+    flags: array[int] = field(default_factory=_bits)
+    ends: array[int] = field(default_factory=_bits)
+    ended: array[int] = field(default_factory=_bits)
 
-    def add(self, located: Located[Row], encoded: Encoded | Refused) -> None:
-        log, codec, limit = self.job.reading.log, self.job.codec, self.job.limit
-        if not isinstance(encoded, Refused):
-            encoded = trainable(encoded, limit)
-        if isinstance(encoded, Refused):
-            log.add(located.path, located.line, located.offset, encoded)
-            return
-        if log.count:
-            return  # The data is refused already; what counts now is to find the other faults.
-        if self.builder.files[-1:] != [str(located.path)]:
-            self.builder.open_file(str(located.path))
-        self.builder.add(encoded, located.line, group=group_of(located, self.job.config.split_column))
-        ended = ends_in_eos(codec, encoded.tokens, encoded.supervised)
-        cut = limit is not None and len(encoded.tokens) > limit
+    def __post_init__(self) -> None:
+        self.builder = TokenSetBuilder(self.kind.limit)
+
+    def add(self, located: Located[R], parts: Parts) -> None:
+        group = self.kind.group(located, parts)
+        for part in parts.values():
+            self.builder.add(part, str(located.path), located.line, group=group)
+        if (record := self.kind.record(located.row)) is not None:
+            self.records.append(record)
+        flags = frozenset().union(*(part.flags for part in parts.values()))
+        self.flags.append(sum(1 << bit for bit, flag in enumerate(Flag) if flag in flags))
+        limit, codec = self.kind.limit, self.kind.codec
+        ended = all(ends_in_eos(codec, part, None) for part in parts.values())
+        cut = limit is not None and any(len(part.tokens) > limit for part in parts.values())
         self.ended.append(ended)
-        self.ends.append(ends_in_eos(codec, encoded.tokens[:limit], encoded.supervised[:limit]) if cut else ended)
-        self.flags.append(sum(1 << bit for bit, flag in enumerate(Flag) if flag in encoded.flags))
+        self.ends.append(all(ends_in_eos(codec, part, limit) for part in parts.values()) if cut else ended)
 
-    def finish(self) -> _Loaded:
+    def noticed(self) -> Noticed:
         flags = np.array(self.flags, dtype=np.uint8)
-        noticed = {flag: (flags >> bit & 1).astype(np.bool_) for bit, flag in enumerate(Flag)}
-        ends, ended = (np.array(bits, dtype=np.bool_) for bits in (self.ends, self.ended))
-        config = self.job.config
-        grouped = config.split_by is SplitBy.CONVERSATION or config.split_column is not None
-        return _Loaded(self.builder.build(), Noticed(noticed, ends, ended), grouped)
+        by_flag = {flag: (flags >> bit & 1).astype(np.bool_) for bit, flag in enumerate(Flag)}
+        return Noticed(by_flag, np.array(self.ends, dtype=np.bool_), np.array(self.ended, dtype=np.bool_))
 
 
-def _report(job: _Job, parts: Parts[_Loaded], context_length: int | None) -> Prepared:
-    config, train, held = job.config, parts.train, parts.validation
-    longest = int(max(train.rows.lengths.max(initial=0), held.rows.lengths.max(initial=0)))
-    limit = config.max_seq_length or longest
-    digest = hashlib.sha256()
-    train.rows.update_hash(digest)
-    held.rows.update_hash(digest)
-    of_train, of_held = measure(train.rows, train.noticed), measure(held.rows, held.noticed)
-    both = overlap(train.rows, held.rows)
-    found = warnings(of_train, of_held, both, limit)
-    if siblings := alike(train.rows, held.rows):
-        column = config.split_column
+# -- data with answers
+
+
+class Answers(Kind[Row, TokenSet]):
+    """Rows with answers: texts, pairs of prompt and completion, conversations."""
+
+    @staticmethod
+    def recogniser(config: TrainingConfig) -> Callable[[dict[str, Any]], Schema[Row]]:
+        """By the columns chosen, or the usual ones."""
+        return partial(recognise, columns=Columns.of(config))
+
+    def encode(self, rows: Sequence[Row]) -> list[Parts | Refused]:
+        """One sequence for each row."""
+        encoder = RowEncoder(self.codec, self.config.mask_prompt, self.config.system_prompt)
+        return [one if isinstance(one, Refused) else {"": one} for one in encoder.encode(rows)]
+
+    def refuse(self, row: Row, parts: Parts) -> Refused | None:
+        """A row without a token to train on."""
+        if row.text is not None and self.config.mask_prompt:
+            raise ConfigError(
+                "mask_prompt: plain text has no prompt to mask",
+                hint="turn mask_prompt off, or use prompt and completion, or messages",
+                field="mask_prompt",
+            )
+        return untrainable(parts[""], self.limit)
+
+    def collect(self, rows: TokenSet, records: list[bytes]) -> TokenSet:
+        """The tokens are the set."""
+        return rows
+
+    def measured(self, rows: TokenSet) -> Measured:
+        """The rows themselves."""
+        return rows
+
+    def split_keys(self, rows: TokenSet) -> Keys:
+        """By what belongs together, where the settings ask for it."""
+        grouped = self.config.split_by is SplitBy.CONVERSATION or self.config.split_column is not None
+        return rows.groups if grouped else rows.digests
+
+    def group(self, located: Located[Row], parts: Parts) -> int | None:
+        """By the value of `split_column` (null: equal rows only), or else by how a conversation opens.
+
+        Several answers to one question, or one conversation cut at several turns, open with the same messages up to
+        the first of the user's. A plain text has no opening.
+        """
+        column = self.config.split_column
+        if column is not None:
+            value = _value(located, column)
+            return None if value is None else _key(value)
+        if located.row.text is not None:
+            return None
+        messages = located.row.messages
+        first = next((at for at, turn in enumerate(messages) if turn["role"] == "user"), len(messages) - 1)
+        return _key(messages[: first + 1])
+
+    def more_warnings(self, train: TokenSet, validation: TokenSet) -> list[str]:
+        """Rows of the validation set that belong together with training rows."""
+        siblings = alike(train, validation)
+        if siblings is None:
+            return []
+        column = self.config.split_column
         how = f"have a {column} in common with" if column else "open with the same messages as"
-        found.append(
+        fix = "; split_by conversation keeps such rows together" if self.config.val_data_path is None else ""
+        return [
             f"{siblings.count:,} rows of the validation set {how} training rows ({siblings}): "
-            "the validation loss will look better than it is"
-            + ("; split_by conversation keeps such rows together" if config.val_data_path is None else "")
-        )
-    if config.max_seq_length and context_length and config.max_seq_length > context_length:
-        found.append(
-            f"max_seq_length {config.max_seq_length:,} exceeds the model's limit of {context_length:,} tokens"
-        )
-    if config.system_prompt is not None and (job.format == DataFormat.TEXT or not job.codec.has_template):
-        found.append("system_prompt has no effect: " + _WHY_NO_SYSTEM[job.format == DataFormat.TEXT])
-    report = TokenReport(
-        of_train, of_held, both, limit, job.format, parts.sentence, digest.hexdigest(), found, job.reading.notes
-    )
-    return Prepared(train.rows, held.rows, parts.test.rows, train.split_keys, report)
+            f"the validation loss will look better than it is{fix}"
+        ]
 
 
-_WHY_NO_SYSTEM = {True: "plain text has no turns", False: "the model's tokenizer has no chat template"}
+def _value(located: Located[Row], column: str) -> Any:
+    if column not in located.record:
+        raise ConfigError(
+            f"{located.path.name}:{located.line} has no column {column!r} (it has {', '.join(located.record)})",
+            hint="give split_column (in an experiment cluster_column) a column of every row, or leave it out",
+            field="split_column",
+        )
+    return located.record[column]
+
+
+def _key(value: Any) -> int:
+    return hash64(json.dumps(value, sort_keys=True, default=str).encode())

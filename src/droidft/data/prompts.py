@@ -1,38 +1,80 @@
-"""Configuration -> prompts for methods that learn from rewards (GRPO, GSPO, Dr. GRPO), or every reason why not.
+"""Data for methods that learn from rewards (GRPO, GSPO, Dr. GRPO): what is asked, with the whole record.
 
-    files -> records -> what is asked, with the whole record -> tokens that generation starts from
+    files -> records -> what is asked -> the tokens that generation starts from
 
 A prompt is never cut: one that is too long is a fault.
 """
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import hashlib
 import json
-from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from droidft.config import TrainingConfig
-from droidft.data.codec import Codec
-from droidft.data.conversation import Message, with_system
-from droidft.data.encode import Encoded, encode_prompts
-from droidft.data.located import Located, Meter, Progress, RowReader, batched
-from droidft.data.prompt_rows import Ask, recognise_prompts
+from droidft.config import DataFormat, TrainingConfig
+from droidft.data.codec import Codec, check_messages
+from droidft.data.conversation import Message, characters, checked_turns, messages_key, sharegpt_turns, with_system
+from droidft.data.prepare import Indices, Keys, Kind, Parts, Sets
 from droidft.data.readers import Reading
-from droidft.data.report import Flag, TokenReport
-from droidft.data.sources import Fetch
-from droidft.data.split import load_parts
-from droidft.data.statistics import Noticed, measure, overlap, warnings
-from droidft.data.tokens import TokenSet, TokenSetBuilder
+from droidft.data.report import Flag
+from droidft.data.rows import (
+    COMPLETIONS,
+    CONVERSATIONS,
+    INSTRUCTIONS,
+    PROMPTS,
+    Columns,
+    Schema,
+    filled,
+    first_of,
+    input_column,
+    is_conversation,
+    is_sharegpt,
+    listed,
+    missing,
+    near,
+    optional,
+    parsed,
+    refuse_two_prompts,
+    tools_of,
+    with_input,
+)
+from droidft.data.sources import Fetch, Meter, Progress
+from droidft.data.statistics import Measured
+from droidft.data.tokens import NO_TEMPLATE, Encoded, TokenSet, open_end
 from droidft.errors import ConfigError
 from droidft.support.faults import Refused
+
+ANSWER = "answer"
+"""Column in which rewards look for the reference answer."""
+
+
+class Ask(NamedTuple):
+    """What the model is asked, and everything its record says."""
+
+    messages: list[Message]
+    columns: dict[str, Any]
+    tools: list[dict[str, Any]] | None = None
+
+    @property
+    def characters(self) -> int:
+        """How much text it holds."""
+        return characters(self.messages)
+
+    @property
+    def key(self) -> int:
+        """Equal for equal prompts, within this process."""
+        return messages_key(self.messages)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +111,6 @@ class PromptSet:
 
     rows: TokenSet
     records: tuple[bytes, ...]
-    flagged: npt.NDArray[np.bool_]
-    """Rows whose text spells out special tokens."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,18 +124,13 @@ class PromptSet:
         return (self[index] for index in range(len(self)))
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Indices:
         """Tokens of each prompt. Shape (rows,)."""
         return self.rows.lengths
 
-    @property
-    def split_keys(self) -> npt.NDArray[np.uint64]:
-        """A hash of each prompt's tokens: the same prompt is never on both sides."""
-        return self.rows.digests
-
-    def take(self, rows: npt.NDArray[np.int64]) -> PromptSet:
+    def take(self, rows: Indices) -> PromptSet:
         """The prompts of these indices, in this order, as a set of their own."""
-        return PromptSet(self.rows.take(rows), tuple(self.records[int(row)] for row in rows), self.flagged[rows])
+        return PromptSet(self.rows.take(rows), tuple(self.records[int(row)] for row in rows))
 
     def update_hash(self, digest: hashlib._Hash) -> None:
         """Feed tokens, offsets and columns to a hash."""
@@ -103,25 +138,14 @@ class PromptSet:
         for record in self.records:
             digest.update(record + b"\n")
 
-    def noticed(self) -> Noticed:
-        """What encoding noticed."""
-        nothing = np.zeros(len(self), dtype=np.bool_)
-        return Noticed({Flag.SPECIAL_TOKENS: self.flagged}, nothing, nothing)
 
-
-@dataclass(frozen=True)
-class PreparedPrompts:
-    """Both sets, and what is known about them."""
-
-    train: PromptSet
-    validation: PromptSet
-    report: TokenReport
+class PreparedPrompts(Sets[PromptSet]):
+    """The sets of a run that learns from rewards."""
 
     def places_and_columns(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """`file:line` and record of every prompt of both sets, as `Scorer.check` wants them."""
         for rows in (self.train, self.validation):
-            for index in range(len(rows)):
-                row = rows[index]
+            for row in rows:
                 yield row.place, row.columns
 
 
@@ -177,113 +201,256 @@ def prepare_prompts(
     fetch: Fetch | None = None,
     progress: Progress | None = None,
 ) -> PreparedPrompts:
-    """Read, check, tokenize and split the prompts of a run; arguments as those of `prepare`.
-
-    Raises:
-        InvalidData: rows or files with faults, all of them listed.
-        DataError: too few rows; a folder without data files.
-        ConfigError: settings that do not fit the data or the model.
-        DownloadError: a hub data set cannot be had.
-    """
-    job = _Job(config, Codec(tokenizer), Limit.of(config, context_length), Reading())
-    parts = load_parts(config, job.load, job.reading, fetch=fetch, progress=progress)
-    train, held = parts.train, parts.validation
-    digest = hashlib.sha256()
-    train.update_hash(digest)
-    held.update_hash(digest)
-    longest = max(int(part.lengths.max(initial=0)) for part in (train, held)) + config.max_completion_length
-    of_train, of_held = measure(train.rows, train.noticed()), measure(held.rows, held.noticed())
-    both = overlap(train.rows, held.rows)
-    found = warnings(of_train, of_held, both, longest)
-    if config.system_prompt is not None and not job.codec.has_template:
-        found.append("system_prompt has no effect: the model's tokenizer has no chat template")
-    report = TokenReport(
-        of_train, of_held, both, longest, job.format, parts.sentence, digest.hexdigest(), found, job.reading.notes
-    )
-    return PreparedPrompts(train, held, report)
+    """Read, check, tokenize and split the prompts of a run; arguments and errors as those of `prepare`."""
+    return PreparedPrompts(**vars(Prompts(config, tokenizer, context_length).prepare(fetch, progress)))
 
 
 def prompts_of(
     config: TrainingConfig, tokenizer: Any, rows: TokenSet, chosen: Sequence[int], *, context_length: int | None
 ) -> list[PromptRow]:
-    """What the rows of these indices ask, read anew from their files.
+    """What the rows of these indices ask, read again from their files.
 
     Raises:
         InvalidData: a row asks nothing, or too much.
         ConfigError: settings that do not fit the data.
     """
-    job = _Job(config, Codec(tokenizer), Limit.of(config, context_length), Reading())
-    wanted = {(rows.file_of(index), int(rows.lines[index])): index for index in chosen}
-    files = dict.fromkeys(file for file, _ in wanted)
-    found = job.load([Path(file) for file in files], Meter(None, []))
-    job.reading.log.raise_if_any()
-    places = {(found.rows.file_of(at), int(found.rows.lines[at])): at for at in range(len(found))}
-    return [found[places[place]] for place in wanted]
+    places = [(rows.file_of(index), int(rows.lines[index])) for index in chosen]
+    reading = Reading()
+    files = [Path(file) for file in dict.fromkeys(file for file, _ in places)]
+    prompts = Prompts(config, tokenizer, context_length).load(files, Meter(None, []), reading).rows
+    reading.log.raise_if_any()
+    where = {(prompts.rows.file_of(at), int(prompts.rows.lines[at])): at for at in range(len(prompts))}
+    return [prompts[where[place]] for place in places]
 
 
-def encode_asks(codec: Codec, asks: Sequence[Ask], config: TrainingConfig) -> list[Encoded | Refused]:
-    """What generation starts from, the run's system prompt included, or why it cannot be had."""
-    return encode_prompts(codec, [(conversation_of(codec, ask, config), ask.tools) for ask in asks])
+class Prompts(Kind[Ask, PromptSet]):
+    """Rows that ask something."""
 
+    def __init__(self, config: TrainingConfig, tokenizer: Any, context_length: int | None) -> None:
+        super().__init__(config, tokenizer, context_length)
+        self.limit = None
+        self._room = Limit.of(config, context_length)
 
-def conversation_of(codec: Codec, ask: Ask, config: TrainingConfig) -> list[Message]:
-    """What is asked, the run's system prompt included where a template can show it."""
-    return with_system(ask.messages, config.system_prompt) if codec.has_template else ask.messages
+    @staticmethod
+    def recogniser(config: TrainingConfig) -> Callable[[dict[str, Any]], Schema[Ask]]:
+        """By the columns chosen, or the usual ones."""
+        return partial(recognise_prompts, config=config)
 
+    def encode(self, rows: Sequence[Ask]) -> list[Parts | Refused]:
+        """What generation starts from, the run's system prompt included; refused where it is too long."""
+        encoded: list[Parts | Refused] = []
+        for one in encode_prompts(self.codec, [(self._messages(ask), ask.tools) for ask in rows]):
+            if isinstance(one, Refused):
+                encoded.append(one)
+            else:
+                encoded.append(self._room.refuse(len(one.tokens)) or {"prompt": one})
+        return encoded
 
-@dataclass
-class _Job:
-    """One pass over the files of one set, with what both sets share."""
+    def refuse(self, row: Ask, parts: Parts) -> Refused | None:
+        """Nothing of a prompt is trained or cut."""
+        return None
 
-    config: TrainingConfig
-    codec: Codec
-    limit: Limit
-    reading: Reading
-    format: str = ""
-
-    def load(self, paths: Sequence[Path], meter: Meter) -> PromptSet:
-        reader = RowReader(partial(recognise_prompts, config=self.config), self.reading)
-        gatherer = _Gatherer(self)
-        for batch in batched(reader.rows(paths, meter)):
-            gatherer.add(batch)
-        if reader.schema and not self.format:
-            self.format = str(reader.schema.format)
-        return gatherer.finish()
-
-
-@dataclass
-class _Gatherer:
-    """Encodes rows, checks their length and gathers them."""
-
-    job: _Job
-    builder: TokenSetBuilder = field(default_factory=TokenSetBuilder)
-    records: list[bytes] = field(default_factory=list)
-    flagged: array[int] = field(default_factory=lambda: array("B"))
-
-    def add(self, batch: list[Located[Ask]]) -> None:
-        job = self.job
-        encoded = encode_asks(job.codec, [located.row for located in batch], job.config)
-        log = job.reading.log
-        for located, one in zip(batch, encoded, strict=True):
-            why = one if isinstance(one, Refused) else self.job.limit.refuse(len(one.tokens))
-            if why is not None:
-                log.add(located.path, located.line, located.offset, why)
-            elif not log.count and isinstance(one, Encoded):
-                self._keep(located, one)
-
-    def _keep(self, located: Located[Ask], encoded: Encoded) -> None:
-        if self.builder.files[-1:] != [str(located.path)]:
-            self.builder.open_file(str(located.path))
-        self.builder.add(encoded, located.line)
-        messages = conversation_of(self.job.codec, located.row, self.job.config)
-        templated = self.job.codec.has_template
+    def record(self, row: Ask) -> bytes:
+        """What is asked, and the record's columns, as JSON."""
+        messages, templated = self._messages(row), self.codec.has_template
         record = {
             "messages": messages if templated else None,
             "text": None if templated else messages[0]["content"],
-            "columns": located.row.columns,
+            "columns": row.columns,
         }
-        self.records.append(json.dumps(record, allow_nan=False).encode())
-        self.flagged.append(Flag.SPECIAL_TOKENS in encoded.flags)
+        return json.dumps(record, allow_nan=False).encode()
 
-    def finish(self) -> PromptSet:
-        return PromptSet(self.builder.build(), tuple(self.records), np.array(self.flagged, dtype=np.bool_))
+    def collect(self, rows: TokenSet, records: list[bytes]) -> PromptSet:
+        """Prompts with their records."""
+        return PromptSet(rows, tuple(records))
+
+    def measured(self, rows: PromptSet) -> Measured:
+        """Their tokens."""
+        return rows.rows
+
+    def split_keys(self, rows: PromptSet) -> Keys:
+        """The same prompt is never on both sides."""
+        return rows.rows.digests
+
+    def longest(self, tokens: int) -> int:
+        """The longest prompt with its completion."""
+        return tokens + self.config.max_completion_length
+
+    def _messages(self, ask: Ask) -> list[Message]:
+        """What is asked, with the run's system prompt where a template can show it."""
+        return with_system(ask.messages, self.config.system_prompt) if self.codec.has_template else ask.messages
+
+
+def encode_prompts(
+    codec: Codec, prompts: Sequence[tuple[list[Message], list[dict[str, Any]] | None]]
+) -> list[Encoded | Refused]:
+    """What generation starts from, for messages with their tools: nothing of it is supervised.
+
+    With a chat template the assistant's opening ends it; else it is the text of the only message.
+    """
+    texts: list[str | Refused] = []
+    for messages, tools in prompts:
+        try:
+            texts.append(_prompt_text(codec, messages, tools))
+        except Refused as why:
+            texts.append(why)
+    usable = [text for text in texts if isinstance(text, str)]
+    if codec.has_template:
+        rows = iter([encoding.ids for encoding in codec.encode_rendered(usable)])
+    else:
+        rows = iter([open_end(codec, ids) for ids in codec.encode_texts(usable)])
+    encoded: list[Encoded | Refused] = []
+    for (messages, _), text in zip(prompts, texts, strict=True):
+        if isinstance(text, Refused):
+            encoded.append(text)
+            continue
+        flags = frozenset({Flag.SPECIAL_TOKENS} if check_messages(codec, messages) else ())
+        ids = np.array(next(rows), dtype=np.int32)
+        encoded.append(Encoded(ids, np.zeros(len(ids), dtype=np.bool_), flags))
+    return encoded
+
+
+def _prompt_text(codec: Codec, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
+    if codec.has_template:
+        return codec.render(messages, tools, prompt=True)
+    if tools is not None or [message["role"] for message in messages] != ["user"]:
+        raise NO_TEMPLATE
+    return str(messages[0]["content"])
+
+
+# -- records -> what is asked
+
+
+def recognise_prompts(first: dict[str, Any], config: TrainingConfig) -> Schema[Ask]:
+    """The schema of the file of prompts whose first record is `first`.
+
+    Raises:
+        ConfigError: the settings are about data of another kind.
+        Refused: the record holds no prompt that is known.
+    """
+    columns = Columns.of(config)
+    _refuse_text(columns, config)
+    prompt = columns.prompt or first_of(_prompt_names(columns), first)
+    if columns.messages is None and prompt is not None:
+        if prompt not in first:
+            raise missing(first, prompt, "prompt_column")
+        if is_conversation(first[prompt]):
+            return _Chat(DataFormat.CHAT, prompt, columns.completion, tuple(first), takes_answer=False)
+        form = "instruction" if prompt == "instruction" else "prompt"
+        return _Text(form, prompt, input_column(first, prompt), columns.completion, tuple(first))
+    turns = columns.messages or first_of(CONVERSATIONS, first)
+    if turns is None:
+        names = (*PROMPTS, *CONVERSATIONS)
+        raise Refused("unknown-fields", f"{listed(first)}: there is no prompt{near(first, names)}", _KNOWN_FIX)
+    if turns not in first:
+        raise missing(first, turns, "messages_column")
+    form = DataFormat.SHAREGPT if is_sharegpt(first[turns]) else DataFormat.CHAT
+    return _Chat(form, turns, columns.completion, tuple(first), takes_answer=True)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A prompt as text."""
+
+    format: str
+    prompt: str
+    input: str | None
+    answer: str | None
+    columns: tuple[str, ...]
+
+    def row(self, value: dict[str, Any]) -> Ask:
+        if self.prompt not in value:
+            raise missing(value, self.prompt, "prompt_column")
+        prompt = with_input(filled(value[self.prompt], self.prompt), value, self.input)
+        messages = with_system([{"role": "user", "content": prompt}], optional(value, "system"))
+        return Ask(messages, _with_answer(value, self.answer, None), tools_of(value))
+
+
+@dataclass(frozen=True)
+class _Chat:
+    """A prompt as messages. Where whole conversations are given, the last answer is taken off."""
+
+    format: str
+    column: str
+    answer: str | None
+    columns: tuple[str, ...]
+    takes_answer: bool
+
+    def row(self, value: dict[str, Any]) -> Ask:
+        if self.column not in value:
+            raise missing(value, self.column, "messages_column" if self.takes_answer else "prompt_column")
+        turns = parsed(value[self.column], self.column)
+        if self.format == DataFormat.SHAREGPT:
+            turns = sharegpt_turns(turns, optional(value, "system"))
+        messages = checked_turns(turns, self.column)
+        answer = None
+        if self.takes_answer and messages[-1]["role"] == "assistant":
+            answer, messages = messages[-1].get("content"), messages[:-1]
+        _check_end(messages)
+        return Ask(messages, _with_answer(value, self.answer, answer), tools_of(value))
+
+
+def _check_end(messages: list[Message]) -> None:
+    last = messages[-1]["role"] if messages else None
+    if last == "assistant":
+        reason = "ends with the assistant's turn where a prompt is expected"
+        raise Refused("last-turn", reason, "cut the turn, or put the conversation into 'messages'")
+    if last not in ("user", "tool"):
+        raise Refused("no-prompt", "asks nothing: there is no user's turn", "add it or remove the row")
+
+
+def _with_answer(value: dict[str, Any], chosen: str | None, given: str | None) -> dict[str, Any]:
+    """The whole record, with the reference answer in the column where rewards look for it."""
+    columns: dict[str, Any] = plain(value)
+    if chosen is not None:
+        if chosen not in value:
+            raise missing(value, chosen, "completion_column")
+        return columns | {ANSWER: columns[chosen]}
+    if ANSWER in columns:
+        return columns
+    if given is None:
+        given = next((columns[name] for name in COMPLETIONS if name in columns), None)
+    return columns if given is None else columns | {ANSWER: given}
+
+
+def _prompt_names(columns: Columns) -> tuple[str, ...]:
+    """Where a prompt may stand, given the format that was chosen."""
+    match columns.format:
+        case DataFormat.CHAT | DataFormat.SHAREGPT:
+            return ()
+        case DataFormat.INSTRUCTION:
+            return INSTRUCTIONS
+        case _:
+            return PROMPTS
+
+
+def _refuse_text(columns: Columns, config: TrainingConfig) -> None:
+    if columns.format is DataFormat.TEXT:
+        raise ConfigError(
+            f"data_format 'text' has no prompt, and method '{config.method}' needs one",
+            hint="leave data_format out; a column with the prompts is named by prompt_column",
+            field="data_format",
+        )
+    refuse_two_prompts(columns)
+
+
+_KNOWN_FIX = "use prompt, question, instruction, or messages; or name your column with prompt_column"
+
+
+def plain(value: Any) -> Any:
+    """The same with nothing but JSON values in it; NaN and infinities become None, all else its text."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {str(name): plain(part) for name, part in value.items()}
+        case list() | tuple():
+            return [plain(part) for part in value]
+        case datetime.date() | datetime.time():
+            return value.isoformat()
+        case bytes():
+            return value.decode("utf-8", "replace")
+        case decimal.Decimal() | uuid.UUID() | _:
+            return str(value)

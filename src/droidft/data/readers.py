@@ -7,6 +7,7 @@ and byte offset, and reading goes on; only a file of the wrong kind ends it.
 from __future__ import annotations
 
 import csv
+import json
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -16,8 +17,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from droidft.data.array import read_array
-from droidft.data.jsonl import MAX_ROW_BYTES, parse_line, whole_file_reason, wrong_kind
 from droidft.support.faults import FaultLog, FileRefused, Refused
+from droidft.support.strict_json import (
+    MAX_DEPTH,
+    MAX_ROW_BYTES,
+    check_value,
+    decode,
+    diagnose,
+    json_type,
+    too_deep,
+)
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -41,13 +50,13 @@ class Record(NamedTuple):
 
 @dataclass
 class Reading:
-    """What one pass over files found beside its records."""
+    """What one pass over files gives besides records: faults and notes."""
 
     log: FaultLog = field(default_factory=FaultLog)
     notes: list[str] = field(default_factory=list)
     """Things tolerated, as sentences: a skipped byte order mark, blank lines at the end."""
     progress: Callable[[int], None] | None = None
-    """Told how many bytes of the current file are behind us, at least once a megabyte."""
+    """Called with the bytes of the current file that are done, at least once a megabyte."""
     bytes_read: int = 0
 
 
@@ -113,7 +122,7 @@ def _open(path: Path) -> BinaryIO:
     except FileNotFoundError:
         if path.is_symlink():
             reason = f"is a link to {os.readlink(path)}, which does not exist"
-            raise FileRefused("missing", reason, "mend the link") from None
+            raise FileRefused("missing", reason, "fix the link") from None
         raise FileRefused("missing", "does not exist", "check the path") from None
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
@@ -212,6 +221,71 @@ def _jsonl(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]:
         reading.notes.append(f"{path.name}: the last line has no line break")
 
 
+def parse_line(raw: bytes, *, last: bool = False) -> dict[str, Any]:
+    """The object on one line (`raw` without its line end).
+
+    With `last` the file ended without a line break after it, so that a cut-off row is recognised.
+
+    Raises:
+        Refused: with the kind, the reason and the byte position inside the line.
+    """
+    try:
+        text = raw.decode()
+        value = decode(text)
+    except UnicodeDecodeError as error:
+        reason = f"is not UTF-8: byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line"
+        fix = "save the file as UTF-8 (iconv -f LATIN1 -t UTF-8)"
+        raise Refused("utf-8", reason, fix, at=error.start) from None
+    except json.JSONDecodeError as error:
+        raise diagnose(text, error, last=last) from None
+    except RecursionError:
+        raise too_deep() from None
+    except ValueError as error:
+        raise Refused("number", f"holds a number that is too long: {error}", "shorten it or quote it") from None
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH or b"\\u" in raw:
+        check_value(text, value)
+    if type(value) is not dict:
+        name = json_type(value)
+        raise Refused("not-object", f"holds {name}, not an object", 'write one {"…": …} object on each line')
+    return value
+
+
+def wrong_kind(head: bytes) -> FileRefused | None:
+    """What a file that should be text is instead, judged by its first bytes."""
+    for magic, name, fix in _MAGIC:
+        if head.startswith(magic):
+            article = "an" if name == "xz" else "a"
+            return FileRefused(name.split()[0].lower(), f"is {article} {name} file under a text file's name", fix)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head[:4].count(0) >= 2 or head[1:2] == b"\0":
+        return FileRefused("utf-16", "is UTF-16 or UTF-32 text", "save it as UTF-8")
+    return None
+
+
+def whole_file_reason(line: bytes, why: Refused, *, more: bool) -> FileRefused | None:
+    """Why the whole file is refused, where the fault of its first line shows that; `more` lines may follow."""
+    stripped = line.strip()
+    reason: tuple[str, str, str] | None = None
+    if b"\r" in line.rstrip(b"\r\n") and not more:
+        reason = "cr-only", "has lines that end in CR only", "save it with LF (Unix) line ends"
+    elif stripped.startswith(b"[") and (more or why.kind == "not-object"):
+        reason = "array", "is one JSON array, not a row on each line", "name it .json"
+    elif more and why.kind == "unclosed" and stripped.startswith(b"{"):
+        reason = "pretty-printed", "is JSON spread over several lines", "write each row on one line"
+    elif why.kind == "json" and b"," in stripped and not set(stripped) & set(b"{}[]:"):
+        reason = "csv", "looks like CSV", "name it .csv"
+    return FileRefused(*reason, line=1, at=0) if reason else None
+
+
+_MAGIC = [
+    (b"\x1f\x8b", "gzip", "unpack it first: gunzip FILE"),
+    (b"PK\x03\x04", "ZIP (or spreadsheet)", "unpack it, or save the sheet as CSV"),
+    (b"PAR1", "Parquet", "name it .parquet"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard", "unpack it first: unzstd FILE"),
+    (b"BZh", "bzip2", "unpack it first: bunzip2 FILE"),
+    (b"\xfd7zXZ\0", "xz", "unpack it first: unxz FILE"),
+]
+
+
 def _csv(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]:
     csv.field_size_limit(MAX_ROW_BYTES)
     starts: list[int] = []
@@ -219,7 +293,7 @@ def _csv(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]:
     rows = csv.reader(_csv_lines(file, reading, starts), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     blanks = _Blanks(path, reading.log)
-    found = 0
+    count = 0
     while True:
         first = rows.line_num + 1
         starts.clear()
@@ -234,7 +308,7 @@ def _csv(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]:
             if header is None:
                 header = _header(fields)
                 continue
-            found += 1
+            count += 1
             yield Record(_csv_row(header, fields), first, starts[0])
         except csv.Error as error:
             # The reader cannot find its place again after such a fault.
@@ -249,7 +323,7 @@ def _csv(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]:
             raise
         except Refused as why:
             reading.log.add(path, first, _first(starts), why)
-    if header is None or (not found and not reading.log.count):
+    if header is None or (not count and not reading.log.count):
         raise FileRefused("blank", "has no rows under its header", "put at least two rows into it")
     if blanks.count:
         reading.notes.append(f"{path.name}: {blanks.count} blank lines at the end skipped")

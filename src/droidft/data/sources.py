@@ -1,57 +1,66 @@
-"""A data reference -> the files behind it: a file, a folder in mlx-lm's manner, or a hub data set."""
+"""A data reference -> the files behind it: a file, a folder as mlx-lm has them, or a hub data set."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from droidft.data.readers import SUFFIXES
-from droidft.errors import DataError
+from droidft.errors import DataError, DownloadError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from droidft.config import TrainingConfig
 
 HUB = "hub:"
 Fetch = Callable[[str], Path]
 """Brings a `hub:` reference to this machine and returns its file or folder."""
+Pick = Callable[[Iterable[str], str], tuple[str, ...]]
+"""(names of files, the reference for messages) -> those that are wanted: `files_to_train` or `files_to_test`."""
+Progress = Callable[[int, int | None], None]
+"""Called with bytes done and bytes in all."""
 
 _SPLIT = re.compile(r"(train|valid|validation|val|dev|test)(?:[-_.]|$)", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Files of one reference; `validation` is empty unless the folder holds a validation split."""
-
-    train: tuple[Path, ...]
-    validation: tuple[Path, ...] = ()
+_RETRY = "check the name and the connection; private data sets need `hf auth login`"
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Names of data files sorted by split, as their names say it."""
+    """Data files of the training and the validation split; the latter may be empty."""
 
     train: tuple[str, ...]
-    validation: tuple[str, ...]
+    validation: tuple[str, ...] = ()
 
 
-Pick = Callable[[Iterable[str], str], tuple[str, ...]]
-"""(names of files, the reference for messages) -> those that are wanted: `files_to_train` or `files_to_test`."""
+def locate(config: TrainingConfig, fetch: Fetch | None = None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The files of the training and of the validation set; the latter is empty when rows are to be held out.
 
-
-def find_sources(reference: str, fetch: Fetch) -> Sources:
-    """The files that a data reference stands for.
-
-    A single file is returned as it is, even if it is missing: its reader says what is wrong with it.
+    A single file is returned as it is, even if it is missing: its reader reports what is wrong with it.
 
     Raises:
         DataError: a folder or hub data set without recognisable files.
-        DownloadError: from `fetch`.
+        DownloadError: a hub data set cannot be had.
     """
+    fetch = fetch or partial(fetch_dataset, offline=config.offline)
+    train, validation = _files(config.train_data_path, fetch)
+    if config.val_data_path is None:
+        return train, validation
+    train_of_other, validation_of_other = _files(config.val_data_path, fetch)
+    return train, validation_of_other or train_of_other
+
+
+def _files(reference: str, fetch: Fetch) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     path, names = _listed(reference, fetch)
     if names is None:
-        return Sources((path,))
+        return (path,), ()
     splits = pick_splits(names, reference)
-    return Sources(tuple(path / name for name in splits.train), tuple(path / name for name in splits.validation))
+    return tuple(path / name for name in splits.train), tuple(path / name for name in splits.validation)
 
 
 def find_test(reference: str, fetch: Fetch) -> tuple[Path, ...]:
@@ -71,7 +80,7 @@ def _listed(reference: str, fetch: Fetch) -> tuple[Path, list[str] | None]:
     # `Path.is_dir` raises where a folder above cannot be entered; the reader words that better.
     if not os.path.isdir(path):
         return path, None
-    names = [str(found.relative_to(path)) for found in sorted(path.rglob("*")) if os.path.isfile(found)]
+    names = [str(file.relative_to(path)) for file in sorted(path.rglob("*")) if os.path.isfile(file)]
     return path, names if reference.startswith(HUB) else [name for name in names if "/" not in name]
 
 
@@ -116,8 +125,8 @@ def _by_split(names: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
     files = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
     by_split: dict[str, list[str]] = {}
     for name in files:
-        if found := _SPLIT.match(PurePosixPath(name).name):
-            by_split.setdefault(found.group(1).lower(), []).append(name)
+        if split := _SPLIT.match(PurePosixPath(name).name):
+            by_split.setdefault(split.group(1).lower(), []).append(name)
     return files, by_split
 
 
@@ -136,3 +145,113 @@ def _one_family(names: list[str], reference: str, kind: str) -> None:
             f"{reference}: holds more than one {kind} set: {', '.join(sorted(names)[:6])}",
             hint="give the path of one of them (for a hub data set: hub:org/name/folder)",
         )
+
+
+def fetch_dataset(
+    reference: str,
+    *,
+    pick: Pick = files_to_train,
+    offline: bool = False,
+    endpoint: str | None = None,
+    cache: Path | None = None,
+) -> Path:
+    """Download `hub:org/name`, or a file or folder of it (`hub:org/name/path`), and return its local path.
+
+    Only the files that `pick` chooses are downloaded. `offline` uses what an earlier download left in the cache and
+    never opens a connection.
+
+    Raises:
+        DataError: the reference is malformed, or the data set has no recognisable files.
+        DownloadError: offline and not in the cache; unknown data set; network trouble.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    parts = reference.removeprefix(HUB).strip("/").split("/")
+    if len(parts) < 2 or not all(parts) or ".." in parts:
+        raise DataError(f"{reference!r} is not a hub data set", hint="write hub:org/name or hub:org/name/file.jsonl")
+    repo, inside = "/".join(parts[:2]), "/".join(parts[2:])
+    api = HfApi(endpoint=endpoint)
+    # The base of every connection error is httpx's or httpx2's, depending on the version of huggingface_hub.
+    network_error: type[Exception] = HfHubHTTPError.__mro__[1]
+    try:
+        folder = _snapshot(api, repo, inside, reference, pick, offline=offline, cache=cache)
+    except LocalEntryNotFoundError as error:
+        if offline:
+            hint = "turn offline off, or download the data once and name the file"
+            raise DownloadError(f"{reference} is not on this machine, and offline is on", hint=hint) from error
+        raise DownloadError(f"{reference}: the hub cannot be reached: {_first_line(error)}", hint=_RETRY) from error
+    except HFValidationError as error:
+        raise DataError(f"{reference}: {_first_line(error)}", hint="write hub:org/name") from error
+    except (network_error, OSError) as error:
+        raise DownloadError(f"{reference}: {_first_line(error)}", hint=_RETRY) from error
+    if not (folder / inside).exists():
+        raise _absent(reference, inside)
+    return folder / inside
+
+
+def _snapshot(
+    api: HfApi, repo: str, inside: str, reference: str, pick: Pick, *, offline: bool, cache: Path | None
+) -> Path:
+    if offline:
+        return _from_cache(api, repo, inside, reference, pick, cache)
+    # One request; listing the tree instead would retry for half a minute where there is no network.
+    listed = [sibling.rfilename for sibling in api.dataset_info(repo).siblings or []]
+    names = [name for name in listed if _is_inside(name, inside)]
+    if inside and not names:
+        raise _absent(reference, inside)
+    wanted = list(pick(names, reference))
+    return Path(api.snapshot_download(repo, repo_type="dataset", cache_dir=cache, allow_patterns=wanted))
+
+
+def _from_cache(api: HfApi, repo: str, inside: str, reference: str, pick: Pick, cache: Path | None) -> Path:
+    """The snapshot in the cache, if it holds every shard of the wanted splits."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    local = partial(api.snapshot_download, repo, repo_type="dataset", cache_dir=cache, local_files_only=True)
+    try:
+        folder = Path(local())
+    except LocalEntryNotFoundError as error:
+        # Files that were never wanted are missing, of course; the shards of the wanted ones are checked below.
+        if (partly := getattr(error, "snapshot_path", None)) is None:
+            raise
+        folder = Path(partly)
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    wanted = pick([name for name in names if _is_inside(name, inside)], reference)
+    return Path(local(allow_patterns=[re.sub(r"\d+", "*", name) for name in wanted]))
+
+
+def _is_inside(name: str, folder: str) -> bool:
+    return not folder or name == folder or name.startswith(folder + "/")
+
+
+def _absent(reference: str, inside: str) -> DownloadError:
+    return DownloadError(f"{reference}: the data set has no {inside!r}", hint="check the path on the hub's page")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+class Meter:
+    """Turns bytes of one file into bytes of all."""
+
+    def __init__(self, progress: Progress | None, files: Sequence[Path]) -> None:
+        self._progress = progress
+        self._total = sum(map(_size, files))
+        self._behind = 0
+
+    def in_file(self, done: int) -> None:
+        """So many bytes of the current file are done."""
+        if self._progress:
+            self._progress(self._behind + done, self._total)
+
+    def next_file(self, path: Path) -> None:
+        """The current file is done."""
+        self._behind += _size(path)
+        self.in_file(0)
+
+
+def _size(path: Path) -> int:
+    return os.path.getsize(path) if os.path.isfile(path) else 0

@@ -1,20 +1,162 @@
-"""Tokenized rows in compact arrays: a million rows cost their tokens and little more."""
+"""Rows -> tokens and mask, a batch at a time, and sets of them in compact arrays.
+
+A million rows cost the memory of their tokens and little more.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from droidft.data.codec import Codec, Rendered, check_messages, render, supervised
+from droidft.data.conversation import with_system
+from droidft.data.report import Flag
+from droidft.data.rows import Row
+from droidft.support.faults import Refused
 
-    from droidft.data.encode import Encoded
+NO_TEMPLATE = Refused(
+    "no-template",
+    "is a conversation, but the model's tokenizer has no chat template",
+    "choose an instruct model, or write prompt and completion",
+)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One row uncut: tokens (length,) int32, supervised (length,) bool, and what was noticed."""
+
+    tokens: npt.NDArray[np.int32]
+    supervised: npt.NDArray[np.bool_]
+    flags: frozenset[Flag] = field(default_factory=frozenset)
+
+
+@dataclass
+class RowEncoder:
+    """Encodes rows with one tokenizer.
+
+    With `mask_prompt` the assistant's turns are the targets, else every token but the first.
+    """
+
+    codec: Codec
+    mask_prompt: bool = False
+    system_prompt: str | None = None
+
+    def encode(self, rows: Sequence[Row]) -> list[Encoded | Refused]:
+        """Each row encoded, or why it cannot be."""
+        texts, pairs, chats = [], [], []
+        for index, row in enumerate(rows):
+            if row.text is not None:
+                texts.append(index)
+            elif self.codec.has_template:
+                chats.append(index)
+            elif row.tools is None and [message["role"] for message in row.messages] == ["user", "assistant"]:
+                pairs.append(index)
+        ways: list[tuple[list[int], Callable[[list[Row]], Sequence[Encoded | Refused]]]]
+        ways = [(texts, self._texts), (pairs, self.pairs), (chats, self._chats)]
+        encoded: dict[int, Encoded | Refused] = {}
+        for indices, encode in ways:
+            encoded.update(zip(indices, encode([rows[index] for index in indices]), strict=True))
+        return [encoded.get(index, NO_TEMPLATE) for index in range(len(rows))]
+
+    def _texts(self, rows: list[Row]) -> list[Encoded]:
+        """Plain text, ended by the end-of-sequence token."""
+        pattern = self.codec.special_pattern
+        texts = [row.text or "" for row in rows]
+        encoded = []
+        for text, ids in zip(texts, self.codec.encode_texts(texts), strict=True):
+            encoded.append(self._closed(ids, 0, special=bool(pattern and pattern.search(text))))
+        return encoded
+
+    def pairs(self, rows: list[Row]) -> list[Encoded]:
+        """Prompt and completion joined without a template.
+
+        They are encoded separately, so that the prompt's tokens are those that generation will start from.
+        """
+        prompts = self.codec.encode_texts([row.messages[0]["content"] for row in rows])
+        answers = self.codec.encode_rendered([row.messages[1]["content"] for row in rows])
+        encoded = []
+        for row, prompt, answer in zip(rows, prompts, answers, strict=True):
+            open_end(self.codec, prompt)
+            first = len(prompt) if self.mask_prompt else 0
+            special = check_messages(self.codec, row.messages)
+            encoded.append(self._closed([*prompt, *answer.ids], first, special=special))
+        return encoded
+
+    def _chats(self, rows: list[Row]) -> list[Encoded | Refused]:
+        """Conversations as the chat template writes them."""
+        rendered: list[Rendered | Refused] = []
+        for row in rows:
+            try:
+                whole = row._replace(messages=with_system(row.messages, self.system_prompt))
+                rendered.append(render(self.codec, whole, spans=self.mask_prompt))
+            except Refused as why:
+                rendered.append(why)
+        encodings = iter(self.codec.encode_rendered([one.text for one in rendered if isinstance(one, Rendered)]))
+        encoded: list[Encoded | Refused] = []
+        for row, one in zip(rows, rendered, strict=True):
+            if isinstance(one, Refused):
+                encoded.append(one)
+                continue
+            encoding = next(encodings)
+            mask = supervised(self.codec, encoding, one) if self.mask_prompt else _from(1, len(encoding.ids))
+            if check_messages(self.codec, row.messages):
+                one.flags.add(Flag.SPECIAL_TOKENS)
+            encoded.append(Encoded(np.array(encoding.ids, dtype=np.int32), mask, frozenset(one.flags)))
+        return encoded
+
+    def _closed(self, ids: list[int], first: int, *, special: bool) -> Encoded:
+        """Tokens with the end-of-sequence token after them, trained from `first` on."""
+        if self.codec.eos_id is not None and ids[-1:] != [self.codec.eos_id]:
+            ids.append(self.codec.eos_id)
+        flags = frozenset({Flag.SPECIAL_TOKENS} if special else ())
+        return Encoded(np.array(ids, dtype=np.int32), _from(max(first, 1), len(ids)), flags)
+
+
+def open_end(codec: Codec, ids: list[int]) -> list[int]:
+    """A prompt without the end-of-sequence token that some tokenizers put after every text."""
+    if len(ids) > 1 and ids[-1] == codec.eos_id:
+        ids.pop()
+    return ids
+
+
+def _from(first: int, length: int) -> npt.NDArray[np.bool_]:
+    return np.arange(length) >= first
+
+
+def untrainable(encoded: Encoded, limit: int | None) -> Refused | None:
+    """Why a row has no token to train on, before or after the cut; None if it has one."""
+    if encoded.supervised[:limit].any():
+        return None
+    if not encoded.supervised.any():
+        return Refused("no-target", "has no token to train on", "fill the answer or remove the row")
+    first = int(np.argmax(encoded.supervised)) + 1
+    return Refused(
+        "all-cut",
+        f"has its answer at token {first:,} of {len(encoded.tokens):,}, beyond the limit of {limit:,}",
+        f"raise max_seq_length to {first + 1:,} or more, shorten the prompt, or remove the row",
+    )
+
+
+def ends_in_eos(codec: Codec, encoded: Encoded, limit: int | None) -> bool:
+    """Whether the last trained token before the cut ends the sequence; white space after it does not count."""
+    for position in np.flatnonzero(encoded.supervised[:limit])[::-1][:4]:
+        token = int(encoded.tokens[position])
+        if token in codec.eos_ids:
+            return True
+        if not codec.is_space(token):
+            return False
+    return False
+
+
+def hash64(data: bytes) -> int:
+    """A hash of 64 bits, the same everywhere."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
 @dataclass(frozen=True)
@@ -137,36 +279,29 @@ class TokenSetBuilder:
     """Gathers encoded rows, cut to `limit` tokens. Only arrays are kept, joined every few thousand rows."""
 
     limit: int | None = None
-    files: list[str] = field(default_factory=list)
+    _files: dict[str, int] = field(default_factory=dict)
     _tokens: list[npt.NDArray[np.int32]] = field(default_factory=list)
     _masks: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     _lines: array[int] = field(default_factory=_integers)
-    _files: array[int] = field(default_factory=_integers)
+    _file_numbers: array[int] = field(default_factory=_integers)
     _lengths: array[int] = field(default_factory=_integers)
     _full: array[int] = field(default_factory=_integers)
     _counts: array[int] = field(default_factory=_integers)
     _digests: array[int] = field(default_factory=lambda: array("Q"))
     _groups: array[int] = field(default_factory=lambda: array("Q"))
 
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def open_file(self, file: str) -> None:
-        """The rows that follow come from this file."""
-        self.files.append(file)
-
-    def add(self, row: Encoded, line: int, *, group: int | None = None) -> None:
+    def add(self, row: Encoded, file: str, line: int, *, group: int | None = None) -> None:
         """Add one row; without a `group`, it belongs together with equal ones only."""
         tokens, mask = row.tokens[: self.limit], row.supervised[: self.limit]
         self._tokens.append(tokens)
-        # Whole bytes would not join; bits of a row are packed once all is known.
+        # Whole bytes would not join; bits of a row are packed once all are known.
         self._masks.append(mask.view(np.uint8))
         self._lines.append(line)
-        self._files.append(len(self.files) - 1)
+        self._file_numbers.append(self._files.setdefault(file, len(self._files)))
         self._lengths.append(len(tokens))
         self._full.append(len(row.tokens))
         self._counts.append(int(np.count_nonzero(mask)))
-        digest = row.digest
+        digest = hash64(row.tokens.tobytes())
         self._digests.append(digest)
         self._groups.append(digest if group is None else group)
         if len(self._tokens) >= 4096:
@@ -175,17 +310,15 @@ class TokenSetBuilder:
 
     def build(self) -> TokenSet:
         """The finished set."""
-        empty = np.zeros(0, dtype=np.int32)
-        masks = np.concatenate(self._masks) if self._masks else np.zeros(0, dtype=np.uint8)
         return TokenSet(
-            np.concatenate(self._tokens) if self._tokens else empty,
+            np.concatenate([np.zeros(0, dtype=np.int32), *self._tokens]),
             np.concatenate([[0], np.cumsum(self._lengths)]).astype(np.int64),
-            np.packbits(masks),
+            np.packbits(np.concatenate([np.zeros(0, dtype=np.uint8), *self._masks])),
             np.array(self._lines, dtype=np.int64),
-            np.array(self._files, dtype=np.uint16),
+            np.array(self._file_numbers, dtype=np.uint16),
             np.array(self._counts, dtype=np.int32),
             np.array(self._full, dtype=np.int32),
             np.array(self._digests, dtype=np.uint64),
             np.array(self._groups, dtype=np.uint64),
-            tuple(self.files),
+            tuple(self._files),
         )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from droidft.config import Family, TrainingConfig
-from droidft.data.check import recogniser
+from droidft.config import TrainingConfig
+from droidft.data.check import KINDS
 from droidft.data.codec import Codec
-from droidft.data.encode import Encoded, RowEncoder
-from droidft.data.located import Content, Located, Meter, RowReader, batched, locate
-from droidft.data.preference_rows import CHOSEN, REJECTED
-from droidft.data.preferences import encode_choices
-from droidft.data.prompts import Limit, encode_asks
 from droidft.data.readers import Reading
 from droidft.data.report import Piece, RowView, State
-from droidft.data.sources import Fetch
+from droidft.data.rows import Content, Located, RowReader, batched
+from droidft.data.sources import Fetch, Meter, locate
+from droidft.data.tokens import Encoded
 from droidft.errors import DataError
 from droidft.support.faults import FaultLog, Refused
 
@@ -38,11 +35,10 @@ def view_rows(
     """
     train_from, _ = locate(config, fetch)
     reading = Reading(FaultLog())
-    codec = Codec(tokenizer)
-    kind = _kind(config, codec, context_length)
-    reader = RowReader(recogniser(config), reading)
-    wanted = _wanted(reader.rows(train_from, Meter(None, train_from)), set(rows), set(lines))
-    found: list[RowView] = []
+    kind = KINDS[config.method.family](config, tokenizer, context_length)
+    reader = RowReader[Content](kind.recogniser(config), reading)
+    wanted = _Wanted(reader.rows(train_from, Meter(None, train_from)), set(rows), set(lines), {})
+    views: list[RowView] = []
     shown = 0
     for batch in batched(wanted.rows()):
         for located, parts in zip(batch, kind.encode([each.row for each in batch]), strict=True):
@@ -52,51 +48,14 @@ def view_rows(
             shown += 1
             number = wanted.numbers[(str(located.path), located.line)]
             for part, encoded in parts.items():
-                pieces = _pieces(codec, encoded, kind.limit)
+                pieces = _pieces(kind.codec, encoded, kind.limit)
                 flags = [str(flag) for flag in sorted(encoded.flags)]
-                found.append(RowView(number, str(located.path), located.line, pieces, flags, part))
+                views.append(RowView(number, str(located.path), located.line, pieces, flags, part))
     if shown < len(set(rows)) + len(set(lines)):
         reading.log.raise_if_any()
     if wanted.missing:
         raise DataError(f"there is no {wanted.missing}", hint=f"the data has {wanted.seen:,} rows, counted from 0")
-    return found
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """How the rows of a family become tokens: the parts of each by name, and where they are cut."""
-
-    encode: Callable[[Sequence[Any]], Sequence[dict[str, Encoded] | Refused]]
-    limit: int | None
-
-
-def _kind(config: TrainingConfig, codec: Codec, context_length: int | None) -> _Kind:
-    limit = config.max_seq_length or context_length
-    match config.method.family:
-        case Family.ANSWERS:
-            encoder = RowEncoder(codec, config.mask_prompt, config.system_prompt)
-            return _Kind(lambda rows: [_named(one, "") for one in encoder.encode(rows)], limit)
-        case Family.REWARDS:
-            longest = Limit.of(config, context_length)
-            return _Kind(lambda asks: [_prompt(one, longest) for one in encode_asks(codec, asks, config)], None)
-        case Family.PREFERENCES:
-            return _Kind(
-                lambda choices: [_both(one) for one in encode_choices(codec, choices, config.system_prompt)], limit
-            )
-
-
-def _named(encoded: Encoded | Refused, part: str) -> dict[str, Encoded] | Refused:
-    return encoded if isinstance(encoded, Refused) else {part: encoded}
-
-
-def _prompt(encoded: Encoded | Refused, longest: Limit) -> dict[str, Encoded] | Refused:
-    if isinstance(encoded, Refused):
-        return encoded
-    return longest.refuse(len(encoded.tokens)) or {"prompt": encoded}
-
-
-def _both(both: tuple[Encoded, Encoded] | Refused) -> dict[str, Encoded] | Refused:
-    return both if isinstance(both, Refused) else dict(zip((CHOSEN, REJECTED), both, strict=True))
+    return views
 
 
 @dataclass
@@ -126,13 +85,9 @@ class _Wanted:
         return ", ".join(parts)
 
 
-def _wanted(source: Iterator[Located[Content]], rows: set[int], lines: set[int]) -> _Wanted:
-    return _Wanted(source, rows, lines, {})
-
-
 def _pieces(codec: Codec, encoded: Encoded, limit: int | None) -> list[Piece]:
     """Tokens as text. Tokens that hold only part of a character are shown with the ones that complete it."""
-    found: list[Piece] = []
+    pieces: list[Piece] = []
     waiting: list[int] = []
     for position, token in enumerate(encoded.tokens.tolist()):
         state: State = "trained" if encoded.supervised[position] else "masked"
@@ -142,6 +97,6 @@ def _pieces(codec: Codec, encoded: Encoded, limit: int | None) -> list[Piece]:
         text = codec.piece(token) if len(waiting) == 1 else codec.decode(waiting)
         if text.endswith("\ufffd") and len(waiting) < 4 and position + 1 < len(encoded.tokens):
             continue
-        found.append(Piece(waiting, text, state))
+        pieces.append(Piece(waiting, text, state))
         waiting = []
-    return found
+    return pieces

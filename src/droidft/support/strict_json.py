@@ -15,6 +15,8 @@ from json.scanner import make_scanner
 from typing import Any, NoReturn
 
 MAX_DEPTH = 100
+MAX_ROW_BYTES = 8 * 1024 * 1024
+"""Longest row of a data file: some two million tokens. A longer one is nearly always a missing line break."""
 INTEGERS = range(-(2**63), 2**63)
 """Integers that a request may hold: what a database can."""
 MOST_VALUES = 20_000

@@ -123,8 +123,7 @@ def data_key(call: Call) -> Any:
 
     None where it is not known, such as a hub data set that is not here yet.
     """
-    from droidft.data.hub import fetch_dataset
-    from droidft.data.located import locate
+    from droidft.data.sources import fetch_dataset, locate
     from droidft.errors import DataError
     from droidft.models import catalog
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from droidft.config import FineTuneType, LoraScaling, SplitBy, TrainingConfig
-from droidft.data.batches import steps_per_epoch
-from droidft.data.length import plan as length_of
+from droidft.data.batches import plan as length_of
+from droidft.data.batches import rows_of_share, steps_per_epoch
 from droidft.data.prepare import Prepared, prepare
-from droidft.data.split import rows_of_share
 from droidft.engine.assemble import assemble
 from droidft.engine.evaluation.measure import Material, prepare_measurement
 from droidft.engine.evaluation.rehearsal import Rehearsal, rehearse

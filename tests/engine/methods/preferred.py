@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from droidft.config import TrainingConfig
-from droidft.data.encode import Encoded
 from droidft.data.preferences import PairSet, PreparedPairs, prepare_pairs
-from droidft.data.tokens import TokenSetBuilder
+from droidft.data.tokens import Encoded, TokenSetBuilder
 from droidft.engine.methods.preference import Preference
 from droidft.engine.model import loading, lora
 from droidft.engine.training.loop import Job
@@ -76,9 +75,8 @@ def job(folder: Path, settings: TrainingConfig, *, resume: Any = None) -> Job:
 def pair_set(rows: list[tuple[list[int], list[int], list[int]]]) -> PairSet:
     """Pairs of given tokens: prompt, chosen answer, rejected answer."""
     builder = TokenSetBuilder()
-    builder.open_file("pairs.jsonl")
     for line, (prompt, *answers) in enumerate(rows, start=1):
         for answer in answers:
             tokens = np.array(prompt + answer, np.int32)
-            builder.add(Encoded(tokens, np.arange(len(tokens)) >= len(prompt)), line)
-    return PairSet(builder.build(), np.arange(len(rows), dtype=np.uint64))
+            builder.add(Encoded(tokens, np.arange(len(tokens)) >= len(prompt)), "pairs.jsonl", line)
+    return PairSet(builder.build())

@@ -18,10 +18,9 @@ import numpy as np
 
 from droidft.config import DataFormat, TrainingConfig
 from droidft.data import batches
-from droidft.data.groups import numbered
+from droidft.data.batches import mixed, numbered
 from droidft.data.prepare import Prepared, prepare, read_set
 from droidft.data.prompts import PromptRow, prompts_of
-from droidft.data.split import mixed
 from droidft.data.tokens import TokenSet
 from droidft.engine.generation.generate import Message, generate_batch
 from droidft.engine.methods.sft import Supervised

@@ -25,8 +25,7 @@ from mlx.utils import tree_map
 
 from droidft.config import TrainingConfig
 from droidft.config.schedule import learning_rate
-from droidft.data.batches import Batch
-from droidft.data.length import plan
+from droidft.data.batches import Batch, plan
 from droidft.engine.model.lora import trainable
 from droidft.engine.model.loss import SplitModel
 from droidft.engine.model.recompute import recomputed_blocks, seed_dropout
