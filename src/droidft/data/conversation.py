@@ -1,4 +1,7 @@
-"""The rules of a conversation: who speaks, in which order, and that there is something to learn."""
+"""Turns -> a conversation: who speaks, in which order, and that there is something to learn.
+
+Every conversation of a record passes here, whatever its format.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ def conversation(turns: Any, column: str) -> list[Message]:
 
 
 def checked_turns(turns: Any, column: str) -> list[Message]:
-    """Messages, checked one by one, whoever has the last word. Fields that are null are left out.
+    """Messages, checked one by one, whoever speaks last. Fields that are null are left out.
 
     Raises:
         Refused: the first rule that is broken, with the number of the turn.
@@ -90,7 +93,7 @@ def sharegpt(turns: Any, column: str, system: str | None) -> list[Message]:
 
 
 def sharegpt_turns(turns: Any, system: str | None) -> Any:
-    """ShareGPT's turns (`from`, `value`) as messages, unchecked; `system` is put before ones that have none.
+    """ShareGPT's turns (`from`, `value`) as messages, unchecked; `system` goes first unless they have one.
 
     Raises:
         Refused: a turn is not what ShareGPT has.
@@ -98,9 +101,7 @@ def sharegpt_turns(turns: Any, system: str | None) -> Any:
     if type(turns) is not list:
         return turns
     messages = [_from_value(turn, number) for number, turn in enumerate(turns, start=1)]
-    if system and messages and messages[0].get("role") != "system":
-        messages.insert(0, {"role": "system", "content": system})
-    return messages
+    return with_system(messages, system) if messages else messages
 
 
 def _from_value(turn: Any, number: int) -> Message:

@@ -58,11 +58,11 @@ def orders(which: str, *, seed: int = 7) -> list[Order]:
     """The rows of `train`, `valid` or `test`; all different from each other."""
     generator = random.Random(f"{seed}:{which}")
     names = TEST_NAMES if which == "test" else TRAIN_NAMES
-    found: dict[str, Order] = {}
-    while len(found) < SIZES_OF_SETS[which]:
+    drawn: dict[str, Order] = {}
+    while len(drawn) < SIZES_OF_SETS[which]:
         order = _order(generator, names)
-        found.setdefault(order.spoken, order)
-    return list(found.values())
+        drawn.setdefault(order.spoken, order)
+    return list(drawn.values())
 
 
 def write(folder: Path) -> dict[str, Path]:
@@ -86,8 +86,8 @@ def _order(generator: random.Random, names: Sequence[str]) -> Order:
     wanted = generator.sample(DRINKS + FOODS, generator.choice((1, 2, 2, 3)))
     spoken, items = zip(*(_item(generator, item) for item in wanted), strict=True)
     where = pick(TO_GO if to_go else STAYING)
-    said = ", ".join(spoken[:-1]) + " and " + spoken[-1] if len(spoken) > 1 else spoken[0]
-    sentence = pick(OPENINGS).format(name=name, items=said, where=where, where_up=where[0].upper() + where[1:])
+    asked = ", ".join(spoken[:-1]) + " and " + spoken[-1] if len(spoken) > 1 else spoken[0]
+    sentence = pick(OPENINGS).format(name=name, items=asked, where=where, where_up=where[0].upper() + where[1:])
     line = json.dumps({"name": name, "to_go": to_go, "items": list(items)}, separators=(",", ":"))
     return Order(sentence[0].upper() + sentence[1:], line)
 

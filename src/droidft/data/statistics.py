@@ -28,7 +28,9 @@ class Noticed:
 
     def take(self, rows: npt.NDArray[np.int64]) -> Noticed:
         """The same for some of the rows."""
-        return Noticed({flag: found[rows] for flag, found in self.flags.items()}, self.ends[rows], self.ended[rows])
+        return Noticed(
+            {flag: flagged[rows] for flag, flagged in self.flags.items()}, self.ends[rows], self.ended[rows]
+        )
 
 
 class Measured(Protocol):
@@ -83,7 +85,7 @@ def measure(rows: Measured, noticed: Noticed) -> SetReport:
         cut_tokens=int(rows.cut.sum()),
         lost_end_of_turn=_places(rows, noticed.ended & ~noticed.ends),
         duplicates=_places(rows, repeated),
-        flagged={flag: _places(rows, found) for flag, found in noticed.flags.items() if found.any()},
+        flagged={flag: _places(rows, flagged) for flag, flagged in noticed.flags.items() if flagged.any()},
         ends_in_eos=int(noticed.ends.sum()),
     )
 
@@ -95,8 +97,8 @@ def overlap(train: Measured, validation: Measured) -> Places:
 
 def alike(train: TokenSet, validation: TokenSet) -> Places | None:
     """Validation rows that belong together with rows of the training set, without being equal to one."""
-    found = np.isin(validation.groups, train.groups) & ~np.isin(validation.digests, train.digests)
-    return _places(validation, found) if found.any() else None
+    siblings = np.isin(validation.groups, train.groups) & ~np.isin(validation.digests, train.digests)
+    return _places(validation, siblings) if siblings.any() else None
 
 
 def histogram(lengths: npt.NDArray[np.int32]) -> list[LengthBin]:
@@ -116,21 +118,21 @@ def _round_widths() -> Any:
 
 
 def _places(rows: Measured, chosen: npt.NDArray[np.bool_]) -> Places:
-    found = np.flatnonzero(chosen)
-    return Places(len(found), [rows.place(int(index)) for index in found[:LISTED]])
+    indices = np.flatnonzero(chosen)
+    return Places(len(indices), [rows.place(int(index)) for index in indices[:LISTED]])
 
 
 def warnings(train: SetReport, validation: SetReport, both: Places, limit: int) -> list[str]:
     """What deserves attention, as sentences."""
-    found = []
+    sentences = []
     for name, part in (("training", train), ("validation", validation)):
-        found += [text for rule in _RULES if (text := rule(name, part, limit))]
+        sentences += [text for rule in _RULES if (text := rule(name, part, limit))]
     if both.count:
-        found.append(
+        sentences.append(
             f"{_rows(both.count)} of the validation set {_is(both.count)} in the training set too ({both}): "
             "the validation loss will look better than it is"
         )
-    return found
+    return sentences
 
 
 def _truncated(name: str, part: SetReport, limit: int) -> str | None:
@@ -190,7 +192,7 @@ _RULES: list[Callable[[str, SetReport, int], str | None]] = [
     ),
     _flagged(
         Flag.PROMPT_DIFFERS,
-        "the chat template opens the assistant's turn otherwise than it writes a finished one, "
+        "the chat template opens the assistant's turn in another way than it writes a finished one, "
         "so generation starts from a prompt that training does not show",
     ),
     _flagged(Flag.CONTENT_ALTERED, "the chat template leaves out part of an assistant turn, mostly earlier thinking"),

@@ -1,6 +1,6 @@
-"""What is wrong with a data file: where, why, and how to mend it.
+"""What is wrong with a data file: where, why, and how to fix it.
 
-Readers and row rules raise `Refused`; whoever knows the line turns it into a `Fault` in a `FaultLog`, and
+Readers and the rules for rows raise `Refused`; the caller that knows the line adds a `Fault` to a `FaultLog`, and
 reading goes on, so that one pass over a file reports everything.
 """
 
@@ -53,7 +53,7 @@ class InvalidData(DataError):
         noun = "fault" if count == 1 else "faults"
         super().__init__(
             "\n".join([f"{count:,} {noun} in {where}:", *shown]),
-            hint="`droidft data check FILE` lists them; mend the file and start again",
+            hint="`droidft data check FILE` lists them; fix the file and start again",
         )
         self.faults = faults
         self.count = count
