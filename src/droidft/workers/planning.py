@@ -18,8 +18,7 @@ from droidft.data.batches import plan as length_of
 from droidft.data.batches import rows_of_share, steps_per_epoch
 from droidft.data.prepare import Prepared, prepare
 from droidft.engine.assemble import assemble
-from droidft.engine.evaluation.measure import Material, prepare_measurement
-from droidft.engine.evaluation.rehearsal import Rehearsal, rehearse
+from droidft.engine.evaluation.measure import Material, Rehearsal, prepare_measurement, rehearse
 from droidft.engine.machine.device import Device
 from droidft.engine.machine.host import versions
 from droidft.engine.model import loading

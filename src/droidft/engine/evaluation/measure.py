@@ -2,6 +2,7 @@
 
 `prepare_measurement` reads and checks everything before anything is trained, so that a fault in the test data does
 not cost a night; `take` measures. `held_out_loss` and `accuracy` measure a model on a file and on some questions.
+`rehearse` times a few steps of a run, which are not kept, and a part of its measurement.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
@@ -25,6 +27,7 @@ from droidft.data.tokens import TokenSet
 from droidft.engine.generation.generate import Message, generate_batch
 from droidft.engine.methods.sft import Supervised
 from droidft.engine.model.loss import SplitModel, losses
+from droidft.engine.training.loop import Job, step_once
 from droidft.engine.training.method import Interrupted
 from droidft.errors import ConfigError
 from droidft.events import Event, Measured, Phase, PhaseName
@@ -39,6 +42,11 @@ ShouldStop = Callable[[], bool]
 
 NORMAL_95 = 1.959963984540054
 """97.5 % quantile of the normal distribution."""
+
+SCANNED_STEPS = 500
+"""The longest batch is searched for among this many steps."""
+EVALUATED_ROWS = 16
+ANSWER_TOKENS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,6 +245,60 @@ def accuracy(
     answers = generate_batch(model, tokenizer, questions, max_tokens=max_tokens, progress=progress)
     right = sum(is_right(index, answer) for index, answer in enumerate(answers))
     return Accuracy(right, len(answers)), answers
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Seconds and bytes, measured."""
+
+    training_seconds_per_token: float
+    evaluation_seconds_per_token: float
+    seconds_per_answer_token: float | None
+    """For each answer, all of a batch being drawn at the same time; None without questions."""
+    peak_bytes: int
+    """As MLX counts them."""
+
+
+def rehearse(
+    job: Job, tokenizer: TokenizerWrapper, material: Material, *, steps: int, report: Callable[[], None]
+) -> Rehearsal:
+    """Time `steps` optimizer steps of `job` after one with the longest batch, and a part of its measurement.
+
+    `report` is called between the parts, and may raise. The model is trained on the way; nothing is saved.
+    """
+    mx.reset_peak_memory()
+    method = job.method
+    longest = max(
+        range(1, min(method.steps_per_epoch, SCANNED_STEPS) + 1),
+        key=lambda step: max(batch.inputs.size for batch in method.batches(step)),
+    )
+    one = step_once(job)
+    one(longest)
+    report()
+    seconds, tokens = 0.0, 0
+    for step in range(1, steps + 1):
+        began = time.perf_counter()
+        tokens += one(step)
+        seconds += time.perf_counter() - began
+        report()
+    job.model.eval()
+    test = material.test
+    rows = Rows(test.tokens.take(np.arange(min(EVALUATED_ROWS, len(test.tokens)))), test.clusters[:EVALUATED_ROWS])
+    began = time.perf_counter()
+    row_losses(SplitModel(job.model), rows, batch_size=job.config.batch_size, should_stop=lambda: False)
+    evaluation = (time.perf_counter() - began) / rows.tokens.token_count
+    report()
+    answering = None if material.asked is None else _answer_seconds(job, tokenizer, material.asked)
+    return Rehearsal(seconds / tokens, evaluation, answering, mx.get_peak_memory())
+
+
+def _answer_seconds(job: Job, tokenizer: TokenizerWrapper, asked: Asked) -> float:
+    """Seconds for a token of each answer of one batch, the batch's other answers being drawn at the same time."""
+    size, tokens = asked.spec.batch_size, min(ANSWER_TOKENS, asked.spec.max_tokens)
+    questions = asked.questions()[:size]
+    began = time.perf_counter()
+    generate_batch(job.model, tokenizer, questions, max_tokens=tokens, batch_size=size)
+    return (time.perf_counter() - began) / (tokens * len(questions))
 
 
 def _test_rows(
