@@ -208,7 +208,7 @@ class Lab:
     def losses(self, seed: int, **settings: Any) -> list[float]:
         """Summed loss of each test row after training, in nats."""
         from droidft.config import TrainingConfig
-        from droidft.engine.assemble import assemble
+        from droidft.engine.assemble import assembled
         from droidft.engine.evaluation.measure import Rows, row_losses
         from droidft.engine.machine.device import prepare
         from droidft.engine.model.loss import SplitModel
@@ -225,18 +225,12 @@ class Lab:
             home = self._folder / "home"
             places = Places(models=home, adapters=home, cache=home, checkpoints=Path(run), rewards=home)
             home.mkdir(exist_ok=True)
-            steps = assemble(config, places, prepare(home))
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    assembled = end.value
-                    break
-            for _ in train(assembled.job):
+            assembly = assembled(config, places, prepare(home), check=lambda: None)
+            for _ in train(assembly.job):
                 pass
-            model = assembled.job.model
+            model = assembly.job.model
             model.eval()
-            test = assembled.data.test
+            test = assembly.data.test
             rows = Rows(test, list(range(len(test))))
             found = row_losses(SplitModel(model), rows, batch_size=16, should_stop=lambda: False)
         self._tokens, self._clusters = found.tokens, found.clusters

@@ -50,11 +50,11 @@ def plan(folder: Path, paths: dict[str, str], **changes: Any) -> Plan:
 
 def planned(home: Home, plan: Plan, *, timed: bool = False) -> tuple[Experiment, FixedPlan]:
     """A new experiment whose plan is fixed."""
-    from droidft.workers import planning
+    from droidft.workers import settle
 
     experiment = folders.create(home, plan)
     with computing(home.cache) as device:
-        fixed = planning.fix(
+        fixed = settle.fix(
             plan, experiment_id=experiment.id, home=home, device=device, report=lambda *_: None, timed=timed
         )
     experiment.fix(fixed)

@@ -6,13 +6,11 @@ import argparse
 from pathlib import Path
 
 from rich.console import Console
-from rich.status import Status
 
 from droidft.commands._experiment_display import ExperimentDisplay, analysed, rendered, show_findings, show_plan
 from droidft.commands._terminal import agreed, line, terminal
 from droidft.commands._watch import Presses
 from droidft.config import load_config_file
-from droidft.engine.machine.device import computing
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import parse_plan
 from droidft.experiments.runs import folder
@@ -20,6 +18,7 @@ from droidft.experiments.runs.drive import drive
 from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import look
 from droidft.home import Home
+from droidft.workers.settle import settle
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     home, console = Home.find(), terminal()
     made = _is_file(args.plan)
     experiment = _made(Path(args.plan), home) if made else folder.find(home, args.plan)
-    fixed = experiment.fixed() or _fix(experiment, console, timed=not args.no_timing, made=made)
+    fixed = experiment.fixed() or _settled(experiment, console, timed=not args.no_timing, made=made)
     show_plan(fixed, console)
     if args.plan_only:
         line(console, f"\nstart it with: droidft experiment {experiment.id}")
@@ -54,34 +53,21 @@ def _made(path: Path, home: Home) -> Experiment:
     return folder.create(home, parse_plan(load_config_file(path), source=str(path)))
 
 
-def _fix(experiment: Experiment, console: Console, *, timed: bool, made: bool) -> FixedPlan:
+def _settled(experiment: Experiment, console: Console, *, timed: bool, made: bool) -> FixedPlan:
     """Settle the plan; what refuses it leaves no experiment behind that was `made` for it."""
     # Under the lock, so that no server plans it too.
-    with experiment.driving(), computing(experiment.home.cache) as device, console.status("planning") as status:
-        from droidft.workers import planning
+    with experiment.driving(), console.status("planning") as status:
 
         def report(what: str, done: int, total: int) -> None:
-            _tell(status, what, done, total)
+            if what:
+                status.update(f"{what} ({done + 1} of {total})" if total else what)
 
         try:
-            fixed = planning.fix(
-                experiment.plan(),
-                experiment_id=experiment.id,
-                home=experiment.home,
-                device=device,
-                report=report,
-                timed=timed,
-            )
+            return settle(experiment, report=report, timed=timed)
         except BaseException:
             if made:
                 experiment.forget()
             raise
-        return experiment.fix(fixed)
-
-
-def _tell(status: Status, what: str, done: int, total: int) -> None:
-    if what:
-        status.update(f"{what} ({done + 1} of {total})" if total else what)
 
 
 def _drive(experiment: Experiment, fixed: FixedPlan, console: Console) -> int:

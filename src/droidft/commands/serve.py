@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import logging
 import logging.handlers
@@ -13,7 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from droidft import __version__
 from droidft.commands._terminal import line, terminal, warn
 from droidft.errors import ConfigError, RunError
 from droidft.home import Home
+from droidft.support import locks
 
 if TYPE_CHECKING:
     from droidft.server.options import Options
@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; a run in training goes on without the server."""
     console, home = terminal(), Home.find()
-    lock = _lock(home)
+    lock = locks.hold(home.server / "lock")
     if lock is None:
         return _already_running(home, console)
     with lock:
@@ -123,17 +123,6 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
         _open(link)
     uvicorn.Server(config).run(sockets=[listener])
     return 0
-
-
-def _lock(home: Home) -> IO[str] | None:
-    """The lock of the one server of a home folder; None where another one holds it."""
-    file = (home.server / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
 
 
 def _already_running(home: Home, console: Console) -> int:

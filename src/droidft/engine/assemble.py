@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +57,20 @@ class Assembled:
     context_length: int | None
     data: Prepared | None
     """None for methods that do not learn from answers."""
+    attached: LoraAttached
+    """The event that says what is trained."""
+
+
+def assembled(config: TrainingConfig, places: Places, device: Device, *, check: Callable[[], None]) -> Assembled:
+    """What `assemble` returns, its events left out; what `check` raises between them ends the preparation."""
+    events = assemble(config, places, device)
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            result: Assembled = end.value
+            return result
+        check()
 
 
 def assemble(config: TrainingConfig, places: Places, device: Device) -> Generator[Event, None, Assembled]:
@@ -97,7 +111,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     estimator = Estimator(Survey(empty), bytes_per_value=loading.bytes_per_value(model_config))
     yield from _memory_warning(estimator, plan, config, report, device)
 
-    model, identity = yield from _load(config, places, model_path, fresh=saved is None)
+    model, identity, attached = yield from _load(config, places, model_path, fresh=saved is None)
 
     job = Job(
         config=config,
@@ -117,7 +131,8 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         chat_template_sha256=template_hash(tokenizer.chat_template),
         versions=versions,
     )
-    return Assembled(job, origin, tokenizer, context_length, prepared if isinstance(prepared, Prepared) else None)
+    answers = prepared if isinstance(prepared, Prepared) else None
+    return Assembled(job, origin, tokenizer, context_length, answers, attached)
 
 
 def _method(
@@ -145,8 +160,8 @@ def _method(
 
 def _load(
     config: TrainingConfig, places: Places, model_path: Path, *, fresh: bool
-) -> Generator[Event, None, tuple[nn.Module, Fingerprint]]:
-    """The model with its adapters attached, those of `init_adapter` in a fresh run, and what identifies it."""
+) -> Generator[Event, None, tuple[nn.Module, Fingerprint, LoraAttached]]:
+    """The model with its adapters attached, those of `init_adapter` in a fresh run; its identity; what is trained."""
     yield Phase(name=PhaseName.LOADING, detail=str(model_path))
     model, _ = loading.load_model(model_path)
     identity = fingerprint(model_path, cache=places.cache / "fingerprints.json")
@@ -157,8 +172,9 @@ def _load(
         _start_from(model, info)
         yield from _origin_warnings(info, config, identity)
     yield from (Warned(code="targets", message=note) for note in plan.notes)
-    yield attached_event(model, plan, config)
-    return model, identity
+    attached = attached_event(model, plan, config)
+    yield attached
+    return model, identity, attached
 
 
 def attached_event(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> LoraAttached:

@@ -12,7 +12,6 @@ runs/<id>/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -36,6 +35,7 @@ from droidft.events import Event, Failed, Finished, Record, Stopped
 from droidft.home import REFERENCES, Home
 from droidft.measurement import Measurements, RunMeasurement
 from droidft.runs import log
+from droidft.support import locks
 from droidft.support.durable import storage_errors, write_atomically
 
 HEARTBEAT_SECONDS = 2.0
@@ -159,16 +159,8 @@ class Run:
         return log.last_record(self.events_file)
 
     def worker_pid(self) -> int | None:
-        """Pid of its living worker. The lock, not the pid, proves life, so a reused pid deceives nobody."""
-        try:
-            with self.worker_file.open("r+") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return _pid(file)
-        except FileNotFoundError:
-            return None
-        return None
+        """Pid of its living worker."""
+        return locks.holder(self.worker_file)
 
     def checkpoint_steps(self) -> list[int]:
         """Steps of its complete checkpoints, ascending."""
@@ -224,22 +216,15 @@ class Run:
         return worker
 
 
-def _pid(file: IO[str]) -> int | None:
-    """What a worker wrote into the file that it holds locked; one that has just taken it is about to."""
-    for _ in range(100):
-        file.seek(0)
-        with suppress(ValueError):
-            return int(json.load(file)["pid"])
-        time.sleep(0.01)
-    return None
-
-
 class EventLog:
     """The one writer of a run's events; holds the run's lock from `open` to `close`."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._lock = self._take_lock()
+        lock = locks.hold(run.worker_file)
+        if lock is None:
+            raise RunError(f"run {run.id} has a worker already")
+        self._lock = lock
         records, end = run.records()
         self._seq = records[-1].seq if records else 0
         # A crash can leave half a line; it was never read by anyone, so it goes.
@@ -269,23 +254,6 @@ class EventLog:
         """Release the run."""
         self._file.close()
         self._lock.close()
-
-    def _take_lock(self) -> IO[str]:
-        file = self._run.worker_file.open("a+")
-        # Somebody asking for the status holds a shared lock for an instant; a worker holds its own for life.
-        for _ in range(100):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.01)
-        else:
-            file.close()
-            raise RunError(f"run {self._run.id} has a worker already")
-        file.truncate(0)
-        json.dump({"pid": os.getpid(), "started": time.time()}, file)
-        file.flush()
-        return file
 
 
 def create(
@@ -332,15 +300,23 @@ def find(home: Home, run_id: str) -> Run:
     Raises:
         NotFound: no run, or more than one, answers to it.
     """
-    known = [run.id for run in all_runs(home)]
-    if run_id == "last" and known:
-        return Run(home.run(known[0]))
-    matches = [run_id] if run_id in known else [name for name in known if name.startswith(run_id)]
+    return Run(home.run(identified(run_id, [run.id for run in all_runs(home)], kind="run")))
+
+
+def identified(asked: str, known: list[str], *, kind: str) -> str:
+    """Which of the `known` ids, newest first, is meant by one of them, by its unambiguous beginning, or by `last`.
+
+    Raises:
+        NotFound: none, or more than one, answers to it.
+    """
+    if asked == "last" and known:
+        return known[0]
+    matches = [asked] if asked in known else [name for name in known if name.startswith(asked)]
     if len(matches) == 1:
-        return Run(home.run(matches[0]))
+        return matches[0]
     if matches:
-        raise NotFound(f"{run_id!r} could be any of {len(matches)} runs: {', '.join(matches[:5])}")
-    raise NotFound(f"there is no run {run_id!r}{nearest(run_id, known)}", hint="`droidft runs` lists them")
+        raise NotFound(f"{asked!r} could be any of {len(matches)} {kind}s: {', '.join(matches[:5])}")
+    raise NotFound(f"there is no {kind} {asked!r}{nearest(asked, known)}", hint=f"`droidft {kind}s` lists them")
 
 
 def all_runs(home: Home) -> list[Run]:

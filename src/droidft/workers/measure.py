@@ -15,7 +15,7 @@ from droidft.engine.model.lora import base_only, load_trained
 from droidft.engine.training.method import Interrupted
 from droidft.errors import ExperimentError
 from droidft.events import Event, Finished, Stopped
-from droidft.experiments.plan import general
+from droidft.experiments.plan.written import GENERAL_TEXT
 from droidft.measurement import RunMeasurement, Weights
 from droidft.runs.folder import Run
 from droidft.support.durable import write_atomically
@@ -48,7 +48,7 @@ class Measuring:
             wanted.measurement,
             assembled.tokenizer,
             assembled.data,
-            general=general.PATH,
+            general=GENERAL_TEXT,
             context_length=assembled.context_length,
         )
         if wanted.expected is not None:

@@ -1,43 +1,418 @@
-"""The process that settles a plan for the server: `python -m droidft.workers.settle`, asked over `channel`.
+"""Settling a plan: ranks matched, data read and hashed, steps counted, a few of them timed.
 
-It lives for one plan: timing steps takes memory that a server must not keep.
+Between `experiments`, which knows no engine, and the engine. What can be refused is refused before the first run.
+A server asks a process for it, over `channel`: `python -m droidft.workers.settle`. It lives for one plan, since
+timing steps takes memory that a server must not keep.
 """
 
 from __future__ import annotations
 
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from droidft.channel.inner import Call, serve
+from droidft.config import FineTuneType, LoraScaling, SplitBy, TrainingConfig
+from droidft.data.batches import plan as length_of
+from droidft.data.batches import rows_of_share, steps_per_epoch
+from droidft.data.prepare import Prepared, prepare
+from droidft.engine.machine.device import Device, computing
+from droidft.engine.machine.host import versions
+from droidft.errors import ConfigError
+from droidft.experiments.plan.settled import (
+    EVALUATIONS,
+    LOADING_SECONDS,
+    Cost,
+    Estimate,
+    FixedArm,
+    FixedPlan,
+    Sizes,
+    count_of_runs,
+    share_key,
+)
+from droidft.experiments.plan.written import GENERAL_TEXT, VERDICT_SEEDS, Plan
 from droidft.experiments.runs import folder
+from droidft.experiments.runs.folder import Experiment
 from droidft.home import Home
+from droidft.models import catalog
+from droidft.models.fingerprint import fingerprint
+from droidft.support.words import count, percent
+
+if TYPE_CHECKING:
+    from droidft.engine.evaluation.measure import Material, Rehearsal
+    from droidft.engine.model.describe import Shape
+
+REHEARSED_STEPS = 3
+FAR_OFF = 0.05
+"""A matched count that is off by a larger part than this is warned of."""
+
+Report = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it, and of how much; what it raises ends the planning."""
 
 
 def main() -> None:
     """Answer until the server is gone."""
-    serve({"fix": fix})
+    serve({"fix": _answer})
 
 
-def fix(call: Call) -> dict[str, Any]:
-    """Parameters: `home`, `experiment`, `timed`. Events say how far it is; the fixed plan is written down."""
-    from droidft.engine.machine.device import computing
+def _answer(call: Call) -> dict[str, Any]:
+    """Parameters: `home`, `experiment`, `timed`. Events report progress; the settled plan is written down."""
+    experiment = folder.find(Home(Path(call.params["home"])), call.params["experiment"])
 
-    home = Home(Path(call.params["home"]))
-    experiment = folder.find(home, call.params["experiment"])
+    def report(what: str, done: int, total: int) -> None:
+        call.check()
+        if what:
+            call.emit({"phase": what, "done": done, "total": total or None})
 
-    with computing(home.cache) as device:
-        from droidft.workers import planning
-
-        fixed = planning.fix(
-            experiment.plan(),
-            experiment_id=experiment.id,
-            home=home,
-            device=device,
-            report=call.report,
-            timed=call.params["timed"],
-        )
-    experiment.fix(fixed)
+    settle(experiment, report=report, timed=call.params["timed"])
     return {"experiment": experiment.id}
+
+
+def settle(experiment: Experiment, *, report: Report, timed: bool) -> FixedPlan:
+    """The plan of `experiment` with nothing left open, written down in its folder.
+
+    Raises:
+        DroidError: as `fix`.
+    """
+    home = experiment.home
+    with computing(home.cache) as device:
+        fixed = fix(
+            experiment.plan(), experiment_id=experiment.id, home=home, device=device, report=report, timed=timed
+        )
+    return experiment.fix(fixed)
+
+
+def fix(
+    plan: Plan, *, experiment_id: str, home: Home, device: Device, report: Report, timed: bool = True
+) -> FixedPlan:
+    """Settle all that `plan` leaves open; with `timed`, also what it will cost.
+
+    Raises:
+        DroidError: of the kind that fits, naming value, limit and fix.
+    """
+    # These import mlx, which has to see the device as `computing` left it.
+    from droidft.engine.evaluation.measure import prepare_measurement
+    from droidft.engine.model import loading
+    from droidft.engine.model.describe import open_shape
+
+    column = plan.measurement.cluster_column
+    configs = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0]), column) for name in plan.all_arms()}
+    first = next(iter(configs.values()))
+    model = catalog.find_model(first.model_path, models_dir=home.models, offline=first.offline)
+    context = catalog.context_length(catalog.load_config(model))
+    shape = open_shape(model)
+    report("reading data", 0, 0)
+    tokenizer = loading.load_tokenizer(model)
+    configs, data = _read(plan, configs, tokenizer, context)
+    first = next(iter(configs.values()))
+    material = prepare_measurement(
+        first, plan.measurement, tokenizer, data, general=GENERAL_TEXT, context_length=context
+    )
+    _refuse_one_group(material)
+    report("hashing the model", 0, 0)
+    base = fingerprint(model, cache=home.cache / "fingerprints.json")["weights_sha256"]
+    rows = {share: rows_of_share(data.split_keys, first, share) for share in plan.shares}
+    plan.check_shares(rows)
+    arms = _arms(plan, configs, shape, rows)
+    fixed = FixedPlan(
+        id=experiment_id,
+        created=time.time(),
+        plan=plan,
+        arms=arms,
+        contrasts=plan.all_contrasts(),
+        sizes=_sizes(data, material),
+        data_hash=data.report.data_hash,
+        test_hash=material.test.tokens.sha256(),
+        general_hash=material.general.tokens.sha256(),
+        base_hash=base,
+        model=str(model),
+        versions={**versions(), **device.identity()},
+        device=device.as_dict(),
+        warnings=[
+            *dict.fromkeys(
+                [
+                    *data.report.warnings,
+                    *_setting_warnings(configs),
+                    *_doubts(plan, data, material, rows),
+                    *_mismatches(arms),
+                ]
+            )
+        ],
+    )
+    return _costed(fixed, configs, material, home, device, report) if timed else fixed
+
+
+def _grouped(plan: Plan, config: TrainingConfig, column: str | None) -> TrainingConfig:
+    """With rows that belong together, by a `column` or as the plan says, on one side of the split."""
+    if column is not None or config.split_column is not None:
+        return config.model_copy(update={"split_column": column or config.split_column})
+    return config if "split_by" in plan.settings else config.model_copy(update={"split_by": SplitBy.CONVERSATION})
+
+
+def _read(
+    plan: Plan, configs: dict[str, TrainingConfig], tokenizer: Any, context: int | None
+) -> tuple[dict[str, TrainingConfig], Prepared]:
+    """The data, and the settings it was read with: a test file may have a column that the training data lacks."""
+    first = next(iter(configs.values()))
+    try:
+        return configs, prepare(first, tokenizer, context_length=context)
+    except ConfigError as error:
+        own_test = plan.measurement.test_data_path is not None and "split_column" not in plan.settings
+        if error.field != "split_column" or not own_test:
+            raise
+    without = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0]), None) for name in configs}
+    return without, prepare(next(iter(without.values())), tokenizer, context_length=context)
+
+
+def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: Mapping[float, int]) -> list[FixedArm]:
+    arms, sized = plan.all_arms(), dict[str, TrainingConfig]()
+    ranks = {name: config.lora_rank for name, config in configs.items()}
+    counts = {name: _trainable(shape, config, config.lora_rank) for name, config in configs.items()}
+    for name, arm in arms.items():
+        if arm.match_count_of is not None:
+            ranks[name] = _rank_for(shape, configs[name], counts[arm.match_count_of])
+            counts[name] = _trainable(shape, configs[name], ranks[name])
+    found = []
+    for name, arm in arms.items():
+        config, rank = configs[name], ranks[name]
+        alpha = _alpha(config, rank)
+        own = dict(arm.settings) | ({"lora_rank": rank, "lora_alpha": alpha} if arm.match_count_of else {})
+        scaled = config.model_copy(update={"lora_rank": rank, "lora_alpha": alpha})
+        if (twin := next((other for other, its in sized.items() if its == scaled), None)) is not None:
+            raise ConfigError(
+                f"arms {twin} and {name} have the same settings: with the same seeds their runs would be equal",
+                hint="name a setting in which they differ, or leave one out",
+                field="arms",
+            )
+        sized[name] = scaled
+        steps = {share_key(share): _steps(config, part) for share, part in rows.items()}
+        found.append(
+            FixedArm(
+                name=name,
+                differs=own,
+                rank=rank,
+                alpha=alpha,
+                scale=scaled.lora_scale,
+                trainable=counts[name],
+                total=shape.survey.total,
+                matched=arm.match_count_of,
+                steps=steps,
+                config=scaled.model_dump(mode="json", exclude={"seed", "train_fraction", "lora_rank", "lora_alpha"}),
+            )
+        )
+    return found
+
+
+def _rank_for(shape: Shape, config: TrainingConfig, count: int) -> int:
+    """The rank with which nearest to `count` parameters are trained; DoRA's magnitudes do not grow with it."""
+    first, second = (_trainable(shape, config, rank) for rank in (1, 2))
+    return max(1, 1 + round((count - first) / (second - first)))
+
+
+def _mismatches(arms: list[FixedArm]) -> list[str]:
+    counts = {arm.name: arm.trainable for arm in arms}
+    found = []
+    for arm in arms:
+        if arm.matched is None:
+            continue
+        off = arm.trainable / counts[arm.matched] - 1
+        if abs(off) > FAR_OFF:
+            found.append(
+                f"{arm.name} trains {arm.trainable:,} parameters at rank {arm.rank}, {abs(off):.0%} "
+                f"{'more' if off > 0 else 'less'} than {arm.matched} ({counts[arm.matched]:,}): no rank fits better"
+            )
+    return found
+
+
+def _trainable(shape: Shape, config: TrainingConfig, rank: int) -> int:
+    if config.fine_tune_type is FineTuneType.FULL:
+        raise ConfigError(
+            "fine_tune_type 'full' cannot be part of an experiment: it keeps no adapter to compare",
+            hint="use lora or dora",
+            field="fine_tune_type",
+        )
+    keys = tuple(config.lora_keys or ())
+    plan = shape.plan(config.lora_targets, config.lora_num_layers, config.lora_routers, keys)
+    return plan.trainable(rank, dora=config.fine_tune_type is FineTuneType.DORA)
+
+
+def _alpha(config: TrainingConfig, rank: int) -> float:
+    """The alpha that keeps the scale of the update when the rank is changed."""
+    match config.lora_scaling:
+        case LoraScaling.STANDARD:
+            return config.lora_alpha * rank / config.lora_rank
+        case LoraScaling.RSLORA:
+            return config.lora_alpha * math.sqrt(rank / config.lora_rank)
+        case LoraScaling.RAW:
+            return config.lora_alpha
+
+
+def _steps(config: TrainingConfig, rows: int) -> int:
+    an_epoch = steps_per_epoch(rows, batch_size=config.batch_size, accumulation=config.grad_accumulation_steps)
+    return length_of(config, an_epoch).steps
+
+
+def _sizes(data: Prepared, material: Material) -> Sizes:
+    return Sizes(
+        train_rows=len(data.train),
+        validation_rows=len(data.validation),
+        test_rows=len(material.test.tokens),
+        general_rows=len(material.general.tokens),
+        questions=len(material.asked.rows) if material.asked else 0,
+        clusters=len(set(material.test.clusters)),
+        train_tokens=data.train.token_count,
+        validation_tokens=data.validation.token_count,
+        test_tokens=material.test.tokens.token_count,
+        general_tokens=material.general.tokens.token_count,
+        seen_in_training=material.seen_in_training,
+        opened_in_training=material.opened_in_training,
+        split=data.report.split,
+    )
+
+
+def _setting_warnings(configs: dict[str, TrainingConfig]) -> list[str]:
+    return [warning for config in configs.values() for warning in config.warnings()]
+
+
+def _refuse_one_group(material: Material) -> None:
+    if len(set(material.test.clusters)) == 1:
+        raise ConfigError(
+            f"all {len(material.test.tokens):,} test rows belong together, as one group: nothing could be said of "
+            "other rows",
+            hint="give test rows of several conversations; 30 and more are usual",
+            field="measurement",
+        )
+
+
+def _doubts(plan: Plan, data: Prepared, material: Material, rows: Mapping[float, int]) -> list[str]:
+    """What makes the verdict weaker than it looks."""
+    found = []
+    clusters, tested = len(set(material.test.clusters)), len(material.test.tokens)
+    if plan.exploratory:
+        seeds = count(len(plan.seeds), "seed is", "seeds are")
+        found.append(f"{seeds} too few for a verdict ({VERDICT_SEEDS} and more): results are exploratory")
+    if clusters < 30:
+        found.append(
+            f"the test set has {clusters} independent groups of rows: intervals will be wide; 30 and more are usual"
+        )
+    found += _off_their_fractions(material.config, data)
+    column = material.config.split_column
+    for share, part in rows.items():
+        if abs(part - share * rows[1.0]) > max(1.0, 0.1 * share * rows[1.0]):
+            found.append(
+                f"{percent(share)} of the {rows[1.0]:,} training rows comes to {part:,} "
+                f"({percent(part / rows[1.0])}), since rows that belong together are drawn as one"
+            )
+        if part < material.config.batch_size:
+            found.append(
+                f"{percent(share)} of the {rows[1.0]:,} training rows is {part:,}: less than one batch of "
+                f"{material.config.batch_size}"
+            )
+    if material.seen_in_training:
+        found.append(
+            f"{material.seen_in_training:,} of the {tested:,} test rows are also in the training or validation data: "
+            "memory counts as learning there"
+        )
+    if material.opened_in_training is None:
+        found.append(
+            f"the training data has no column {plan.measurement.cluster_column!r}: test rows may belong together "
+            "with rows that are trained on"
+        )
+    if material.opened_in_training:
+        found.append(
+            f"{material.opened_in_training:,} of the {tested:,} test rows belong together with training or "
+            f"validation data ({f'one {column}' if column else 'they open alike'}): part of them was seen there"
+        )
+    return found
+
+
+def _off_their_fractions(config: TrainingConfig, data: Prepared) -> list[str]:
+    """Parts that are far from their fraction of the rows, since large groups stay together."""
+    rows = len(data.train) + len(data.test) + (len(data.validation) if config.val_data_path is None else 0)
+    wanted = {"test_fraction": (config.test_fraction, len(data.test))}
+    if config.val_data_path is None:
+        wanted["validation_fraction"] = (config.validation_fraction, len(data.validation))
+    return [
+        f"{name} {fraction:g} comes to {part:,} of {rows:,} rows ({percent(part / rows)}), since rows that belong "
+        "together are drawn as one"
+        for name, (fraction, part) in wanted.items()
+        if part > 1.5 * fraction * rows + 2
+    ]
+
+
+def _costed(
+    fixed: FixedPlan,
+    configs: dict[str, TrainingConfig],
+    material: Material,
+    home: Home,
+    device: Device,
+    report: Report,
+) -> FixedPlan:
+    costs = []
+    for number, arm in enumerate(fixed.arms):
+        report(f"timing {arm.name}", number, len(fixed.arms))
+        config = configs[arm.name].model_copy(update={"lora_rank": arm.rank, "lora_alpha": arm.alpha})
+        found = _rehearsed(config, material, home, device, report)
+        costs.append(_cost(fixed, arm, config, found))
+    return fixed.model_copy(update={"costs": costs, "estimate": _estimate(fixed, costs)})
+
+
+def _rehearsed(config: TrainingConfig, material: Material, home: Home, device: Device, report: Report) -> Rehearsal:
+    from droidft.engine.assemble import assembled
+    from droidft.engine.evaluation.measure import rehearse
+
+    def check() -> None:
+        report("", 0, 0)
+
+    with tempfile.TemporaryDirectory(dir=home.cache) as checkpoints:
+        assembly = assembled(config, home.places(checkpoints=Path(checkpoints)), device, check=check)
+        material = replace(material, config=config)
+        return rehearse(assembly.job, assembly.tokenizer, material, steps=REHEARSED_STEPS, report=check)
+
+
+def _cost(fixed: FixedPlan, arm: FixedArm, config: TrainingConfig, found: Rehearsal) -> Cost:
+    sizes = fixed.sizes
+    an_epoch = _steps(config.model_copy(update={"epochs": 1.0, "iterations": None}), sizes.train_rows)
+    measuring = (sizes.test_tokens + sizes.general_tokens) * found.evaluation_seconds_per_token
+    answering = 0.0
+    if (questions := fixed.plan.measurement.questions) and found.seconds_per_answer_token:
+        answering = sizes.questions * questions.max_tokens * found.seconds_per_answer_token
+    by_share = {}
+    for share, steps in arm.steps.items():
+        every = config.steps_per_eval if arm.evaluates_by_setting(fixed.plan) else -(-steps // EVALUATIONS)
+        training = sizes.train_tokens * steps / an_epoch * found.training_seconds_per_token
+        # At the start, every so many steps, and at the end.
+        evaluating = sizes.validation_tokens * (1 + -(-steps // every)) * found.evaluation_seconds_per_token
+        by_share[share] = LOADING_SECONDS + training + evaluating + measuring
+    return Cost(
+        arm=arm.name,
+        seconds_per_token=found.training_seconds_per_token,
+        evaluation_seconds_per_token=found.evaluation_seconds_per_token,
+        peak_bytes=found.peak_bytes,
+        seconds_per_run=by_share[share_key(1)] + answering,
+        seconds_by_share=by_share,
+        measuring_seconds=measuring + answering,
+    )
+
+
+def _estimate(fixed: FixedPlan, costs: list[Cost]) -> Estimate:
+    """All runs, one after another, the base model's first."""
+    plan = fixed.plan
+    seconds = costs[0].base_seconds
+    for cost in costs:
+        of_shares = sum(part for share, part in cost.seconds_by_share.items() if share != share_key(1))
+        seconds += len(plan.seeds) * (len(plan.learning_rates or [0]) * cost.seconds_per_run + of_shares)
+    disk = sum(2 * 4 * arm.trainable for arm in fixed.arms) * count_of_runs(fixed) // len(fixed.arms)
+    return Estimate(
+        runs=count_of_runs(fixed),
+        seconds=seconds,
+        peak_bytes=max(cost.peak_bytes for cost in costs),
+        disk_bytes=disk,
+    )
 
 
 if __name__ == "__main__":

@@ -11,23 +11,21 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from droidft.adapters import publish
 from droidft.errors import DroidError
-from droidft.events import CheckpointSaved, Event, Failed, Finished, LoraAttached, Stopped
+from droidft.events import CheckpointSaved, Event, Failed, Finished, Stopped
 from droidft.home import Home
 from droidft.runs.folder import HEARTBEAT_SECONDS, EventLog, Run
 from droidft.support.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from droidft.engine.machine.device import Device
-
-Result = TypeVar("Result")
 
 
 class StoppedEarly(BaseException):
@@ -133,23 +131,16 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
     from droidft.workers.measure import Measuring
 
     config, adapter = run.config(), home.adapter(run.adapter_name())
-    preparation = Kept(assemble(config, home.places(checkpoints=run.checkpoints), device))
-    attached: LoraAttached | None = None
-    for event in preparation:
-        if isinstance(event, LoraAttached):
-            attached = event
-        yield event
-    assembled = preparation.result
-    assert attached is not None
+    assembled = yield from assemble(config, home.places(checkpoints=run.checkpoints), device)
     measuring = Measuring.of(run, assembled)
     if measuring is not None and measuring.wanted.base:
         stop.training_begins()
         yield from measuring.base(stop)
         return
-    publish.prepare_folder(adapter, config, attached, assembled.origin, run_id=run.id)
-    if (found := assembled.job.resume_from) is not None:
+    publish.prepare_folder(adapter, config, assembled.attached, assembled.origin, run_id=run.id)
+    if assembled.job.resume_from is not None:
         # The worker may have died between saving this checkpoint and publishing it.
-        folder, state = found
+        folder, state = assembled.job.resume_from
         best = state.best_step == state.step
         publish.publish(adapter, folder / ADAPTER, step=state.step, best=best, keep=config.keep_checkpoints)
     stop.training_begins()
@@ -161,18 +152,6 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
             yield from measuring.trained(adapter, event, stop)
         else:
             yield event
-
-
-class Kept(Generic[Result]):
-    """Iterates a generator and keeps what it returns."""
-
-    result: Result
-
-    def __init__(self, generator: Generator[Event, None, Result]) -> None:
-        self._generator = generator
-
-    def __iter__(self) -> Iterator[Event]:
-        self.result = yield from self._generator
 
 
 def _unexpected(error: Exception, run: Run, step: int | None) -> Failed:

@@ -6,7 +6,7 @@
     equivalence_margin: 0.02
     measurement: {questions: numeric_answer}
 
-What it leaves open (ranks to be matched, steps) is settled by `fixed.py`, before the first step.
+What it leaves open (ranks to be matched, steps) is settled by `workers/settle.py`, before the first step.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -28,6 +29,8 @@ BASE = "base"
 VERDICT_SEEDS = 3
 """With fewer, results are exploratory."""
 MOST_ARMS = 64
+GENERAL_TEXT = Path(__file__).with_name("general.jsonl")
+"""Short paragraphs on many subjects, written for this purpose: what forgetting is measured on by default."""
 
 ArmName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

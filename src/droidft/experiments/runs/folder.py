@@ -11,9 +11,6 @@ Its runs lie among the others, under ids that begin with its own.
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -25,12 +22,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from droidft.config import nearest
-from droidft.errors import ExperimentError, NotFound
+from droidft.errors import ExperimentError
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import Plan, parse_plan
 from droidft.home import Home, from_anywhere
-from droidft.runs.folder import Run, is_run
+from droidft.runs.folder import Run, identified, is_run
+from droidft.support import locks
 from droidft.support.durable import storage_errors, write_atomically
 
 M = TypeVar("M", bound=BaseModel)
@@ -161,16 +158,8 @@ class Experiment:
         return self.path / "driver.json"
 
     def driver_pid(self) -> int | None:
-        """Pid of the process that drives it. The lock, not the pid, proves that."""
-        try:
-            with self.lock_file.open("r+") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return int(json.load(file)["pid"])
-        except (FileNotFoundError, ValueError):
-            return None
-        return None
+        """Pid of the process that drives it."""
+        return locks.holder(self.lock_file)
 
     @contextmanager
     def driving(self) -> Iterator[None]:
@@ -179,21 +168,13 @@ class Experiment:
         Raises:
             ExperimentError: another one is.
         """
-        with self.lock_file.open("a+") as file:
-            for attempt in range(50):  # somebody who asks holds a shared lock for an instant
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if attempt == 49:
-                        raise ExperimentError(
-                            f"experiment {self.id} is driven by process {self.driver_pid()} already",
-                            hint="it goes on there; `droidft experiments show` tells how far it is",
-                        ) from None
-                    time.sleep(0.01)
-            file.truncate(0)
-            json.dump({"pid": os.getpid()}, file)
-            file.flush()
+        lock = locks.hold(self.lock_file)
+        if lock is None:
+            raise ExperimentError(
+                f"experiment {self.id} is already driven by process {self.driver_pid()}",
+                hint="it goes on there; `droidft experiments show` shows its progress",
+            )
+        with lock:
             yield
 
     def forget(self) -> None:
@@ -267,13 +248,4 @@ def find(home: Home, experiment_id: str) -> Experiment:
         NotFound: none, or more than one, answers to it.
     """
     known = [experiment.id for experiment in all_experiments(home)]
-    if experiment_id == "last" and known:
-        return Experiment(home.experiment(known[0]), home)
-    exact = [experiment_id] if experiment_id in known else []
-    matches = exact or [name for name in known if name.startswith(experiment_id)]
-    if len(matches) == 1:
-        return Experiment(home.experiment(matches[0]), home)
-    if matches:
-        raise NotFound(f"{experiment_id!r} could be any of {len(matches)} experiments: {', '.join(matches[:5])}")
-    hint = "`droidft experiments` lists them"
-    raise NotFound(f"there is no experiment {experiment_id!r}{nearest(experiment_id, known)}", hint=hint)
+    return Experiment(home.experiment(identified(experiment_id, known, kind="experiment")), home)
