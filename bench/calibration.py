@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from droidft.experiments.findings.comparison import verdicts
 from droidft.experiments.findings.stats import Paired, paired
-from droidft.experiments.findings.verdict import verdicts
 
 SEEDS = (3, 5, 10)
 RATIOS = (0.0, 0.3, 1.0, 3.0, 10.0)

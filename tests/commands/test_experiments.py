@@ -18,8 +18,7 @@ from droidft.cli import main
 from droidft.commands._experiment_display import ExperimentDisplay
 from droidft.events import Record
 from droidft.experiments.plan.settled import Cost
-from droidft.experiments.runs.drive import Began, Said
-from droidft.experiments.runs.progress import look
+from droidft.experiments.runs.progress import Began, Said, look
 from droidft.home import Home
 from tests.experiments import furnished
 from tests.server.test_sockets import report as train_report

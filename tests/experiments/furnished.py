@@ -10,8 +10,8 @@ from droidft.engine.machine.device import computing
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import Plan, parse_plan
 from droidft.experiments.runs import folder as folders
-from droidft.experiments.runs.drive import drive
 from droidft.experiments.runs.folder import Experiment
+from droidft.experiments.runs.progress import drive
 from droidft.home import Home
 from tests import tiny
 

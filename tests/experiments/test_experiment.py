@@ -16,19 +16,20 @@ import pytest
 from droidft.commands._experiment_display import rendered
 from droidft.errors import ConfigError, ExperimentError, NotFound
 from droidft.events import EvalReport, Measured
+from droidft.experiments.findings.account import rates_at_an_end
 from droidft.experiments.findings.analysis import analyse, measurements
-from droidft.experiments.findings.limits import rates_at_an_end
-from droidft.experiments.findings.measured_runs import mean_loss, read
+from droidft.experiments.findings.comparison import mean_loss, read
 from droidft.experiments.findings.results import Kind
 from droidft.experiments.findings.stats import FEW
 from droidft.experiments.plan.settled import FixedPlan, config_of, first_cells, later_cells, run_id
 from droidft.experiments.plan.written import BASE
 from droidft.experiments.runs import folder
-from droidft.experiments.runs.drive import Ended, drive
 from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import (
+    Ended,
     ExperimentState,
     Progress,
+    drive,
     ensure_run,
     look,
     seconds_left,

@@ -20,9 +20,8 @@ from droidft.experiments.findings.results import Analysis
 from droidft.experiments.findings.results import Table as SideBySide
 from droidft.experiments.plan.settled import Cell, FixedPlan, count_of_runs, share_key
 from droidft.experiments.plan.written import BASE
-from droidft.experiments.runs.drive import Began, Ended, Said
 from droidft.experiments.runs.folder import Experiment
-from droidft.experiments.runs.progress import seconds_left
+from droidft.experiments.runs.progress import Began, Ended, Said, seconds_left
 from droidft.support.words import NOTHING, count, duration, loss, p_value, percent, size
 
 GAP = 2

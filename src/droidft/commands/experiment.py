@@ -14,9 +14,8 @@ from droidft.config import load_config_file
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import parse_plan
 from droidft.experiments.runs import folder
-from droidft.experiments.runs.drive import drive
 from droidft.experiments.runs.folder import Experiment
-from droidft.experiments.runs.progress import look
+from droidft.experiments.runs.progress import drive, look
 from droidft.home import Home
 from droidft.workers.settle import settle
 

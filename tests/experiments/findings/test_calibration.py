@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from bench.calibration import Lab, false_verdicts_allowed
 
+from droidft.experiments.findings.comparison import verdicts
 from droidft.experiments.findings.results import Kind
 from droidft.experiments.findings.stats import Paired
-from droidft.experiments.findings.verdict import verdicts
 
 EXPERIMENTS = 4
 SEEDS = 3

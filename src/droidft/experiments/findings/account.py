@@ -1,4 +1,4 @@
-"""An experiment in sentences: what the page and the Markdown of its report share.
+"""An experiment in words, for terminal and reports: its plan, its figures side by side, what limits its choices.
 
 Nothing is escaped here: that is each form's own.
 """
@@ -6,14 +6,14 @@ Nothing is escaped here: that is each form's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from droidft.experiments.findings.results import Analysis
+from droidft.experiments.findings.results import Analysis, ArmResult, BaseResult, ContrastResult, Table, TableRow
 from droidft.experiments.findings.stats import LEVEL
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import VERDICT_SEEDS
-from droidft.support.words import NOTHING, count, duration, moment, percent, plain, size
+from droidft.support.words import NOTHING, count, difference, duration, loss, moment, percent, plain, points, size
 
 
 def question(fixed: FixedPlan) -> str:
@@ -121,3 +121,159 @@ def settings(values: Mapping[str, Any]) -> str:
 def _arm(fixed: FixedPlan, name: str) -> str:
     matched = fixed.arm(name).matched
     return f"{name} (as many trained parameters as {matched})" if matched else name
+
+
+def rates_at_an_end(arms: Sequence[ArmResult]) -> list[str]:
+    """Arms whose chosen learning rate is the largest or smallest that was tried: the best may lie beyond it."""
+    names: dict[tuple[str, float], list[str]] = {}
+    for arm in arms:
+        rates = sorted(rate.learning_rate for rate in arm.rates)
+        for end, at in (("smallest", 0), ("largest", -1)):
+            if len(rates) > 1 and any(rate.chosen and rate.learning_rate == rates[at] for rate in arm.rates):
+                names.setdefault((end, rates[at]), []).append(arm.arm)
+    return [
+        f"The learning rate chosen for {', '.join(those)} is the {end} that was tried, {rate:g}: one "
+        f"{'below' if end == 'smallest' else 'above'} it may suit better."
+        for (end, rate), those in names.items()
+    ]
+
+
+def best_at_an_end(fixed: FixedPlan, best: str) -> list[str]:
+    """Numbers that a sweep's best arm has at an end of those that were tried."""
+    found = []
+    for name, values in fixed.plan.sweep.items():
+        numbers = [number for value in values if (number := _number(value)) is not None]
+        chosen = _number(fixed.arm(best).differs[name])
+        if chosen is None or len(numbers) < 2 or chosen not in (min(numbers), max(numbers)):
+            continue
+        end, beyond = ("smallest", "smaller") if chosen == min(numbers) else ("largest", "larger")
+        found.append(
+            f"The best combination has the {end} {name} that was tried, {chosen:g}: a {beyond} one may be better."
+        )
+    return found
+
+
+def _number(value: object) -> float | None:
+    """Also one that YAML takes for a text, such as `1e-4`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def table(
+    base: BaseResult | None, arms: Sequence[ArmResult], contrasts: Sequence[ContrastResult], *, seeds: int
+) -> Table:
+    """Losses and scores with the difference and its interval; costs with their ratio.
+
+    An arm that is not yet trained with all of the plan's `seeds` says with how many.
+    """
+    found = _Columns(base, {arm.arm: arm for arm in arms}, contrasts)
+    return Table(
+        arms=["base", *(_titled(arm, seeds) for arm in arms)],
+        contrasts=[f"{each.first} − {each.second}" for each in contrasts],
+        rows=[*found.losses(), *found.costs(), *found.scores(), *found.efficiency()],
+    )
+
+
+def _titled(arm: ArmResult, seeds: int) -> str:
+    done = len(arm.seeds)
+    return arm.arm if done == seeds else f"{arm.arm} ({done} of {seeds} seeds)"
+
+
+class _Columns:
+    def __init__(
+        self, base: BaseResult | None, arms: dict[str, ArmResult], contrasts: Sequence[ContrastResult]
+    ) -> None:
+        self._base, self._arms, self._contrasts = base, arms, contrasts
+
+    def losses(self) -> list[TableRow]:
+        base = self._base
+        return [
+            self._row("Validation loss", lambda arm: loss(arm.validation_loss.mean)),
+            self._row(
+                "Test loss, nats per token",
+                lambda arm: loss(arm.test_loss.mean),
+                base=loss(base.test_loss) if base else NOTHING,
+                differences=[difference(each.difference) for each in self._contrasts],
+            ),
+            self._row(
+                "General text, nats per token",
+                lambda arm: loss(arm.general_loss.mean),
+                base=loss(base.general_loss) if base else NOTHING,
+                differences=[difference(each.forgetting) for each in self._contrasts],
+            ),
+        ]
+
+    def costs(self) -> list[TableRow]:
+        return [
+            self._row("Rank", lambda arm: str(arm.rank)),
+            self._row("Learning rate", lambda arm: f"{arm.learning_rate:g}"),
+            self._cost(
+                "Trainable parameters",
+                lambda arm: f"{arm.trainable:,} ({arm.trainable / arm.total:.2%})",
+                lambda arm: arm.trainable,
+            ),
+            self._cost("Training time", lambda arm: duration(arm.seconds.mean), lambda arm: arm.seconds.mean),
+            self._cost(
+                "Tokens per second",
+                lambda arm: f"{arm.tokens_per_second.mean:,.0f}",
+                lambda arm: arm.tokens_per_second.mean,
+            ),
+            self._cost("Peak memory", lambda arm: size(arm.peak_bytes), lambda arm: arm.peak_bytes),
+            self._cost("Adapter on disk", lambda arm: size(arm.adapter_bytes), lambda arm: arm.adapter_bytes),
+        ]
+
+    def scores(self) -> list[TableRow]:
+        if not any(arm.accuracy for arm in self._arms.values()):
+            return []
+        base = self._base
+        return [
+            self._row(
+                "Questions answered rightly",
+                lambda arm: f"{arm.accuracy.mean:.1%}" if arm.accuracy else NOTHING,
+                base=f"{base.accuracy:.1%}" if base and base.accuracy is not None else NOTHING,
+                differences=[
+                    points(each.scores[0].difference) if each.scores else NOTHING for each in self._contrasts
+                ],
+            )
+        ]
+
+    def efficiency(self) -> list[TableRow]:
+        if not any(each.reaches for each in self._contrasts):
+            return []
+        found = [_reached(each) for each in self._contrasts]
+        return [self._row("Share of the data for the other's loss", lambda _: NOTHING, differences=found)]
+
+    def _cost(self, name: str, shown: Callable[[ArmResult], str], figure: Callable[[ArmResult], float]) -> TableRow:
+        """With the first arm's figure as a multiple of the second's."""
+        ratios = []
+        for each in self._contrasts:
+            sides = [self._arms.get(name) for name in (each.first, each.second)]
+            one, two = (figure(arm) if arm is not None else 0.0 for arm in sides)
+            ratios.append(f"× {one / two:.2f}" if one and two else NOTHING)
+        return self._row(name, shown, differences=ratios)
+
+    def _row(
+        self,
+        name: str,
+        shown: Callable[[ArmResult], str],
+        *,
+        base: str = NOTHING,
+        differences: Sequence[str] | None = None,
+    ) -> TableRow:
+        blank = [NOTHING] * len(self._contrasts)
+        values = [base, *map(shown, self._arms.values())]
+        return TableRow(name=name, values=values, differences=blank if differences is None else list(differences))
+
+
+def _reached(contrast: ContrastResult) -> str:
+    found = contrast.reaches
+    if found is None:
+        return NOTHING
+    low = f"below {percent(found.smallest)}" if found.low is None else f"{found.low:.0%}"
+    high = "above 100%" if found.high is None else f"{found.high:.0%}"
+    share = f"{found.share:.0%}" if found.share is not None else f"{percent(found.smallest)} or less"
+    return f"{'not reached' if found.share is None and not found.below else share} [{low}, {high}]"

@@ -10,18 +10,21 @@ from typing import get_args
 
 import numpy as np
 
-from droidft.experiments.findings.account import settings
-from droidft.experiments.findings.efficiency import reaches
-from droidft.experiments.findings.limits import best_at_an_end, rates_at_an_end
-from droidft.experiments.findings.measured_runs import (
+from droidft.experiments.findings.account import best_at_an_end, rates_at_an_end, settings, table
+from droidft.experiments.findings.comparison import (
     Done,
+    Verdict,
     as_interval,
+    compare,
+    corrected,
     difference,
     interval,
     losses,
     mean_loss,
     read,
+    verdicts,
 )
+from droidft.experiments.findings.efficiency import reaches
 from droidft.experiments.findings.results import (
     Analysis,
     ArmResult,
@@ -39,10 +42,7 @@ from droidft.experiments.findings.results import (
     ScoreResult,
     SweepRow,
 )
-from droidft.experiments.findings.scores import compare, corrected
 from droidft.experiments.findings.stats import Paired, noise_floor
-from droidft.experiments.findings.table import table
-from droidft.experiments.findings.verdict import Verdict, verdicts
 from droidft.experiments.plan.settled import FixedArm, FixedPlan, config_of, share_key
 from droidft.experiments.plan.written import BASE, VERDICT_SEEDS
 from droidft.experiments.runs.folder import Experiment

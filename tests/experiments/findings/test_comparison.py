@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from bench.calibration import World, false_better
 
+from droidft.experiments.findings.comparison import Verdict, verdicts, with_interval
 from droidft.experiments.findings.efficiency import reaches
 from droidft.experiments.findings.results import Kind
 from droidft.experiments.findings.stats import Paired, paired
-from droidft.experiments.findings.verdict import Verdict, verdicts, with_interval
 
 PAIR = ("new", "old")
 
