@@ -15,7 +15,6 @@ import pytest
 from droidft.channel.inner import Call, Cancelled
 from droidft.channel.outer import Child, ChildError
 from droidft.config import TrainingConfig
-from droidft.engine.model import describe
 from droidft.models import hub
 from droidft.workers import inspect, inspected
 from tests import tiny
@@ -150,18 +149,6 @@ def test_verdicts_at_their_limits() -> None:
         "fits", "fits", "tight", "tight", "does not fit"
     ]  # fmt: skip
     assert inspected.verdict(1, 0) == "does not fit"
-
-
-@pytest.mark.parametrize(
-    ("model_type", "width", "rate"),
-    [("llama", 2000, 5e-4), ("llama", 4096, 2.9e-4), ("llama", 576, 1.3e-3), ("qwen2", 896, 5.3e-4),
-     ("qwen3_moe", 2048, 5e-4),      ("gemma3", 4096, 2.9e-4), ("gemma3", 1024, 5.3e-4)],
-)  # fmt: skip
-def test_suggested_rates(model_type: str, width: int, rate: float) -> None:
-    found = describe.suggest_rate(model_type, width)
-    assert found.value == pytest.approx(rate)
-    assert f"{rate:.1e}" in found.why
-    assert ("there is no fit" in found.why) == (model_type == "gemma3")
 
 
 def test_only_a_hub_model_is_ever_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

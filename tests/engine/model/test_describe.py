@@ -10,7 +10,7 @@ import pytest
 from bench import peft_counts
 
 from droidft.config import LoraTargets
-from droidft.engine.model.describe import PRESETS, ModelDescription, Shape
+from droidft.engine.model.describe import PRESETS, ModelDescription, Shape, suggest_rate
 from droidft.errors import ConfigError
 from tests.engine.model.architectures import TABLE
 
@@ -109,3 +109,15 @@ def test_a_shape_is_looked_at_once_and_described_quickly_and_alike() -> None:
     assert again[0] == first == describe_model(QWEN, rank=8, num_layers=4)
     assert again[2].presets[0].trainable == 4 * again[0].presets[0].trainable
     assert shape.hidden_size == 896
+
+
+@pytest.mark.parametrize(
+    ("model_type", "width", "rate"),
+    [("llama", 2000, 5e-4), ("llama", 4096, 2.9e-4), ("llama", 576, 1.3e-3), ("qwen2", 896, 5.3e-4),
+     ("qwen3_moe", 2048, 5e-4),      ("gemma3", 4096, 2.9e-4), ("gemma3", 1024, 5.3e-4)],
+)  # fmt: skip
+def test_suggested_rates(model_type: str, width: int, rate: float) -> None:
+    suggested = suggest_rate(model_type, width)
+    assert suggested.value == pytest.approx(rate)
+    assert f"{rate:.1e}" in suggested.why
+    assert ("there is no fit" in suggested.why) == (model_type == "gemma3")
