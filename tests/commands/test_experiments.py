@@ -18,7 +18,7 @@ from droidft.cli import main
 from droidft.commands._experiment_display import ExperimentDisplay
 from droidft.events import Record
 from droidft.experiments.plan.settled import Cost
-from droidft.experiments.runs.progress import Began, Said, look
+from droidft.experiments.runs.progress import Began, Reported, look
 from droidft.home import Home
 from tests.experiments import furnished
 from tests.server.test_sockets import report as train_report
@@ -100,7 +100,7 @@ def test_a_run_under_way_shows_its_step_and_what_is_left(home: Path, tmp_path: P
     with ExperimentDisplay(fixed, Console(file=screen, force_terminal=True, width=200)) as display:
         display.show(Began(base, progress))
         display.show(Began(first, progress))
-        display.show(Said(first, Record(seq=1, time=1.0, event=train_report(step=3))))
+        display.show(Reported(first, Record(seq=1, time=1.0, event=train_report(step=3))))
         time.sleep(0.3)  # it is drawn several times a second
     assert "run   1/5  full.s0  about 4 min 5 s left in all  step 3/6, loss 0.3333" in screen.getvalue()
 

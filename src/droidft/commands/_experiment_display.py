@@ -21,7 +21,7 @@ from droidft.experiments.findings.results import Table as SideBySide
 from droidft.experiments.plan.settled import Cell, FixedPlan, count_of_runs, share_key
 from droidft.experiments.plan.written import BASE
 from droidft.experiments.runs.folder import Experiment
-from droidft.experiments.runs.progress import Began, Ended, Said, seconds_left
+from droidft.experiments.runs.progress import Began, Ended, Reported, seconds_left
 from droidft.support.words import NOTHING, count, duration, loss, p_value, percent, size
 
 GAP = 2
@@ -214,7 +214,7 @@ class ExperimentDisplay:
     ) -> None:
         self._status.stop()
 
-    def show(self, happening: Began | Said | Ended) -> None:
+    def show(self, happening: Began | Reported | Ended) -> None:
         """Show one thing that happened."""
         match happening:
             case Began(state, progress):
@@ -225,12 +225,12 @@ class ExperimentDisplay:
                 self._steps = self._steps_of(state.cell)
                 self._began, self._measured, self._best, self._outcome = time.monotonic(), None, None, ""
                 self._status.update(self._heading)
-            case Said(_, record):
-                self._said(record)
+            case Reported(_, record):
+                self._report(record)
             case Ended():
                 self._ended()
 
-    def _said(self, record: Record) -> None:
+    def _report(self, record: Record) -> None:
         match record.event:
             case Phase(name=name, detail=detail):
                 self._status.update(f"{self._heading}  {name.value} {detail}")

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="all experiments, newest first (the default)")
     listing.add_argument("--json", action="store_true", help="print JSON")
     for name, what in (
-        ("show", "one experiment: its plan, its runs, what it has found"),
+        ("show", "one experiment: its plan, its runs, what it has shown"),
         ("stop", "pause it: the run under way saves a checkpoint"),
         ("report", "write its report"),
         ("delete", "remove it with all its runs and their adapters"),

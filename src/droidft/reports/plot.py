@@ -1,6 +1,6 @@
 """Plots for pages that need neither server nor network; `templates/style.css` colours them.
 
-Numbers must be finite. What a plot shows is also said in words, for readers that do not see it.
+Numbers must be finite. What a plot shows stands in words too, for readers who do not see it.
 """
 
 from __future__ import annotations
@@ -197,8 +197,8 @@ def number(value: float) -> str:
 
 def _ticks_of(values: Iterable[float]) -> list[float]:
     """Round numbers around `values`; where all are one, it stands in the middle."""
-    found = list(values)
-    low, top = min(found), max(found)
+    drawn = list(values)
+    low, top = min(drawn), max(drawn)
     if low == top:
         low, top = min(0.0, 2 * low), max(0.0, 2 * top)
     return round_ticks(low, top)

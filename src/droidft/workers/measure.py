@@ -79,11 +79,11 @@ class Measuring:
     def _take(self, step: int, should_stop: ShouldStop) -> Iterator[Event]:
         model, tokenizer = self.assembled.job.model, self.assembled.tokenizer
         try:
-            found = yield from take(model, tokenizer, self.material, step=step, should_stop=should_stop)
+            measurements = yield from take(model, tokenizer, self.material, step=step, should_stop=should_stop)
         except Interrupted:
             yield Stopped(step=step)
             return
-        write_atomically(self.run.measured_file, found.model_dump_json().encode())
+        write_atomically(self.run.measured_file, measurements.model_dump_json().encode())
 
 
 def _as_planned(wanted: RunMeasurement, assembled: Assembled, material: Material) -> None:
@@ -92,15 +92,15 @@ def _as_planned(wanted: RunMeasurement, assembled: Assembled, material: Material
     assert expected is not None
     assert data is not None
     test = wanted.measurement.test_data_path or config.train_data_path
-    for what, planned, found in (
+    for what, planned, present in (
         (f"the base model {config.model_path}", expected.base, assembled.origin.fingerprint["weights_sha256"]),
         (f"the data of {config.train_data_path}", expected.training, data.report.data_hash),
         (f"the test data of {test}", expected.test, material.test.tokens.sha256()),
         ("the general text", expected.general, material.general.tokens.sha256()),
     ):
-        if planned is not None and planned != found:
+        if planned is not None and planned != present:
             raise ExperimentError(
                 f"{what} is not what it was when experiment {wanted.experiment} was planned: "
-                f"SHA-256 {found[:12]}…, then {planned[:12]}…",
+                f"SHA-256 {present[:12]}…, then {planned[:12]}…",
                 hint="put back what was there and start the experiment again, or plan a new one",
             )

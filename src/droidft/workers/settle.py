@@ -137,7 +137,7 @@ def fix(
                 [
                     *data.report.warnings,
                     *_setting_warnings(configs),
-                    *_doubts(plan, data, material, rows),
+                    *_weaknesses(plan, data, material, rows),
                     *_mismatches(arms),
                 ]
             )
@@ -176,7 +176,7 @@ def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: Ma
         if arm.match_count_of is not None:
             ranks[name] = _rank_for(shape, configs[name], counts[arm.match_count_of])
             counts[name] = _trainable(shape, configs[name], ranks[name])
-    found = []
+    settled = []
     for name, arm in arms.items():
         config, rank = configs[name], ranks[name]
         alpha = _alpha(config, rank)
@@ -190,7 +190,7 @@ def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: Ma
             )
         sized[name] = scaled
         steps = {share_key(share): _steps(config, part) for share, part in rows.items()}
-        found.append(
+        settled.append(
             FixedArm(
                 name=name,
                 differs=own,
@@ -204,7 +204,7 @@ def _arms(plan: Plan, configs: dict[str, TrainingConfig], shape: Shape, rows: Ma
                 config=scaled.model_dump(mode="json", exclude={"seed", "train_fraction", "lora_rank", "lora_alpha"}),
             )
         )
-    return found
+    return settled
 
 
 def _rank_for(shape: Shape, config: TrainingConfig, count: int) -> int:
@@ -215,17 +215,17 @@ def _rank_for(shape: Shape, config: TrainingConfig, count: int) -> int:
 
 def _mismatches(arms: list[FixedArm]) -> list[str]:
     counts = {arm.name: arm.trainable for arm in arms}
-    found = []
+    warnings = []
     for arm in arms:
         if arm.matched is None:
             continue
         off = arm.trainable / counts[arm.matched] - 1
         if abs(off) > FAR_OFF:
-            found.append(
+            warnings.append(
                 f"{arm.name} trains {arm.trainable:,} parameters at rank {arm.rank}, {abs(off):.0%} "
                 f"{'more' if off > 0 else 'less'} than {arm.matched} ({counts[arm.matched]:,}): no rank fits better"
             )
-    return found
+    return warnings
 
 
 def _trainable(shape: Shape, config: TrainingConfig, rank: int) -> int:
@@ -281,53 +281,53 @@ def _setting_warnings(configs: dict[str, TrainingConfig]) -> list[str]:
 def _refuse_one_group(material: Material) -> None:
     if len(set(material.test.clusters)) == 1:
         raise ConfigError(
-            f"all {len(material.test.tokens):,} test rows belong together, as one group: nothing could be said of "
-            "other rows",
+            f"all {len(material.test.tokens):,} test rows belong together, as one group: they would show nothing "
+            "about other rows",
             hint="give test rows of several conversations; 30 and more are usual",
             field="measurement",
         )
 
 
-def _doubts(plan: Plan, data: Prepared, material: Material, rows: Mapping[float, int]) -> list[str]:
+def _weaknesses(plan: Plan, data: Prepared, material: Material, rows: Mapping[float, int]) -> list[str]:
     """What makes the verdict weaker than it looks."""
-    found = []
+    warnings = []
     clusters, tested = len(set(material.test.clusters)), len(material.test.tokens)
     if plan.exploratory:
         seeds = count(len(plan.seeds), "seed is", "seeds are")
-        found.append(f"{seeds} too few for a verdict ({VERDICT_SEEDS} and more): results are exploratory")
+        warnings.append(f"{seeds} too few for a verdict ({VERDICT_SEEDS} and more): results are exploratory")
     if clusters < 30:
-        found.append(
+        warnings.append(
             f"the test set has {clusters} independent groups of rows: intervals will be wide; 30 and more are usual"
         )
-    found += _off_their_fractions(material.config, data)
+    warnings += _off_their_fractions(material.config, data)
     column = material.config.split_column
     for share, part in rows.items():
         if abs(part - share * rows[1.0]) > max(1.0, 0.1 * share * rows[1.0]):
-            found.append(
+            warnings.append(
                 f"{percent(share)} of the {rows[1.0]:,} training rows comes to {part:,} "
                 f"({percent(part / rows[1.0])}), since rows that belong together are drawn as one"
             )
         if part < material.config.batch_size:
-            found.append(
+            warnings.append(
                 f"{percent(share)} of the {rows[1.0]:,} training rows is {part:,}: less than one batch of "
                 f"{material.config.batch_size}"
             )
     if material.seen_in_training:
-        found.append(
+        warnings.append(
             f"{material.seen_in_training:,} of the {tested:,} test rows are also in the training or validation data: "
             "memory counts as learning there"
         )
     if material.opened_in_training is None:
-        found.append(
+        warnings.append(
             f"the training data has no column {plan.measurement.cluster_column!r}: test rows may belong together "
             "with rows that are trained on"
         )
     if material.opened_in_training:
-        found.append(
+        warnings.append(
             f"{material.opened_in_training:,} of the {tested:,} test rows belong together with training or "
             f"validation data ({f'one {column}' if column else 'they open alike'}): part of them was seen there"
         )
-    return found
+    return warnings
 
 
 def _off_their_fractions(config: TrainingConfig, data: Prepared) -> list[str]:
@@ -356,8 +356,8 @@ def _costed(
     for number, arm in enumerate(fixed.arms):
         report(f"timing {arm.name}", number, len(fixed.arms))
         config = configs[arm.name].model_copy(update={"lora_rank": arm.rank, "lora_alpha": arm.alpha})
-        found = _rehearsed(config, material, home, device, report)
-        costs.append(_cost(fixed, arm, config, found))
+        rehearsal = _rehearsed(config, material, home, device, report)
+        costs.append(_cost(fixed, arm, config, rehearsal))
     return fixed.model_copy(update={"costs": costs, "estimate": _estimate(fixed, costs)})
 
 
@@ -374,25 +374,25 @@ def _rehearsed(config: TrainingConfig, material: Material, home: Home, device: D
         return rehearse(assembly.job, assembly.tokenizer, material, steps=REHEARSED_STEPS, report=check)
 
 
-def _cost(fixed: FixedPlan, arm: FixedArm, config: TrainingConfig, found: Rehearsal) -> Cost:
+def _cost(fixed: FixedPlan, arm: FixedArm, config: TrainingConfig, rehearsal: Rehearsal) -> Cost:
     sizes = fixed.sizes
     an_epoch = _steps(config.model_copy(update={"epochs": 1.0, "iterations": None}), sizes.train_rows)
-    measuring = (sizes.test_tokens + sizes.general_tokens) * found.evaluation_seconds_per_token
+    measuring = (sizes.test_tokens + sizes.general_tokens) * rehearsal.evaluation_seconds_per_token
     answering = 0.0
-    if (questions := fixed.plan.measurement.questions) and found.seconds_per_answer_token:
-        answering = sizes.questions * questions.max_tokens * found.seconds_per_answer_token
+    if (questions := fixed.plan.measurement.questions) and rehearsal.seconds_per_answer_token:
+        answering = sizes.questions * questions.max_tokens * rehearsal.seconds_per_answer_token
     by_share = {}
     for share, steps in arm.steps.items():
         every = config.steps_per_eval if arm.evaluates_by_setting(fixed.plan) else -(-steps // EVALUATIONS)
-        training = sizes.train_tokens * steps / an_epoch * found.training_seconds_per_token
+        training = sizes.train_tokens * steps / an_epoch * rehearsal.training_seconds_per_token
         # At the start, every so many steps, and at the end.
-        evaluating = sizes.validation_tokens * (1 + -(-steps // every)) * found.evaluation_seconds_per_token
+        evaluating = sizes.validation_tokens * (1 + -(-steps // every)) * rehearsal.evaluation_seconds_per_token
         by_share[share] = LOADING_SECONDS + training + evaluating + measuring
     return Cost(
         arm=arm.name,
-        seconds_per_token=found.training_seconds_per_token,
-        evaluation_seconds_per_token=found.evaluation_seconds_per_token,
-        peak_bytes=found.peak_bytes,
+        seconds_per_token=rehearsal.training_seconds_per_token,
+        evaluation_seconds_per_token=rehearsal.evaluation_seconds_per_token,
+        peak_bytes=rehearsal.peak_bytes,
         seconds_per_run=by_share[share_key(1)] + answering,
         seconds_by_share=by_share,
         measuring_seconds=measuring + answering,

@@ -115,7 +115,7 @@ def test_a_page_shows_the_figures_of_the_analysis() -> None:
 
 def test_what_it_took_stands_beside_what_was_estimated() -> None:
     page = page_of(SAMPLES["template"]())
-    assert "37 runs in 2 h 25 min, 2.6 GB of memory, 700 MB on disk. 36 runs took 2 h 18 min" in page.words
+    assert "37 runs in 2 h 25 min, 2.6 GB of memory, 700 MB on disk. 36 runs took 2 h 19 min" in page.words
     arm, timed, took, estimated, needed, rehearsed, peak = page.tables[
         "Costs measured beforehand, and what was needed"
     ][1]

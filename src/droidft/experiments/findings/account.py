@@ -9,10 +9,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from droidft.experiments.findings.results import Analysis, ArmResult, BaseResult, ContrastResult, Table, TableRow
+from droidft.experiments.findings.results import (
+    Analysis,
+    ArmResult,
+    BaseResult,
+    ContrastResult,
+    RunRow,
+    Table,
+    TableRow,
+)
 from droidft.experiments.findings.stats import LEVEL
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import VERDICT_SEEDS
+from droidft.runs.folder import RunStatus
 from droidft.support.words import NOTHING, count, difference, duration, loss, moment, percent, plain, points, size
 
 
@@ -37,7 +46,7 @@ def criteria(fixed: FixedPlan) -> list[str]:
     weights = plan.measurement.weights.value
     tried = len(plan.learning_rates or [])
     rates = f" and for the {tried} learning rates that each arm's is chosen from" * (tried > 1)
-    found = [
+    lines = [
         f"Fixed on {moment(fixed.created)}.",
         f"Seeds {', '.join(map(str, plan.seeds))}; a verdict takes {VERDICT_SEEDS}, fewer is exploratory.",
         "Contrasts: "
@@ -54,24 +63,24 @@ def criteria(fixed: FixedPlan) -> list[str]:
     ]
     if plan.learning_rates:
         values = ", ".join(f"{rate:g}" for rate in plan.learning_rates)
-        found.append(f"Learning rates {values}: chosen for each arm by mean validation loss, judged on the test set.")
+        lines.append(f"Learning rates {values}: chosen for each arm by mean validation loss, judged on the test set.")
     shares = ", ".join(map(percent, plan.shares))
-    found.append(
+    lines.append(
         f"Shares of the training data {shares}, each part of the next."
         if len(plan.shares) > 1
         else "Trained on all of the training data; no shares of it."
     )
-    return found
+    return lines
 
 
 def unmeasured(analysis: Analysis) -> list[str]:
     """What the plan did not ask for, so that no figure is missed."""
-    plan, found = analysis.plan.plan, []
+    plan, missing = analysis.plan.plan, []
     if len(plan.shares) < 2:
-        found.append("sample efficiency (the plan has no shares of the data)")
+        missing.append("sample efficiency (the plan has no shares of the data)")
     if plan.measurement.questions is None and plan.measurement.harness is None:
-        found.append("a task score (the plan asks no questions)")
-    return found
+        missing.append("a task score (the plan asks no questions)")
+    return missing
 
 
 def facts(fixed: FixedPlan) -> dict[str, str]:
@@ -123,7 +132,39 @@ def _arm(fixed: FixedPlan, name: str) -> str:
     return f"{name} (as many trained parameters as {matched})" if matched else name
 
 
-def rates_at_an_end(arms: Sequence[ArmResult]) -> list[str]:
+def notes(
+    fixed: FixedPlan, arms: Sequence[ArmResult], runs: Sequence[RunRow], *, on_the_best: Sequence[str]
+) -> list[str]:
+    """What a reader should know before drawing conclusions; `on_the_best` is about the best arm of a sweep."""
+    plan, sizes = fixed.plan, fixed.sizes
+    lines = list(fixed.warnings)
+    lines.append(
+        f"It holds for this model, this data and these settings: {count(sizes.train_rows, 'row')} to train on, "
+        f"{count(sizes.test_rows, 'test row')} in {count(sizes.clusters, 'group')}, {count(len(plan.seeds), 'seed')}."
+    )
+    if not plan.learning_rates and not plan.sweep:
+        lines.append("All arms have the learning rate of the settings; another one may suit an arm better.")
+    lines += _rates_at_an_end(arms)
+    if (choices := len(plan.learning_rates or [])) > 1:
+        lines.append(
+            f"Each arm's learning rate was chosen among {choices} by runs that it is judged by: p-values are "
+            "corrected for that, intervals are not."
+        )
+    lines += on_the_best
+    if diverged := [run.run.removeprefix(f"{fixed.id}.") for run in runs if run.status == "diverged"]:
+        more = f" and {len(diverged) - 6:,} more" if len(diverged) > 6 else ""
+        lines.append(f"Diverged, and not judged at what they were tried with: {', '.join(diverged[:6])}{more}.")
+    if len(plan.shares) > 1:
+        lines.append("All seeds see the same part of the data for a share; another may do better or worse.")
+    lines += [
+        f"Run {run.run} is finished, but what it measured is missing: it does not count."
+        for run in runs
+        if run.status == RunStatus.FINISHED and run.test_loss is None
+    ]
+    return [*lines, "Times are of this machine, together with whatever else it did."]
+
+
+def _rates_at_an_end(arms: Sequence[ArmResult]) -> list[str]:
     """Arms whose chosen learning rate is the largest or smallest that was tried: the best may lie beyond it."""
     names: dict[tuple[str, float], list[str]] = {}
     for arm in arms:
@@ -140,17 +181,17 @@ def rates_at_an_end(arms: Sequence[ArmResult]) -> list[str]:
 
 def best_at_an_end(fixed: FixedPlan, best: str) -> list[str]:
     """Numbers that a sweep's best arm has at an end of those that were tried."""
-    found = []
+    notes = []
     for name, values in fixed.plan.sweep.items():
         numbers = [number for value in values if (number := _number(value)) is not None]
         chosen = _number(fixed.arm(best).differs[name])
         if chosen is None or len(numbers) < 2 or chosen not in (min(numbers), max(numbers)):
             continue
         end, beyond = ("smallest", "smaller") if chosen == min(numbers) else ("largest", "larger")
-        found.append(
+        notes.append(
             f"The best combination has the {end} {name} that was tried, {chosen:g}: a {beyond} one may be better."
         )
-    return found
+    return notes
 
 
 def _number(value: object) -> float | None:
@@ -170,11 +211,11 @@ def table(
 
     An arm that is not yet trained with all of the plan's `seeds` says with how many.
     """
-    found = _Columns(base, {arm.arm: arm for arm in arms}, contrasts)
+    columns = _Columns(base, {arm.arm: arm for arm in arms}, contrasts)
     return Table(
         arms=["base", *(_titled(arm, seeds) for arm in arms)],
         contrasts=[f"{each.first} − {each.second}" for each in contrasts],
-        rows=[*found.losses(), *found.costs(), *found.scores(), *found.efficiency()],
+        rows=[*columns.losses(), *columns.costs(), *columns.scores(), *columns.efficiency()],
     )
 
 
@@ -244,8 +285,8 @@ class _Columns:
     def efficiency(self) -> list[TableRow]:
         if not any(each.reaches for each in self._contrasts):
             return []
-        found = [_reached(each) for each in self._contrasts]
-        return [self._row("Share of the data for the other's loss", lambda _: NOTHING, differences=found)]
+        shares = [_reached(each) for each in self._contrasts]
+        return [self._row("Share of the data for the other's loss", lambda _: NOTHING, differences=shares)]
 
     def _cost(self, name: str, shown: Callable[[ArmResult], str], figure: Callable[[ArmResult], float]) -> TableRow:
         """With the first arm's figure as a multiple of the second's."""
@@ -270,10 +311,10 @@ class _Columns:
 
 
 def _reached(contrast: ContrastResult) -> str:
-    found = contrast.reaches
-    if found is None:
+    reached = contrast.reaches
+    if reached is None:
         return NOTHING
-    low = f"below {percent(found.smallest)}" if found.low is None else f"{found.low:.0%}"
-    high = "above 100%" if found.high is None else f"{found.high:.0%}"
-    share = f"{found.share:.0%}" if found.share is not None else f"{percent(found.smallest)} or less"
-    return f"{'not reached' if found.share is None and not found.below else share} [{low}, {high}]"
+    low = f"below {percent(reached.smallest)}" if reached.low is None else f"{reached.low:.0%}"
+    high = "above 100%" if reached.high is None else f"{reached.high:.0%}"
+    share = f"{reached.share:.0%}" if reached.share is not None else f"{percent(reached.smallest)} or less"
+    return f"{'not reached' if reached.share is None and not reached.below else share} [{low}, {high}]"

@@ -1,4 +1,4 @@
-"""From run folders to what an experiment has found: reads, pairs and hands arrays to `stats`."""
+"""From run folders to what an experiment has shown: reads, pairs and hands arrays to `stats`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import get_args
 
 import numpy as np
 
-from droidft.experiments.findings.account import best_at_an_end, rates_at_an_end, settings, table
+from droidft.experiments.findings.account import best_at_an_end, notes, settings, table
 from droidft.experiments.findings.comparison import (
     Done,
     Verdict,
@@ -48,34 +48,34 @@ from droidft.experiments.plan.written import BASE, VERDICT_SEEDS
 from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import CellState, Progress, look
 from droidft.measurement import Measurements
-from droidft.runs.folder import RunStatus
 from droidft.support.words import count
 
 
 def analyse(experiment: Experiment) -> Analysis:
-    """All that `experiment`, whose plan is fixed, has found so far."""
+    """All that `experiment`, whose plan is fixed, has shown so far."""
     fixed = experiment.fixed()
     assert fixed is not None
     progress, weights = look(experiment, fixed), fixed.plan.measurement.weights
-    found = _Found(
+    evidence = _Evidence(
         fixed, progress, {cell.run_id: done for cell in progress.cells if (done := read(experiment, cell, weights))}
     )
-    return found.analysis()
+    return evidence.analysis()
 
 
 def measurements(experiment: Experiment) -> dict[str, Measurements]:
     """What was measured in each run, row by row, by the run's id."""
-    return {run.id: found for run in experiment.runs() if (found := run.measured()) is not None}
+    return {run.id: measured for run in experiment.runs() if (measured := run.measured()) is not None}
 
 
 @dataclass
-class _Found:
+class _Evidence:
     fixed: FixedPlan
     progress: Progress
     runs: Mapping[str, Done]
 
     def analysis(self) -> Analysis:
         arms = [result for arm in self.fixed.arms if (result := self._arm(arm)) is not None]
+        runs = [self._row(state) for state in self.progress.cells]
         contrasts = self._contrasts()
         curves = self._curves()
         floor = noise_floor([arm.test_loss.values for arm in arms])
@@ -83,7 +83,7 @@ class _Found:
             plan=self.fixed,
             complete=self.progress.complete,
             verdict=self._verdict(contrasts),
-            runs=[self._row(state) for state in self.progress.cells],
+            runs=runs,
             base=self._base_result(),
             arms=arms,
             contrasts=contrasts,
@@ -91,7 +91,7 @@ class _Found:
             curves=curves,
             sweep=self._sweep(arms),
             table=table(self._base_result(), arms, contrasts, seeds=len(self.fixed.plan.seeds)) if arms else None,
-            notes=self._notes(arms),
+            notes=notes(self.fixed, arms, runs, on_the_best=self._notes_on_the_best()),
         )
 
     # Runs
@@ -127,12 +127,12 @@ class _Found:
     def _of(self, arm: str, *, share: float = 1.0, rate: int | None = None) -> dict[int, Done]:
         """The finished runs of an arm, by seed in the plan's order."""
         wanted = self._rates.get(arm) if rate is None else rate
-        found = {
+        by_seed = {
             done.cell.seed: done
             for done in self.runs.values()
             if (done.cell.arm, done.cell.share, done.cell.rate) == (arm, share, wanted)
         }
-        return {seed: found[seed] for seed in self.fixed.plan.seeds if seed in found}
+        return {seed: by_seed[seed] for seed in self.fixed.plan.seeds if seed in by_seed}
 
     # Parts
 
@@ -192,7 +192,7 @@ class _Found:
         sides = {pair: both for pair in read if (both := self._both(*pair))[0]}
         sweep = self.fixed.plan.sweep
         compared = {pair: difference(*both) for pair, both in sides.items()}
-        said = verdicts(
+        answers = verdicts(
             compared,
             self.fixed.plan.equivalence_margin,
             names={arm.name: f"{arm.name} ({settings(arm.differs)})" for arm in self.fixed.arms if sweep},
@@ -201,7 +201,7 @@ class _Found:
         )
         scores = corrected({pair: compare(*both) for pair, both in sides.items()}, choices=self._choices)
         return [
-            self._contrast(pair, sides[pair], compared[pair], said[pair], scores[pair])
+            self._contrast(pair, sides[pair], compared[pair], answers[pair], scores[pair])
             if pair in sides
             else self._without(pair)
             for pair in pairs
@@ -254,42 +254,44 @@ class _Found:
         self,
         pair: tuple[str, str],
         sides: tuple[list[Done], list[Done]],
-        found: Paired,
-        said: Verdict,
+        measured: Paired,
+        verdict: Verdict,
         scores: list[ScoreResult],
     ) -> ContrastResult:
         first, second = pair
-        sentence, waiting = said.sentence, self.progress.chosen is None
+        sentence, waiting = verdict.sentence, self.progress.chosen is None
         if waiting:
             rates = " at the first learning rate" if self._choices > 1 else ""
             sentence = (
-                f"So far, with {found.seeds} of {len(self.fixed.plan.seeds)} seeds{rates}, and no verdict before all "
-                f"are done: {sentence}"
+                f"So far, with {measured.seeds} of {len(self.fixed.plan.seeds)} seeds{rates}, and no verdict before "
+                f"all are done: {sentence}"
             )
-        missing = said.kind is Kind.NO_DETECTABLE_DIFFERENCE and found.seeds > 1
-        low, high = found.interval()
+        missing = verdict.kind is Kind.NO_DETECTABLE_DIFFERENCE and measured.seeds > 1
+        low, high = measured.interval()
         return ContrastResult(
             first=first,
             second=second,
-            kind=said.kind,
-            exploratory=said.exploratory or waiting,
+            kind=verdict.kind,
+            exploratory=verdict.exploratory or waiting,
             sentence=sentence,
-            difference=interval(found),
-            p=found.p_value,
-            adjusted_p=said.difference_p,
-            equivalence_p=said.equivalence_p,
-            degrees_of_freedom=found.degrees_of_freedom,
-            per_seed=list(found.per_seed),
-            seed_sd=found.seed_sd,
-            variance_of_seeds=found.spread.seeds,
-            variance_of_examples=found.spread.clusters,
-            perplexity_ratio=as_interval(math.exp(found.estimate), _exp(low), _exp(high)),
-            examples_better=found.rows_below,
+            difference=interval(measured),
+            p=measured.p_value,
+            adjusted_p=verdict.difference_p,
+            equivalence_p=verdict.equivalence_p,
+            degrees_of_freedom=measured.degrees_of_freedom,
+            per_seed=list(measured.per_seed),
+            seed_sd=measured.seed_sd,
+            variance_of_seeds=measured.spread.seeds,
+            variance_of_examples=measured.spread.clusters,
+            perplexity_ratio=as_interval(math.exp(measured.estimate), _exp(low), _exp(high)),
+            examples_better=measured.rows_below,
             forgetting=interval(difference(*sides, "general")),
             scores=scores,
             reaches=self._reaches(first, second),
             needed=Needed(
-                effect=self.fixed.plan.equivalence_margin, seeds=said.seeds_needed, examples=said.examples_needed
+                effect=self.fixed.plan.equivalence_margin,
+                seeds=verdict.seeds_needed,
+                examples=verdict.examples_needed,
             )
             if missing
             else None,
@@ -306,14 +308,14 @@ class _Found:
         shares = [each[seeds[0]].rows / self.fixed.sizes.train_rows for each in by_share]
         curve = np.stack([losses([each[seed] for seed in seeds]) for each in by_share])
         test = other[seeds[0]].measured.test
-        found = reaches(curve, shares, losses([other[seed] for seed in seeds]), test.tokens, test.clusters)
+        reached = reaches(curve, shares, losses([other[seed] for seed in seeds]), test.tokens, test.clusters)
         return Reaches(
-            share=found.share,
-            low=found.low,
-            high=found.high,
-            smallest=found.smallest,
-            below=found.below,
-            sentence=self._qualified(len(seeds)) + found.sentence(first, second),
+            share=reached.share,
+            low=reached.low,
+            high=reached.high,
+            smallest=reached.smallest,
+            below=reached.below,
+            sentence=self._qualified(len(seeds)) + reached.sentence(first, second),
         )
 
     def _qualified(self, seeds: int) -> str:
@@ -351,13 +353,13 @@ class _Found:
             gone = self._has_diverged(arm.name)
             if not gone and arm.name not in done:
                 continue
-            found = None if gone else done[arm.name]
-            best = best if found is None else min(best, found.mean)
+            figure = None if gone else done[arm.name]
+            best = best if figure is None else min(best, figure.mean)
             rows.append(
                 SweepRow(
                     arm=arm.name,
                     settings=arm.differs,
-                    validation_loss=found,
+                    validation_loss=figure,
                     best_so_far=best if math.isfinite(best) else None,
                 )
             )
@@ -388,9 +390,9 @@ class _Found:
         )
 
     def _verdict(self, contrasts: Sequence[ContrastResult]) -> str:
-        told = [each.sentence for each in contrasts if each.kind is not Kind.PENDING]
-        if told:
-            return " ".join(told)
+        sentences = [each.sentence for each in contrasts if each.kind is not Kind.PENDING]
+        if sentences:
+            return " ".join(sentences)
         if self.progress.complete and self.fixed.plan.sweep and not self.fixed.contrasts:
             if (best := self._best()) is None:
                 return "Every combination of the sweep diverged."
@@ -402,51 +404,22 @@ class _Found:
             return " ".join(each.sentence for each in contrasts)
         return "Nothing can be said yet: no two arms have a finished run with the same seed."
 
-    def _notes(self, arms: Sequence[ArmResult]) -> list[str]:
-        plan, sizes = self.fixed.plan, self.fixed.sizes
-        notes = list(self.fixed.warnings)
-        notes.append(
-            f"It holds for this model, this data and these settings: {sizes.train_rows:,} rows to train on, "
-            f"{sizes.test_rows:,} test rows in {sizes.clusters:,} groups, {count(len(plan.seeds), 'seed')}."
-        )
-        if not plan.learning_rates and not plan.sweep:
-            notes.append("All arms have the learning rate of the settings; another one may suit an arm better.")
-        notes += rates_at_an_end(arms)
-        if self._choices > 1:
-            notes.append(
-                f"Each arm's learning rate was chosen among {self._choices} by runs that it is judged by: p-values "
-                "are corrected for that, intervals are not."
-            )
-        notes += self._notes_on_the_best()
-        if gone := [state.cell.key for state in self.progress.cells if state.diverged]:
-            more = f" and {len(gone) - 6:,} more" if len(gone) > 6 else ""
-            notes.append(f"Diverged, and not judged at what they were tried with: {', '.join(gone[:6])}{more}.")
-        if len(plan.shares) > 1:
-            notes.append("All seeds see the same part of the data for a share; another may do better or worse.")
-        notes += [
-            f"Run {state.run_id} is finished, but what it measured is missing: it does not count."
-            for state in self.progress.cells
-            if state.status is RunStatus.FINISHED and state.run_id not in self.runs
-        ]
-        notes.append("Times are of this machine, together with whatever else it did.")
-        return notes
-
     def _notes_on_the_best(self) -> list[str]:
         """What a reader should know of the best arm of a sweep."""
         if not self.fixed.plan.sweep or self.fixed.contrasts or self.progress.chosen is None:
             return []
         if (best := self._best()) is None:
             return []
-        found, pairs = best_at_an_end(self.fixed, best), self._pairs()
+        limits, pairs = best_at_an_end(self.fixed, best), self._pairs()
         if pairs:
-            found.append(
+            limits.append(
                 f"The best of {len(self.fixed.arms)} combinations was chosen by runs that it is judged by: its "
                 f"p-values are corrected for {count(len(self._read(pairs)), 'comparison')} with {pairs[0][1]}, its "
                 "interval is not."
             )
             if (first := self.fixed.arms[0].name) != pairs[0][1]:
-                found.append(f"{first} diverged, so {best} is compared with {pairs[0][1]}, the first that did not.")
-        return found
+                limits.append(f"{first} diverged, so {best} is compared with {pairs[0][1]}, the first that did not.")
+        return limits
 
 
 def _pending(pair: tuple[str, str], why: str) -> ContrastResult:
@@ -466,9 +439,9 @@ def _exp(value: float) -> float:
 
 
 def _per_seed(values: Iterable[float | None]) -> PerSeed:
-    found = [value for value in values if value is not None]
-    mean = sum(found) / len(found) if found else math.nan
-    return PerSeed(mean=mean, values=found, sd=float(np.std(found, ddof=1)) if len(found) > 1 else None)
+    known = [value for value in values if value is not None]
+    mean = sum(known) / len(known) if known else math.nan
+    return PerSeed(mean=mean, values=known, sd=float(np.std(known, ddof=1)) if len(known) > 1 else None)
 
 
 def _share(right: Sequence[bool]) -> float:

@@ -34,7 +34,7 @@ from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import CellState, validation_loss
 from droidft.measurement import Measurements, RowLosses, Weights
 from droidft.runs.folder import RunStatus
-from droidft.support.words import signed
+from droidft.support.words import count, signed
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def difference(first: Sequence[Done], second: Sequence[Done], of: str = "test") 
 def mean_loss(done: Sequence[Done]) -> Interval:
     """The mean test loss of one arm's runs. Its interval ends at zero: no loss lies below."""
     test = done[0].measured.test
-    found = interval(paired(losses(done), test.tokens, test.clusters))
-    return found if found.low is None else found.model_copy(update={"low": max(0.0, found.low)})
+    estimated = interval(paired(losses(done), test.tokens, test.clusters))
+    return estimated if estimated.low is None else estimated.model_copy(update={"low": max(0.0, estimated.low)})
 
 
 def losses(done: Sequence[Done]) -> Floats:
@@ -108,9 +108,9 @@ def _rows(done: Done, of: str) -> RowLosses:
     return done.measured.general if of == "general" else done.measured.test
 
 
-def interval(found: Paired) -> Interval:
+def interval(measured: Paired) -> Interval:
     """The estimate with its ends; without them where they are infinite."""
-    return as_interval(found.estimate, *found.interval())
+    return as_interval(measured.estimate, *measured.interval())
 
 
 def as_interval(value: float, low: float, high: float) -> Interval:
@@ -124,7 +124,7 @@ Pair = tuple[str, str]
 
 def compare(first: Sequence[Done], second: Sequence[Done]) -> list[ScoreResult]:
     """Questions and tasks that both arms have answered under every seed."""
-    found = []
+    scores = []
     asked = first[0].measured.questions
     if asked is not None:
         clusters = [first[0].measured.test.clusters[row] for row in asked.rows]
@@ -132,19 +132,19 @@ def compare(first: Sequence[Done], second: Sequence[Done]) -> list[ScoreResult]:
             np.array([each.measured.questions.right for each in side if each.measured.questions], dtype=float)
             for side in (first, second)
         ]
-        found.append(_score("questions", sides[0], sides[1], clusters))
+        scores.append(_score("questions", sides[0], sides[1], clusters))
     for number, task in enumerate(first[0].measured.harness):
         sides = [np.array([each.measured.harness[number].scores for each in side]) for side in (first, second)]
-        found.append(_score(f"{task.task}, {task.metric}", sides[0], sides[1], list(range(len(task.scores)))))
-    return found
+        scores.append(_score(f"{task.task}, {task.metric}", sides[0], sides[1], list(range(len(task.scores)))))
+    return scores
 
 
-def corrected(found: Mapping[Pair, list[ScoreResult]], *, choices: int = 1) -> dict[Pair, list[ScoreResult]]:
+def corrected(compared: Mapping[Pair, list[ScoreResult]], *, choices: int = 1) -> dict[Pair, list[ScoreResult]]:
     """With p-values of McNemar's test corrected for `choices`, then by Holm over contrasts and tasks."""
-    adjusted = iter(holm([min(1.0, choices * score.mcnemar_p) for scores in found.values() for score in scores]))
+    adjusted = iter(holm([min(1.0, choices * score.mcnemar_p) for scores in compared.values() for score in scores]))
     return {
         pair: [score.model_copy(update={"adjusted_p": next(adjusted)}) for score in scores]
-        for pair, scores in found.items()
+        for pair, scores in compared.items()
     }
 
 
@@ -216,41 +216,40 @@ def verdicts(
     }
 
 
-def with_interval(found: Paired) -> str:
+def with_interval(measured: Paired) -> str:
     """`−0.0123 [−0.0200, −0.0046]`."""
-    low, high = found.interval()
+    low, high = measured.interval()
     if not math.isfinite(low):
-        return f"{signed(found.estimate)} [no interval: a single group of rows]"
-    return f"{signed(found.estimate)} [{signed(low)}, {signed(high)}]"
+        return f"{signed(measured.estimate)} [no interval: a single group of rows]"
+    return f"{signed(measured.estimate)} [{signed(low)}, {signed(high)}]"
 
 
 def _verdict(
-    pair: tuple[str, str], found: Paired, margin: float, difference_p: float, equivalence_p: float, *, tests: int
+    pair: tuple[str, str], measured: Paired, margin: float, difference_p: float, equivalence_p: float, *, tests: int
 ) -> Verdict:
-    exploratory = found.seeds < VERDICT_SEEDS
+    exploratory = measured.seeds < VERDICT_SEEDS
     differs, same = difference_p < ALPHA, equivalence_p < ALPHA
     if differs:
-        kind = Kind.BETTER if found.estimate < 0 else Kind.WORSE
+        kind = Kind.BETTER if measured.estimate < 0 else Kind.WORSE
     else:
         kind = Kind.EQUIVALENT if same else Kind.NO_DETECTABLE_DIFFERENCE
-    missing = kind is Kind.NO_DETECTABLE_DIFFERENCE and found.seeds > 1
+    missing = kind is Kind.NO_DETECTABLE_DIFFERENCE and measured.seeds > 1
     level = 1 - ALPHA / tests  # what any one of these contrasts has to pass at worst
-    seeds = seeds_needed(found, margin, level=level) if missing else None
-    examples = examples_needed(found, margin, level=level) if missing else None
-    sentence = _sentence(pair, found, margin, kind, same) + (
-        _needs(found, seeds, examples, margin) if missing else ""
+    seeds = seeds_needed(measured, margin, level=level) if missing else None
+    examples = examples_needed(measured, margin, level=level) if missing else None
+    sentence = _sentence(pair, measured, margin, kind, same) + (
+        _needs(measured, seeds, examples, margin) if missing else ""
     )
     if exploratory:
-        count = f"{found.seeds} seed{'s' * (found.seeds > 1)}"
-        sentence = f"Exploratory ({count}; a verdict takes {VERDICT_SEEDS}): {sentence}"
-        if found.seeds == 1:
+        sentence = f"Exploratory ({count(measured.seeds, 'seed')}; a verdict takes {VERDICT_SEEDS}): {sentence}"
+        if measured.seeds == 1:
             sentence += " The interval leaves out what another seed would change."
     return Verdict(kind, exploratory, sentence, difference_p, equivalence_p, seeds, examples)
 
 
-def _sentence(pair: tuple[str, str], found: Paired, margin: float, kind: Kind, same: bool) -> str:
+def _sentence(pair: tuple[str, str], measured: Paired, margin: float, kind: Kind, same: bool) -> str:
     first, second = pair
-    numbers = f"{with_interval(found)} nats per token"
+    numbers = f"{with_interval(measured)} nats per token"
     match kind:
         case Kind.BETTER | Kind.WORSE:
             small = f" The difference is within the margin of {margin:g}: too small to matter." if same else ""
@@ -261,15 +260,15 @@ def _sentence(pair: tuple[str, str], found: Paired, margin: float, kind: Kind, s
                 f"the margin of {margin:g}."
             )
         case _:
-            low, high = found.interval()
+            low, high = measured.interval()
             alone = " Its own interval leaves out 0; corrected for all contrasts it does not." * (
                 not low <= 0 <= high
             )
             return f"No detectable difference between {first} and {second}: {numbers}.{alone}"
 
 
-def _needs(found: Paired, seeds: int | None, examples: int | None, margin: float) -> str:
-    if seeds == found.seeds:
+def _needs(measured: Paired, seeds: int | None, examples: int | None, margin: float) -> str:
+    if seeds == measured.seeds:
         return f" One of {margin:g} would most likely have been found."
     ways = []
     if seeds is not None:

@@ -38,13 +38,13 @@ class Reached:
     """It is worse beyond doubt at every share."""
 
     def sentence(self, first: str, second: str) -> str:
-        """What was found, in words."""
+        """The result in words."""
         if self.share is None and not self.below:
             if self.behind:
                 return f"{first} does not reach {second}'s loss with all of the data."
             low = f"less than {percent(self.smallest)}" if self.low is None else f"{self.low:.0%}"
             return (
-                f"It cannot be told with what share of the data {first} reaches {second}'s loss: with all of it, it "
+                f"It is unclear with what share of the data {first} reaches {second}'s loss: with all of it, it "
                 f"is behind, but not beyond doubt [95 % interval: {low} to more than 100%]."
             )
         low = f"less than {percent(self.smallest)}" if self.low is None else f"{self.low:.0%}"
@@ -66,21 +66,21 @@ def reaches(
     """
     values = np.asarray(shares, dtype=np.float64)
     grid = np.unique(np.concatenate([np.geomspace(values[0], 1.0, GRID), values]))
-    found = [paired(_between(first, values, share) - second, tokens, clusters) for share in grid]
-    inside = [share for share, each in zip(grid, found, strict=True) if _holds_zero(each)]
-    below = found[0].estimate <= 0
-    crossing = None if below else _crossing(grid, [each.estimate for each in found])
-    low, high = _ends(inside, grid, found, crossing)
+    differences = [paired(_between(first, values, share) - second, tokens, clusters) for share in grid]
+    inside = [share for share, each in zip(grid, differences, strict=True) if _holds_zero(each)]
+    below = differences[0].estimate <= 0
+    crossing = None if below else _crossing(grid, [each.estimate for each in differences])
+    low, high = _ends(inside, grid, differences, crossing)
     return Reached(
         share=crossing, low=low, high=high, smallest=float(values[0]), below=below, behind=not inside and not below
     )
 
 
 def _ends(
-    inside: list[float], grid: Floats, found: list[Paired], crossing: float | None
+    inside: list[float], grid: Floats, differences: list[Paired], crossing: float | None
 ) -> tuple[float | None, float | None]:
     """Ends of the set; None where it is open, since the next share was not measured."""
-    first, last = found[0], found[-1]
+    first, last = differences[0], differences[-1]
     # Better than the other arm beyond doubt at the smallest share, or worse beyond doubt with everything.
     low_open = first.estimate <= 0 or _holds_zero(first)
     high_open = last.estimate > 0 or _holds_zero(last)
@@ -100,8 +100,8 @@ def _between(losses: Floats, shares: Floats, share: float) -> Floats:
     return np.asarray((1 - weight) * losses[lower] + weight * losses[upper])
 
 
-def _holds_zero(found: Paired) -> bool:
-    low, high = found.interval()
+def _holds_zero(difference: Paired) -> bool:
+    low, high = difference.interval()
     return low <= 0 <= high
 
 

@@ -1,4 +1,4 @@
-"""What an experiment has found, as its report and the server give it. Every number follows from measured files.
+"""What an experiment has shown, as its report and the server give it. Every number follows from measured files.
 
 Losses are means in nats per supervised token; a difference is the first arm's less the second's, so that below zero
 the first is better. Intervals are of 95 %.
@@ -255,7 +255,7 @@ class Table(_Model):
 
 
 class Analysis(_Model):
-    """All that an experiment has found so far."""
+    """All that an experiment has shown so far."""
 
     plan: FixedPlan
     complete: bool

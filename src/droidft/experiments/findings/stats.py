@@ -85,10 +85,10 @@ class Spread:
     def _reach(self, tail: float) -> float:
         if self.clusters_df == 0:
             return math.inf
-        found = special.stdtrit(self.clusters_df, tail) ** 2 * self.clusters
+        squared = special.stdtrit(self.clusters_df, tail) ** 2 * self.clusters
         if self.seeds_df:
-            found += special.stdtrit(self.seeds_df, tail) ** 2 * self.seeds
-        return math.sqrt(found)
+            squared += special.stdtrit(self.seeds_df, tail) ** 2 * self.seeds
+        return math.sqrt(squared)
 
     def of_size(self, *, seeds: float, examples: float) -> Spread:
         """The variance to be expected with so many times as many seeds and examples."""
@@ -164,24 +164,24 @@ def paired(differences: Floats, tokens: npt.ArrayLike, clusters: npt.ArrayLike) 
     Raises:
         ValueError: the shapes do not fit, or there is nothing.
     """
-    found = np.asarray(differences, dtype=np.float64)
+    values = np.asarray(differences, dtype=np.float64)
     weights, groups = np.asarray(tokens, dtype=np.float64), np.asarray(clusters)
-    if found.ndim != 2 or found.shape[1:] != weights.shape or weights.shape != groups.shape or not found.size:
-        raise ValueError(f"differences {found.shape}, tokens {weights.shape} and clusters {groups.shape} do not fit")
+    if values.ndim != 2 or values.shape[1:] != weights.shape or weights.shape != groups.shape or not values.size:
+        raise ValueError(f"differences {values.shape}, tokens {weights.shape} and clusters {groups.shape} do not fit")
     numbers = np.unique(groups, return_inverse=True)[1]
     count = int(numbers.max()) + 1
     total = float(weights.sum())
-    per_seed = found.sum(axis=1) / total
+    per_seed = values.sum(axis=1) / total
     estimate = float(per_seed.mean())
-    sums = np.stack([np.bincount(numbers, weights=row, minlength=count) for row in found]).astype(np.float64)
+    sums = np.stack([np.bincount(numbers, weights=row, minlength=count) for row in values]).astype(np.float64)
     sizes = np.bincount(numbers, weights=weights, minlength=count).astype(np.float64)
-    below = float(np.mean((found < 0) + 0.5 * (found == 0)))
+    below = float(np.mean((values < 0) + 0.5 * (values == 0)))
     return Paired(
         estimate=estimate,
         spread=_spread(sums - estimate * sizes, sizes, per_seed - estimate, total),
         per_seed=tuple(per_seed.tolist()),
         rows_below=below,
-        examples=found.shape[1],
+        examples=values.shape[1],
         clusters=count,
         tokens=total,
     )
@@ -261,24 +261,24 @@ def noise_floor(losses: Sequence[Sequence[float]]) -> Floor | None:
     return Floor(sd, float(special.stdtrit(df, (1 + LEVEL) / 2)) * sd * math.sqrt(2 / seeds))
 
 
-def seeds_needed(found: Paired, effect: float, *, level: float = LEVEL) -> int | None:
+def seeds_needed(measured: Paired, effect: float, *, level: float = LEVEL) -> int | None:
     """Seeds that would detect `effect` at `level`, with a power of 80 %, on these examples; None: no number would."""
-    for seeds in range(max(2, found.seeds), MOST_SEEDS + 1):
-        if _detects(found.spread.of_size(seeds=seeds / found.seeds, examples=1), effect, level):
+    for seeds in range(max(2, measured.seeds), MOST_SEEDS + 1):
+        if _detects(measured.spread.of_size(seeds=seeds / measured.seeds, examples=1), effect, level):
             return seeds
     return None
 
 
-def examples_needed(found: Paired, effect: float, *, level: float = LEVEL) -> int | None:
+def examples_needed(measured: Paired, effect: float, *, level: float = LEVEL) -> int | None:
     """Examples of this kind that would do so with these seeds; None: no number would."""
     low, high = 1.0, float(MOST_TIMES)
-    if not _detects(found.spread.of_size(seeds=1, examples=high), effect, level):
+    if not _detects(measured.spread.of_size(seeds=1, examples=high), effect, level):
         return None
     for _ in range(60):
         middle = math.sqrt(low * high)
-        enough = _detects(found.spread.of_size(seeds=1, examples=middle), effect, level)
+        enough = _detects(measured.spread.of_size(seeds=1, examples=middle), effect, level)
         low, high = (low, middle) if enough else (middle, high)
-    return math.ceil(high * found.examples)
+    return math.ceil(high * measured.examples)
 
 
 def _detects(spread: Spread, effect: float, level: float) -> bool:

@@ -9,12 +9,12 @@ from droidft.support.words import difference, loss, signed
 
 def forest_of(analysis: Analysis) -> str:
     """Differences of the test loss with their intervals; empty while nothing can be compared."""
-    found = [(each, each.difference) for each in analysis.contrasts if each.difference is not None]
-    if not found:
+    compared = [(each, each.difference) for each in analysis.contrasts if each.difference is not None]
+    if not compared:
         return ""
     floor = analysis.noise_floor
     return forest(
-        [Bar(f"{each.first} − {each.second}", it.value, it.low, it.high, each.per_seed) for each, it in found],
+        [Bar(f"{each.first} − {each.second}", it.value, it.low, it.high, each.per_seed) for each, it in compared],
         margin=analysis.plan.plan.equivalence_margin,
         floor=floor.difference if floor is not None else None,
         left="first arm better",
@@ -24,7 +24,7 @@ def forest_of(analysis: Analysis) -> str:
             "Differences of the test loss in nats per token, with 95 % intervals",
             "; ".join(
                 f"{each.first} − {each.second}: {difference(it)}, by seed {', '.join(map(signed, each.per_seed))}"
-                for each, it in found
+                for each, it in compared
             ),
         ),
     )
@@ -42,8 +42,8 @@ def curves_of(analysis: Analysis) -> str:
         )
         for curve in analysis.curves
     ]
-    told = [f"{curve.arm}: {', '.join(map(_point, curve.points))}" for curve in analysis.curves if curve.points]
-    words = Words("efficiency", "Test loss over the share of the training data", "; ".join(told))
+    texts = [f"{curve.arm}: {', '.join(map(_point, curve.points))}" for curve in analysis.curves if curve.points]
+    words = Words("efficiency", "Test loss over the share of the training data", "; ".join(texts))
     return curves(lines, x_title="share of the training data", words=words)
 
 
@@ -57,6 +57,6 @@ def sweep_of(analysis: Analysis) -> str:
     names = [row.arm for row in rows]
     values = [row.validation_loss.mean for row in rows if row.validation_loss is not None]
     lowest = [row.best_so_far for row in rows if row.best_so_far is not None]
-    told = ", ".join(f"{name} {loss(value)}" for name, value in zip(names, values, strict=True))
-    words = Words("sweep", "Validation loss of each combination, and the lowest so far", told)
+    text = ", ".join(f"{name} {loss(value)}" for name, value in zip(names, values, strict=True))
+    words = Words("sweep", "Validation loss of each combination, and the lowest so far", text)
     return best_so_far(names, values, lowest, words=words)

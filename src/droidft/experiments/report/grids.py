@@ -43,16 +43,16 @@ class Grid:
     """Headings above those of the columns, each with how many it spans."""
 
 
-def side_by_side(found: Table) -> Grid:
+def side_by_side(table: Table) -> Grid:
     """Arms as columns and contrasts as further ones; as lines where there are many."""
-    rows = [row for row in found.rows if any(text != NOTHING for text in [*row.values, *row.differences])]
-    columns = [*found.arms, *found.contrasts]
+    rows = [row for row in table.rows if any(text != NOTHING for text in [*row.values, *row.differences])]
+    columns = [*table.arms, *table.contrasts]
     if len(columns) <= MOST_COLUMNS:
         return Grid(
             ["", *columns],
             [[row.name, *row.values, *row.differences] for row in rows],
-            groups=[("", 1), ("arms", len(found.arms))]
-            + [("difference [95 %], or ×", len(found.contrasts))] * bool(found.contrasts),
+            groups=[("", 1), ("arms", len(table.arms))]
+            + [("difference [95 %], or ×", len(table.contrasts))] * bool(table.contrasts),
         )
     texts = zip(*([*row.values, *row.differences] for row in rows), strict=True)
     return Grid(
@@ -163,20 +163,20 @@ def rates(analysis: Analysis) -> Grid | None:
     for arm in analysis.arms:
         for rate in arm.rates:
             chosen += [len(rows)] * rate.chosen
-            said = "chosen" if rate.chosen else NOTHING
-            rows.append([arm.arm, f"{rate.learning_rate:g}", *_or_diverged(rate.validation_loss), said])
+            mark = "chosen" if rate.chosen else NOTHING
+            rows.append([arm.arm, f"{rate.learning_rate:g}", *_or_diverged(rate.validation_loss), mark])
     head = ["arm", "learning rate", "validation loss", "sd between seeds", "chosen"]
     return _grid(head, rows, marked=chosen)
 
 
 def sweep(analysis: Analysis) -> Grid | None:
     """Combinations in the order of their runs."""
-    found = analysis.sweep
-    lowest = min((row.best_so_far for row in found if row.best_so_far is not None), default=None)
+    swept = analysis.sweep
+    lowest = min((row.best_so_far for row in swept if row.best_so_far is not None), default=None)
     rows = [
-        [row.arm, settings(row.settings), *_or_diverged(row.validation_loss), loss(row.best_so_far)] for row in found
+        [row.arm, settings(row.settings), *_or_diverged(row.validation_loss), loss(row.best_so_far)] for row in swept
     ]
-    best = [at for at, row in enumerate(found) if row.validation_loss and row.validation_loss.mean == lowest]
+    best = [at for at, row in enumerate(swept) if row.validation_loss and row.validation_loss.mean == lowest]
     head = ["arm", "settings", "validation loss", "sd between seeds", "best so far"]
     return _grid(head, rows, names=2, marked=best)
 

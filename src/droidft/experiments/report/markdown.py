@@ -52,13 +52,13 @@ def _findings(analysis: Analysis) -> Iterator[str]:
         "Learning rates that were tried": [grids.rates(analysis)],
         "Sweep": [grids.sweep(analysis)],
     }
-    for title, found in parts.items():
-        if not any(found):
+    for title, tables in parts.items():
+        if not any(tables):
             continue
         yield from _paragraphs(f"## {title}")
         if title == "Data efficiency":
             yield from _items([each.reaches.sentence for each in analysis.contrasts if each.reaches is not None])
-        for grid in found:
+        for grid in tables:
             yield from _table(grid)
     if analysis.noise_floor is not None:
         yield from _paragraphs(
@@ -79,13 +79,13 @@ def _items(texts: Sequence[str]) -> Iterator[str]:
         yield ""
 
 
-def _table(found: Grid | None) -> Iterator[str]:
-    if found is None:
+def _table(grid: Grid | None) -> Iterator[str]:
+    if grid is None:
         return
-    yield _row(found.head)
-    yield "|" + "---|" * found.names + "---:|" * (len(found.head) - found.names)
-    for row in found.rows:
-        yield _row([*map(literal, row[: found.names]), *row[found.names :]])
+    yield _row(grid.head)
+    yield "|" + "---|" * grid.names + "---:|" * (len(grid.head) - grid.names)
+    for row in grid.rows:
+        yield _row([*map(literal, row[: grid.names]), *row[grid.names :]])
     yield ""
 
 

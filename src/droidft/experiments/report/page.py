@@ -76,14 +76,14 @@ def _names(fixed: FixedPlan) -> dict[str, str]:
     is_folder = Path(fixed.model).parts[-len(Path(model).parts) :] == Path(expanduser(model)).parts
     written = [fixed.plan.model_dump(exclude={"title"}), fixed.device, *(arm.config for arm in fixed.arms)]
     named = {*_texts(written), ("model_path", fixed.model)}
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name, text in named:
         if text.startswith(FOLDERS) or (name in PATHS and not text.startswith(HUB) and (is_folder or text != model)):
             path = Path(text)
-            found |= dict.fromkeys((text.rstrip("/"), str(path), expanduser(path)), path.name)
+            names |= dict.fromkeys((text.rstrip("/"), str(path), expanduser(path)), path.name)
     if not is_folder and model:
-        found[fixed.model] = model
-    return {path: name for path, name in found.items() if "/" in path.removeprefix("/")}
+        names[fixed.model] = model
+    return {path: name for path, name in names.items() if "/" in path.removeprefix("/")}
 
 
 def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -102,7 +102,7 @@ def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 def _renamed(value: Any, paths: re.Pattern[str], names: Mapping[str, str]) -> Any:
     match value:
         case str():
-            return paths.sub(lambda found: names[found[0]], value)
+            return paths.sub(lambda match: names[match[0]], value)
         case dict():
             return {key: _renamed(part, paths, names) for key, part in value.items()}
         case list() | tuple():
@@ -111,14 +111,14 @@ def _renamed(value: Any, paths: re.Pattern[str], names: Mapping[str, str]) -> An
 
 
 def _json(analysis: Analysis, measured: Mapping[str, Measurements]) -> str:
-    found = {
+    report = {
         "format": FORMAT,
         "written": time.time(),
         "droidft": __version__,
         "analysis": _finite(analysis.model_dump(mode="json")),
         "measured": {run: _finite(each.model_dump(mode="json")) for run, each in sorted(measured.items())},
     }
-    return json.dumps(found, ensure_ascii=False, allow_nan=False, indent=1)
+    return json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1)
 
 
 def _finite(value: Any) -> Any:
@@ -161,9 +161,9 @@ def _page(analysis: Analysis) -> str:
 def _stacked(text: str) -> Markup:
     """A figure, and below it what stands in brackets."""
     for opening in (" [", " ("):
-        head, found, rest = text.partition(opening)
-        if found:
-            return Markup('{}<span class="below">{}</span>').format(head, found.strip() + rest)
+        head, bracket, rest = text.partition(opening)
+        if bracket:
+            return Markup('{}<span class="below">{}</span>').format(head, bracket.strip() + rest)
     return escape(text)
 
 

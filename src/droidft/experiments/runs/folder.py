@@ -215,13 +215,13 @@ def create(home: Home, plan: Plan) -> Experiment:
 def _rooted(home: Home, plan: Plan) -> Plan:
     """`plan` with whole paths: its runs may be started from elsewhere, by a server or another terminal."""
     measurement = plan.measurement
-    found: dict[str, Any] = {
+    changes: dict[str, Any] = {
         name: from_anywhere(value)
         for name in ("test_data_path", "general_data_path")
         if (value := getattr(measurement, name)) is not None
     }
     if measurement.harness is not None and (include := measurement.harness.include) is not None:
-        found["harness"] = measurement.harness.model_copy(update={"include": from_anywhere(include)})
+        changes["harness"] = measurement.harness.model_copy(update={"include": from_anywhere(include)})
     arms = {name: arm.model_copy(update={"settings": home.rooted(arm.settings)}) for name, arm in plan.arms.items()}
     sweep = {name: [home.rooted({name: value})[name] for value in values] for name, values in plan.sweep.items()}
     return plan.model_copy(
@@ -229,7 +229,7 @@ def _rooted(home: Home, plan: Plan) -> Plan:
             "settings": home.rooted(plan.settings),
             "arms": arms,
             "sweep": sweep,
-            "measurement": measurement.model_copy(update=found),
+            "measurement": measurement.model_copy(update=changes),
         }
     )
 
@@ -237,8 +237,8 @@ def _rooted(home: Home, plan: Plan) -> Plan:
 def all_experiments(home: Home) -> list[Experiment]:
     """Every experiment, newest first."""
     folders = sorted(home.experiments.iterdir(), key=lambda path: path.name, reverse=True)
-    found = [Experiment(path, home) for path in folders if not path.is_symlink()]
-    return [experiment for experiment in found if experiment.exists]
+    experiments = [Experiment(path, home) for path in folders if not path.is_symlink()]
+    return [experiment for experiment in experiments if experiment.exists]
 
 
 def find(home: Home, experiment_id: str) -> Experiment:

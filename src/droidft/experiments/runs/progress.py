@@ -87,14 +87,14 @@ def look(experiment: Experiment, fixed: FixedPlan) -> Progress:
     """How far `experiment` is."""
     first = [_state(experiment, fixed, cell) for cell in first_cells(fixed)]
     if not all(cell.done for cell in first):
-        found = Progress(first, None)
-        return Progress(first, None, _obstacle(found.next, experiment.wanted().since))
+        progress = Progress(first, None)
+        return Progress(first, None, _obstacle(progress.next, experiment.wanted().since))
     chosen = choose_rates(fixed, first)
     without = [arm.name for arm in fixed.arms if arm.name not in chosen]
     if without and not fixed.plan.sweep:
         return Progress(first, None, _nothing_converged(without))
-    found = Progress([*first, *(_state(experiment, fixed, cell) for cell in later_cells(fixed, chosen))], chosen)
-    return Progress(found.cells, chosen, _obstacle(found.next, experiment.wanted().since))
+    progress = Progress([*first, *(_state(experiment, fixed, cell) for cell in later_cells(fixed, chosen))], chosen)
+    return Progress(progress.cells, chosen, _obstacle(progress.next, experiment.wanted().since))
 
 
 def seconds_left(fixed: FixedPlan, progress: Progress) -> float | None:
@@ -133,8 +133,8 @@ def state_of(experiment: Experiment, progress: Progress | None) -> ExperimentSta
 def ensure_run(experiment: Experiment, fixed: FixedPlan, cell: Cell) -> Run:
     """The run of `cell`, made if it is not there."""
     name = run_id(fixed, cell)
-    if (found := experiment.run(name)) is not None:
-        return found
+    if (run := experiment.run(name)) is not None:
+        return run
     measure = RunMeasurement(
         measurement=measurement_of(fixed, cell),
         experiment=fixed.id,
@@ -164,9 +164,9 @@ def choose_rates(fixed: FixedPlan, first: list[CellState]) -> dict[str, int]:
         if state.cell.arm == BASE or state.run is None:
             continue
         loss = validation_loss((record.event for record in state.run.records()[0]), weights)
-        found = math.inf if state.diverged or loss is None else loss
-        losses[state.cell.arm].setdefault(state.cell.rate, []).append(found)
-    best = {arm: min((sum(each) / len(each), rate) for rate, each in found.items()) for arm, found in losses.items()}
+        score = math.inf if state.diverged or loss is None else loss
+        losses[state.cell.arm].setdefault(state.cell.rate, []).append(score)
+    best = {arm: min((sum(each) / len(each), rate) for rate, each in rates.items()) for arm, rates in losses.items()}
     return {arm: rate for arm, (loss, rate) in best.items() if loss < math.inf}
 
 
@@ -238,7 +238,7 @@ def _crashed(run: Run, since: float) -> Obstacle | None:
         return None
     return Obstacle(
         code="crashed",
-        message=f"run {run.id}: its worker died {starts} times without a word (killed, or out of memory)",
+        message=f"run {run.id}: its worker died {starts} times without saying why (killed, or out of memory)",
         hint=f"its log is {run.log_file}; lower batch_size in a new plan, or start the experiment again",
     )
 
@@ -259,8 +259,8 @@ class Began:
 
 
 @dataclass(frozen=True)
-class Said:
-    """A run said something."""
+class Reported:
+    """A run reported something."""
 
     state: CellState
     record: Record
@@ -276,7 +276,7 @@ class Ended:
 
 def drive(
     experiment: Experiment, fixed: FixedPlan, *, should_stop: Callable[[], bool]
-) -> Iterator[Began | Said | Ended]:
+) -> Iterator[Began | Reported | Ended]:
     """Do what is left of `experiment`, one run at a time.
 
     Ends when all is done, when `should_stop` says so, or when another process wants it to pause.
@@ -304,7 +304,7 @@ def drive(
             yield Began(state, progress)
             run = ensure_run(experiment, fixed, state.cell)
             for record in _records(run, pausing):
-                yield Said(state, record)
+                yield Reported(state, record)
             yield Ended(state, look(experiment, fixed))
         experiment.want(running=False)
 
