@@ -16,7 +16,7 @@ from bench import peft_counts
 from starlette.testclient import TestClient
 
 from droidft.models import embedded
-from droidft.workers.inspected import verdict
+from droidft.workers.inspect import verdict
 from tests import tiny
 from tests.engine.model.architectures import TABLE
 from tests.models.gguf.files import write_llama

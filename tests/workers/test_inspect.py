@@ -16,7 +16,7 @@ from droidft.channel.inner import Call, Cancelled
 from droidft.channel.outer import Child, ChildError
 from droidft.config import TrainingConfig
 from droidft.models import hub
-from droidft.workers import inspect, inspected
+from droidft.workers import inspect
 from tests import tiny
 
 QUESTION = {
@@ -145,10 +145,10 @@ def test_progress_is_told_in_bytes_and_not_too_often() -> None:
 
 
 def test_verdicts_at_their_limits() -> None:
-    assert [inspected.verdict(needed, 1000) for needed in (0, 800, 801, 1000, 1001)] == [
+    assert [inspect.verdict(needed, 1000) for needed in (0, 800, 801, 1000, 1001)] == [
         "fits", "fits", "tight", "tight", "does not fit"
     ]  # fmt: skip
-    assert inspected.verdict(1, 0) == "does not fit"
+    assert inspect.verdict(1, 0) == "does not fit"
 
 
 def test_only_a_hub_model_is_ever_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

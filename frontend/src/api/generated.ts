@@ -1677,15 +1677,19 @@ export type SetReport = {
   truncated: Places;
   cut_tokens: number;
   lost_end_of_turn: Places;
+  /** Rows equal to an earlier one. */
   duplicates: Places;
+  /** By `Flag`. */
   flagged: {
     [key: string]: Places;
   };
+  /** Rows whose last trained token is an end-of-sequence token, after the cut. */
   ends_in_eos: number;
 };
 export type TokenReport = {
   train: SetReport;
   validation: SetReport;
+  /** Validation rows that are also in the training set, token for token. */
   overlap: Places;
   max_seq_length: number;
   format: string;

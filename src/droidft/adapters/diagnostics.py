@@ -8,10 +8,11 @@ from pathlib import Path
 
 from droidft.adapters.folder import BEST, AdapterInfo, Shape
 from droidft.errors import AdapterError
+from droidft.support.shapes import shape
 
 
-@dataclass(frozen=True)
-class Diagnostic:
+@shape
+class AdapterWarning:
     """A warning about an adapter that can be used."""
 
     code: str
@@ -55,9 +56,9 @@ def check_fits(info: AdapterInfo, expected: Mapping[str, Shape]) -> None:
         )
 
 
-def diagnose(info: AdapterInfo, base: BaseModel | None = None) -> list[Diagnostic]:
+def diagnose(info: AdapterInfo, base: BaseModel | None = None) -> list[AdapterWarning]:
     """Warnings about an adapter that loads, most serious first; `base` is the model it is used with."""
-    warnings: list[Diagnostic | None] = []
+    warnings: list[AdapterWarning | None] = []
     if base is not None:
         warnings += [
             _base_mismatch(info, base),
@@ -66,10 +67,10 @@ def diagnose(info: AdapterInfo, base: BaseModel | None = None) -> list[Diagnosti
             _template(info, base),
         ]
     warnings += [_no_keys(info), _scale(info), _no_best(info)]
-    return [diagnostic for diagnostic in warnings if diagnostic is not None]
+    return [warning for warning in warnings if warning is not None]
 
 
-def _base_mismatch(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
+def _base_mismatch(info: AdapterInfo, base: BaseModel) -> AdapterWarning | None:
     recorded = info.record.get("base")
     recorded = recorded if isinstance(recorded, dict) else {}
     weights = recorded.get("weights_sha256")
@@ -80,17 +81,18 @@ def _base_mismatch(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
                 f"trained on other weights ({trained}) than those of {base.ref}; the shapes fit, so it loads, "
                 "but its answers mean little"
             )
-            return Diagnostic("base_mismatch", message)
+            return AdapterWarning("base_mismatch", message)
         if recorded.get("config_sha256") not in (None, base.config_sha256):
-            return Diagnostic("base_config_changed", f"the config.json of {base.ref} was changed since the training")
+            message = f"the config.json of {base.ref} was changed since the training"
+            return AdapterWarning("base_config_changed", message)
         return None
     if info.base is None:
-        return Diagnostic("base_unknown", "does not say which base model it was trained on")
+        return AdapterWarning("base_unknown", "does not say which base model it was trained on")
     if not _same_place(info.base, base):
         message = (
             f"was trained on {info.base}, and is used with {base.ref}; without hashes nothing shows they are one"
         )
-        return Diagnostic("base_mismatch", message)
+        return AdapterWarning("base_mismatch", message)
     return None
 
 
@@ -104,15 +106,15 @@ def _same_place(recorded: str, base: BaseModel) -> bool:
     return bool((ours & theirs) - {None})
 
 
-def _layers(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
+def _layers(info: AdapterInfo, base: BaseModel) -> AdapterWarning | None:
     covered = len(info.layers)
     if not covered or covered >= base.num_layers:
         return None
     why = "; 16 is mlx-lm's default num_layers" if covered == 16 else ""
-    return Diagnostic("layers", f"adapts {covered} of the model's {base.num_layers} blocks{why}")
+    return AdapterWarning("layers", f"adapts {covered} of the model's {base.num_layers} blocks{why}")
 
 
-def _keys_missing(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
+def _keys_missing(info: AdapterInfo, base: BaseModel) -> AdapterWarning | None:
     missing = [key for key in base.full_layer if key not in info.modules]
     if info.fine_tune_type == "full" or not missing:
         return None
@@ -121,35 +123,35 @@ def _keys_missing(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
         f"adapter; unchanged are {', '.join(missing)}"
     )
     if not any("mlp" in key or "moe" in key or "ffn" in key for key in info.modules):
-        return Diagnostic("attention_only", f"{message}: attention-only, as older trainings were by default")
-    return Diagnostic("keys_missing", message)
+        return AdapterWarning("attention_only", f"{message}: attention-only, as older trainings were by default")
+    return AdapterWarning("keys_missing", message)
 
 
-def _template(info: AdapterInfo, base: BaseModel) -> Diagnostic | None:
+def _template(info: AdapterInfo, base: BaseModel) -> AdapterWarning | None:
     recorded = info.record.get("chat_template_sha256")
     if recorded is None or base.chat_template_sha256 is None or recorded == base.chat_template_sha256:
         return None
-    return Diagnostic("template_mismatch", f"was trained with another chat template than {base.ref} has now")
+    return AdapterWarning("template_mismatch", f"was trained with another chat template than {base.ref} has now")
 
 
-def _no_keys(info: AdapterInfo) -> Diagnostic | None:
+def _no_keys(info: AdapterInfo) -> AdapterWarning | None:
     if info.fine_tune_type == "full" or info.keys is not None:
         return None
-    return Diagnostic(
+    return AdapterWarning(
         "no_keys",
         "its config names no keys: mlx-lm takes that for every linear layer since 0.28.2 and for queries and values "
         f"before; the file holds {', '.join(info.modules)}, and these are loaded",
     )
 
 
-def _scale(info: AdapterInfo) -> Diagnostic | None:
+def _scale(info: AdapterInfo) -> AdapterWarning | None:
     if info.scale is None or info.rank is None or info.record.get("scaling") == "raw":
         return None
     # An alpha written where the factor belongs: mlx-lm never divides it by the rank. Where no alpha was
     # recorded, alpha = rank is the usual choice.
     alpha = info.record.get("alpha", info.rank)
     if info.scale >= 16 and info.rank > 1 and info.scale == alpha:
-        return Diagnostic(
+        return AdapterWarning(
             "scale_raw",
             f"its scale {info.scale:g} looks like an alpha that was never divided by the rank {info.rank}: "
             f"it acts as alpha {info.scale * info.rank:g}",
@@ -157,10 +159,10 @@ def _scale(info: AdapterInfo) -> Diagnostic | None:
     return None
 
 
-def _no_best(info: AdapterInfo) -> Diagnostic | None:
+def _no_best(info: AdapterInfo) -> AdapterWarning | None:
     if info.which != "latest" or info.has_best:
         return None
-    return Diagnostic(
+    return AdapterWarning(
         "no_best", f"has no {BEST}: these are the weights of the last save, not the best evaluated ones"
     )
 

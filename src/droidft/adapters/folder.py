@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from droidft.errors import AdapterError, NotFound
+from droidft.support.shapes import shape
 
 Shape = tuple[int, ...]
 Which = int | Literal["latest", "best"]
@@ -114,6 +115,55 @@ class AdapterSummary:
     path: Path
     info: AdapterInfo | None
     problem: str = ""
+
+
+@shape
+class AdapterEntry:
+    """An adapter in the list; `problem` says why it cannot be used."""
+
+    name: str
+    problem: str
+    fine_tune_type: str | None
+    method: str | None
+    rank: int | None
+    alpha: float | None
+    scale: float | None
+    modules: list[str]
+    blocks: int
+    parameters: int
+    base: str | None
+    """Path or hub id of the model it was trained on."""
+    run: str | None
+    weights: list[str]
+    """What may follow the `@`: latest, best, 200 …"""
+    bytes: int
+
+
+def entry(folder: Path, info: AdapterInfo | None, problem: str = "") -> AdapterEntry:
+    """An adapter folder as the list shows it; `info` is None where `problem` says why it cannot be used."""
+    record = info.record if info else {}
+    files = {file.resolve() for file in folder.glob("*adapters.safetensors") if file.is_file()}
+    return AdapterEntry(
+        name=folder.name,
+        problem=problem,
+        fine_tune_type=info.fine_tune_type if info else None,
+        method=_text(record.get("method")),
+        rank=info.rank if info else None,
+        alpha=info.alpha if info else None,
+        scale=info.scale if info else None,
+        modules=list(info.modules) if info else [],
+        blocks=len(info.layers) if info else 0,
+        parameters=info.parameters if info else 0,
+        base=info.base if info else None,
+        run=_text(record.get("run")),
+        weights=weights(folder),
+        bytes=sum(file.stat().st_size for file in files),
+    )
+
+
+def _text(value: Any) -> str | None:
+    """A recorded value, if it is what it should be: others may have written the file."""
+    return value if isinstance(value, str) else None
 
 
 def find_adapter(ref: str, *, adapters_dir: Path) -> tuple[Path, Which]:

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from pydantic_core import to_jsonable_python
+
 from droidft.errors import DroidError, InternalError
 from droidft.support.memory import is_out_of_memory
 
@@ -70,7 +72,8 @@ class Call:
         self._cancelled.set()
 
     def _send(self, line: dict[str, Any]) -> None:
-        self._answers.write(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
+        text = json.dumps(line, default=to_jsonable_python, ensure_ascii=False, allow_nan=False)
+        self._answers.write(text + "\n")
         self._answers.flush()
 
     def answer(self, handler: Callable[[Call], Any]) -> None:
@@ -96,12 +99,13 @@ class Call:
 
 
 Handler = Callable[[Call], Any]
-"""Does one request: may `emit` events, returns the result as JSON values, raises `DroidError`."""
+"""Does one request: may `emit` events, returns JSON values, dataclasses or models, raises `DroidError`."""
 
 
 def serve(handlers: Mapping[str, Handler]) -> None:
     """Answer requests from standard input until it ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
+    # Names of files may hold halves of characters, which no answer can carry.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     waiting: queue.Queue[Call] = queue.Queue()
     threading.Thread(target=_read, args=(waiting, answers), daemon=True).start()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -40,8 +41,12 @@ def warn(console: Console, message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """A value for programs; objects give theirs with `as_dict`."""
-    print(json.dumps(value, default=lambda part: part.as_dict(), ensure_ascii=False, indent=1))
+    """A value for programs; objects that have `as_dict` give theirs with it."""
+    print(json.dumps(value, default=_plain, ensure_ascii=False, indent=1))
+
+
+def _plain(part: Any) -> Any:
+    return part.as_dict() if hasattr(part, "as_dict") else to_jsonable_python(part)
 
 
 def columns(*left: str, right: Sequence[str] = ()) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from droidft.adapters.diagnostics import Diagnostic, diagnose
+from droidft.adapters.diagnostics import AdapterWarning, diagnose
 from droidft.adapters.folder import AdapterInfo, find_adapter, list_adapters, read_adapter
 from droidft.commands._terminal import columns, line, print_json, terminal, warn
 from droidft.home import Home
@@ -84,7 +84,7 @@ def _text(value: Any) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _judge(info: AdapterInfo, model: str | None, home: Home) -> list[Diagnostic]:
+def _judge(info: AdapterInfo, model: str | None, home: Home) -> list[AdapterWarning]:
     """All warnings; with a model also those that compare the two."""
     if model is None:
         return diagnose(info)

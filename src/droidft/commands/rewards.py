@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
@@ -20,11 +19,9 @@ from droidft.engine.machine.device import computing
 from droidft.errors import ConfigError
 from droidft.home import Home
 from droidft.rewards import own
-from droidft.rewards.scorer import Scorer
+from droidft.rewards.scorer import Scorer, Trial
 from droidft.support.words import count
 
-if TYPE_CHECKING:
-    from droidft.engine.evaluation.trial import Trial
 
 SHOWN = 400
 """Characters of a completion that are shown."""

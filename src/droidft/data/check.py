@@ -88,7 +88,7 @@ def check_structure(
     reading = Reading(FaultLog())
     train, hashes = _check(train_from, config, reading, meter)
     validation: FileReport | None = None
-    both = Places()
+    both = Places(0, [])
     if validation_from:
         validation, others = _check(validation_from, config, reading, meter)
         both = _places(np.isin(others.keys, hashes.keys), others)
@@ -180,7 +180,7 @@ def _check(
 
 
 def _places(chosen: npt.NDArray[np.bool_], hashes: _Hashes) -> Places:
-    places = Places()
+    places = Places(0, [])
     for index in np.flatnonzero(chosen):
         places.add(hashes.place(int(index)))
     return places

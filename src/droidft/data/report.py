@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import with_config
+
 from droidft.events import DataPrepared, TrainingPlan
 from droidft.support.faults import Fault
+from droidft.support.shapes import SHAPE, shape
 
 LISTED = 100
 State = Literal["trained", "masked", "cut"]
@@ -27,12 +30,13 @@ class Flag(StrEnum):
     """The text contains special tokens written out."""
 
 
+@with_config(SHAPE)
 @dataclass
 class Places:
     """Rows with one property: how many, and the first of them as `file:line`."""
 
-    count: int = 0
-    first: list[str] = field(default_factory=list)
+    count: int
+    first: list[str]
 
     def add(self, place: str) -> None:
         """One more row."""
@@ -45,7 +49,7 @@ class Places:
         return f"{shown} …" if self.count > 3 else shown
 
 
-@dataclass(frozen=True)
+@shape
 class LengthBin:
     """Rows whose uncut length lies in [low, high)."""
 
@@ -54,7 +58,7 @@ class LengthBin:
     rows: int
 
 
-@dataclass(frozen=True)
+@shape
 class SetReport:
     """One of the two sets, in tokens. Lengths are those before the cut."""
 
@@ -75,7 +79,7 @@ class SetReport:
     """Rows whose last trained token is an end-of-sequence token, after the cut."""
 
 
-@dataclass(frozen=True)
+@shape
 class TokenReport:
     """What training makes of the data: everything `DataPrepared` holds, and the statistics behind it."""
 
@@ -108,7 +112,7 @@ class TokenReport:
         )
 
 
-@dataclass(frozen=True)
+@shape
 class FileReport:
     """One set, before tokens: its files, what they hold, and rows that repeat earlier ones."""
 
@@ -119,7 +123,7 @@ class FileReport:
     duplicates: Places
 
 
-@dataclass(frozen=True)
+@shape
 class StructureReport:
     """The checks that need no tokenizer."""
 
@@ -129,7 +133,7 @@ class StructureReport:
     notes: list[str]
 
 
-@dataclass(frozen=True)
+@shape
 class CheckReport:
     """The result of a check: the first hundred of `fault_count` faults, or what the data is.
 
@@ -143,7 +147,7 @@ class CheckReport:
     plan: TrainingPlan | None = None
 
 
-@dataclass(frozen=True)
+@shape
 class Piece:
     """Tokens shown together: one, or the few that share a character. `ids` are their numbers."""
 
@@ -152,7 +156,7 @@ class Piece:
     state: State
 
 
-@dataclass(frozen=True)
+@shape
 class RowView:
     """A row token by token: its number from 0, its line from 1, and its pieces in order."""
 

@@ -13,18 +13,21 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from droidft.errors import ModelError, NotFound
 from droidft.models import embedded, hub
 from droidft.models.fingerprint import Fingerprint, fingerprint, weight_files
 from droidft.support.durable import commit_folder, storage_errors
 from droidft.support.progress import Progress
+from droidft.support.shapes import shape
 
 __all__ = [
     "Fingerprint",
+    "ModelEntry",
     "ModelSummary",
     "check_headers",
+    "choices",
     "code_files",
     "context_length",
     "find_config",
@@ -56,8 +59,7 @@ class ModelSummary:
 
     name: str
     path: Path
-    source: str
-    """`home`, or `hub cache`."""
+    source: Literal["home", "hub cache"]
     model_type: str
     bytes: int
     """Size of the weight files."""
@@ -65,6 +67,45 @@ class ModelSummary:
     """Such as `4-bit, group 64`; empty if it is not quantised."""
     problem: str = ""
     """Why it cannot be used, if so."""
+
+
+@shape
+class ModelEntry:
+    """A model that can be chosen."""
+
+    ref: str
+    """What to give as `model_path`."""
+    source: Literal["home", "hub cache", "embedded"]
+    installed: bool
+    """False for the embedded model until it is fetched."""
+    model_type: str
+    bytes: int
+    quantization: str
+    problem: str
+    note: str
+
+
+def choices(models_dir: Path) -> list[ModelEntry]:
+    """The embedded model, installed or not, then `list_models`."""
+    models = list_models(models_dir)
+    own = next((model for model in models if (model.name, model.source) == (embedded.NAME, "home")), None)
+    return [
+        ModelEntry(
+            ref=embedded.NAME,
+            source="embedded",
+            installed=own is not None,
+            model_type=own.model_type if own else "llama",
+            bytes=own.bytes if own else embedded.WEIGHT_BYTES,
+            quantization=own.quantization if own else "",
+            problem=own.problem if own else "",
+            note=embedded.NOTE,
+        ),
+        *(
+            ModelEntry(it.name, it.source, True, it.model_type, it.bytes, it.quantization, it.problem, note="")
+            for it in models
+            if it is not own
+        ),
+    ]
 
 
 def find_model(ref: str, *, models_dir: Path, offline: bool = False, progress: Progress | None = None) -> Path:
@@ -266,7 +307,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _summary(name: str, path: Path, source: str) -> ModelSummary:
+def _summary(name: str, path: Path, source: Literal["home", "hub cache"]) -> ModelSummary:
     size = sum(file.stat().st_size for file in weight_files(path))
     problem = _problem(path)
     if problem:

@@ -24,6 +24,11 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WHEEL_BYTES = 92_871_040
 GGUF_BYTES = 98_362_432
 WEIGHT_BYTES = 538_090_408
+NOTE = (
+    "SmolLM2-135M-Instruct, a small real chat model (135 million parameters, Apache-2.0); "
+    f"{WHEEL_BYTES / 1e6:.0f} MB to fetch, {WEIGHT_BYTES / 1e6:.0f} MB on disk"
+)
+"""What it is, where one is chosen."""
 POLL_SECONDS = 0.2
 
 

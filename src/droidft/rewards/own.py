@@ -14,7 +14,6 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 from droidft.config.rewards import FILE, FUNCTION, PythonReward
 from droidft.errors import RewardError
 from droidft.rewards.rules import Rule, ToScore
+from droidft.support.shapes import shape
 from droidft.support.strict_json import Refused
 
 LARGEST = 1 << 20
@@ -32,7 +32,7 @@ OWN = ("prompt", "completion", *PASSED)
 CALL = "reward(prompts, completions, **columns)"
 
 
-@dataclass(frozen=True)
+@shape
 class RewardFunction:
     """A function in a file of the user's own, as its definition says; nothing was run."""
 
@@ -47,7 +47,7 @@ class RewardFunction:
     """Whether it takes every column (`**columns`)."""
 
 
-@dataclass(frozen=True)
+@shape
 class RewardFileView:
     """A Python file in the home folder's `rewards/`; `problem` says why it cannot be used."""
 

@@ -20,6 +20,7 @@ from droidft.config.rewards import (
     TagFormat,
 )
 from droidft.errors import RewardError
+from droidft.events import SampledCompletion
 from droidft.rewards.own import OwnFiles, OwnRule
 from droidft.rewards.rules import (
     ExactAnswerRule,
@@ -32,7 +33,27 @@ from droidft.rewards.rules import (
     ToScore,
 )
 from droidft.support.faults import FaultLog
+from droidft.support.shapes import shape
 from droidft.support.strict_json import Refused
+
+
+@shape
+class Trial:
+    """Completions of some training prompts by the model as it is, and what they earn."""
+
+    rewards: list[str]
+    """Names of the rewards, in order."""
+    weights: list[float]
+    rows: list[SampledCompletion]
+    """Completions of one prompt stand together; `advantage` is the reward's lead over their mean."""
+    tied_groups: float
+    """Share of prompts whose completions all earned the same: nothing would be learned from them."""
+    sampling_tokens_per_second: float
+    seconds: float
+    """From the first token to the last score."""
+    seed: int
+    warnings: list[str]
+
 
 Scores = npt.NDArray[np.float64]
 

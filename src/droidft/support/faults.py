@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from droidft.errors import DataError
+from droidft.support.shapes import shape
 from droidft.support.strict_json import Refused as Refused
 
 KEPT_FAULTS = 100
@@ -26,7 +27,7 @@ class FileRefused(Refused):
         self.line = line
 
 
-@dataclass(frozen=True, slots=True)
+@shape
 class Fault:
     """One fault: `line` counts from 1 (rows in Parquet), `offset` is a byte position in the file."""
 

@@ -21,13 +21,18 @@ from droidft.config import LoraRouters, Optimizer, TrainingConfig
 from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError, NotFound
 from droidft.home import Home
 from droidft.support.stamps import Stamp, stamps
-from droidft.workers import inspected
 
 if TYPE_CHECKING:
+    from droidft.adapters.folder import AdapterEntry
     from droidft.data.report import CheckReport
-    from droidft.engine.model.describe import Shape
+    from droidft.engine.model.describe import PresetDescription, Shape
+    from droidft.experiments.findings.results import Analysis
     from droidft.experiments.runs.folder import Experiment
+    from droidft.models.catalog import ModelEntry
     from droidft.support.progress import Progress
+
+FITS = 0.8
+"""Share of the memory that is free up to which an estimate fits."""
 
 
 def main() -> None:
@@ -44,36 +49,11 @@ def warm(call: Call) -> None:
         import_module(f"droidft.{name}")
 
 
-def models(call: Call) -> list[dict[str, Any]]:
+def models(call: Call) -> list[ModelEntry]:
     """Models of the home folder, of the hub's cache, and the embedded one, first of all."""
-    from droidft.models import embedded
-    from droidft.models.catalog import list_models
+    from droidft.models.catalog import choices
 
-    found = [
-        {
-            "ref": model.name,
-            "source": model.source,
-            "installed": True,
-            "model_type": model.model_type,
-            "bytes": model.bytes,
-            "quantization": model.quantization,
-            "problem": model.problem,
-            "note": "",
-        }
-        for model in list_models(_home(call).models)
-    ]
-    own = next((model for model in found if model["ref"] == embedded.NAME and model["source"] == "home"), None)
-    bundled = own or {
-        "ref": embedded.NAME,
-        "installed": False,
-        "model_type": "llama",
-        "bytes": embedded.WEIGHT_BYTES,
-        "quantization": "",
-        "problem": "",
-    }
-    size = f"{embedded.WHEEL_BYTES / 1e6:.0f} MB to fetch, {embedded.WEIGHT_BYTES / 1e6:.0f} MB on disk"
-    note = f"SmolLM2-135M-Instruct, a small real chat model (135 million parameters, Apache-2.0); {size}"
-    return [bundled | {"source": "embedded", "note": note}, *(model for model in found if model is not own)]
+    return choices(_home(call).models)
 
 
 def targets(call: Call) -> dict[str, Any]:
@@ -113,8 +93,44 @@ def targets(call: Call) -> dict[str, Any]:
         "context_length": catalog.context_length(shape.config),
         "code": catalog.code_files(path),
         "memory_available": available,
-        "learning_rate": asdict(describe.suggest_rate(described.model_type, shape.hidden_size)),
-        **inspected.described(described, available),
+        "learning_rate": describe.suggest_rate(described.model_type, shape.hidden_size),
+        "model_type": described.model_type,
+        "blocks": described.blocks,
+        "parameters": described.parameters,
+        "quantization": described.quantization,
+        "rank": described.rank,
+        "batch_size": described.batch_size,
+        "seq_length": described.seq_length,
+        "presets": [_preset(preset, available) for preset in described.presets],
+    }
+
+
+def verdict(needed: int, available: int) -> str:
+    """`fits` up to 80 % of the memory that is free now, `tight` up to all of it, else `does not fit`.
+
+    The estimate leaves out the allocator's cache and what the system adds, hence the margin.
+    """
+    if needed <= FITS * available:
+        return "fits"
+    return "tight" if needed <= available else "does not fit"
+
+
+def _preset(preset: PresetDescription, available: int) -> dict[str, Any]:
+    """What a preset adapts and takes, judged against the memory that is available."""
+    memory = preset.memory
+    return {
+        "preset": preset.preset,
+        "keys": [
+            {"key": key.key, "kind": key.kind, "modules": key.modules, "trainable": key.trainable}
+            for key in preset.keys
+        ],
+        "trainable": preset.trainable,
+        "share": preset.share,
+        "adapter_bytes": memory.adapter if memory else 0,
+        "notes": preset.notes,
+        "memory": asdict(memory) | {"total": memory.total} if memory else None,
+        "verdict": verdict(memory.total, available) if memory else None,
+        "problem": preset.problem,
     }
 
 
@@ -150,18 +166,21 @@ def check_data(call: Call) -> dict[str, Any]:
 
     def notice(structure: CheckReport) -> None:
         found.append(structure)
-        call.emit({"check": inspected.checked(structure)})
+        call.emit({"check": _checked(structure)})
         report("loading the tokenizer", 0, 0)
 
     tokenizer = partial(_tokenizer, config, _home(call)) if call.params["with_model"] else None
     try:
-        return inspected.checked(
-            check(config, tokenizer, progress=report, notice=notice, rewards=_home(call).rewards)
-        )
+        return _checked(check(config, tokenizer, progress=report, notice=notice, rewards=_home(call).rewards))
     except (NotFound, ModelError, DownloadError) as error:
         if not found:
             raise
-        return inspected.checked(found[0]) | {"token_problem": error.as_dict()}
+        return _checked(found[0]) | {"token_problem": error.as_dict()}
+
+
+def _checked(report: CheckReport) -> dict[str, Any]:
+    plan = report.plan.model_dump(exclude={"type"}) if report.plan is not None else None
+    return {**vars(report), "ok": not report.fault_count, "token_problem": None, "plan": plan}
 
 
 def view_rows(call: Call) -> dict[str, Any]:
@@ -174,57 +193,48 @@ def view_rows(call: Call) -> dict[str, Any]:
     try:
         rows = view(config, tokenizer, rows=call.params["rows"], context_length=limit)
     except InvalidData as error:
-        return inspected.sendable({"rows": [], "faults": [asdict(fault) for fault in error.faults]})
-    return inspected.sendable({"rows": [asdict(row) for row in rows], "faults": []})
+        return {"rows": [], "faults": error.faults}
+    return {"rows": rows, "faults": []}
 
 
-def adapters(call: Call) -> list[dict[str, Any]]:
+def adapters(call: Call) -> list[AdapterEntry]:
     """Every adapter folder."""
-    from droidft.adapters.folder import list_adapters
+    from droidft.adapters.folder import entry, list_adapters
 
     folder = _home(call).adapters
     while True:
         with suppress(FileNotFoundError):  # one was removed just then
-            found = [inspected.entry(each.path, each.info, each.problem) for each in list_adapters(folder)]
-            return inspected.sendable(found)
+            return [entry(each.path, each.info, each.problem) for each in list_adapters(folder)]
 
 
 def adapter(call: Call) -> dict[str, Any]:
-    """One adapter with all that is doubtful about it, alone or on a model; what keeps it from loading is said too."""
-    from droidft.adapters.diagnostics import diagnose
-    from droidft.adapters.folder import CONFIG, parse_which, read_adapter
+    """One adapter with all its warnings, alone or on a model; what keeps it from loading is one of them."""
+    from droidft.adapters.diagnostics import AdapterWarning, diagnose
+    from droidft.adapters.folder import CONFIG, entry, parse_which, read_adapter
     from droidft.engine.model.adapter_weights import judge
 
-    home, ref = _home(call), call.params["model"]
+    home, ref, which = _home(call), call.params["model"], call.params["which"]
     folder = home.adapter(call.params["name"])
     try:
-        info = read_adapter(folder, parse_which(call.params["which"]))
+        info = read_adapter(folder, parse_which(which))
     except AdapterError as error:
         code = "unusable" if (folder / CONFIG).is_file() else "config_missing"
-        warnings = [{"code": code, "message": inspected.whole(error)}]
-        return inspected.sendable({"entry": inspected.entry(folder, None, error.message), "warnings": warnings})
+        warnings = [AdapterWarning(code, _whole(error))]
+        return {"entry": entry(folder, None, error.message), "which": which, "warnings": warnings}
     try:
-        found = (
+        warnings = (
             judge(info, ref, models_dir=home.models, cache_dir=home.cache, offline=True) if ref else diagnose(info)
         )
-        warnings = [asdict(each) for each in found]
     except AdapterError as error:
-        warnings = [
-            {"code": "does_not_fit", "message": inspected.whole(error)},
-            *(asdict(each) for each in diagnose(info)),
-        ]
-    return inspected.sendable({"entry": inspected.entry(folder, info, ""), "warnings": warnings})
+        warnings = [AdapterWarning("does_not_fit", _whole(error)), *diagnose(info)]
+    return {"entry": entry(folder, info), "which": which, "warnings": warnings}
 
 
-def adapter_files(call: Call) -> dict[str, str]:
-    """The files behind an adapter that loads: what is given away when it is downloaded."""
-    from droidft.adapters.folder import CONFIG, parse_which, read_adapter
+def adapter_file(call: Call) -> str:
+    """Name of the weights in the folder of an adapter that loads: they are given away when it is downloaded."""
+    from droidft.adapters.folder import parse_which, read_adapter
 
-    info = read_adapter(_home(call).adapter(call.params["name"]), parse_which(call.params["which"]))
-    return {
-        "adapter_config.json": str((info.path / CONFIG).resolve()),
-        "adapters.safetensors": str(info.file.resolve()),
-    }
+    return read_adapter(_home(call).adapter(call.params["name"]), parse_which(call.params["which"])).file.name
 
 
 def pull(call: Call) -> dict[str, Any]:
@@ -263,12 +273,11 @@ def import_model(call: Call) -> dict[str, Any]:
     return {"model": target.name}
 
 
-def experiment(call: Call) -> dict[str, Any]:
+def experiment(call: Call) -> Analysis:
     """What an experiment has found so far."""
     from droidft.experiments.findings.analysis import analyse
 
-    found = analyse(_experiment(call))
-    return inspected.sendable(found.model_dump(mode="json"))
+    return analyse(_experiment(call))
 
 
 def experiment_report(call: Call) -> str:
@@ -294,7 +303,7 @@ def storage(call: Call) -> dict[str, Any]:
     root = _home(call).root
     memory = host.memory()
     return {
-        "findings": [asdict(finding) for finding in doctor.storage(root)],
+        "findings": list(doctor.storage(root)),
         "memory_total": memory.total,
         "memory_available": memory.available,
         "disk_free": host.disk_free(root),
@@ -304,7 +313,7 @@ def storage(call: Call) -> dict[str, Any]:
 HANDLERS: Mapping[str, Handler] = {
     handler.__name__: handler
     for handler in (
-        warm, models, targets, data_key, check_data, view_rows, adapters, adapter, adapter_files, pull, forget,
+        warm, models, targets, data_key, check_data, view_rows, adapters, adapter, adapter_file, pull, forget,
         import_model, experiment, experiment_report, system, storage,
     )
 }  # fmt: skip
@@ -318,6 +327,11 @@ def _experiment(call: Call) -> Experiment:
     from droidft.experiments.runs import folder
 
     return folder.find(_home(call), call.params["experiment"])
+
+
+def _whole(error: AdapterError) -> str:
+    """An error in one sentence, its hint included."""
+    return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
 def _config(call: Call) -> TrainingConfig:

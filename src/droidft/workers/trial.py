@@ -18,7 +18,7 @@ def main() -> None:
     serve({"try": try_rewards})
 
 
-def try_rewards(call: Call) -> dict[str, Any]:
+def try_rewards(call: Call) -> Any:
     """Parameters: `home`, `config`, `prompts`, `completions`, `seed`. Events say how far it is."""
     from droidft.engine.machine.device import computing
 
@@ -36,7 +36,7 @@ def try_rewards(call: Call) -> dict[str, Any]:
             completions=params["completions"],
             seed=params["seed"],
             report=call.report,
-        ).as_dict()
+        )
 
 
 if __name__ == "__main__":

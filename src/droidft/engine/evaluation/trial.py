@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import mlx.nn as nn
 import numpy as np
@@ -20,29 +18,11 @@ from droidft.engine.methods.rollouts import Completion, Sampler, Texts, streams
 from droidft.engine.model import adapter_weights, loading
 from droidft.events import SampledCompletion
 from droidft.models import catalog
-from droidft.rewards.scorer import Scorer
+from droidft.rewards.scorer import Scorer, Trial
 from droidft.support.places import Places
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much; what it raises ends the trial."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """The outcome, as in the server's schema of that name."""
-
-    rewards: list[str]
-    weights: list[float]
-    rows: list[SampledCompletion]
-    tied_groups: float
-    sampling_tokens_per_second: float
-    seconds: float
-    seed: int
-    warnings: list[str]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"rows": [row.model_dump() for row in self.rows]}
 
 
 def try_rewards(

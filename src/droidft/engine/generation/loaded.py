@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.nn as nn
 
-from droidft.adapters.diagnostics import BaseModel, Diagnostic, diagnose
+from droidft.adapters.diagnostics import AdapterWarning, BaseModel, diagnose
 from droidft.adapters.folder import CONFIG, AdapterInfo, Which, read_adapter
 from droidft.engine.generation.generate import Message, Sampling, Token, generate
 from droidft.engine.model import adapter_weights, loading
@@ -40,7 +40,7 @@ class AdapterDetails:
 
     info: AdapterInfo
     expected_layers: int
-    warnings: list[Diagnostic]
+    warnings: list[AdapterWarning]
     difference: Difference
     """How far it moves the logits of a short English text."""
 
@@ -150,7 +150,7 @@ class LoadedModel:
         warnings = diagnose(info, self.base)
         if difference.max_logit == 0:
             message = "changes nothing: the logits with and without it are equal, so it was not trained"
-            warnings.insert(0, Diagnostic("no_effect", message))
+            warnings.insert(0, AdapterWarning("no_effect", message))
         return AdapterDetails(info, self.base.num_layers, warnings, difference)
 
     def answer(

@@ -15,7 +15,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from droidft.adapters.diagnostics import BaseModel, Diagnostic, check_fits, diagnose
+from droidft.adapters.diagnostics import BaseModel, AdapterWarning, check_fits, diagnose
 from droidft.adapters.folder import AdapterInfo, Shape
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.lora import ATTACHED, Attached, base_only, fill, slot_of
@@ -146,7 +146,7 @@ def describe_base(
 
 def judge(
     info: AdapterInfo, ref: str, *, models_dir: Path, cache_dir: Path, offline: bool = False
-) -> list[Diagnostic]:
+) -> list[AdapterWarning]:
     """Warnings about the adapter on the model that `ref` means; links and hub ids are resolved. Loads no weights.
 
     The first time, the model's weight files are hashed, which takes a while.

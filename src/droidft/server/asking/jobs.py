@@ -12,15 +12,17 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from droidft.channel.outer import Child, ChildError
 from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RewardError
+from droidft.rewards.scorer import Trial
 from droidft.server.asking.inspect import NICENESS, Inspector
 from droidft.server.errors import Conflict
 from droidft.server.schemas.base import ErrorBody
 from droidft.server.schemas.data import DataCheck
 from droidft.server.schemas.jobs import Job
-from droidft.server.schemas.rewards import Trial
 
 AT_ONCE = 2
 KEPT = 100
@@ -32,6 +34,8 @@ TRIAL_SECONDS = 600.0
 """A trial that has not ended by then is."""
 QUICK_SECONDS = 0.25
 """How long a request waits for its job, so that the answer for a small file comes with it."""
+
+TRIALS = TypeAdapter(Trial)
 
 Kind = Literal["check", "pull", "import", "try"]
 
@@ -216,7 +220,7 @@ class Jobs:
                         if kind == "event":
                             work.note(value)
                         else:
-                            work.trial = Trial.model_validate(value)
+                            work.trial = TRIALS.validate_python(value)
                 except asyncio.CancelledError:
                     await child.close()
                     raise

@@ -8,45 +8,43 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import TypeAdapter
 
+from droidft.adapters.folder import CONFIG, LATEST, AdapterEntry
 from droidft.errors import NotFound
 from droidft.server import paths
 from droidft.server.app_state import State
 from droidft.server.files import archive
-from droidft.server.schemas.models import AdapterEntry, AdapterReport
+from droidft.server.schemas.models import AdapterReport
 
 router = APIRouter(prefix="/api/adapters", tags=["adapters"])
 
 AdapterName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Name of the adapter.")]
 Which = Annotated[str, Query(pattern=r"^(best|latest|[0-9]{1,9})$", description="Which weights.")]
-ENTRIES = TypeAdapter(list[AdapterEntry])
 ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }
 
 
-@router.get("", operation_id="listAdapters")
-async def list_adapters(state: State) -> list[AdapterEntry]:
+@router.get("", operation_id="listAdapters", response_model=list[AdapterEntry])
+async def list_adapters(state: State) -> Any:
     """Every adapter folder, by name."""
-    return ENTRIES.validate_python(await state.inspector.ask("adapters"))
+    return await state.inspector.ask("adapters")
 
 
-@router.get("/{name}", operation_id="getAdapter")
+@router.get("/{name}", operation_id="getAdapter", response_model=AdapterReport)
 async def get_adapter(
     name: AdapterName,
     state: State,
     which: Which = "latest",
     model: Annotated[str | None, Query(min_length=1, max_length=4096)] = None,
-) -> AdapterReport:
-    """One adapter with everything doubtful about it, alone or on a model."""
+) -> Any:
+    """One adapter with all its warnings, alone or on a model."""
     _folder(state, name)
     if model is not None:
         model = await asyncio.to_thread(paths.model_ref, state.options, model)
     # The first look at a model hashes its weights.
     ask = state.inspector.ask if model is None else state.inspector.ask_patiently
-    found = await ask("adapter", name=name, which=which, model=model)
-    return AdapterReport.model_validate({**found, "which": which})
+    return await ask("adapter", name=name, which=which, model=model)
 
 
 @router.delete("/{name}", operation_id="deleteAdapter", status_code=204)
@@ -60,9 +58,9 @@ async def delete_adapter(name: AdapterName, state: State) -> Response:
 @router.get("/{name}/download", operation_id="downloadAdapter", response_class=Response, responses=ZIP)
 async def download_adapter(name: AdapterName, state: State, which: Which = "latest") -> Response:
     """A zip with the weights and their configuration, as mlx-lm reads them."""
-    _folder(state, name)
-    found = await state.inspector.ask("adapter_files", name=name, which=which)
-    files = {inside: File(path) for inside, path in found.items()}
+    folder = _folder(state, name)
+    weights = await state.inspector.ask("adapter_file", name=name, which=which)
+    files = {CONFIG: folder / CONFIG, LATEST: folder / weights}
     try:
         content = await asyncio.to_thread(archive.zipped, files)
     except OSError:

@@ -95,16 +95,14 @@ async def check_data(request: DataSettings, state: State) -> Job:
     return await state.jobs.check(config, with_model=request.model_path is not None)
 
 
-@router.post("/view", operation_id="viewRows")
-async def view_rows(request: ViewRequest, state: State) -> RowViews:
+@router.post("/view", operation_id="viewRows", response_model=RowViews)
+async def view_rows(request: ViewRequest, state: State) -> Any:
     """Rows token by token, as training will see them."""
     if request.model_path is None:
         raise ConfigError("rows are shown with a model's tokenizer", hint="choose a model first", field="model_path")
     config = await asyncio.to_thread(_config, request, state)
-    found = await state.inspector.ask_worker(
-        "view_rows", config=config.model_dump(mode="json"), rows=sorted(set(request.rows))
-    )
-    return RowViews.model_validate(found)
+    rows = sorted(set(request.rows))
+    return await state.inspector.ask_worker("view_rows", config=config.model_dump(mode="json"), rows=rows)
 
 
 def _example(folder: FilePath) -> dict[str, Any]:

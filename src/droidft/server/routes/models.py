@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import TypeAdapter
 
 from droidft.channel.outer import ChildError
 from droidft.config import LoraRouters, Optimizer
+from droidft.models.catalog import ModelEntry
 from droidft.server import paths
 from droidft.server.app_state import State
 from droidft.server.schemas.jobs import Job
-from droidft.server.schemas.models import ModelEntry, ModelImport, ModelPull, TargetsReport
+from droidft.server.schemas.models import ModelImport, ModelPull, TargetsReport
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 
 ModelRef = Annotated[str, Path(min_length=1, max_length=4096, description="Name, hub id, or allowed folder.")]
 
 
-MODELS = TypeAdapter(list[ModelEntry])
-
-
-@router.get("", operation_id="listModels")
-async def list_models(state: State) -> list[ModelEntry]:
+@router.get("", operation_id="listModels", response_model=list[ModelEntry])
+async def list_models(state: State) -> Any:
     """Models of the home folder, of the Hugging Face cache, and the embedded one."""
-    found = await state.inspector.ask("models")
+    models = await state.inspector.ask("models")
     state.inspector.warm()
-    return MODELS.validate_python(found)
+    return models
 
 
 @router.post("/pull", operation_id="pullModel", status_code=202)
@@ -44,7 +41,7 @@ async def import_model(request: ModelImport, state: State) -> Job:
     return await state.jobs.take(str(source), request.name)
 
 
-@router.get("/{model:path}/targets", operation_id="getTargets")
+@router.get("/{model:path}/targets", operation_id="getTargets", response_model=TargetsReport)
 async def get_targets(
     model: ModelRef,
     state: State,
@@ -58,7 +55,7 @@ async def get_targets(
     *,
     grad_checkpoint: bool = False,
     dora: bool = False,
-) -> TargetsReport:
+) -> Any:
     """Exact trainable counts and estimated peak memory per preset; no weights are read. `keys` adds `custom`."""
     params = {
         "model": await asyncio.to_thread(paths.model_ref, state.options, model),
@@ -73,10 +70,9 @@ async def get_targets(
         "dora": dora,
     }
     try:
-        found = await state.inspector.ask("targets", **params, offline=True)
+        return await state.inspector.ask("targets", **params, offline=True)
     except ChildError as error:
         if error.code != "download":
             raise
         # Only settings and tokenizer are fetched; later questions find them here.
-        found = await state.inspector.ask_patiently("targets", **params, offline=False)
-    return TargetsReport.model_validate(found)
+        return await state.inspector.ask_patiently("targets", **params, offline=False)

@@ -14,7 +14,7 @@ from droidft.rewards import own
 from droidft.server.app_state import State
 from droidft.server.paths import confine
 from droidft.server.schemas.jobs import Job
-from droidft.server.schemas.rewards import RewardFileView, RewardKindView, Rewards, TryRequest
+from droidft.server.schemas.rewards import RewardKindView, Rewards, TryRequest
 from droidft.server.schemas.settings import SettingView
 
 router = APIRouter(prefix="/api/rewards", tags=["rewards"])
@@ -36,7 +36,7 @@ async def get_rewards(state: State) -> Rewards:
             )
             for each in reward_kinds()
         ],
-        files=[RewardFileView.model_validate(asdict(each)) for each in found],
+        files=found,
         folder=str(state.home.rewards),
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from droidft.data.report import RowView, StructureReport, TokenReport
 from droidft.server.schemas.base import ErrorBody, Wire
+from droidft.support.faults import Fault
 
 
 class DataFile(Wire):
@@ -35,82 +37,6 @@ class ViewRequest(DataSettings):
     rows: Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], Field(min_length=1, max_length=20)]
 
 
-class Fault(Wire):
-    """One fault in a data file."""
-
-    file: str
-    line: int | None
-    offset: int | None
-    kind: str
-    reason: str
-    fix: str
-
-
-class Places(Wire):
-    """Rows with one property: how many, and the first of them as `file:line`."""
-
-    count: int
-    first: list[str]
-
-
-class LengthBin(Wire):
-    """Rows whose uncut length lies in [low, high)."""
-
-    low: int
-    high: int
-    rows: int
-
-
-class SetReport(Wire):
-    """One of the two sets, in tokens."""
-
-    rows: int
-    tokens: int
-    supervised_tokens: int
-    lengths: dict[str, int]
-    """min, p5, p25, p50, p75, p95, p99, max."""
-    histogram: list[LengthBin]
-    truncated: Places
-    cut_tokens: int
-    lost_end_of_turn: Places
-    duplicates: Places
-    flagged: dict[str, Places]
-    ends_in_eos: int
-
-
-class TokenReport(Wire):
-    """What training would make of the data."""
-
-    train: SetReport
-    validation: SetReport
-    overlap: Places
-    max_seq_length: int
-    format: str
-    split: str
-    data_hash: str
-    warnings: list[str]
-    notes: list[str]
-
-
-class FileReport(Wire):
-    """One set, before tokens."""
-
-    files: list[str]
-    format: str
-    rows: int
-    bytes: int
-    duplicates: Places
-
-
-class StructureReport(Wire):
-    """The checks that need no tokenizer."""
-
-    train: FileReport
-    validation: FileReport | None
-    overlap: Places
-    notes: list[str]
-
-
 class StepPlan(Wire):
     """How long a run on this data is."""
 
@@ -132,26 +58,6 @@ class DataCheck(Wire):
     token_problem: ErrorBody | None
     """Why tokens could not be counted though there is a model: it is not here, or has no usable tokenizer."""
     plan: StepPlan | None
-
-
-class Piece(Wire):
-    """Tokens shown together."""
-
-    ids: list[int]
-    text: str
-    state: Literal["trained", "masked", "cut"]
-
-
-class RowView(Wire):
-    """A row token by token."""
-
-    row: int
-    file: str
-    line: int
-    pieces: list[Piece]
-    warnings: list[str]
-    part: str = ""
-    """`prompt` in data for rewards, `chosen` or `rejected` in preferences."""
 
 
 class RowViews(Wire):

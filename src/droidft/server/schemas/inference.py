@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from droidft.adapters.diagnostics import AdapterWarning
 from droidft.server.schemas.base import ErrorBody, Wire
-from droidft.server.schemas.models import AdapterWarning
 
 
 class SamplingFields(Wire):

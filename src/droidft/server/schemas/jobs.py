@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from droidft.rewards.scorer import Trial
 from droidft.server.schemas.base import ErrorBody, Wire
 from droidft.server.schemas.data import DataCheck
-from droidft.server.schemas.rewards import Trial
 
 
 class Job(Wire):

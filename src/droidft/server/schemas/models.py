@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
+from droidft.adapters.diagnostics import AdapterWarning
+from droidft.adapters.folder import AdapterEntry
 from droidft.config import Name
 from droidft.server.schemas.base import Wire
-
-
-class ModelEntry(Wire):
-    """A model that can be chosen."""
-
-    ref: str
-    """What to give as `model_path`."""
-    source: Literal["home", "hub cache", "embedded"]
-    installed: bool
-    """False for the embedded model until it is fetched."""
-    model_type: str
-    bytes: int
-    quantization: str
-    problem: str
-    note: str
 
 
 class KeyCount(Wire):
@@ -110,34 +97,6 @@ class ModelImport(Wire):
 
     path: Annotated[str, Field(min_length=1, max_length=4096)]
     name: Name
-
-
-class AdapterWarning(Wire):
-    """Something doubtful about an adapter."""
-
-    code: str
-    message: str
-
-
-class AdapterEntry(Wire):
-    """An adapter in the list; `problem` says why it cannot be used."""
-
-    name: str
-    problem: str
-    fine_tune_type: str | None
-    method: str | None
-    rank: int | None
-    alpha: float | None
-    scale: float | None
-    modules: list[str]
-    blocks: int
-    parameters: int
-    base: str | None
-    """Path or hub id of the model it was trained on."""
-    run: str | None
-    weights: list[str]
-    """What may follow the `@`: latest, best, 200 …"""
-    bytes: int
 
 
 class AdapterReport(Wire):
