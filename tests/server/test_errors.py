@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 
 import droidft
 from droidft import errors as tree
-from droidft.channel.outer import ChildError
+from droidft.channel import ChildError
 from droidft.server.errors import STATUS, Boundary, add_handlers
 from droidft.server.schemas.base import ErrorAnswer
 from tests.server.routes_of import METHODS, address

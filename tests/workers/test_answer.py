@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from droidft.adapters.folder import read_adapter
-from droidft.channel.inner import Cancelled
+from droidft.channel import Cancelled
 from droidft.engine.generation import loaded
 from droidft.engine.generation.generate import Sampling
 from droidft.engine.machine.device import computing

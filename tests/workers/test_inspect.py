@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from droidft.channel.inner import Call, Cancelled
-from droidft.channel.outer import Child, ChildError
+from droidft.channel import Call, Cancelled, Child, ChildError
 from droidft.config import TrainingConfig
 from droidft.models import hub
 from droidft.workers import inspect

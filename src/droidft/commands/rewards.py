@@ -22,7 +22,6 @@ from droidft.rewards import own
 from droidft.rewards.scorer import Scorer, Trial
 from droidft.support.words import count
 
-
 SHOWN = 400
 """Characters of a completion that are shown."""
 

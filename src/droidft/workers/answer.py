@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droidft.adapters.folder import BEST, Which, parse_which
-from droidft.channel.inner import Call, serve
+from droidft.channel import Call, serve
 from droidft.errors import ConfigError, DroidError, NotFound
 from droidft.home import Home, valid_name
 from droidft.support.stamps import Stamp, stamps

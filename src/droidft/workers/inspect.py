@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from droidft.channel.inner import Call, Handler, serve
+from droidft.channel import Call, Handler, serve
 from droidft.config import LoraRouters, Optimizer, TrainingConfig
 from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError, NotFound
 from droidft.home import Home

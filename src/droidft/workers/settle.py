@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from droidft.channel.inner import Call, serve
+from droidft.channel import Call, serve
 from droidft.config import FineTuneType, LoraScaling, SplitBy, TrainingConfig
 from droidft.data.batches import plan as length_of
 from droidft.data.batches import rows_of_share, steps_per_epoch

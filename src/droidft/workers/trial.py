@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from droidft.channel.inner import Call, serve
+from droidft.channel import Call, serve
 from droidft.config import TrainingConfig
 from droidft.home import Home
 

@@ -15,7 +15,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from droidft.adapters.diagnostics import BaseModel, AdapterWarning, check_fits, diagnose
+from droidft.adapters.diagnostics import AdapterWarning, BaseModel, check_fits, diagnose
 from droidft.adapters.folder import AdapterInfo, Shape
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.lora import ATTACHED, Attached, base_only, fill, slot_of

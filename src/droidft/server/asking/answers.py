@@ -1,7 +1,7 @@
 """Prompts and answers: one inference worker for the whole server, asked in turn.
 
-The worker keeps its model loaded until it is asked for another, told to unload, or idle for long. A question that
-nobody waits for any more is called off; one that comes when too many wait is refused.
+The worker keeps its model loaded until it is asked for another, told to unload, or idle for long. A question whose
+client goes is called off; one that comes when too many wait is refused.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import asyncio
 import logging
 import secrets
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from droidft.channel.outer import Child, ChildError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from droidft.channel import Child, ChildError
 from droidft.errors import DroidError, InternalError
 from droidft.server import paths
 from droidft.server.errors import Busy, Conflict
@@ -30,6 +34,8 @@ MOST_WAITING = 32
 MOST_UNREAD = 5_000
 """Events that a client may lag behind before its question is called off."""
 SEED_BITS = 32
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +81,7 @@ class Asked:
         self._queue: asyncio.Queue[dict[str, Any] | DroidError | None] = asyncio.Queue()
         for event in first:
             self._queue.put_nowait(event)
-        # A task of its own: whatever way a request is cancelled, the worker is called off in an orderly way.
+        # A task of its own: however a request is cancelled, the worker is called off in an orderly way.
         self._task = asyncio.create_task(self._ask())
         self._task.add_done_callback(self._ended)
         answers.keep(self._task)
@@ -136,7 +142,7 @@ class Asked:
         return {**found, "response": "".join(texts)}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Whatever way the task ended, a reader must not wait any longer."""
+        """However the task ended, a reader must not wait any longer."""
         if task.cancelled():
             self._queue.put_nowait(ChildError("cancelled", "the question was called off"))
         elif error := task.exception():
@@ -161,6 +167,51 @@ class Asked:
             self._queue.put_nowait(error)
         finally:
             self._answers.touch()
+
+
+class Live(StreamingResponse):
+    """An answer as it is made; the question is called off when the client goes."""
+
+    def __init__(self, asked: Asked, text: AsyncIterator[str], *, media_type: str) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(text, media_type=media_type, headers=headers)
+        self._asked = asked
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._asked.cancel()
+
+
+async def unless_gone(request: Request, asked: Asked, result: Coroutine[None, None, T]) -> T:
+    """What `result` gives; when the client goes before that, the question is called off.
+
+    Raises:
+        ClientDisconnect: the client has gone.
+    """
+    waiting = asyncio.create_task(result)
+    gone = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise ClientDisconnect
+        return await waiting
+    except BaseException:
+        asked.cancel()
+        raise
+    finally:
+        for task in (waiting, gone):
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has closed the connection. The body has been read by then."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class Answers:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from droidft.channel.outer import Child, ChildError
+from droidft.channel import Child, ChildError
 from droidft.home import Home
 
 MODULE = "droidft.workers.inspect"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from droidft.channel.outer import Child, ChildError
+from droidft.channel import Child, ChildError
 from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RewardError
 from droidft.rewards.scorer import Trial

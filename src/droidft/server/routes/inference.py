@@ -9,8 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from droidft.errors import DroidError
 from droidft.server.app_state import State
-from droidft.server.asking.answers import Asked, Question, sampling_of
-from droidft.server.asking.live import Live, unless_gone
+from droidft.server.asking.answers import Asked, Live, Question, sampling_of, unless_gone
 from droidft.server.schemas.inference import (
     CompareRequest,
     InferenceAnswer,

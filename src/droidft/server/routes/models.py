@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from droidft.channel.outer import ChildError
+from droidft.channel import ChildError
 from droidft.config import LoraRouters, Optimizer
 from droidft.models.catalog import ModelEntry
 from droidft.server import paths

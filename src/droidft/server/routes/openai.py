@@ -12,10 +12,8 @@ from fastapi import APIRouter, Path, Request, Response
 
 from droidft.errors import DroidError, NotFound
 from droidft.server.app_state import State
-from droidft.server.asking.answers import Asked
-from droidft.server.asking.live import Live, unless_gone
-from droidft.server.asking.openai_requests import chat_question, text_question
-from droidft.server.asking.served import served_models
+from droidft.server.asking.answers import Asked, Live, unless_gone
+from droidft.server.asking.openai import chat_question, served_models, text_question
 from droidft.server.schemas.openai import (
     AnswerMessage,
     ChatChoice,

@@ -11,7 +11,7 @@ from contextlib import ExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from droidft.channel.outer import Child
+from droidft.channel import Child
 from droidft.errors import DroidError, ExperimentError, NotFound, StorageError
 from droidft.experiments.findings.results import Analysis
 from droidft.experiments.plan.settled import FixedPlan, count_of_runs

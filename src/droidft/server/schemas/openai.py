@@ -1,6 +1,6 @@
 """Requests and answers of `/v1`, in the shapes of OpenAI's interface.
 
-Of the requests, only what is used here is declared; `openai_requests` says what becomes of every other field.
+Of the requests, only what is used here is declared; `asking/openai.py` says what becomes of every other field.
 """
 
 from __future__ import annotations

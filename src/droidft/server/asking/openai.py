@@ -1,14 +1,21 @@
-"""What an OpenAI request asks of this server: honoured, ignored because nothing depends on it, or refused by name."""
+"""OpenAI's interface in this server's terms: what a request asks, and which models there are.
+
+Each field of a request is honoured, ignored because nothing depends on it, or refused by name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from droidft.adapters.folder import AdapterInfo, list_adapters
 from droidft.errors import ConfigError
+from droidft.home import Home
+from droidft.models.catalog import ModelSummary, list_models
 from droidft.server.asking.answers import Question, draw_seed
 from droidft.server.paths import ADAPTER
-from droidft.server.schemas.openai import ChatMessage, ChatRequest, CommonRequest, CompletionRequest
+from droidft.server.schemas.openai import ChatMessage, ChatRequest, CommonRequest, CompletionRequest, ServedModel
 
 MOST_TOKENS = 512
 
@@ -81,6 +88,34 @@ def split_model(text: str) -> tuple[str, str | None]:
     """`model:adapter@best` as model and adapter; a path may hold colons of its own."""
     model, colon, adapter = text.rpartition(":")
     return (model, adapter) if colon and model and ADAPTER.fullmatch(adapter) else (text, None)
+
+
+def served_models(home: Home) -> list[ServedModel]:
+    """Every usable base, each followed by the adapters that were trained on it, by name and by kind of weights."""
+    adapters = [adapter.info for adapter in list_adapters(home.adapters) if adapter.info is not None]
+    bases = [base for base in list_models(home.models) if not base.problem]
+    return [model for base in bases for model in _served(base, adapters)]
+
+
+def _served(base: ModelSummary, adapters: list[AdapterInfo]) -> Iterator[ServedModel]:
+    yield ServedModel(id=base.name, created=_made(base.path), owned_by=base.source)
+    for info in adapters:
+        if _trained_on(info, base):
+            for kind in ("", "@best", "@latest") if info.has_best else ("", "@latest"):
+                yield ServedModel(id=f"{base.name}:{info.name}{kind}", created=_made(info.file), owned_by="droidft")
+
+
+def _trained_on(info: AdapterInfo, base: ModelSummary) -> bool:
+    if info.base is None:
+        return False
+    return info.base == base.name or Path(info.base).expanduser().resolve() == base.path.resolve()
+
+
+def _made(path: Path) -> int:
+    try:
+        return int(path.stat().st_mtime)
+    except OSError:
+        return 0
 
 
 def _question(request: CommonRequest, limit: int | None, **prompt: Any) -> Question:

@@ -1,1 +1,0 @@
-"""The protocol between the application and its child processes: inner half, outer half."""
