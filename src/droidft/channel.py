@@ -156,12 +156,13 @@ class Child:
     """A process that answers one request at a time; it is started when first needed, and again when it died.
 
     `module` is run as `python -m`; its niceness is raised by `niceness`, so that it never slows the server down.
+    A request that is called off may go on for `patience` seconds; then the process is killed.
     """
 
-    def __init__(self, module: str, *, niceness: int = 0) -> None:
+    def __init__(self, module: str, *, niceness: int = 0, patience: float = CANCEL_SECONDS) -> None:
         self.module = module
         self.waiting = 0
-        self._niceness = niceness
+        self._niceness, self._patience = niceness, patience
         self._ids = itertools.count(1)
         self._turn = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
@@ -177,12 +178,14 @@ class Child:
         """Whether a request is being done."""
         return self._turn.locked()
 
-    async def call(self, name: str, params: dict[str, Any]) -> Any:
-        """The result of one request; its events are dropped. Raises as `stream`."""
+    async def call(self, name: str, params: dict[str, Any], on_event: Callable[[Any], None] | None = None) -> Any:
+        """The result of one request; `on_event` is called with each of its events. Raises as `stream`."""
         async with aclosing(self.stream(name, params)) as steps:
             async for kind, value in steps:
                 if kind == "result":
                     return value
+                if on_event is not None:
+                    on_event(value)
         raise AssertionError("a stream ends with a result or an error")
 
     async def stream(self, name: str, params: dict[str, Any]) -> AsyncGenerator[tuple[str, Any]]:
@@ -267,7 +270,7 @@ class Child:
             return
         await self._send(process, {"cancel": number})
         try:
-            async with asyncio.timeout(CANCEL_SECONDS):
+            async with asyncio.timeout(self._patience):
                 async for message in self._answers(process, number):
                     if "event" not in message:
                         return

@@ -237,17 +237,18 @@ def adapter_file(call: Call) -> str:
     return read_adapter(_home(call).adapter(call.params["name"]), parse_which(call.params["which"])).file.name
 
 
-def pull(call: Call) -> dict[str, Any]:
+def pull(call: Call) -> str:
     """Fetch a hub model, or the embedded one. Says first whether there was anything of it before."""
     from droidft.models import catalog, embedded, hub
 
-    home, ref = _home(call), call.params["model"]
+    home = _home(call)
+    ref: str = call.params["model"]
     if ref == embedded.NAME:
         embedded.install(home.model(ref), cache_dir=home.cache, progress=_in_bytes(call, 4))
-        return {"model": ref}
+        return ref
     call.emit({"existed": hub.is_known(ref)})
     catalog.pull(ref, progress=call.report)
-    return {"model": ref}
+    return ref
 
 
 def forget(call: Call) -> None:
@@ -257,7 +258,7 @@ def forget(call: Call) -> None:
     hub.forget(call.params["model"])
 
 
-def import_model(call: Call) -> dict[str, Any]:
+def import_model(call: Call) -> str:
     """Make a model folder (by a link) or a GGUF file (converted) known under a name."""
     from droidft.models import catalog
     from droidft.models.gguf.convert import import_gguf
@@ -270,7 +271,7 @@ def import_model(call: Call) -> dict[str, Any]:
         import_gguf(source, target, progress=_in_bytes(call, 2))
     else:
         catalog.import_folder(source, target)
-    return {"model": target.name}
+    return target.name
 
 
 def experiment(call: Call) -> Analysis:

@@ -7,9 +7,8 @@ import json
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -38,36 +37,37 @@ QUICK_SECONDS = 0.25
 TRIALS = TypeAdapter(Trial)
 
 Kind = Literal["check", "pull", "import", "try"]
+NEW: dict[str, Any] = {
+    "state": "running", "waiting": True, "phase": "", "done": 0, "total": None,
+    "error": None, "check": None, "model": None, "trial": None,
+}  # fmt: skip
 
 
 @dataclass(eq=False)
 class Work:
-    """One job while it is done."""
+    """A job while it is done. `job` is what clients see; equal requests are one job while it runs."""
 
-    kind: Kind
-    title: str
+    job: Job
     request: str
-    """Equal requests are one job while it runs."""
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
-    state: Literal["running", "done", "failed", "cancelled"] = "running"
-    waiting: bool = True
-    phase: str = ""
-    done: int = 0
-    total: int | None = None
-    started: float = field(default_factory=time.time)
-    error: ErrorBody | None = None
-    check: DataCheck | None = None
-    model: str | None = None
-    trial: Trial | None = None
     task: asyncio.Task[None] | None = None
 
-    def view(self) -> Job:
-        """The job as it is now."""
-        return Job.model_validate({name: getattr(self, name) for name in Job.model_fields})
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.job.state == "running"
+
+    def change(self, **fields: Any) -> None:
+        """Set fields of the job."""
+        self.job = self.job.model_copy(update=fields)
+
+    def end(self, state: Literal["done", "failed", "cancelled"], error: ErrorBody | None = None) -> None:
+        """End the job, unless it has ended already."""
+        if self.running:
+            self.change(state=state, error=error)
 
     def note(self, event: dict[str, Any]) -> None:
-        """Take over how far the work is."""
-        self.phase, self.done, self.total = event["phase"], event["done"], event["total"]
+        """Take over how far the work is: phase, done and total."""
+        self.change(**event)
 
 
 class Jobs:
@@ -82,7 +82,7 @@ class Jobs:
 
     def all(self) -> list[Job]:
         """Newest first."""
-        return [work.view() for work in reversed(self._works.values())]
+        return [work.job for work in reversed(self._works.values())]
 
     def get(self, job: str) -> Job:
         """One job.
@@ -90,16 +90,15 @@ class Jobs:
         Raises:
             NotFound: there is none, or it ended long ago.
         """
-        return self._work(job).view()
+        return self._work(job).job
 
     def cancel(self, job: str) -> Job:
         """End a job at once; one that has ended stays as it is."""
         work = self._work(job)
-        if work.state == "running":
-            work.state = "cancelled"
-            if work.task is not None:
-                work.task.cancel()
-        return work.view()
+        if work.running and work.task is not None:
+            work.task.cancel()
+        work.end("cancelled")
+        return work.job
 
     async def check(self, config: TrainingConfig, *, with_model: bool) -> Job:
         """Check the data of `config`; what is known from an equal check of unchanged files is not done again."""
@@ -125,7 +124,7 @@ class Jobs:
         params = self._inspector.params(
             config=config.model_dump(mode="json"), prompts=prompts, completions=completions, seed=seed
         )
-        other = next((work for work in self._works.values() if work.kind == "try" and work.state == "running"), None)
+        other = next((work for work in self._works.values() if work.job.kind == "try" and work.running), None)
         if other is not None and other.request != _request("try", params):
             raise Conflict("rewards are being tried already", hint="wait for that trial, or cancel it")
         asked = params | {"seed": secrets.randbits(32) if seed is None else seed}
@@ -142,112 +141,95 @@ class Jobs:
         self, kind: Kind, title: str, params: dict[str, Any], steps: Callable[[Work], Coroutine[Any, Any, None]]
     ) -> Job:
         request = _request(kind, params)
-        work = next((one for one in self._works.values() if one.state == "running" and one.request == request), None)
+        work = next((one for one in self._works.values() if one.running and one.request == request), None)
         if work is None:
-            work = Work(kind, title, request)
-            self._works[work.id] = work
+            job = Job(id=secrets.token_hex(8), kind=kind, title=title, started=time.time(), **NEW)
+            work = self._works[job.id] = Work(job, request)
             work.task = asyncio.create_task(self._run(work, steps))
             self._forget_old()
         assert work.task is not None
         await asyncio.wait({work.task}, timeout=QUICK_SECONDS)
-        return work.view()
+        return work.job
 
     async def _run(self, work: Work, steps: Callable[[Work], Coroutine[Any, Any, None]]) -> None:
         try:
             await steps(work)
+            work.end("done")
         except DroidError as error:
-            if work.state == "running":
-                work.state, work.error = "failed", ErrorBody(**error.as_dict())
-        else:
-            if work.state == "running":
-                work.state = "done"
+            work.end("failed", ErrorBody(**error.as_dict()))
         finally:
-            work.waiting = False
-            if work.state == "running":  # the server is ending
-                work.state = "cancelled"
+            work.end("cancelled")  # the server is ending
+            work.change(waiting=False)
 
     async def _check(self, work: Work, params: dict[str, Any]) -> None:
-        # Small files are read while large ones are waited for, so the look at their stamps takes no slot.
-        stamp = await self._inspector.ask("data_key", **params)
-        key = json.dumps([work.request, stamp])
-        if stamp is not None and key in self._checks:
+        # Small files are read while large ones wait, so the look at their stamps takes no slot.
+        stamps = await self._inspector.ask("data_key", **params)
+        key = json.dumps([work.request, stamps])
+        if stamps is not None and key in self._checks:
             self._checks.move_to_end(key)
-            work.check = self._checks[key]
+            work.change(check=self._checks[key])
             return
-        async with self._steps(work, "check_data", params) as steps:
-            async for kind, value in steps:
-                if kind == "result" or "check" in value:
-                    work.check = DataCheck.model_validate(value if kind == "result" else value["check"])
-                else:
-                    work.note(value)
-        if stamp is not None and work.check is not None:
-            self._checks[key] = work.check
+
+        def note(event: dict[str, Any]) -> None:
+            if "check" in event:
+                work.change(check=DataCheck.model_validate(event["check"]))
+            else:
+                work.note(event)
+
+        check = DataCheck.model_validate(await self._do(work, "check_data", params, note))
+        work.change(check=check)
+        if stamps is not None:
+            self._checks[key] = check
             while len(self._checks) > KEPT_CHECKS:
                 self._checks.popitem(last=False)
 
     async def _pull(self, work: Work, params: dict[str, Any]) -> None:
         existed = True
+
+        def note(event: dict[str, Any]) -> None:
+            nonlocal existed
+            if "existed" in event:
+                existed = event["existed"]
+            else:
+                work.note(event)
+
         try:
-            async with self._steps(work, "pull", params) as steps:
-                async for kind, value in steps:
-                    if kind == "result":
-                        work.model = value["model"]
-                    elif "existed" in value:
-                        existed = value["existed"]
-                    else:
-                        work.note(value)
+            work.change(model=await self._do(work, "pull", params, note))
         except asyncio.CancelledError:
             if not existed:
                 await self._inspector.ask("forget", **params)
             raise
 
     async def _import(self, work: Work, params: dict[str, Any]) -> None:
-        async with self._steps(work, "import_model", params) as steps:
-            async for kind, value in steps:
-                if kind == "event":
-                    work.note(value)
-                else:
-                    work.model = value["model"]
+        work.change(model=await self._do(work, "import_model", params, work.note))
+
+    async def _do(self, work: Work, name: str, params: dict[str, Any], note: Callable[[Any], None]) -> Any:
+        """The result of a request to a process of the job's own, once there is a slot for it."""
+        async with self._slots, self._inspector.worker() as child:
+            work.change(waiting=False)
+            return await child.call(name, params, note)
 
     async def _try(self, work: Work, params: dict[str, Any]) -> None:
         """In a process for this alone, which is ended at once when the trial is called off or takes too long."""
-        work.waiting = False
-        child = Child(TRIAL, niceness=NICENESS)
+        work.change(waiting=False)
+        child = Child(TRIAL, niceness=NICENESS, patience=0)
         try:
-            async with asyncio.timeout(self.trial_seconds), aclosing(child.stream("try", params)) as steps:
-                try:
-                    async for kind, value in steps:
-                        if kind == "event":
-                            work.note(value)
-                        else:
-                            work.trial = TRIALS.validate_python(value)
-                except asyncio.CancelledError:
-                    await child.close()
-                    raise
+            async with asyncio.timeout(self.trial_seconds):
+                work.change(trial=TRIALS.validate_python(await child.call("try", params, work.note)))
         except TimeoutError:
             raise RewardError(
-                f"trying the rewards took longer than {self.trial_seconds:g} s and was ended while {work.phase}",
+                f"trying the rewards took longer than {self.trial_seconds:g} s and was ended while {work.job.phase}",
                 hint="try fewer prompts, lower max_completion_length, or look for a reward that never returns",
             ) from None
         except ChildError as error:
             if error.code != "worker_died":
                 raise
             raise RewardError(
-                f"the process ended while {work.phase or 'starting'}: {error.message}",
+                f"the process ended while {work.job.phase or 'starting'}: {error.message}",
                 hint="if it was killed for memory, use a smaller model; a reward of your own may have ended it",
             ) from None
         finally:
             await child.close()
-
-    @asynccontextmanager
-    async def _steps(
-        self, work: Work, name: str, params: dict[str, Any]
-    ) -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
-        """What a process of the job's own says, once there is a slot for it."""
-        async with self._slots, self._inspector.worker() as child:
-            work.waiting = False
-            async with aclosing(child.stream(name, params)) as steps:
-                yield steps
 
     def _work(self, job: str) -> Work:
         if job not in self._works:
@@ -255,10 +237,10 @@ class Jobs:
         return self._works[job]
 
     def _forget_old(self) -> None:
-        ended = [work for work in self._works.values() if work.state != "running"]
-        trials = [work for work in ended if work.kind == "try"]
+        ended = [work for work in self._works.values() if not work.running]
+        trials = [work for work in ended if work.job.kind == "try"]
         for work in [*ended[: max(0, len(ended) - KEPT)], *trials[: max(0, len(trials) - KEPT_TRIALS)]]:
-            self._works.pop(work.id, None)
+            self._works.pop(work.job.id, None)
 
 
 def _request(kind: Kind, params: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -246,11 +246,13 @@ class Experiments:
     async def _fix(self, experiment: Experiment) -> None:
         child = Child(PLANNER, niceness=NICENESS)
         params: dict[str, Any] = {"home": str(self._home.root), "experiment": experiment.id, "timed": True}
+
+        def note(event: dict[str, Any]) -> None:
+            self._fixing[experiment.id].progress = Planning.model_validate(event)
+
         try:
-            async with self._planner, aclosing(child.stream("fix", params)) as steps:
-                async for kind, value in steps:
-                    if kind == "event":
-                        self._fixing[experiment.id].progress = Planning.model_validate(value)
+            async with self._planner:
+                await child.call("fix", params, note)
         except DroidError as error:
             problem = Obstacle(code=error.code, message=error.message, hint=error.hint)
             with suppress(StorageError):  # it was deleted meanwhile
