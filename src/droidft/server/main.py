@@ -20,10 +20,8 @@ from droidft.server.routes import (
     experiments,
     inference,
     jobs,
-    methods,
     models,
     openai,
-    queue,
     rewards,
     runs,
     settings,
@@ -37,9 +35,11 @@ STATIC = Path(__file__).parent / "static"
 """The built front end: part of a wheel; in a checkout `make serve` builds it."""
 
 ROUTERS = (
-    system, runs, sockets, queue, settings, methods, rewards, inference, openai, models, adapters, data, jobs,
-    experiments,
+    system.pages, system.router, runs.router, sockets.router, runs.queue, settings.router, settings.methods,
+    rewards.router, inference.router, openai.router, models.router, adapters.router, data.router, jobs.router,
+    experiments.router, system.unknown,
 )  # fmt: skip
+"""In the order in which the document shows them; the last takes every other address below `/api` and `/v1`."""
 
 
 def create_app(options: Options | None = None) -> FastAPI:
@@ -62,10 +62,8 @@ def create_app(options: Options | None = None) -> FastAPI:
     add_handlers(app)
     app.add_middleware(Boundary)
     app.add_middleware(Guard, access=state.access, options=state.options)
-    app.include_router(system.pages)
-    for module in ROUTERS:
-        app.include_router(module.router)
-    app.include_router(system.unknown)
+    for router in ROUTERS:
+        app.include_router(router)
     if (STATIC / "index.html").is_file():
         app.frontend("/", directory=STATIC, fallback="index.html")
     app.openapi = partial(document, app)  # type: ignore[method-assign]

@@ -52,36 +52,30 @@ def get_model(model: Annotated[str, Path(min_length=1, max_length=4200)], state:
 @router.post("/chat/completions", operation_id="createChatCompletion", response_model=ChatCompletion)
 async def chat(body: ChatRequest, state: State, request: Request) -> Any:
     """Answer a conversation, whole or as a stream."""
-    frame = _Frame("chatcmpl", body.model)
+    fields = _fields("chatcmpl", body.model)
     asked = state.answers.ask(chat_question(body))
     if body.stream:
-        return await _stream(asked, body, request, frame, _chat_delta)
-    found = await unless_gone(request, asked, asked.whole())
-    choice = ChatChoice(message=AnswerMessage(content=found["response"]), finish_reason=found["finish_reason"])
-    return ChatCompletion(**frame.fields(), choices=[choice], usage=_usage(found), droidft=_extra(found))
+        return await _stream(asked, body, request, fields, _chat_delta)
+    answer = await unless_gone(request, asked, asked.whole())
+    choice = ChatChoice(message=AnswerMessage(content=answer["response"]), finish_reason=answer["finish_reason"])
+    return ChatCompletion(**fields, choices=[choice], usage=_usage(answer), droidft=_extra(answer))
 
 
 @router.post("/completions", operation_id="createCompletion", response_model=Completion)
 async def complete(body: CompletionRequest, state: State, request: Request) -> Any:
     """Continue a text, whole or as a stream; no chat template is used."""
-    frame = _Frame("cmpl", body.model)
+    fields = _fields("cmpl", body.model)
     asked = state.answers.ask(text_question(body))
     if body.stream:
-        return await _stream(asked, body, request, frame, _text_delta)
-    found = await unless_gone(request, asked, asked.whole())
-    choice = TextChoice(text=found["response"], finish_reason=found["finish_reason"])
-    return Completion(**frame.fields(), choices=[choice], usage=_usage(found), droidft=_extra(found))
+        return await _stream(asked, body, request, fields, _text_delta)
+    answer = await unless_gone(request, asked, asked.whole())
+    choice = TextChoice(text=answer["response"], finish_reason=answer["finish_reason"])
+    return Completion(**fields, choices=[choice], usage=_usage(answer), droidft=_extra(answer))
 
 
-class _Frame:
+def _fields(kind: str, model: str) -> dict[str, Any]:
     """What all parts of one answer share."""
-
-    def __init__(self, kind: str, model: str) -> None:
-        self._fields = {"id": f"{kind}-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
-
-    def fields(self) -> dict[str, Any]:
-        """Id, time and model."""
-        return self._fields
+    return {"id": f"{kind}-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
 
 
 Delta = Callable[[str | None, str | None], dict[str, Any]]
@@ -98,16 +92,18 @@ def _text_delta(text: str | None, reason: str | None) -> dict[str, Any]:
     return {"index": 0, "text": text or "", "finish_reason": reason, "logprobs": None}
 
 
-async def _stream(asked: Asked, body: CommonRequest, request: Request, frame: _Frame, delta: Delta) -> Response:
+async def _stream(
+    asked: Asked, body: CommonRequest, request: Request, fields: dict[str, Any], delta: Delta
+) -> Response:
     await unless_gone(request, asked, asked.started())
     usage = body.stream_options is not None and body.stream_options.include_usage
     kind = "chat.completion.chunk" if delta is _chat_delta else "text_completion"
-    return Live(asked, _events(asked, {**frame.fields(), "object": kind}, delta, usage=usage), media_type=EVENTS)
+    return Live(asked, _events(asked, {**fields, "object": kind}, delta, usage=usage), media_type=EVENTS)
 
 
 async def _events(asked: Asked, fields: dict[str, Any], delta: Delta, *, usage: bool) -> AsyncIterator[str]:
     """Server-sent events. An error in the middle is an event of its own, and the last."""
-    found: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
 
     def chunk(choices: list[dict[str, Any]], **more: Any) -> str:
         return _event({**fields, "choices": choices, **({"usage": None} if usage else {}), **more})
@@ -116,16 +112,16 @@ async def _events(asked: Asked, fields: dict[str, Any], delta: Delta, *, usage: 
         async for event in asked.only():
             match event["type"]:
                 case "start":
-                    found |= event
-                    yield chunk([delta(None, None)], droidft=_extra(found).model_dump())
+                    answer |= event
+                    yield chunk([delta(None, None)], droidft=_extra(answer).model_dump())
                 case "text":
                     yield chunk([delta(event["text"], None)])
                 case "end":
-                    found |= event
-                    extra = _extra(found).model_dump()
+                    answer |= event
+                    extra = _extra(answer).model_dump()
                     yield chunk([delta(None, event["finish_reason"])], droidft=extra)
         if usage:
-            yield chunk([], usage=_usage(found).model_dump())
+            yield chunk([], usage=_usage(answer).model_dump())
         yield "data: [DONE]\n\n"
     except DroidError as error:
         yield _event({"error": error.as_dict()})
@@ -135,14 +131,14 @@ def _event(data: dict[str, Any]) -> str:
     return f"data: {json.dumps(data)}\n\n"
 
 
-def _usage(found: dict[str, Any]) -> Usage:
-    prompt, answer = found["prompt_tokens"], found["tokens"]
-    return Usage(prompt_tokens=prompt, completion_tokens=answer, total_tokens=prompt + answer)
+def _usage(answer: dict[str, Any]) -> Usage:
+    prompt, tokens = answer["prompt_tokens"], answer["tokens"]
+    return Usage(prompt_tokens=prompt, completion_tokens=tokens, total_tokens=prompt + tokens)
 
 
-def _extra(found: dict[str, Any]) -> Extra:
+def _extra(answer: dict[str, Any]) -> Extra:
     return Extra(
-        adapter_details=found["adapter_details"],
-        seed=found["seed"],
-        tokens_per_second=found.get("tokens_per_second"),
+        adapter_details=answer["adapter_details"],
+        seed=answer["seed"],
+        tokens_per_second=answer.get("tokens_per_second"),
     )

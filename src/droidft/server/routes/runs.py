@@ -1,4 +1,4 @@
-"""Runs: create, list, open, stop, resume, clone, delete; their history, files and reports."""
+"""Runs: create, list, open, stop, resume, clone, delete; their history, files and reports; the queue."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from droidft.runs.folder import Run
 from droidft.runs.log import all_lines, parse_record
 from droidft.server.app_state import AppState, State
 from droidft.server.paths import confine
-from droidft.server.runs import completions, history, report
-from droidft.server.runs.details import detail
+from droidft.server.runs import history, report
+from droidft.server.runs.index import detail
 from droidft.server.schemas.runs import (
     CompletionsView,
     ConfigDiff,
     Curves,
     Events,
     LogText,
+    QueueMove,
+    QueueView,
     RunClone,
     RunDetail,
     RunSummary,
@@ -30,6 +32,7 @@ from droidft.server.schemas.runs import (
 )
 
 router = APIRouter(prefix="/api", tags=["runs"])
+queue = APIRouter(prefix="/api/queue", tags=["queue"])
 
 MOST_EXPORTED = 5_000_000
 """Events that an export holds at most."""
@@ -118,7 +121,7 @@ async def get_completions(
     run: RunId, state: State, step: Annotated[int | None, Query(ge=0, le=2**53)] = None
 ) -> CompletionsView:
     """Sampled completions of the last step up to `step` that has some in the log; without it, of the newest."""
-    return await asyncio.to_thread(completions.at_step, state.supervisor.entry(run).run, step)
+    return await asyncio.to_thread(history.completions, state.supervisor.entry(run).run, step)
 
 
 @router.get("/runs/{run}/log", operation_id="getLog")
@@ -154,6 +157,24 @@ async def diff_runs(state: State, run: Annotated[list[str], Query(min_length=2, 
     """Only the settings that differ between runs."""
     groups = {setting.name: setting.group for setting in settings()}
     return history.diff({name: _config(state, name) for name in dict.fromkeys(run)}, groups)
+
+
+@queue.get("", operation_id="getQueue")
+async def get_queue(state: State) -> QueueView:
+    """What trains and what waits."""
+    return state.supervisor.queue
+
+
+@queue.post("/{run}/move", operation_id="moveInQueue")
+async def move(run: RunId, request: QueueMove, state: State) -> QueueView:
+    """Put a waiting run at another position."""
+    return await state.supervisor.move(run, request.position)
+
+
+@queue.delete("/{run}", operation_id="cancelQueued")
+async def cancel(run: RunId, state: State) -> QueueView:
+    """Take a waiting run out of the queue; it can be started later."""
+    return await state.supervisor.cancel(run)
 
 
 def _config(state: AppState, run: str) -> TrainingConfig:

@@ -1,8 +1,9 @@
-"""A run's reports as columns, and as many of them as a reader wants; its log's end; the settings runs differ in."""
+"""What a run's log holds: reports as columns, completions by step, the end of its text; and how settings differ."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -11,11 +12,21 @@ from typing import Any
 from pydantic_core import from_json
 
 from droidft.config import TrainingConfig
-from droidft.events import RunStarted
+from droidft.events import Completions, RunStarted
 from droidft.runs.folder import Run
-from droidft.runs.log import all_lines, rewound
-from droidft.server.schemas.runs import ConfigDiff, Curves, DiffRow, EvalCurve, LogText, TrainCurve
+from droidft.runs.log import all_lines, parse_record, rewound
+from droidft.server.schemas.runs import (
+    CompletionsView,
+    ConfigDiff,
+    Curves,
+    DiffRow,
+    EvalCurve,
+    LogText,
+    TrainCurve,
+)
 
+_KIND = re.compile(rb'\{"seq":\d+,"time":[^,]+,"event":\{"type":"(run_started|completions)"(?:,"step":(\d+))?')
+"""What tells lines with completions from others: only what is shown is parsed."""
 COLUMNS = TrainCurve.model_fields.keys() - {"peak_memory", "metrics"}
 
 
@@ -97,6 +108,30 @@ def thinned(values: list[float], points: int) -> list[int]:
         indices = range(start, min(start + stretch, count))
         kept |= {min(indices, key=values.__getitem__), max(indices, key=values.__getitem__)}
     return sorted(kept)
+
+
+def completions(run: Run, step: int | None) -> CompletionsView:
+    """Completions of the last step up to `step`, or of the newest; those of steps done again replace the old ones."""
+    found = _completions(run)
+    steps = sorted(found)
+    chosen = max((each for each in steps if step is None or each <= step), default=steps[0] if steps else None)
+    record = None if chosen is None else parse_record(found[chosen])
+    rows = record.event.rows if record is not None and isinstance(record.event, Completions) else []
+    return CompletionsView(steps=steps, step=chosen, rows=rows)
+
+
+def _completions(run: Run) -> dict[int, bytes]:
+    """The newest line for each step that still counts."""
+    found: dict[int, bytes] = {}
+    for line in all_lines(run.events_file):
+        kind = _KIND.match(line)
+        if kind is None:
+            continue
+        if kind[1] == b"completions" and kind[2] is not None:
+            found[int(kind[2])] = line
+        elif (record := parse_record(line)) is not None and isinstance(record.event, RunStarted):
+            found = {each: found[each] for each in rewound(found, record.event, step=int)}
+    return found
 
 
 def log_text(path: Path, *, most: int) -> LogText:

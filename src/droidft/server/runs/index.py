@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from droidft.config import TrainingConfig
-from droidft.errors import DroidError
+from droidft.config.settings import command_line, to_yaml
+from droidft.errors import DroidError, RunError
 from droidft.events import EvalReport, Failed, Finished, Stopped
 from droidft.home import Home
 from droidft.runs.folder import HEARTBEAT_SECONDS, Run, is_run
 from droidft.runs.summary import Summary
 from droidft.server.runs.endings import explain
-from droidft.server.schemas.runs import Checkpoint, Problem, RunState, RunSummary
+from droidft.server.schemas.runs import Checkpoint, Problem, RunDetail, RunState, RunSummary
 
 STALLED_SECONDS = 4 * HEARTBEAT_SECONDS
 RESUMABLE = {RunState.CREATED, RunState.STOPPED, RunState.FAILED, RunState.CRASHED}
@@ -191,6 +192,32 @@ def checkpoints(entry: Entry, adapter: Path) -> list[Checkpoint]:
         )
         for step in steps
     ]
+
+
+def detail(entry: Entry, view: RunSummary, home: Home) -> RunDetail:
+    """Everything about one run but its reports.
+
+    Raises:
+        RunError: its folder cannot be read.
+    """
+    config, summary = entry.config, entry.summary
+    if config is None:
+        raise RunError(entry.fault, hint="delete the run, or put its config.json back")
+    return RunDetail(
+        summary=view,
+        config=config,
+        changed=config.changed(),
+        command=command_line(config.changed()),
+        yaml=to_yaml(config.changed()),
+        start=summary.start,
+        data=summary.data,
+        lora=summary.lora,
+        plan=summary.plan,
+        evaluations=summary.evaluations,
+        checkpoints=checkpoints(entry, home.adapter(view.adapter)),
+        warnings=summary.warnings,
+        folder=str(entry.run.path),
+    )
 
 
 def _problem(entry: Entry, state: RunState, known: Known) -> Problem | None:
