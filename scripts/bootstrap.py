@@ -82,7 +82,7 @@ def find_compiler(python: str) -> None:
     try:
         install(python, "ziglang")
     except subprocess.CalledProcessError:
-        print("warning: no C++ compiler. Everything works, but training is slower. Install g++ to mend it.")
+        print("warning: no C++ compiler. Everything works, but training is slower. Install g++ to fix that.")
 
 
 def find_node(python: str) -> None:

@@ -33,7 +33,7 @@ COMMANDS = {
     "experiment": ("experiment", "compare arms with honest statistics: plan, run, report"),
     "experiments": ("experiments", "list experiments; show, stop, report or delete one"),
     "config": ("config_cmd", "list every training setting with default, limits and meaning"),
-    "doctor": ("doctor", "check this machine and say how to mend what is missing"),
+    "doctor": ("doctor", "check this machine and report how to fix what is missing"),
 }
 """Command -> (module in `droidft.commands`, what it does)."""
 

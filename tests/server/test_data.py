@@ -142,7 +142,7 @@ class TestUploads:
             pytest.fail("no byte should be asked for")
             yield b""
 
-        with pytest.raises(StorageError, match="GB are free") as caught:
+        with pytest.raises(StorageError, match="is free") as caught:
             asyncio.run(uploads.store(data, "huge.jsonl", never(), limit=2**62, length=2**60))
         assert "DROIDFT_HOME" in caught.value.hint
 

@@ -27,6 +27,7 @@ from droidft.support.strict_json import (
     json_type,
     too_deep,
 )
+from droidft.support.words import count
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -358,7 +359,7 @@ def _header(fields: list[str]) -> list[str]:
 
 def _csv_row(header: list[str], fields: list[str]) -> dict[str, Any]:
     if len(fields) != len(header):
-        have = f"{len(fields)} field" + ("s" if len(fields) != 1 else "")
+        have = count(len(fields), "field")
         raise Refused("fields", f"has {have} where the header has {len(header)}", _CSV_FIX)
     return dict(zip(header, fields, strict=True))
 

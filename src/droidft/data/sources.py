@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from droidft.data.readers import SUFFIXES
 from droidft.errors import DataError, DownloadError
+from droidft.support.words import count
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -132,8 +133,7 @@ def _by_split(names: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
 
 def _no_split(reference: str, files: list[str], kind: str, name: str) -> DataError:
     known = " ".join(SUFFIXES)
-    count = f"{len(files)} data file{'s' if len(files) > 1 else ''}"
-    what = f"holds {count}, none named {name}" if files else f"holds no data file ({known})"
+    what = f"holds {count(len(files), 'data file')}, none named {name}" if files else f"holds no data file ({known})"
     return DataError(f"{reference}: {what}", hint=f"name the {kind} file, such as {name}.jsonl, or give its path")
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from droidft.data.report import LISTED, Flag, LengthBin, Places, SetReport
 from droidft.data.tokens import TokenSet
+from droidft.support.words import count
 
 PERCENTILES = {"min": 0, "p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "p99": 99, "max": 100}
 _BINS = 12
@@ -202,8 +203,8 @@ _RULES: list[Callable[[str, SetReport, int], str | None]] = [
 ]
 
 
-def _rows(count: int) -> str:
-    return f"{count:,} row" + ("s" if count != 1 else "")
+def _rows(number: int) -> str:
+    return count(number, "row")
 
 
 def _is(count: int) -> str:

@@ -42,6 +42,7 @@ from droidft.models import catalog
 from droidft.models.fingerprint import Fingerprint, fingerprint
 from droidft.rewards.scorer import Scorer
 from droidft.support.places import Places
+from droidft.support.words import size
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -237,7 +238,7 @@ def _check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None
     free = shutil.disk_usage(folder).free
     if free < need:
         raise StorageError(
-            f"{free / 1e9:.1f} GB are free at {folder}, three checkpoints of this run take {need / 1e9:.1f} GB",
+            f"{size(free)} is free at {folder}, three checkpoints of this run take {size(need)}",
             hint="free some space, lower lora_rank, or set DROIDFT_HOME to a larger disk",
         )
 
@@ -295,8 +296,8 @@ def _memory_warning(
     if need <= device.memory_bytes:
         return []
     message = (
-        f"the longest batch may need about {need / 1e9:.0f} GB and the device has "
-        f"{device.memory_bytes / 1e9:.0f} GB: lower batch_size (raise grad_accumulation_steps to match), "
+        f"the longest batch may need about {size(need)} and the device has "
+        f"{size(device.memory_bytes)}: lower batch_size (raise grad_accumulation_steps to match), "
         "max_seq_length or lora_rank, or set grad_checkpoint"
     )
     return [Warned(code="memory", message=message)]

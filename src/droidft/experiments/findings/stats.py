@@ -36,7 +36,7 @@ LEVEL = 0.95
 POWER = 0.8
 MOST_SEEDS = 1000
 MOST_TIMES = 1000
-"""Beyond so many seeds, or times as many examples, nothing is said to be enough."""
+"""Beyond so many seeds, or times as many examples, no number is given."""
 SMALLEST_P = 1e-100
 FEW = 5
 """With fewer questions that two arms answer differently, no interval is given for their scores."""

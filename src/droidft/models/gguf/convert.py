@@ -28,6 +28,7 @@ from droidft.models.gguf.architectures import Description, describe
 from droidft.models.gguf.reader import Floats, GgufFile, read
 from droidft.support.durable import commit_folder
 from droidft.support.progress import Progress
+from droidft.support.words import size
 
 SHARD_BYTES = 2 * 1024**3
 STALE_SECONDS = 3600
@@ -178,7 +179,7 @@ def _check_room(needed: int, folder: Path) -> None:
     place = next(parent for parent in folder.absolute().parents if parent.is_dir())
     if (free := shutil.disk_usage(place).free) < needed:
         raise StorageError(
-            f"the import needs {needed / 1e9:.1f} GB in {place}, and {free / 1e9:.1f} GB are free",
+            f"the import needs {size(needed)} in {place}, and {size(free)} is free",
             hint="free some space, or set DROIDFT_HOME to another disk",
         )
 

@@ -17,6 +17,7 @@ from droidft.errors import ConfigError, NotFound, StorageError
 from droidft.server.errors import TooLarge
 from droidft.server.paths import is_data_name
 from droidft.server.schemas.data import DataFile
+from droidft.support import words
 from droidft.support.durable import storage_errors, sync_folder
 
 CHUNK = 1 << 20
@@ -119,7 +120,7 @@ def _prepare(folder: Path, length: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < length + SPARE:
         raise StorageError(
-            f"the file has {length / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free at {folder}",
+            f"the file has {words.size(length)}, and {words.size(free)} is free at {folder}",
             hint="free some space, or set DROIDFT_HOME to a folder on another disk",
         )
 
