@@ -15,9 +15,7 @@ from droidft.commands import _data_display as display
 from droidft.commands._settings import add_setting_flags, config_from, settings_from
 from droidft.commands._terminal import terminal
 from droidft.config import Family, Method, TrainingConfig
-from droidft.data.check import check_data
 from droidft.data.report import CheckReport, RowView, StructureReport
-from droidft.data.view import view_rows
 from droidft.errors import ConfigError
 from droidft.home import Home
 from droidft.models import catalog
@@ -118,6 +116,8 @@ def _stats(config: TrainingConfig, console: Console, *, as_json: bool) -> int:
 
 def _checked(config: TrainingConfig, *, with_model: bool, rewards: Path | None = None) -> CheckReport:
     """The checks, with a bar on the terminal while a large file is read."""
+    from droidft.data.check import check_data  # slow to import
+
     console = terminal(errors=True)
     shown = ("reading", BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -131,6 +131,8 @@ def _checked(config: TrainingConfig, *, with_model: bool, rewards: Path | None =
 
 
 def _show(config: TrainingConfig, console: Console, *, rows: str | None, lines: str | None, as_json: bool) -> int:
+    from droidft.data.view import view_rows  # slow to import
+
     numbers = _numbers("--rows", rows, first=0)
     places = _numbers("--line", lines, first=1)
     if rows is None and lines is None:

@@ -17,7 +17,6 @@ from droidft.experiments.runs import folder
 from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import drive, look
 from droidft.home import Home
-from droidft.workers.settle import settle
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +53,8 @@ def _made(path: Path, home: Home) -> Experiment:
 
 def _settled(experiment: Experiment, console: Console, *, timed: bool, made: bool) -> FixedPlan:
     """Settle the plan; what refuses it leaves no experiment behind that was `made` for it."""
+    from droidft.workers.settle import settle  # slow to import
+
     # Under the lock, so that no server plans it too.
     with experiment.driving(), console.status("planning") as status:
 

@@ -15,7 +15,6 @@ from droidft.commands._terminal import columns, consoles, line, print_json, prog
 from droidft.errors import ConfigError, NotFound
 from droidft.home import Home
 from droidft.models import catalog, embedded
-from droidft.models.gguf.convert import import_gguf
 from droidft.support.words import size
 
 if TYPE_CHECKING:
@@ -91,6 +90,8 @@ def _pull(args: argparse.Namespace, home: Home, console: Console, errors: Consol
 
 
 def _import(args: argparse.Namespace, home: Home, console: Console, errors: Console) -> None:
+    from droidft.models.gguf.convert import import_gguf  # slow to import
+
     source = Path(args.source).expanduser()
     if not source.exists():
         raise NotFound(f"there is no {args.source}", hint="give a model folder or a GGUF file")
