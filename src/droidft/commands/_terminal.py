@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,15 @@ from droidft.support.progress import Progress
 
 # A model may write escape sequences; a terminal must not obey them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def actions_of(parser: argparse.ArgumentParser, *, listing: str) -> Any:
+    """The actions of a command that lists unless told otherwise; further ones are added with `add_parser`."""
+    parser.set_defaults(action="list", json=False)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
+    action = actions.add_parser("list", help=f"{listing} (the default)")
+    action.add_argument("--json", action="store_true", help="print JSON")
+    return actions
 
 
 def terminal(*, errors: bool = False, quiet: bool = False) -> Console:

@@ -10,17 +10,14 @@ from rich.text import Text
 
 from droidft.adapters.diagnostics import AdapterWarning, diagnose
 from droidft.adapters.folder import AdapterInfo, find_adapter, list_adapters, read_adapter
-from droidft.commands._terminal import columns, line, print_json, terminal, warn
+from droidft.commands._terminal import actions_of, columns, line, print_json, terminal, warn
 from droidft.home import Home
 from droidft.runs import folder as runs
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft adapters`."""
-    parser.set_defaults(action="list", json=False)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
-    listing = actions.add_parser("list", help="all adapters (the default)")
-    listing.add_argument("--json", action="store_true", help="print JSON")
+    actions = actions_of(parser, listing="all adapters")
     show = actions.add_parser("show", help="one adapter: settings, weights and warnings")
     show.add_argument("adapter", metavar="ADAPTER", help="folder or name; add @best or @200 to choose weights")
     show.add_argument("--model", metavar="MODEL", help="check it against this model, without loading its weights")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from droidft.commands._experiment_display import analysed, rendered, show_findings, show_plan
-from droidft.commands._terminal import agreed, columns, line, print_json, terminal
+from droidft.commands._terminal import actions_of, agreed, columns, line, print_json, terminal
 from droidft.errors import ExperimentError, RunError
 from droidft.experiments.plan.settled import count_of_runs
 from droidft.experiments.runs import folder
@@ -26,10 +26,7 @@ FORMS = ("html", "md", "json")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft experiments`."""
-    parser.set_defaults(action="list", json=False)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
-    listing = actions.add_parser("list", help="all experiments, newest first (the default)")
-    listing.add_argument("--json", action="store_true", help="print JSON")
+    actions = actions_of(parser, listing="all experiments, newest first")
     for name, what in (
         ("show", "one experiment: its plan, its runs, what it has shown"),
         ("stop", "pause it: the run under way saves a checkpoint"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from droidft.commands._terminal import columns, consoles, line, print_json, progress_bar, warn
+from droidft.commands._terminal import actions_of, columns, consoles, line, print_json, progress_bar, warn
 from droidft.errors import ConfigError, NotFound
 from droidft.home import Home
 from droidft.models import catalog, embedded
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft models`."""
-    parser.set_defaults(action="list", json=False)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
-    listing = actions.add_parser("list", help="models in the home folder and the Hugging Face cache (the default)")
+    actions = actions_of(parser, listing="models in the home folder and the Hugging Face cache")
     pull = actions.add_parser("pull", help="download a model from the Hugging Face Hub")
     pull.add_argument("repo_id", metavar="ORG/NAME", help="hub id, or smollm2-135m-instruct")
     pull.add_argument("--offline", action="store_true", help="fail rather than use the network")
@@ -42,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument("--batch-size", type=int, default=1, metavar="N", help="rows at once (default 1)")
     inspect.add_argument("--seq-length", type=int, default=512, metavar="N", help="tokens in a row (default 512)")
     inspect.add_argument("--offline", action="store_true", help="never use the network")
-    for action in (listing, pull, taking, inspect):
+    for action in (pull, taking, inspect):
         action.add_argument("--json", action="store_true", help="print JSON")
 
 

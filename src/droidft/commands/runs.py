@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from droidft.commands._display import RunDisplay
-from droidft.commands._terminal import columns, line, print_json, terminal
+from droidft.commands._terminal import actions_of, columns, line, print_json, terminal
 from droidft.commands._watch import watch
 from droidft.errors import DroidError
 from droidft.events import Failed
@@ -20,10 +20,7 @@ from droidft.runs.summary import Summary
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft runs`."""
-    parser.set_defaults(action="list", json=False)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
-    listing = actions.add_parser("list", help="all runs, newest first (the default)")
-    listing.add_argument("--json", action="store_true", help="print JSON")
+    actions = actions_of(parser, listing="all runs, newest first")
     for name, what in (
         ("show", "one run: settings, data, losses, checkpoints"),
         ("watch", "follow a running run"),
