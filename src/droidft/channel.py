@@ -4,8 +4,8 @@
     child -> parent   {"id": 1, "event": …} …, then {"id": 1, "result": …} or {"id": 1, "error": {…}}
 
 The child's half is `serve` and `Call`, the parent's is `Child`. Requests are done one after another, over pipes of
-their own: what libraries print goes to standard error, so nothing that a model or a file says can be mistaken for an
-answer. When the parent is gone, so is the child.
+their own: what libraries print goes to standard error, so it cannot be mistaken for an answer. The child ends with
+its parent.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Call:
             self._fail("cancelled", "cancelled")
         except DroidError as error:
             self._send({"id": self.id, "error": error.as_dict()})
-        except Exception as error:  # noqa: BLE001 - the parent must get an answer, whatever it is
+        except Exception as error:  # noqa: BLE001 - the parent must get an answer
             if is_out_of_memory(error):
                 hint = "close other programs, or use a smaller model or shorter texts"
                 self._fail("out_of_memory", "there is not enough memory for this", hint)
@@ -136,7 +136,7 @@ def _read(waiting: queue.Queue[Call], answers: IO[str]) -> None:
         # Only the newest can still be cancelled with effect: the parent sends one after another.
         calls = {call.id: call}
         waiting.put(call)
-    os._exit(0)  # the parent is gone, and a computation may hold the main thread
+    os._exit(0)  # the parent has ended, and a computation may hold the main thread
 
 
 class ChildError(DroidError):
@@ -156,7 +156,7 @@ class Child:
     """A process that answers one request at a time; it is started when first needed, and again when it died.
 
     `module` is run as `python -m`; its niceness is raised by `niceness`, so that it never slows the server down.
-    A request that is called off may go on for `patience` seconds; then the process is killed.
+    A request that is called off has `patience` seconds to end; then the process is killed.
     """
 
     def __init__(self, module: str, *, niceness: int = 0, patience: float = CANCEL_SECONDS) -> None:

@@ -131,7 +131,7 @@ def test_model_folders(options: Options, outside: Path, monkeypatch: pytest.Monk
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     assert paths.model_ref(options, str(folder)) == str(folder)
-    with pytest.raises(ConfigError, match="no model folder"):
+    with pytest.raises(ConfigError, match="not a model folder"):
         paths.model_ref(options, str(folder / "config.json"))
     with pytest.raises(ForbiddenPath):
         paths.model_ref(options, str(outside))

@@ -803,7 +803,7 @@ export type ErrorAnswer = {
 export type Finding = {
   name: string;
   value: string;
-  /** How to mend it; empty when nothing is wrong. */
+  /** How to fix it; empty when nothing is wrong. */
   fix: string;
 };
 export type SystemReport = {
@@ -866,7 +866,7 @@ export type RunSummary = {
   created: number;
   started: number | null;
   ended: number | null;
-  /** When it last said something or gave a sign of life. */
+  /** Time of its last event or heartbeat. */
   heard: number | null;
   phase: string | null;
   step: number;
@@ -1758,7 +1758,7 @@ export type TryRequest = {
   prompts?: number;
   /** Completions of each prompt, at most; fewer where `num_generations` is less. */
   completions?: number;
-  /** Decides prompts and completions; without it they are drawn anew. */
+  /** Decides prompts and completions; without it they differ from trial to trial. */
   seed?: number | null;
 };
 export type AdapterWarning = {
@@ -2487,7 +2487,7 @@ export type ExperimentDetail = {
   summary: ExperimentSummary;
   /** The plan as it was given. */
   request: Plan;
-  /** What was found so far; None before the plan is fixed. */
+  /** Results so far; None before the plan is fixed. */
   analysis: Analysis | null;
 };
 export type Form = "html" | "json" | "md";

@@ -41,7 +41,7 @@ class Access:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.cookie = f"droidft_{port}"
-        """Name of the cookie; browsers do not tell ports apart, so the name does."""
+        """Name of the cookie; browsers share cookies among ports, so the name holds the port."""
         self._codes: dict[str, float] = {}
         self._failures: deque[float] = deque()
         self._lock = threading.Lock()
@@ -51,9 +51,9 @@ class Access:
         """The secret that programs send as `Authorization: Bearer`; made when there is none."""
         self._make_private()
         file = self.folder / "token"
-        while (found := _read_private(file)) is None:
+        while (token := _read_private(file)) is None:
             _create(file, secrets.token_urlsafe(32))
-        return found
+        return token
 
     def is_token(self, given: str) -> bool:
         """Whether `given` is the token."""

@@ -49,7 +49,7 @@ class AppState:
             stack.push_async_callback(self.tails.close)
             await stack.enter_async_context(_background(self.supervisor.watch()))
             self.experiments = Experiments(self.home, self.supervisor, self.inspector)
-            await stack.enter_async_context(_background(self._tell_of_jobs()))
+            await stack.enter_async_context(_background(self._announce_jobs()))
             await stack.enter_async_context(self.answers.running())
             stack.push_async_callback(self.jobs.close)
             stack.push_async_callback(self.inspector.close)
@@ -57,13 +57,13 @@ class AppState:
             await stack.enter_async_context(_background(self.experiments.watch()))
             yield
 
-    async def _tell_of_jobs(self) -> None:
-        """Wake the readers of updates when a job is not as it was."""
-        told: list[Job] = []
+    async def _announce_jobs(self) -> None:
+        """Wake the readers of updates when a job has changed."""
+        before: list[Job] = []
         while True:
             await asyncio.sleep(JOBS_SECONDS)
-            if (now := self.jobs.all()) != told:
-                told = now
+            if (now := self.jobs.all()) != before:
+                before = now
                 self.supervisor.wake()
 
 

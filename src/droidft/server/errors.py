@@ -72,7 +72,7 @@ class Forbidden(DroidError):
 
 
 class Conflict(DroidError):
-    """What was asked for is at odds with what is there."""
+    """A request that conflicts with the present state."""
 
     code = "conflict"
 
@@ -90,7 +90,7 @@ class HeadersTooLarge(DroidError):
 
 
 class UnsupportedMediaType(DroidError):
-    """A body of another kind than the route takes."""
+    """A body of a kind that the route does not take."""
 
     code = "unsupported_media_type"
 
@@ -108,13 +108,13 @@ class SlowBody(DroidError):
 
 
 class BadRequest(DroidError):
-    """A request that is malformed as such."""
+    """A malformed request."""
 
     code = "bad_request"
 
 
 class Ending(DroidError):
-    """A request that the end of the server has overtaken."""
+    """A request that was cut short because the server is shutting down."""
 
     code = "ending"
 
@@ -131,7 +131,7 @@ def status_of(error: DroidError) -> int:
 
 
 def answer(error: DroidError) -> Response:
-    """The answer to a request that ended in `error`. Defects are logged, and told without details."""
+    """The answer to a request that ended in `error`. Defects are logged; the client gets no details of them."""
     if error.code == "internal":
         logger.error("internal error: %s", error.message)
         return _defect()
@@ -154,7 +154,7 @@ def add_handlers(app: FastAPI) -> None:
 
 
 class Boundary:
-    """ASGI: what no handler knew becomes a 500 without details; the log has the traceback."""
+    """ASGI: an error without a handler becomes a 500 without details; the log has the traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -185,7 +185,7 @@ class Boundary:
                 with suppress(RuntimeError):  # it is closed already
                     await send({"type": "websocket.close", "code": 1011})
             elif started:
-                raise  # half an answer is out: only a broken connection tells the client so
+                raise  # half an answer is out: only a broken connection can show the client that
             else:
                 await _defect()(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, with what the sockets and streams say added to it."""
+"""The OpenAPI document, to which the frames of sockets and streams are added."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _require_tag(schema: dict[str, Any]) -> None:
-    """A tagged object always says its tag; the default that fills it in on our side is nothing to a reader."""
+    """A tagged object always has its tag; the default that fills it in on our side does not matter to a reader."""
     if "const" in schema.get("properties", {}).get("type", {}):
         schema["required"] = sorted({"type", *schema.get("required", [])})

@@ -1,8 +1,8 @@
 """Paths that clients send: data files and model folders, resolved and confined to the folders that the user allows.
 
-Allowed is what lies below the home folder (but for the server's own secrets) and below `Options.roots`, links
-followed. Names and hub ids are no paths and pass by their pattern. A name below the home folder's `models/` is
-allowed wherever it leads: whoever imported that model could read it.
+A path is allowed if it lies, with links followed, below the home folder (except for the server's own secrets) or
+below one of `Options.roots`. Names and hub ids are not paths; they are checked by pattern. A model's name in the home
+folder's `models/` is allowed wherever it leads: whoever imported that model could read it.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ def model_ref(options: Options, text: str, *, field: str = "model_path") -> str:
 
     Raises:
         NotFound: a path where nothing is.
-        ConfigError: no name, hub id or absolute path; or no folder.
-        ForbiddenPath: it leads out of the allowed folders.
+        ConfigError: not a name, a hub id or an absolute path; or not a folder.
+        ForbiddenPath: it leads outside the allowed folders.
     """
     _refuse_odd(text, field)
     home = options.home
     if NAME.fullmatch(text) or Path(text).parent == home.models:
         name = Path(text).name
-        # The engine looks for a folder of that name where it was started, too: the home folder's has to win.
+        # The engine also looks for a folder of that name in its working folder: the home folder's has to win.
         return text if not _is_shadowed(text) else str(home.models / name)
     if REPO_ID.fullmatch(text) and not _is_shadowed(text):
         return text
     if not _is_absolute(text):
         raise ConfigError(
-            f"{field} {text!r} is no name, hub id or full path",
-            hint="choose a model from the list, write a hub id such as org/name, or give the path from / on",
+            f"{field} {text!r} is not a name, a hub id or a full path",
+            hint="choose a model from the list, write a hub id such as org/name, or a full path, starting with /",
             field=field,
         )
     folder = confined(options, text, field=field)
     with _readable(text, field):
         if not stat.S_ISDIR(folder.stat().st_mode):
-            raise ConfigError(f"{text} is no model folder", hint="import a GGUF file first", field=field)
+            raise ConfigError(f"{text} is not a model folder", hint="import a GGUF file first", field=field)
         _refuse_links_out(options, folder, text, field, lambda name: True)
     return str(folder)
 
@@ -72,7 +72,7 @@ def data_ref(options: Options, text: str, *, field: str = "train_data_path") -> 
     Raises:
         NotFound: nothing is there.
         ConfigError: neither a reference nor a path, or it is a pipe or a device.
-        ForbiddenPath: it, or a data file in the folder, leads out of the allowed folders.
+        ForbiddenPath: it, or a data file in the folder, leads outside the allowed folders.
     """
     _refuse_odd(text, field)
     if text.startswith(HUB):
@@ -81,30 +81,30 @@ def data_ref(options: Options, text: str, *, field: str = "train_data_path") -> 
             raise ConfigError(f"{text!r} is not a hub data set", hint=hint, field=field)
         return text
     if not _is_absolute(text) and (os.path.basename(text) != text or text.startswith(".")):
-        hint = "upload the file, or give its path from / on"
-        raise ConfigError(f"{text!r} is no full path", hint=hint, field=field)
-    found = confined(options, text if _is_absolute(text) else str(options.home.data / text), field=field)
+        hint = "upload the file, or give its full path, starting with /"
+        raise ConfigError(f"{text!r} is not a full path", hint=hint, field=field)
+    path = confined(options, text if _is_absolute(text) else str(options.home.data / text), field=field)
     with _readable(text, field):
-        mode = found.stat().st_mode
+        mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            _refuse_links_out(options, found, text, field, is_data_name)
+            _refuse_links_out(options, path, text, field, is_data_name)
         elif not stat.S_ISREG(mode):
             hint = "write its content to a file first"
             raise ConfigError(f"{text} is a pipe or a device, not a file", hint=hint, field=field)
-    return str(found)
+    return str(path)
 
 
 def import_ref(options: Options, text: str) -> Path:
     """The model folder or GGUF file that is to be imported, resolved. Raises as `model_ref`."""
     _refuse_odd(text, "path")
     if not _is_absolute(text):
-        raise ConfigError(f"{text!r} is no full path", hint="give the path from / on", field="path")
+        raise ConfigError(f"{text!r} is not a full path", hint="give a full path, starting with /", field="path")
     if text.endswith(".gguf"):
-        found = confined(options, text, field="path")
+        file = confined(options, text, field="path")
         with _readable(text, "path"):
-            if not stat.S_ISREG(found.stat().st_mode):
+            if not stat.S_ISREG(file.stat().st_mode):
                 raise ConfigError(f"{text} is not a file", hint="give a GGUF file or a model folder", field="path")
-        return found
+        return file
     return Path(model_ref(options, text))
 
 
@@ -129,7 +129,7 @@ def adapter_ref(options: Options, text: str, *, field: str = "adapter") -> str:
     named = ADAPTER.fullmatch(text)
     if named is None:
         raise AdapterError(
-            f"{text[:80]!r} is no adapter",
+            f"{text[:80]!r} is not an adapter",
             hint="write its name, or name@best, name@latest, name@200",
             field=field,
         )
@@ -172,8 +172,8 @@ def confine_plan(options: Options, plan: Plan) -> Plan:
         if (value := getattr(measurement, name)) is not None
     }
     if measurement.harness is not None and (include := measurement.harness.include) is not None:
-        found = str(confined(options, include, field="include"))
-        changes["harness"] = measurement.harness.model_copy(update={"include": found})
+        path = str(confined(options, include, field="include"))
+        changes["harness"] = measurement.harness.model_copy(update={"include": path})
     return plan.model_copy(update={"settings": settings, "measurement": measurement.model_copy(update=changes)})
 
 
@@ -181,13 +181,13 @@ def confined(options: Options, text: str, *, field: str | None = None) -> Path:
     """The place that the absolute path `text` leads to, links followed; it need not exist.
 
     Raises:
-        ForbiddenPath: it lies outside of the allowed folders.
+        ForbiddenPath: it lies outside the allowed folders.
     """
     _refuse_odd(text, field)
-    found = Path(os.path.realpath(os.path.expanduser(text)))
-    if not is_allowed(options, found):
+    path = Path(os.path.realpath(os.path.expanduser(text)))
+    if not is_allowed(options, path):
         raise _outside(text, field)
-    return found
+    return path
 
 
 def is_allowed(options: Options, resolved: Path) -> bool:
@@ -204,7 +204,7 @@ def is_data_name(name: str) -> bool:
 
 
 def _refuse_odd(text: str, field: str | None) -> None:
-    """Refuse what no path is or should be: empty, overlong, control characters, half characters, another's home."""
+    """Refuse odd paths: empty, overlong, with control characters or half characters, in another user's home."""
     if not text or len(text) > LONGEST:
         raise ConfigError(f"a path has 1 to {LONGEST} characters, not {len(text)}", field=field)
     if any(ord(letter) < 32 or ord(letter) == 127 or 0xD800 <= ord(letter) < 0xE000 for letter in text):

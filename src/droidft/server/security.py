@@ -1,4 +1,4 @@
-"""What every request and socket passes before a route sees it: Host, then Origin, then token, then body.
+"""Checks of every request and socket before a route sees it: Host, then Origin, then token, then body.
 
 A page of another site can make a browser send requests to this machine, and with a name of its own that leads here
 (DNS rebinding) even read the answers. So only our own names are served; a request that another site may have caused
@@ -41,7 +41,7 @@ BODY_LIMIT = 10 << 20
 BODY_SECONDS = 60.0
 """How long a JSON body may take to arrive."""
 LONG_BODY = 1 << 18
-"""Longer ones are parsed in a thread, so that others are answered meanwhile."""
+"""Longer ones are parsed in a thread, so that other requests do not wait."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'",
@@ -136,10 +136,10 @@ class Guard:
             scheme, _, token = given[0].partition(" ")
             if len(given) == 1 and scheme.lower() == "bearer" and self.access.is_token(token.strip()):
                 return
-            raise Unauthorized("the token is wrong", hint=f"it stands in {self.access.folder / 'token'}")
+            raise Unauthorized("the token is wrong", hint=f"it is in {self.access.folder / 'token'}")
         if not any(self.access.is_session(value) for value in cookies(headers, self.access.cookie)):
             hint = "open the link that `droidft serve` printed, or send the token as `Authorization: Bearer …`"
-            raise Unauthorized("this needs signing in", hint=hint)
+            raise Unauthorized("this requires signing in", hint=hint)
 
 
 def allowed_hosts(options: Options) -> Iterable[str]:
@@ -204,7 +204,7 @@ def cookies(headers: Headers, name: str) -> list[str]:
 def _foreign(origins: list[str]) -> Forbidden:
     by = f" by {origins[0][:100]!a}" if origins else ""
     return Forbidden(
-        f"the request was caused{by} outside of this application",
+        f"the request was caused{by} outside this application",
         hint="open the application itself; a program sends its token as `Authorization: Bearer …`",
     )
 
@@ -218,7 +218,7 @@ def _dress(start: Message, *, private: bool) -> None:
 
 
 async def _checked_body(scope: Scope, headers: Headers, receive: Receive) -> Receive:
-    """A `receive` that hands the body on: read, limited, and found to be strict JSON, but for uploads."""
+    """A `receive` that passes the body on; unless it is an upload, it is limited in size and strict JSON."""
     if not is_mutation(scope):
         return receive
     upload = scope["method"] == "PUT" and UPLOADS.fullmatch(scope["path"]) is not None
@@ -246,7 +246,7 @@ def _check_type(headers: Headers, wanted: str) -> None:
     charset = rest.strip().lower().replace('"', "")
     if len(given) != 1 or kind.strip().lower() != wanted or charset not in ("", "charset=utf-8"):
         shown = ascii(given[0][:100]) if given else "nothing"
-        raise UnsupportedMediaType(f"the body is said to be {shown}", hint=f"send Content-Type: {wanted}")
+        raise UnsupportedMediaType(f"the body's Content-Type is {shown}", hint=f"send Content-Type: {wanted}")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("the body is compressed", hint="send it as it is")
 

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from droidft.engine.generation.loaded import LoadedModel, Ready
 
 LONG_PROMPT = 1024
-"""Reading a prompt of more tokens than this is reported as it goes on."""
+"""Progress is reported while a prompt of more tokens than this is read."""
 
 
 def main() -> None:
-    """Answer requests until the server is gone."""
-    # Models are fetched where a person asks for that, never in passing.
+    """Answer requests until the server has ended."""
+    # Models are fetched only where a person asks for it.
     os.environ["HF_HUB_OFFLINE"] = "1"
     with ExitStack() as stack:
         serve({"answer": Worker(stack).answer})
@@ -66,7 +66,7 @@ class Worker:
     prepared: bool = field(default=False)
 
     def answer(self, call: Call) -> None:
-        """Put a prompt to the sides; what they say are the events.
+        """Put a prompt to the sides; their answers are the events.
 
         Parameters: `home`, `model`, `sides` (each `side` and `adapter`, null for the base alone), `prompt` and
         `system` or else `messages`, `use_chat_template`, `sampling` (fields of `Sampling`), `stop` (texts).
@@ -94,7 +94,7 @@ class Worker:
         from droidft.models import catalog, hub
 
         ref = call.params["model"]
-        # A wrong name is said before the loaded model is given up for it; inference never reaches for the network.
+        # A wrong name is reported before the loaded model is given up for it; inference never uses the network.
         if hub.REPO_ID.fullmatch(ref) and hub.cached(ref) is None:
             raise NotFound(
                 f"there is no model {ref!r} on this machine", hint="fetch it first (Setup, or `droidft models pull`)"
@@ -163,7 +163,7 @@ def _prompt(model: LoadedModel, params: dict[str, Any]) -> Prompt:
 def _side(
     call: Call, model: LoadedModel, home: Home, prompt: Prompt, sampling: Sampling, *, side: int, adapter: str | None
 ) -> Side | None:
-    """A side that is ready to answer, or None after saying why it cannot."""
+    """A side that is ready to answer, or None after its error was sent."""
     from droidft.engine.generation.generate import Stops, complete
 
     try:
@@ -206,29 +206,29 @@ def _details(model: LoadedModel, ready: Ready | None, prompt: Prompt, system: st
         names = ("name", "rank", "alpha", "scale", "dropout", "keys", "num_layers", "model_recorded")
         alone = dict.fromkeys(names) | {"type": "none", "max_logit_change": None}
         return {**alone, **common, "warnings": warnings}
-    found = ready.details.as_dict()
-    change = found.pop("difference")["max_logit"]
-    del found["fine_tune_type"]
+    details = ready.details.as_dict()
+    change = details.pop("difference")["max_logit"]
+    del details["fine_tune_type"]
     warnings += _asked_otherwise(ready.details.info.record, prompt, system)
-    return {**found, **common, "max_logit_change": change, "warnings": [*found["warnings"], *warnings]}
+    return {**details, **common, "max_logit_change": change, "warnings": [*details["warnings"], *warnings]}
 
 
 def _asked_otherwise(record: Mapping[str, Any], prompt: Prompt, system: str | None) -> list[dict[str, str]]:
     """Warnings about a prompt that is put in another way than those the adapter was trained on."""
-    found = []
+    warnings = []
     trained_on, template = record.get("data_format"), record.get("chat_template_sha256")
     if trained_on not in (None, "text") and template is not None and not prompt.chat_template_used:
         text = "was trained on prompts in the chat template, and this one was put without it"
-        found.append({"code": "template_unused", "message": text})
+        warnings.append({"code": "template_unused", "message": text})
     if trained_on == "text" and prompt.chat_template_used:
         text = "was trained on plain texts, and this prompt was put in the chat template"
-        found.append({"code": "template_added", "message": text})
+        warnings.append({"code": "template_added", "message": text})
     trained = record.get("system_prompt")
     if isinstance(trained, str) and trained and prompt.chat_template_used and system != trained:
         instead = "another one" if system else "none"
         text = f"was trained with the system prompt {trained[:200]!r}, and was asked with {instead}"
-        found.append({"code": "system_prompt", "message": text})
-    return found
+        warnings.append({"code": "system_prompt", "message": text})
+    return warnings
 
 
 def _system(params: dict[str, Any]) -> str | None:
@@ -250,12 +250,12 @@ def _take_turns(call: Call, model: LoadedModel, sides: list[Side]) -> None:
             if side.last is not None:
                 side.seconds += time.perf_counter() - begun
             side.last = token
-            if _say(call, side, token):
+            if _emit(call, side, token):
                 sides.remove(side)
 
 
-def _say(call: Call, side: Side, token: Token) -> bool:
-    """Tell what a token adds to the answer; whether the answer has ended."""
+def _emit(call: Call, side: Side, token: Token) -> bool:
+    """Send what a token adds to the answer; whether the answer has ended."""
     text = side.stops.feed(token.text)
     reason = "stop" if side.stops.reached else token.finish_reason
     if reason is not None:

@@ -2,8 +2,8 @@
 
     python -m droidft.workers.inspect
 
-Started by the server (`server/inspect.py`), which never imports mlx itself. Nothing here loads the weights of a
-model. The protocol is that of `channel`; every request names the home folder.
+Started by the server (`server/asking/inspect.py`), which never imports mlx itself. Nothing here loads the weights of
+a model. The protocol is that of `channel`; every request names the home folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FITS = 0.8
 
 
 def main() -> None:
-    """Answer until the server is gone."""
+    """Answer requests until the server has ended."""
     serve(HANDLERS)
 
 
@@ -61,7 +61,7 @@ def targets(call: Call) -> dict[str, Any]:
     from droidft.engine.machine import device, host
 
     home, params = _home(call), call.params
-    found = device.prepare(home.cache)
+    machine = device.prepare(home.cache)
     from droidft.engine.model import describe
     from droidft.models import catalog
 
@@ -81,9 +81,9 @@ def targets(call: Call) -> dict[str, Any]:
         dora=params["dora"],
     )
     available = host.memory().available
-    if found.kind is not device.DeviceKind.CPU:
+    if machine.kind is not device.DeviceKind.CPU:
         available = (
-            min(found.memory_bytes, available) if found.kind is device.DeviceKind.METAL else found.memory_bytes
+            min(machine.memory_bytes, available) if machine.kind is device.DeviceKind.METAL else machine.memory_bytes
         )
     return {
         "model": params["model"],
@@ -137,7 +137,7 @@ def _preset(preset: PresetDescription, available: int) -> dict[str, Any]:
 def data_key(call: Call) -> Any:
     """What a check of this data depends on besides its settings: the files as they are, and the tokenizer.
 
-    None where it is not known, such as a hub data set that is not here yet.
+    None where that is unknown, as for a hub data set that is not on this machine yet.
     """
     from droidft.data.sources import fetch_dataset, locate
     from droidft.errors import DataError
@@ -157,15 +157,15 @@ def data_key(call: Call) -> Any:
 def check_data(call: Call) -> dict[str, Any]:
     """Structure, then tokens where there is a model, then how long the run would be.
 
-    What the structure is like is told before tokens are counted. A model that is not here leaves it at that.
+    The structure is reported before tokens are counted. Without the model on this machine that is all.
     """
     from droidft.data.check import check_data as check
 
     config, report = _config(call), call.report
-    found: list[CheckReport] = []
+    first: list[CheckReport] = []
 
     def notice(structure: CheckReport) -> None:
-        found.append(structure)
+        first.append(structure)
         call.emit({"check": _checked(structure)})
         report("loading the tokenizer", 0, 0)
 
@@ -173,9 +173,9 @@ def check_data(call: Call) -> dict[str, Any]:
     try:
         return _checked(check(config, tokenizer, progress=report, notice=notice, rewards=_home(call).rewards))
     except (NotFound, ModelError, DownloadError) as error:
-        if not found:
+        if not first:
             raise
-        return _checked(found[0]) | {"token_problem": error.as_dict()}
+        return _checked(first[0]) | {"token_problem": error.as_dict()}
 
 
 def _checked(report: CheckReport) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def import_model(call: Call) -> str:
 
 
 def experiment(call: Call) -> Analysis:
-    """What an experiment has found so far."""
+    """The results of an experiment so far."""
     from droidft.experiments.findings.analysis import analyse
 
     return analyse(_experiment(call))
@@ -286,8 +286,8 @@ def experiment_report(call: Call) -> str:
     from droidft.experiments.findings.analysis import analyse, measurements
     from droidft.experiments.report.page import render
 
-    found = _experiment(call)
-    return render(analyse(found), call.params["form"], measured=measurements(found))
+    experiment = _experiment(call)
+    return render(analyse(experiment), call.params["form"], measured=measurements(experiment))
 
 
 def system(call: Call) -> dict[str, Any]:

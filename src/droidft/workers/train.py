@@ -85,7 +85,7 @@ def main(folder: Path) -> int:
     except DroidError as error:
         log.append(Failed(code=error.code, message=error.message, hint=error.hint, step=step))
         return 1
-    except Exception as error:  # noqa: BLE001 - the log must end with a reason, whatever it is
+    except Exception as error:  # noqa: BLE001 - the log must end with a reason
         traceback.print_exc()
         log.append(_unexpected(error, run, step))
         return 1
@@ -116,7 +116,7 @@ def _beat(log: EventLog) -> None:
 
 
 def events(run: Run, home: Home, stop: StopRequest) -> Iterator[Event]:
-    """All that the run in `run` says, with its adapter folder kept up to date."""
+    """The events of a run, while its adapter folder is kept up to date."""
     from droidft.engine.machine.device import computing
 
     with computing(home.cache) as device:

@@ -14,12 +14,12 @@ from droidft.home import Home
 
 
 def main() -> None:
-    """Answer until the server is gone."""
+    """Answer requests until the server has ended."""
     serve({"try": try_rewards})
 
 
 def try_rewards(call: Call) -> Any:
-    """Parameters: `home`, `config`, `prompts`, `completions`, `seed`. Events say how far it is."""
+    """Parameters: `home`, `config`, `prompts`, `completions`, `seed`. Events report progress."""
     from droidft.engine.machine.device import computing
 
     home, params = Home(Path(call.params["home"])), call.params

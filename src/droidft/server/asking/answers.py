@@ -48,7 +48,7 @@ class Question:
     adapters: Sequence[str | None]
     """A side each: an adapter, possibly with `@best` or the like, or None for the base alone."""
     sampling: dict[str, Any]
-    """Fields of `engine.generation.generate.Sampling`; a seed has to be among them."""
+    """Fields of `engine.generation.generate.Sampling`; they include a seed."""
     prompt: str | None = None
     system: str | None = None
     messages: Sequence[dict[str, str]] | None = None
@@ -70,9 +70,9 @@ def draw_seed() -> int:
 
 
 class Asked:
-    """A question on its way to the worker: iterate over its events, `cancel` when nobody wants them.
+    """A question on its way to the worker: iterate over its events, `cancel` when nobody waits for them.
 
-    Raises, where the iteration stands, the `DroidError` that ended the question.
+    The iteration raises the `DroidError` that ended the question.
     """
 
     def __init__(self, answers: Answers, params: dict[str, Any], first: Sequence[dict[str, Any]]) -> None:
@@ -117,7 +117,7 @@ class Asked:
                 return
 
     async def only(self) -> AsyncIterator[dict[str, Any]]:
-        """What the only side says, without phases; its error is raised."""
+        """Events of the only side, without phases; its error is raised."""
         async for event in self:
             if event["type"] == "error":
                 raise ChildError(**event["error"])
@@ -130,16 +130,16 @@ class Asked:
         Raises:
             DroidError: also that of the side.
         """
-        found: dict[str, Any] = {}
+        answer: dict[str, Any] = {}
         texts: list[str] = []
         async for event in self.only():
             match event["type"]:
                 case "text":
                     texts.append(event["text"])
                 case "start" | "end":
-                    found |= event
-        del found["type"], found["side"]
-        return {**found, "response": "".join(texts)}
+                    answer |= event
+        del answer["type"], answer["side"]
+        return {**answer, "response": "".join(texts)}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """However the task ended, a reader must not wait any longer."""
@@ -161,7 +161,7 @@ class Asked:
                     elif kind == "event":
                         self._queue.put_nowait(value)
                     if self._queue.qsize() > MOST_UNREAD:
-                        raise Conflict("the answer was not read, so it was ended", hint="ask again")
+                        raise Conflict("the answer was not read, so it was stopped", hint="ask again")
             self._queue.put_nowait(None)
         except DroidError as error:
             self._queue.put_nowait(error)
@@ -221,14 +221,14 @@ class Answers:
         self.options = options
         self.child = Child("droidft.workers.answer")
         self._loaded: tuple[int | None, str] = (None, "")
-        """The worker's process, and the model that it said it had loaded."""
+        """The worker's process, and the model that it reported as loaded."""
         self._idle_seconds = idle_seconds
         self._used = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch over the worker; end it, and whatever it is doing, at the end."""
+        """Watch over the worker; at the end, stop it in the middle of its work if need be."""
         watch = asyncio.create_task(self._unload_when_idle())
         try:
             yield
@@ -249,7 +249,7 @@ class Answers:
         ahead = len(self._tasks)
         if ahead > MOST_WAITING:
             raise Busy(
-                f"{ahead - 1} questions wait for the model already, and {MOST_WAITING} may",
+                f"{ahead - 1} questions are waiting for the model already; the limit is {MOST_WAITING}",
                 hint="try again when some of them are answered",
             )
         ref = paths.model_ref(self.options, question.model, field=question.fields[0])
@@ -327,12 +327,12 @@ class Answers:
 
 
 def resident_bytes(pid: int) -> int | None:
-    """Memory that a process occupies; None if it is gone."""
+    """Memory that a process occupies; None if it has ended."""
     with suppress(OSError, ValueError, IndexError):
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _page_size()
     with suppress(OSError, ValueError, subprocess.SubprocessError):  # macOS
-        found = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, timeout=5, check=True)
-        return int(found.stdout) * 1024
+        shown = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, timeout=5, check=True)
+        return int(shown.stdout) * 1024
     return None
 
 

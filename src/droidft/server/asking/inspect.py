@@ -1,6 +1,6 @@
 """Questions about models, data, adapters and the machine, put to processes of their own.
 
-One process is kept warm for what has to be instant, one does what may take a moment, and each long job has one to
+One process is kept warm for instant answers, one takes questions that may last seconds, and each long job has one to
 itself, at a lower priority than the server. One that died is started again for the next question.
 """
 
@@ -65,16 +65,16 @@ class Inspector:
             self._later(self._warmed_worker())
 
     async def system(self) -> dict[str, Any]:
-        """What `droidft doctor` says. Speed is measured once, so that a running training is left alone."""
+        """The report of `droidft doctor`. Speed is measured once, so that training is not disturbed."""
         async with self._examining:
             if self._examined is None:
                 self._examined = await self.ask_patiently("system")
-        found = dict(self._examined)
+        report = dict(self._examined)
         now = await self.ask("storage")
         fresh = {finding["name"]: finding for finding in now.pop("findings")}
-        found["findings"] = [fresh.get(finding["name"], finding) for finding in found["findings"]]
-        found["ok"] = not any(finding["fix"] for finding in found["findings"])
-        return {**found, **now}
+        report["findings"] = [fresh.get(finding["name"], finding) for finding in report["findings"]]
+        report["ok"] = not any(finding["fix"] for finding in report["findings"])
+        return {**report, **now}
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[Child]:
@@ -93,7 +93,7 @@ class Inspector:
         return {"home": self._home, **params}
 
     async def close(self) -> None:
-        """End every process, whatever it does."""
+        """End every process, even in the middle of its work."""
         self._closed = True
         for task in self._tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Work that takes a while: data checks, downloads, imports, two at once, the others wait; and trials of rewards."""
+"""Work that takes a while: data checks, downloads and imports, at most two at once; and trials of rewards."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Work:
 
 
 class Jobs:
-    """All jobs of this server, and what they found."""
+    """All jobs of this server, and their results."""
 
     def __init__(self, inspector: Inspector) -> None:
         self._inspector = inspector
@@ -101,7 +101,7 @@ class Jobs:
         return work.job
 
     async def check(self, config: TrainingConfig, *, with_model: bool) -> Job:
-        """Check the data of `config`; what is known from an equal check of unchanged files is not done again."""
+        """Check the data of `config`; an equal check of unchanged files is not repeated."""
         params = self._inspector.params(config=config.model_dump(mode="json"), with_model=with_model)
         return await self._start("check", config.train_data_path, params, lambda work: self._check(work, params))
 
@@ -131,7 +131,7 @@ class Jobs:
         return await self._start("try", config.model_path, params, lambda work: self._try(work, asked))
 
     async def close(self) -> None:
-        """Call everything off; the inspector is closed, so nothing has to be waited for."""
+        """Call everything off; the inspector is closed, so nothing blocks."""
         tasks = [work.task for work in self._works.values() if work.task is not None and not work.task.done()]
         for task in tasks:
             task.cancel()

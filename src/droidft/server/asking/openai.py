@@ -36,7 +36,7 @@ HARMLESS = frozenset(
         "verbosity",
     }
 )
-"""Fields that change neither what is said nor its form."""
+"""Fields that change neither the answer nor its form."""
 
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "audio": (),
@@ -76,7 +76,7 @@ def text_question(request: CompletionRequest) -> Question:
     if isinstance(prompt, list):
         if len(prompt) != 1 or not isinstance(prompt[0], str):
             raise ConfigError(
-                "prompt holds something else than one text",
+                "prompt is not one text",
                 hint="send one text; several texts, or tokens, need a request each",
                 field="prompt",
             )
@@ -120,7 +120,9 @@ def _made(path: Path) -> int:
 
 def _question(request: CommonRequest, limit: int | None, **prompt: Any) -> Question:
     if request.n not in (None, 1):
-        raise ConfigError(f"n is {request.n}, and 1 is all there is", hint="send the request again", field="n")
+        raise ConfigError(
+            f"n is {request.n}, and only 1 is supported", hint="send several requests instead", field="n"
+        )
     _refuse_unknown(request.model_extra or {})
     model, adapter = split_model(request.model)
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
@@ -154,25 +156,21 @@ def _refuse_unknown(fields: Mapping[str, Any]) -> None:
         if value is None or name in HARMLESS or value in NEUTRAL.get(name, ()):
             continue
         if name in NEUTRAL:
-            raise ConfigError(f"{name} cannot be done here", hint=f"leave {name} out", field=name)
-        raise ConfigError(
-            f"{name[:80]!r} is not known here", hint="check the spelling, or leave it out", field=name[:80]
-        )
+            raise ConfigError(f"{name} is not supported", hint=f"leave {name} out", field=name)
+        raise ConfigError(f"{name[:80]!r} is unknown", hint="check the spelling, or leave it out", field=name[:80])
 
 
 def _turn(message: ChatMessage, field: str) -> dict[str, str]:
     role = ROLES.get(message.role)
     if role is None:
         raise ConfigError(
-            f"a message of the role {message.role!r} cannot be put to a model here",
+            f"a message with the role {message.role!r} is not supported",
             hint=f"roles are {', '.join(ROLES)}",
             field=f"{field}.role",
         )
     for name in ("tool_calls", "function_call", "audio"):
         if (message.model_extra or {}).get(name):
-            raise ConfigError(
-                f"{name} in a message cannot be done here", hint="leave it out", field=f"{field}.{name}"
-            )
+            raise ConfigError(f"{name} in a message is not supported", hint="leave it out", field=f"{field}.{name}")
     return {"role": role, "content": _content(message.content, f"{field}.content")}
 
 
@@ -186,7 +184,7 @@ def _content(content: str | list[dict[str, Any]] | None, field: str) -> str:
         text = part.get("text")
         if part.get("type") != "text" or not isinstance(text, str):
             raise ConfigError(
-                f"a part of the type {part.get('type')!r} cannot be read here",
+                f"a part of the type {part.get('type')!r} is not supported",
                 hint='parts are {"type": "text", "text": …}',
                 field=f"{field}.{index}",
             )

@@ -15,7 +15,7 @@ CHUNK = 1 << 20
 def zipped(files: Mapping[str, Path]) -> Iterator[bytes]:
     """The bytes of a zip with `files` under these names, uncompressed, since weights do not shrink.
 
-    The files are open when this returns, so that what is deleted meanwhile is still sent whole.
+    The files are open when this returns, so that one that is deleted during the download is still sent whole.
 
     Raises:
         OSError: one cannot be read.

@@ -32,7 +32,7 @@ async def store(
 ) -> DataFile:
     """Keep the bytes of `chunks` as `name` in `folder`, or as `name-2` … where that is taken.
 
-    `length` is what the client says it will send. Whatever goes wrong, the client's going included, nothing is left.
+    `length` is the size that the client announced. If anything goes wrong, or the client leaves, nothing is kept.
 
     Raises:
         ConfigError: a name that no reader takes, or an empty file.
@@ -41,7 +41,7 @@ async def store(
     """
     if not is_data_name(name):
         known = " ".join(SUFFIXES)
-        raise ConfigError(f"{name!r} is no data file", hint=f"name it by its form: {known}", field="name")
+        raise ConfigError(f"{name!r} is not a data file", hint=f"give it one of these endings: {known}", field="name")
     _check_size(length or 0, limit)
     await asyncio.to_thread(_prepare, folder, length or 0)
     part = folder / f".{secrets.token_hex(8)}.part"
@@ -57,14 +57,14 @@ async def store(
 
 def listed(folder: Path) -> list[DataFile]:
     """Data files in `folder` and in the folders in it, newest first."""
-    found = []
+    files = []
     for path in (*folder.iterdir(), *folder.glob("*/*")):
         name = str(path.relative_to(folder))
         if is_data_name(path.name) and not path.name.startswith(".") and name.isprintable():
             with suppress(OSError):
                 if path.is_file():
-                    found.append(_file(path, name))
-    return sorted(found, key=lambda file: file.modified, reverse=True)
+                    files.append(_file(path, name))
+    return sorted(files, key=lambda file: file.modified, reverse=True)
 
 
 def remove(folder: Path, name: str) -> None:
@@ -112,7 +112,7 @@ def _check_size(size: int, limit: int) -> None:
 
 
 def _prepare(folder: Path, length: int) -> None:
-    """Remove what uploads have left that were killed, and refuse what the disk cannot hold."""
+    """Remove what interrupted uploads have left, and refuse a file that the disk cannot hold."""
     for left in folder.glob(".*.part"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE_SECONDS:

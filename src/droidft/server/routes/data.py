@@ -118,7 +118,7 @@ def _config(request: DataSettings, state: State) -> TrainingConfig:
     """The part of a configuration that the request gives, with the references in it confined.
 
     Raises:
-        DroidError: a setting is unknown or out of range, or a path is not to be had.
+        DroidError: a setting is unknown or out of range, or a path cannot be used.
     """
     unknown = [name for name in request.settings if name not in TrainingConfig.model_fields]
     given = {name: value for name, value in request.settings.items() if name in MATTERS or name in unknown}

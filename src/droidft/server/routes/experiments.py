@@ -46,13 +46,13 @@ async def create_experiment(request: PlanRequest, state: State) -> ExperimentSum
 
 @router.get("/{experiment}", operation_id="getExperiment")
 async def get_experiment(experiment: ExperimentId, state: State) -> ExperimentDetail:
-    """One experiment: its plan, how far it is, what it has found."""
+    """One experiment: its plan, its progress, its results."""
     return await state.experiments.detail(experiment)
 
 
 @router.post("/{experiment}/start", operation_id="startExperiment")
 async def start_experiment(experiment: ExperimentId, state: State) -> ExperimentSummary:
-    """Start it, or go on; a run that failed is tried again."""
+    """Start or continue it; a run that failed is tried again."""
     return await state.experiments.start(experiment)
 
 

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api/rewards", tags=["rewards"])
 @router.get("", operation_id="getRewards")
 async def get_rewards(state: State) -> Rewards:
     """Every kind with its range and parameters, and the functions in files of one's own, which are not run."""
-    found = await asyncio.to_thread(own.listed, state.home.rewards)
+    files = await asyncio.to_thread(own.listed, state.home.rewards)
     return Rewards(
         kinds=[
             RewardKindView(
@@ -36,7 +36,7 @@ async def get_rewards(state: State) -> Rewards:
             )
             for each in reward_kinds()
         ],
-        files=found,
+        files=files,
         folder=str(state.home.rewards),
     )
 

@@ -145,9 +145,9 @@ async def get_report(run: RunId, state: State) -> Response:
 @router.get("/runs/{run}/export.json", operation_id="exportRun", response_class=Response)
 async def export_run(run: RunId, state: State) -> Response:
     """Configuration, events and summary as one JSON file."""
-    found = await get_run(run, state)
+    shown = await get_run(run, state)
     records = await asyncio.to_thread(_events, state.supervisor.entry(run).run, 0, MOST_EXPORTED)
-    text = f'{{"run":{found.model_dump_json()},"events":{records.model_dump_json()}}}'
+    text = f'{{"run":{shown.model_dump_json()},"events":{records.model_dump_json()}}}'
     headers = {"Content-Disposition": f'attachment; filename="{run}.json"'}
     return Response(text, media_type="application/json", headers=headers)
 

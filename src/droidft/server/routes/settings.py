@@ -27,7 +27,7 @@ async def get_settings() -> Settings:
 # Not `async`: a large file or draft takes a moment, so it is looked at in a thread.
 @router.post("/check", operation_id="checkDraft")
 def check_draft(draft: Draft) -> DraftReport:
-    """What is wrong or doubtful about a draft, and the same draft as a command line and as YAML."""
+    """Problems and warnings of a draft, and the same draft as a command line and as YAML."""
     return drafts.check(draft.values, steps=draft.steps)
 
 

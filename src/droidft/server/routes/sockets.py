@@ -18,7 +18,7 @@ from droidft.server.schemas.sockets import ResetFrame, UpdateFrame
 router = APIRouter(prefix="/api", tags=["sockets"])
 
 SEND_SECONDS = 30.0
-"""A reader that takes nothing for so long is dropped; it can come back and go on where it was."""
+"""A reader that takes nothing for so long is dropped; it can come back and continue where it was."""
 
 
 @router.websocket("/runs/{run}/events")
@@ -37,7 +37,7 @@ async def run_events(
 
 @router.websocket("/updates")
 async def updates(socket: WebSocket, state: State) -> None:
-    """All runs, the queue and the jobs; then whatever changes."""
+    """All runs, the queue and the jobs; then what changes."""
     await socket.accept()
     await _send_all(socket, _update_frames(state))
 
@@ -52,16 +52,16 @@ async def _record_frames(state: AppState, run: str, after: int) -> AsyncGenerato
 
 
 async def _update_frames(state: AppState) -> AsyncGenerator[str]:
-    """Everything, then what is not as this reader was told."""
+    """Everything, then what has changed since the last frame."""
     jobs: dict[str, Job] = {}
     queue: QueueView | None = None
     async with aclosing(state.supervisor.changes()) as changes:
         async for changed, gone in changes:
-            news = [job for job in state.jobs.all() if jobs.get(job.id) != job]
-            if changed or gone or news or queue != state.supervisor.queue:
+            changed_jobs = [job for job in state.jobs.all() if jobs.get(job.id) != job]
+            if changed or gone or changed_jobs or queue != state.supervisor.queue:
                 queue = state.supervisor.queue
-                jobs |= {job.id: job for job in news}
-                yield UpdateFrame(runs=changed, removed=gone, queue=queue, jobs=news).model_dump_json()
+                jobs |= {job.id: job for job in changed_jobs}
+                yield UpdateFrame(runs=changed, removed=gone, queue=queue, jobs=changed_jobs).model_dump_json()
 
 
 def _last_number(state: AppState, run: str) -> int:

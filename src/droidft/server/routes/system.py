@@ -26,16 +26,16 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 @router.get("/health", operation_id="getHealth")
 async def health(state: State) -> Health:
-    """Answers at once, whatever else is going on."""
+    """Answers at once, even when the server is busy."""
     return Health(version=__version__)
 
 
 @router.get("/system", operation_id="getSystem")
 async def system(state: State) -> SystemReport:
-    """What `droidft doctor` says, and the folders that may be read."""
-    found = await state.inspector.system()
+    """The report of `droidft doctor`, and the folders that may be read."""
+    report = await state.inspector.system()
     roots = [str(root) for root in (state.home.root, *state.options.roots)]
-    return SystemReport.model_validate({**found, "home": str(state.home.root), "roots": roots})
+    return SystemReport.model_validate({**report, "home": str(state.home.root), "roots": roots})
 
 
 @router.post("/login", operation_id="login", status_code=204)
@@ -63,7 +63,7 @@ async def launch(request: Request, state: State) -> Launch:
 
 @pages.get("/launch")
 async def open_link(request: Request, state: State, code: Annotated[str, Query(max_length=200)] = "") -> Response:
-    """Where a launch link leads: to the front page, signed in. A link that was used says so there."""
+    """Where a launch link leads: to the front page, signed in. There a used link is reported as such."""
     try:
         cookie = await asyncio.to_thread(state.access.sign_in, code)
     except Unauthorized:
@@ -75,7 +75,7 @@ async def open_link(request: Request, state: State, code: Annotated[str, Query(m
 @unknown.api_route("/api/{path:path}", methods=METHODS)
 @unknown.api_route("/v1/{path:path}", methods=METHODS)
 async def no_such_route(request: Request, path: str) -> Response:
-    """What no route answers is said in the one shape; the front end's pages begin elsewhere."""
+    """The error, in the one shape, for an address without a route; the front end's pages have others."""
     if _takes(request, request.method, Match.PARTIAL):
         taken = [method for method in METHODS if _takes(request, method, Match.FULL)]
         raise HTTPException(405, headers={"Allow": ", ".join(taken)})

@@ -22,26 +22,26 @@ def check(values: Mapping[str, Any], *, steps: int | None = None) -> DraftReport
     """
     required = [setting.name for setting in settings() if setting.required]
     given = {name: value for name, value in values.items() if value not in (None, "") or name not in required}
-    found = problems(given)
-    faulty = {name for name, _ in found}
+    faults = problems(given)
+    faulty = {name for name, _ in faults}
     kept = {name: value for name, value in given.items() if name in TrainingConfig.model_fields.keys() - faulty}
     config = _Draft.model_validate(dict.fromkeys(required, "-") | kept)
     changed = {name: value for name, value in config.changed().items() if name in kept}
     length = config.iterations or steps
     return DraftReport(
-        ok=not found,
-        problems=[FieldProblem(field=_plain(name), message=_plain(text) or "") for name, text in found],
-        warnings=config.warnings() if not found else [],
+        ok=not faults,
+        problems=[FieldProblem(field=_plain(name), message=_plain(text) or "") for name, text in faults],
+        warnings=config.warnings() if not faults else [],
         changed=[name for name in changed if name not in required],
         scale=None if faulty & SCALING else config.lora_scale,
         command=command_line(changed),
         yaml=to_yaml(changed),
-        schedule=schedule.curve(config, total=length) if not found and length is not None else [],
+        schedule=schedule.curve(config, total=length) if not faults and length is not None else [],
     )
 
 
 class _Draft(TrainingConfig):
-    """Settings each of which is right; what they say together is not looked at."""
+    """Settings each of which is right; contradictions between them are not looked for."""
 
     def _contradictions(self) -> Iterator[str]:
         return iter(())

@@ -1,4 +1,4 @@
-"""How a worker ended that had no last word: killed, out of memory, or by an error before its log was open."""
+"""How a worker ended that gave no reason: killed, out of memory, or an error before its log was open."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LESS = (
 
 
 def kills_for_memory() -> int:
-    """How often this system's kernel has killed a process for want of memory since it started; 0 where unknown."""
+    """How many processes the kernel has killed for lack of memory since it started; 0 where unknown."""
     try:
-        found = re.search(r"^oom_kill (\d+)$", VMSTAT.read_text(), re.MULTILINE)
+        match = re.search(r"^oom_kill (\d+)$", VMSTAT.read_text(), re.MULTILINE)
     except OSError:
         return 0
-    return int(found[1]) if found else 0
+    return int(match[1]) if match else 0
 
 
 def log_tail(path: Path) -> list[str]:
@@ -40,7 +40,7 @@ def log_tail(path: Path) -> list[str]:
 
 
 def explain(status: int | None, *, log: Path, memory_kills: int, asked: bool) -> Problem:
-    """What is known of a worker that is gone.
+    """What is known of a worker that has ended.
 
     Args:
         status: its exit status, negative for a signal; None if it was not this server's child.
@@ -51,7 +51,7 @@ def explain(status: int | None, *, log: Path, memory_kills: int, asked: bool) ->
     tail = log_tail(log)
     name = signal.Signals(-status).name if status is not None and status < 0 else None
     if asked:
-        message = "it was killed on request; what came after its last checkpoint is lost"
+        message = "it was killed on request; progress since its last checkpoint is lost"
         return Problem(code="killed", message=message, hint=_RESUME, signal=name, log_tail=tail)
     killed_for_memory = memory_kills > 0 and name in (None, "SIGKILL")
     if killed_for_memory or (status != 0 and names_memory("\n".join(tail))):
@@ -68,7 +68,7 @@ def explain(status: int | None, *, log: Path, memory_kills: int, asked: bool) ->
             log_tail=tail,
         )
     if status is None:
-        message = "its worker is gone and left no reason (killed, or the machine went down)"
+        message = "its worker ended without saying why (it was killed, or the machine went down)"
         return Problem(code="worker_gone", message=message, hint=_RESUME, log_tail=tail)
-    message = f"its worker ended with exit status {status} and gave no reason"
+    message = f"its worker ended with exit status {status} without saying why"
     return Problem(code="worker_exit", message=message, hint=f"see its log; {_RESUME}", log_tail=tail)

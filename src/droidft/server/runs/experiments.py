@@ -1,6 +1,6 @@
 """Experiments under the server: plans are fixed in a process of their own, runs go through the queue one by one.
 
-Nothing is remembered here that is not in the folders: a server that was killed goes on where it was.
+Everything is kept in the folders, so a server that was killed continues where it was.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ class Experiments:
         self._planner = asyncio.Semaphore(1)
         self._complaints: dict[str, str] = {}
         self._lock = asyncio.Lock()
-        """Held while an experiment goes on, is stopped or deleted: none of these may see the others half done."""
+        """Held while an experiment is continued, stopped or deleted: none of these may see the others half done."""
 
     async def watch(self) -> None:
-        """Look after everything, for ever."""
+        """Look after all experiments until cancelled."""
         while True:
             for experiment in await self._everyone():
-                # Gathered by itself: one that fails must not keep the others from going on.
+                # One that fails must not keep the others from continuing.
                 [failure] = await asyncio.gather(self._tend(experiment), return_exceptions=True)
                 if isinstance(failure, BaseException):
                     self._complain(experiment.id, failure)
@@ -83,10 +83,10 @@ class Experiments:
         """Log an error once, not at every look."""
         if self._complaints.get(experiment_id) != str(error):
             self._complaints[experiment_id] = str(error)
-            logger.error("experiment %s: %s; the others go on", experiment_id, error, exc_info=error)
+            logger.error("experiment %s: %s; the others continue", experiment_id, error, exc_info=error)
 
     async def close(self) -> None:
-        """Call plannings off and let go of what is driven; runs go on."""
+        """Call planning off and let go of what is driven; runs continue."""
         tasks = [fixing.task for fixing in self._fixing.values()]
         for task in tasks:
             task.cancel()
@@ -105,7 +105,7 @@ class Experiments:
         return await self.summary(experiment.id)
 
     async def start(self, experiment_id: str) -> ExperimentSummary:
-        """Start it, or go on with it; what failed is tried again."""
+        """Start or continue it; failed runs are tried again."""
         experiment = self._find(experiment_id)
         if experiment.problem() is not None:
             raise ExperimentError(
@@ -151,7 +151,7 @@ class Experiments:
             await asyncio.to_thread(experiment.delete)
 
     async def _until_stopped(self, runs: list[Run]) -> None:
-        """Wait for those that were told to stop; whoever does not in time will be found running."""
+        """Wait for runs that are stopping; one that takes too long still counts as running afterwards."""
         with suppress(TimeoutError):
             async with asyncio.timeout(STOPPING_SECONDS):
                 while any(self._is_stopping(run) for run in runs):
@@ -163,21 +163,22 @@ class Experiments:
 
     async def all(self) -> list[ExperimentSummary]:
         """Every experiment, newest first."""
-        found = await asyncio.to_thread(folder.all_experiments, self._home)
-        return [await self._summary(experiment) for experiment in found]
+        experiments = await asyncio.to_thread(folder.all_experiments, self._home)
+        return [await self._summary(experiment) for experiment in experiments]
 
     async def summary(self, experiment_id: str) -> ExperimentSummary:
         """One experiment, in short."""
         return await self._summary(self._find(experiment_id))
 
     async def detail(self, experiment_id: str) -> ExperimentDetail:
-        """One experiment with all that it has found."""
+        """One experiment with its results so far."""
         experiment = self._find(experiment_id)
         # First the summary: where it says "finished", the analysis after it holds every run.
         summary, analysis = await self._summary(experiment), None
         if experiment.fixed() is not None:
-            found = await self._inspector.ask_worker("experiment", experiment=experiment.id)
-            analysis = Analysis.model_validate(found)
+            analysis = Analysis.model_validate(
+                await self._inspector.ask_worker("experiment", experiment=experiment.id)
+            )
         return ExperimentDetail(summary=summary, request=experiment.plan(), analysis=analysis)
 
     async def report(self, experiment_id: str, form: str) -> str:
@@ -191,7 +192,7 @@ class Experiments:
         text: str = await self._inspector.ask_worker("experiment_report", experiment=experiment.id, form=form)
         return text
 
-    # Going on
+    # Driving
 
     async def _tend(self, experiment: Experiment) -> None:
         async with self._lock:
@@ -261,7 +262,7 @@ class Experiments:
             await child.close()
             self._fixing.pop(experiment.id, None)
 
-    # Telling
+    # Reading
 
     def _find(self, experiment_id: str) -> Experiment:
         experiment = Experiment(self._home.experiment(experiment_id), self._home)
@@ -304,7 +305,7 @@ class Experiments:
 
 
 def _unreadable(experiment: Experiment, error: ExperimentError) -> ExperimentSummary:
-    """All that can be said of an experiment whose files another version wrote."""
+    """The summary of an experiment whose files another version wrote."""
     return ExperimentSummary(
         id=experiment.id,
         title="",

@@ -26,7 +26,7 @@ from droidft.server.schemas.runs import (
 )
 
 _KIND = re.compile(rb'\{"seq":\d+,"time":[^,]+,"event":\{"type":"(run_started|completions)"(?:,"step":(\d+))?')
-"""What tells lines with completions from others: only what is shown is parsed."""
+"""Recognises lines with completions, so that only those that are shown are parsed."""
 COLUMNS = TrainCurve.model_fields.keys() - {"peak_memory", "metrics"}
 
 
@@ -72,8 +72,8 @@ def curves(run: Run, *, points: int) -> Curves:
     history = _History()
     for line in all_lines(run.events_file):
         history.add(line)
-    told = [it.get("metrics", {}).get("reward", it["loss"]) for it in history.reports]
-    reports = [history.reports[index] for index in thinned(told, points)]
+    heights = [it.get("metrics", {}).get("reward", it["loss"]) for it in history.reports]
+    reports = [history.reports[index] for index in thinned(heights, points)]
     columns: dict[str, Any] = {name: [report[name] for report in reports] for name in COLUMNS}
     peak = [report["peak_memory_bytes"] for report in reports]
     evaluations = history.evaluations
@@ -92,9 +92,9 @@ def curves(run: Run, *, points: int) -> Curves:
 
 def _metrics(reports: list[dict[str, Any]]) -> dict[str, list[float | None]]:
     """Columns by name, in the order in which they came up."""
-    found = [report.get("metrics", {}) for report in reports]
-    names = dict.fromkeys(name for metrics in found for name in metrics)
-    return {name: [metrics.get(name) for metrics in found] for name in names}
+    measured = [report.get("metrics", {}) for report in reports]
+    names = dict.fromkeys(name for metrics in measured for name in metrics)
+    return {name: [metrics.get(name) for metrics in measured] for name in names}
 
 
 def thinned(values: list[float], points: int) -> list[int]:
@@ -112,26 +112,26 @@ def thinned(values: list[float], points: int) -> list[int]:
 
 def completions(run: Run, step: int | None) -> CompletionsView:
     """Completions of the last step up to `step`, or of the newest; those of steps done again replace the old ones."""
-    found = _completions(run)
-    steps = sorted(found)
+    lines = _completions(run)
+    steps = sorted(lines)
     chosen = max((each for each in steps if step is None or each <= step), default=steps[0] if steps else None)
-    record = None if chosen is None else parse_record(found[chosen])
+    record = None if chosen is None else parse_record(lines[chosen])
     rows = record.event.rows if record is not None and isinstance(record.event, Completions) else []
     return CompletionsView(steps=steps, step=chosen, rows=rows)
 
 
 def _completions(run: Run) -> dict[int, bytes]:
     """The newest line for each step that still counts."""
-    found: dict[int, bytes] = {}
+    lines: dict[int, bytes] = {}
     for line in all_lines(run.events_file):
         kind = _KIND.match(line)
         if kind is None:
             continue
         if kind[1] == b"completions" and kind[2] is not None:
-            found[int(kind[2])] = line
+            lines[int(kind[2])] = line
         elif (record := parse_record(line)) is not None and isinstance(record.event, RunStarted):
-            found = {each: found[each] for each in rewound(found, record.event, step=int)}
-    return found
+            lines = {each: lines[each] for each in rewound(lines, record.event, step=int)}
+    return lines
 
 
 def log_text(path: Path, *, most: int) -> LogText:
@@ -153,7 +153,7 @@ def diff(configs: dict[str, TrainingConfig], groups: dict[str, str]) -> ConfigDi
     values = {run: config.model_dump(mode="json") for run, config in configs.items()}
     rows = []
     for name in TrainingConfig.model_fields:
-        row = [found[name] for found in values.values()]
+        row = [settings[name] for settings in values.values()]
         if any(value != row[0] for value in row):
             rows.append(DiffRow(name=name, group=groups.get(name, ""), values=row))
     return ConfigDiff(runs=list(configs), rows=rows)

@@ -36,7 +36,7 @@ class Entry:
     heartbeat: float | None = None
     checkpoint_steps: list[int] = field(default_factory=list)
     revision: int = 0
-    """Goes up whenever a look found something new."""
+    """Goes up whenever something has changed."""
     _offset: int = 0
     _stamps: tuple[int, int] = (-1, -1)
 
@@ -54,7 +54,7 @@ class Entry:
         self.revision += 1
         self.heartbeat = stamps[1] / 1e9 or None
         self.pid = self.run.worker_pid()
-        # The log is read after the worker was seen: its last word is there if it is gone.
+        # The log is read after the worker was looked for: if it has ended, its last event is there.
         if _size(self.run.events_file) != self._offset:
             records, self._offset = self.run.records(self._offset)
             for record in records:
@@ -63,7 +63,7 @@ class Entry:
         return True
 
     def stalled(self, now: float) -> bool:
-        """Whether the living worker has given no sign of life for a while."""
+        """Whether the worker is alive but has not reported for a while."""
         return self.alive and self.heartbeat is not None and now - self.heartbeat > STALLED_SECONDS
 
 
@@ -86,7 +86,7 @@ def folders(home: Home) -> list[str]:
 
 @dataclass(frozen=True)
 class Known:
-    """What only the server knows of a run."""
+    """What only the server knows about a run."""
 
     position: int | None = None
     """In the queue."""
@@ -231,7 +231,7 @@ def _problem(entry: Entry, state: RunState, known: Known) -> Problem | None:
     if state is RunState.STALLED:
         return Problem(
             code="stalled",
-            message=f"its worker has given no sign of life for {STALLED_SECONDS:.0f} seconds and more",
+            message=f"its worker is alive but has not reported for more than {STALLED_SECONDS:.0f} seconds",
             hint="it may be suspended, or the machine may be swapping; stop it, and resume it from its checkpoint",
         )
     return None

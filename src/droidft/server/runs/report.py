@@ -20,7 +20,7 @@ CSP = f"{pages.CSP}; sandbox"
 
 
 def render(detail: RunDetail, curves: Curves) -> str:
-    """The page. All that a run, a file or a model said is escaped."""
+    """The page. Text from a run, a file or a model is escaped."""
     train, validation = curves.train, curves.validation
     charts = [
         chart(
@@ -63,8 +63,8 @@ def _rewards(
 ) -> Series:
     """The reward where there is one; without any, an empty series, which is not drawn."""
     values = metrics.get("reward", ())
-    found = [(step, value) for step, value in zip(steps, values, strict=False) if value is not None]
-    return Series(name, kind, [step for step, _ in found], [value for _, value in found], dots=dots, mark=mark)
+    points = [(step, value) for step, value in zip(steps, values, strict=False) if value is not None]
+    return Series(name, kind, [step for step, _ in points], [value for _, value in points], dots=dots, mark=mark)
 
 
 def verdict(detail: RunDetail) -> str:

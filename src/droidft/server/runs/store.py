@@ -103,7 +103,7 @@ class Store:
         self._do("DELETE FROM endings WHERE run = ?", run)
 
     def forget(self, run: str) -> None:
-        """Drop all that is known of a deleted run."""
+        """Forget a deleted run."""
         for table in ("queue", "endings"):
             self._do(f"DELETE FROM {table} WHERE run = ?", run)
 

@@ -1,9 +1,8 @@
 """Runs under supervision: the queue, one worker process per run, and what becomes of each.
 
 A worker is recognised by the lock it holds on its run folder, so one that was started by an earlier server, or from
-a terminal, is found like any other, and a pid that was given to somebody else deceives nobody. Workers outlive the
-server. How they ended is told apart by exit status, by the kernel's count of processes killed for memory, and by
-their log.
+a terminal, is recognised like any other, and a reused pid is not mistaken for one. Workers outlive the server. How
+they ended is judged by exit status, by the kernel's count of processes killed for memory, and by their log.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ from droidft.server.schemas.runs import Problem, QueueEntry, QueueView, RunState
 TICK_SECONDS = 0.25
 SCAN_SECONDS = 2.0
 STOP_SECONDS = 300.0
-"""How long a worker that lives may take for its last checkpoint; a step on a slow machine takes minutes."""
+"""How long a worker may take for its last checkpoint; a step on a slow machine takes minutes."""
 BURY_SECONDS = 10.0
 STALLED_STOP_SECONDS = 5.0
-"""How long a worker that gives no sign of life may take."""
+"""How long one that has stopped reporting may take."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +70,13 @@ class Supervisor:
         self._scanned = 0.0
 
     async def watch(self) -> None:
-        """Look after everything, for ever."""
+        """Look after runs and the queue until cancelled."""
         while True:
             try:
                 await self.tick()
                 await self._start_next()
             except (DroidError, OSError):
-                logger.exception("the supervisor met an error and goes on")
+                logger.exception("the supervisor met an error and continues")
             await asyncio.sleep(TICK_SECONDS)
 
     async def tick(self) -> None:
@@ -97,13 +96,13 @@ class Supervisor:
         """
         body = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
         async with self._lock:
-            if key is not None and (found := self._store.run_of_key(key)) is not None:
-                if found[0] != body:
+            if key is not None and (known := self._store.run_of_key(key)) is not None:
+                if known[0] != body:
                     hint = "send a new key with a new request"
                     raise Conflict("this Idempotency-Key was used for another request", hint=hint)
-                if found[1] in self._entries:
-                    return self.views[found[1]]
-                raise Conflict(f"run {found[1]}, which this Idempotency-Key made, is deleted", hint="send a new key")
+                if known[1] in self._entries:
+                    return self.views[known[1]]
+                raise Conflict(f"run {known[1]}, which this Idempotency-Key made, is deleted", hint="send a new key")
             run = await asyncio.to_thread(runs.create, self._home, config)
             self._store.enqueue(run.id, "start")
             if key is not None:
@@ -132,7 +131,7 @@ class Supervisor:
             return self.views[run_id]
 
     async def stop(self, run_id: str, *, force: bool) -> RunSummary:
-        """Ask a run to save and end, or with `force` kill it; a waiting one leaves the queue. Harmless when it ended.
+        """Ask a run to save and end, or with `force` kill it; one that waits leaves the queue.
 
         Raises:
             NotFound: there is no such run.
@@ -145,7 +144,7 @@ class Supervisor:
                 if force:
                     self._kill(entry)
                 else:
-                    with suppress(RunError, ProcessLookupError):  # it ended in this very moment
+                    with suppress(RunError, ProcessLookupError):  # it has just ended
                         entry.run.stop()
             self._publish()
             return self.views[run_id]
@@ -169,7 +168,7 @@ class Supervisor:
 
         Raises:
             NotFound: there is no such adapter.
-            RunError: its run is under way, or waits to begin or to go on.
+            RunError: its run is under way or queued.
         """
         async with self._lock:
             for run_id, entry in self._entries.items():
@@ -267,7 +266,7 @@ class Supervisor:
             self._ended(run_id, entry, worker, None)
 
     def _reap(self) -> None:
-        """Notice children that have ended, with whatever they left running."""
+        """Notice children that have ended, and end what they left running."""
         for run_id, worker in list(self._workers.items()):
             process = worker.process
             if process is None or not _has_ended(process):
@@ -288,7 +287,7 @@ class Supervisor:
         asked = run_id in self._killed
         self._killed.discard(run_id)
         if state_of(entry, Known()) not in (RunState.CRASHED, RunState.CREATED):
-            return  # its last word says it all
+            return  # its last event gives the reason
         kills = endings.kills_for_memory() - worker.memory_kills
         problem = endings.explain(status, log=entry.run.log_file, memory_kills=kills, asked=asked)
         self._endings[run_id] = problem
@@ -311,7 +310,7 @@ class Supervisor:
             entry.run.kill()
 
     async def _fresh(self, run_id: str) -> Entry:
-        """The run as it is now; one that was made a moment ago by another program is found too."""
+        """The run as it is now, even if another program has just made it."""
         if run_id not in self._entries:
             await asyncio.to_thread(self._scan)
         entry = self.entry(run_id)
@@ -356,7 +355,7 @@ class Supervisor:
 
     @asynccontextmanager
     async def _settled(self, run_id: str) -> AsyncIterator[None]:
-        """The lock, at a moment when this run is not just being started: it can be stopped in the next."""
+        """The lock, while this run is not being started."""
         while True:
             async with self._lock:
                 if run_id not in self._starting:
@@ -364,7 +363,7 @@ class Supervisor:
                     return
             await asyncio.sleep(0.02)
 
-    # Telling
+    # Publishing
 
     def _known(self, run_id: str) -> Known:
         waiting = [entry.run for entry in self._store.waiting()]
@@ -376,7 +375,7 @@ class Supervisor:
         )
 
     def _publish(self) -> None:
-        """Work out what the list shows, and wake the readers if it is not what it was."""
+        """Work out what the list shows, and wake the readers if it has changed."""
         waiting = {entry.run: place for place, entry in enumerate(self._store.waiting())}
         self.version += 1
         changed = False

@@ -1,5 +1,5 @@
-"""What the server says and takes, as the OpenAPI document shows it; the browser's types are made from these.
+"""Requests and responses, as the OpenAPI document shows them; the browser's types are made from these.
 
-What a run says (`events.py`) and what it is told (`config.py`) is used as it is. Sizes are in bytes, durations in
+Events, the configuration, and the reports of other rooms are used as they are. Sizes are in bytes, durations in
 seconds, points in time in seconds since the epoch.
 """

@@ -14,7 +14,7 @@ class Wire(BaseModel):
 
 
 class ErrorBody(Wire):
-    """An error for the person who can mend it."""
+    """An error, for the person who can fix it."""
 
     code: str
     message: str

@@ -1,4 +1,4 @@
-"""Experiments: a plan, how far it is, what it has found."""
+"""Experiments: plans, progress, results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PlanRequest(Wire):
 
 
 class Planning(Wire):
-    """How far the planning is."""
+    """Progress of the planning."""
 
     phase: str
     done: int
@@ -57,4 +57,4 @@ class ExperimentDetail(Wire):
     request: Plan
     """The plan as it was given."""
     analysis: Analysis | None
-    """What was found so far; None before the plan is fixed."""
+    """Results so far; None before the plan is fixed."""

@@ -1,6 +1,6 @@
 """Requests and answers of `/v1`, in the shapes of OpenAI's interface.
 
-Of the requests, only what is used here is declared; `asking/openai.py` says what becomes of every other field.
+Of the requests, only what is used here is declared; `asking/openai.py` decides about every other field.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Extra(Wire):
 
 
 class AnswerMessage(Wire):
-    """What the model said."""
+    """The model's message."""
 
     role: Literal["assistant"] = "assistant"
     content: str

@@ -44,4 +44,4 @@ class TryRequest(Wire):
     completions: Annotated[int, Field(ge=1, le=8)] = 4
     """Completions of each prompt, at most; fewer where `num_generations` is less."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """Decides prompts and completions; without it they are drawn anew."""
+    """Decides prompts and completions; without it they differ from trial to trial."""

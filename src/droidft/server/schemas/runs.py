@@ -22,7 +22,7 @@ from droidft.server.schemas.base import Wire
 
 
 class RunState(StrEnum):
-    """What became of a run, as the server knows it."""
+    """The state of a run, as far as the server knows."""
 
     CREATED = "created"
     """Neither started nor waiting."""
@@ -31,12 +31,12 @@ class RunState(StrEnum):
     STOPPING = "stopping"
     """It was asked to save a checkpoint and end."""
     STALLED = "stalled"
-    """Its worker lives and gives no sign of it."""
+    """Its worker is alive but has stopped reporting."""
     STOPPED = "stopped"
     FINISHED = "finished"
     FAILED = "failed"
     CRASHED = "crashed"
-    """Its worker is gone without a last word; `problem` says what is known."""
+    """Its worker ended without saying why; `problem` holds what is known."""
     UNREADABLE = "unreadable"
 
 
@@ -72,7 +72,7 @@ class RunSummary(Wire):
     started: float | None
     ended: float | None
     heard: float | None
-    """When it last said something or gave a sign of life."""
+    """Time of its last event or heartbeat."""
     phase: str | None
     step: int
     steps: int | None

@@ -1,4 +1,4 @@
-"""What the two sockets say."""
+"""Frames of the two sockets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RecordsFrame(Wire):
 
 
 class ResetFrame(Wire):
-    """The client's position does not exist (the run was deleted or replaced): it has to begin anew at 0."""
+    """The client's position does not exist (the run was deleted or replaced): it has to start again at 0."""
 
     type: Literal["reset"] = "reset"
 

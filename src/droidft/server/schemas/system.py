@@ -22,7 +22,7 @@ class Finding(Wire):
     name: str
     value: str
     fix: str
-    """How to mend it; empty when nothing is wrong."""
+    """How to fix it; empty when nothing is wrong."""
 
 
 class SystemReport(Wire):
