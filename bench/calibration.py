@@ -225,7 +225,7 @@ class Lab:
             home = self._folder / "home"
             places = Places(models=home, adapters=home, cache=home, checkpoints=Path(run), rewards=home)
             home.mkdir(exist_ok=True)
-            assembly = assembled(config, places, prepare(home), check=lambda: None)
+            assembly = assembled(config, places, prepare(home))
             for _ in train(assembly.job):
                 pass
             model = assembly.job.model

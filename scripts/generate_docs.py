@@ -1,4 +1,6 @@
-"""Write docs/cli.md, docs/config.md and docs/config.schema.json from the code; `--check` only compares.
+"""Write docs/cli.md, config.md, python.md and config.schema.json from the code; `--check` only compares.
+
+So is tests/golden/public_api.txt, but only once CHANGELOG.md names what changed in it.
 
 The pages are built from the parsers themselves, not from `--help`, whose layout differs between Python versions.
 """
@@ -16,20 +18,28 @@ from droidft.commands._settings import PREFIX
 from droidft.commands.config_cmd import schema
 from droidft.config.settings import settings
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from scripts.python_page import changed, public_api, python_page, unmentioned
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PUBLIC_API = ROOT / "tests" / "golden" / "public_api.txt"
 NOTE = "<!-- Written by `make docs` from the code; edit the code. -->"
 
 
 def main() -> int:
     """Write the pages, or with `--check` name those that are stale and return 1."""
     check = "--check" in sys.argv[1:]
+    if missing := not_in_changelog():
+        print(f"CHANGELOG.md, unreleased: name {', '.join(f'`{name}`' for name in missing)}, whose signature changed")
+        return 1
     stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         if check:
-            print(f"docs/{path.name} is stale: run `make docs`", file=sys.stderr)
+            print(f"{path.relative_to(ROOT)} is stale: run `make docs`", file=sys.stderr)
         else:
             path.write_text(pages()[path], encoding="utf-8")
-            print(f"wrote docs/{path.name}")
+            print(f"wrote {path.relative_to(ROOT)}")
     return 1 if check and stale else 0
 
 
@@ -39,7 +49,16 @@ def pages() -> dict[Path, str]:
         DOCS / "cli.md": _joined(cli_page()),
         DOCS / "config.md": _joined(config_page()),
         DOCS / "config.schema.json": schema() + "\n",
+        DOCS / "python.md": _joined(python_page()),
+        PUBLIC_API: public_api(),
     }
+
+
+def not_in_changelog() -> list[str]:
+    """Public names whose signature changed, and of which CHANGELOG.md says nothing yet."""
+    before = PUBLIC_API.read_text(encoding="utf-8") if PUBLIC_API.exists() else ""
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    return unmentioned(changed(before, public_api()), changelog) if before else []
 
 
 def config_page() -> Iterator[str]:

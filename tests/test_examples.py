@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from droidft.config import load_config_file, parse_config
 from droidft.data import orders
 from droidft.engine.evaluation.measure import Accuracy
 from droidft.experiments.plan.written import parse_plan
+from tests import tiny
 from tests.places import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -66,3 +70,22 @@ def test_an_example_of_an_experiment_is_valid_and_its_data_is_there(path: Path) 
     files = [plan.settings["train_data_path"], plan.settings.get("val_data_path"), plan.measurement.test_data_path]
     assert all(file is None or (ROOT / file).is_file() for file in files)
     assert not plan.exploratory
+
+
+def test_a_method_of_ones_own_trains_in_under_40_lines(home: Path, tmp_path: Path) -> None:
+    text = (ROOT / "examples/own_method.py").read_text()
+    assert len(text.splitlines()) < 40
+    # With so high a power a token counts little, even of a model that knows nothing yet.
+    (program := tmp_path / "own.py").write_text(text.replace("GAMMA = 2.0", "GAMMA = 2000.0"))
+    model, data = tiny.write_model(tmp_path / "model"), tiny.write_chat(tmp_path / "chat.jsonl")
+    settings = ["iterations=2", "lora_rank=4", "batch_size=4", "steps_per_report=1", "mask_prompt=true"]
+    command = [sys.executable, program, f"model_path={model}", f"train_data_path={data}", *settings]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reports = {
+        kind: [float(re.search(r" loss=(\S+)", line)[1]) for line in done.stdout.splitlines() if f"'{kind}'" in line]
+        for kind in ("train_report", "eval_report")
+    }
+    assert len(reports["train_report"]) == 2
+    assert max(reports["train_report"]) < 0.6 * reports["eval_report"][0]
+    assert "type='finished' step=2" in done.stdout

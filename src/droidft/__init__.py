@@ -1,3 +1,33 @@
-"""Droid FineTuning: local-first LoRA fine-tuning of language models with MLX."""
+"""Droid FineTuning: local-first LoRA fine-tuning of language models with MLX.
+
+The names below come from `droidft.api`, which is imported when the first of them is asked for: `import droidft` and
+`droidft --help` cost nothing. Their types stand in `__init__.pyi`.
+"""
 
 __version__ = "0.1.0"
+__all__ = [
+    "DroidError",
+    "Experiment",
+    "Model",
+    "RowLosses",
+    "Run",
+    "Sampling",
+    "TrainingConfig",
+    "__version__",
+    "experiment",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'droidft' has no attribute {name!r}")
+    # Not an import statement: the layers below would seem to import what stands above them.
+    from importlib import import_module
+
+    return getattr(import_module("droidft.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -28,6 +28,14 @@ class DroidError(Exception):
         return {"code": self.code, "message": self.message, "hint": self.hint, "field": self.field}
 
 
+def error_of(code: str, message: str, *, hint: str = "") -> DroidError:
+    """An error that was written down, of its kind; a `RunError` for codes of none, such as `out_of_memory`."""
+    kinds = [DroidError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return next((kind for kind in kinds if kind.code == code), RunError)(message, hint=hint)
+
+
 class ConfigError(DroidError):
     """A setting that is unknown, of the wrong type, out of range, or at odds with another one."""
 

@@ -353,3 +353,19 @@ class TestCodeIsNeverRun:
 
     def test_a_plain_model_asks_for_nothing(self, tmp_path: Path) -> None:
         assert catalog.code_files(write_model(tmp_path / "m")) == []
+
+
+def test_smollm2_is_fetched_where_it_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+
+    def install(models_dir: Path, **_: object) -> Path:
+        fetched.append(models_dir)
+        return write_model(models_dir / embedded.NAME)
+
+    monkeypatch.setattr(embedded, "install", install)
+    models = home
+    with pytest.raises(NotFound, match="there is no model 'smollm2-135m-instruct' here"):
+        catalog.find_model(embedded.NAME, models_dir=models, offline=True)
+    for _ in range(2):
+        assert catalog.find_model(embedded.NAME, models_dir=models) == models / embedded.NAME
+    assert fetched == [models]

@@ -14,7 +14,6 @@ from droidft.commands._display import RunDisplay
 from droidft.commands._terminal import line, terminal
 from droidft.errors import RunError
 from droidft.events import Failed, Finished, Record, Stopped
-from droidft.home import Home
 from droidft.runs.folder import Run
 
 
@@ -49,8 +48,7 @@ def watch(run: Run, console: Console, *, earlier: Sequence[Record] = (), offset:
     match display.last:
         case Finished():
             display.show_curve()
-            adapter = Home.find().adapter(run.adapter_name())
-            line(console, f"adapter   {adapter}")
+            line(console, f"adapter   {run.home.adapter(run.adapter_name())}")
             return 0
         case Stopped():
             line(console, f"continue with: droidft resume {run.id}")

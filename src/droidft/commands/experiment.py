@@ -53,21 +53,15 @@ def _made(path: Path, home: Home) -> Experiment:
 
 def _settled(experiment: Experiment, console: Console, *, timed: bool, made: bool) -> FixedPlan:
     """Settle the plan; what refuses it leaves no experiment behind that was `made` for it."""
-    from droidft.workers.settle import settle  # slow to import
+    from droidft.api.comparing import settle_locked  # slow to import
 
-    # Under the lock, so that no server plans it too.
-    with experiment.driving(), console.status("planning") as status:
+    with console.status("planning") as status:
 
         def report(what: str, done: int, total: int) -> None:
             if what:
                 status.update(f"{what} ({done + 1} of {total})" if total else what)
 
-        try:
-            return settle(experiment, report=report, timed=timed)
-        except BaseException:
-            if made:
-                experiment.forget()
-            raise
+        return settle_locked(experiment, report, timed=timed, is_new=made)
 
 
 def _drive(experiment: Experiment, fixed: FixedPlan, console: Console) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from rich.markup import escape
 
 from droidft.commands._experiment_display import analysed, rendered, show_findings, show_plan
 from droidft.commands._terminal import actions_of, agreed, columns, line, print_json, terminal
-from droidft.errors import ExperimentError, RunError
+from droidft.errors import ExperimentError
 from droidft.experiments.plan.settled import count_of_runs
 from droidft.experiments.runs import folder
 from droidft.experiments.runs.folder import Experiment
@@ -140,9 +139,5 @@ def _stop(experiment: Experiment, console: Console) -> None:
     if fixed is not None and look(experiment, fixed).complete:
         line(console, f"{experiment.id} is finished: there is nothing to stop")
         return
-    experiment.want(running=False)
-    for run in experiment.runs():
-        if run.worker_pid() is not None:
-            with suppress(RunError):  # it ended in this very moment
-                run.stop()
+    experiment.stop()
     line(console, f"asked {experiment.id} to stop; continue with: droidft experiment {experiment.id}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from droidft.commands._watch import start_and_watch
-from droidft.errors import RunError
 from droidft.home import Home
 from droidft.runs import folder as runs
 
@@ -24,10 +23,5 @@ def run(args: argparse.Namespace) -> int:
 def resume(run_id: str, *, detach: bool) -> int:
     """Continue the run `run_id`; refused where it is running or has finished."""
     run = runs.find(Home.find(), run_id)
-    match run.status():
-        case runs.RunStatus.RUNNING:
-            raise RunError(f"run {run.id} is running", hint=f"`droidft runs watch {run.id}` shows it")
-        case runs.RunStatus.FINISHED:
-            hint = "to train further, start a run with --init-adapter and its adapter"
-            raise RunError(f"run {run.id} is finished", hint=hint)
+    run.refuse_to_resume()
     return start_and_watch(run, detach=detach)

@@ -62,7 +62,9 @@ class Assembled:
     """The event that says what is trained."""
 
 
-def assembled(config: TrainingConfig, places: Places, device: Device, *, check: Callable[[], None]) -> Assembled:
+def assembled(
+    config: TrainingConfig, places: Places, device: Device, *, check: Callable[[], None] = lambda: None
+) -> Assembled:
     """What `assemble` returns, its events left out; what `check` raises between them ends the preparation."""
     events = assemble(config, places, device)
     while True:

@@ -112,13 +112,15 @@ def find_model(ref: str, *, models_dir: Path, offline: bool = False, progress: P
     """The folder of the model that `ref` means.
 
     Looked for in this order: a folder of that path, a name below `models_dir`, a hub id in the Hugging Face
-    cache, a hub id on the network.
+    cache, a hub id on the network. SmolLM2 is fetched by its name, as hub ids are.
 
     Raises:
         NotFound: nothing of that name; the hint lists the nearest names.
         ModelError: a folder that is no model.
-        DownloadError: a hub id that could not be fetched.
+        DownloadError: a hub id, or SmolLM2, that could not be fetched.
     """
+    if ref == embedded.NAME and not offline and not (models_dir / ref).is_dir() and not Path(ref).is_dir():
+        return embedded.install(models_dir, progress=progress)
     if (folder := _local(ref, models_dir)) is not None:
         return folder
     return usable(hub.download(ref, offline=offline, progress=progress))

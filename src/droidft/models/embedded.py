@@ -37,19 +37,27 @@ def is_installed(models_dir: Path) -> bool:
     return (models_dir / NAME / "config.json").is_file()
 
 
-def install(models_dir: Path, *, cache_dir: Path, offline: bool = False, progress: Progress | None = None) -> Path:
+def install(
+    models_dir: Path, *, cache_dir: Path | None = None, offline: bool = False, progress: Progress | None = None
+) -> Path:
     """The model's folder in `models_dir`, in float32; fetched and imported if it is not there yet.
+
+    The file it is imported from stays in `cache_dir`, if one is given.
 
     Raises:
         DownloadError: as `smollm2_gguf`.
         StorageError: no room, or the disk failed.
     """
     folder = models_dir / NAME
-    if not is_installed(models_dir):
-        from droidft.models.gguf.convert import import_gguf
+    if is_installed(models_dir):
+        return folder
+    if cache_dir is None:
+        with tempfile.TemporaryDirectory(dir=models_dir, prefix=".smollm2.") as scratch:
+            return install(models_dir, cache_dir=Path(scratch), offline=offline, progress=progress)
+    from droidft.models.gguf.convert import import_gguf
 
-        file = smollm2_gguf(cache_dir, offline=offline, progress=progress)
-        import_gguf(file, folder, dtype="float32", progress=progress)
+    file = smollm2_gguf(cache_dir, offline=offline, progress=progress)
+    import_gguf(file, folder, dtype="float32", progress=progress)
     return folder
 
 
@@ -66,7 +74,7 @@ def smollm2_gguf(cache_dir: Path, *, offline: bool = False, progress: Progress |
         return target
     if reason := hub.why_offline(offline=offline):
         raise DownloadError(
-            f"SmolLM2 is not in {cache_dir}, and the network may not be used: {reason}",
+            f"SmolLM2 is not here, and the network may not be used: {reason}",
             hint="run it once with the network, or import another model",
         )
     cache_dir.mkdir(parents=True, exist_ok=True)

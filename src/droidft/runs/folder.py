@@ -65,6 +65,11 @@ class Run:
         return self.path.name
 
     @property
+    def home(self) -> Home:
+        """The home folder it lies in."""
+        return Home(self.path.absolute().parent.parent)
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of its checkpoints."""
         return self.path / "checkpoints"
@@ -180,6 +185,19 @@ class Run:
             raise RunError(f"run {self.id} is {self.status()}: there is nothing to stop")
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGCONT)
+
+    def refuse_to_resume(self) -> None:
+        """Check that it can be continued.
+
+        Raises:
+            RunError: it is running, or finished.
+        """
+        match self.status():
+            case RunStatus.RUNNING:
+                raise RunError(f"run {self.id} is running", hint=f"`droidft runs watch {self.id}` shows it")
+            case RunStatus.FINISHED:
+                hint = "to train further, start a run with init_adapter and its adapter"
+                raise RunError(f"run {self.id} is finished", hint=hint)
 
     def kill(self) -> None:
         """End the worker and its children at once; the last checkpoint is what is left."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from droidft.adapters.folder import BEST, Which, parse_which
 from droidft.channel import Call, serve
-from droidft.errors import ConfigError, DroidError, NotFound
+from droidft.errors import DroidError, NotFound
 from droidft.home import Home, valid_name
 from droidft.support.stamps import Stamp, stamps
 
@@ -146,18 +146,8 @@ def _prompt(model: LoadedModel, params: dict[str, Any]) -> Prompt:
 
     if params["messages"] is not None:
         return make_prompt(model.tokenizer, params["messages"])
-    text, system = params["prompt"], params["system"]
-    templated = params["use_chat_template"] and model.tokenizer.has_chat_template
-    if not system or templated:
-        turns = [{"role": "system", "content": system}] if system else []
-        asked = [*turns, {"role": "user", "content": text}] if templated else text
-        return make_prompt(model.tokenizer, asked, use_chat_template=templated)
-    why = "this model has none" if params["use_chat_template"] else "it is turned off"
-    raise ConfigError(
-        f"a system prompt needs a chat template, and {why}",
-        hint="leave the system prompt out, or write it into the prompt",
-        field="system_prompt",
-    )
+    how = params["use_chat_template"]
+    return make_prompt(model.tokenizer, params["prompt"], system=params["system"], use_chat_template=how)
 
 
 def _side(

@@ -70,12 +70,12 @@ class StopRequest:
 def main(folder: Path) -> int:
     """Do the run in `folder`; everything that happens ends up in its event log."""
     stop = StopRequest()
-    run, home = Run(folder), Home.find()
+    run = Run(folder)
     log = EventLog(run)
     _beat(log)
     step: int | None = None
     try:
-        for event in _broken_off(events(run, home, stop), stop):
+        for event in _broken_off(events(run, run.home, stop), stop):
             step = getattr(event, "step", step)
             log.append(event)
             if isinstance(event, CheckpointSaved):

@@ -96,18 +96,33 @@ class Token:
 
 
 def make_prompt(
-    tokenizer: TokenizerWrapper, messages_or_prompt: str | Sequence[Message], *, use_chat_template: bool = True
+    tokenizer: TokenizerWrapper,
+    messages_or_prompt: str | Sequence[Message],
+    *,
+    system: str | None = None,
+    use_chat_template: bool = True,
 ) -> Prompt:
     """Encode a text or a conversation; a text becomes a user's message where the model has a chat template.
 
+    `system` is a system message before a text; an empty one is none.
+
     Raises:
         ModelError: a conversation for a model without a chat template, or a template that refuses it.
+        ConfigError: a system message where there is no chat template.
     """
     if use_chat_template and tokenizer.has_chat_template:
         messages = messages_or_prompt
         if isinstance(messages, str):
-            messages = [{"role": "user", "content": messages}]
+            first = [{"role": "system", "content": system}] if system else []
+            messages = [*first, {"role": "user", "content": messages}]
         return Prompt(_render(tokenizer, messages), chat_template_used=True)
+    if system:
+        why = "this model has none" if use_chat_template else "it is turned off"
+        raise ConfigError(
+            f"a system prompt needs a chat template, and {why}",
+            hint="leave the system prompt out, or write it into the prompt",
+            field="system_prompt",
+        )
     if not isinstance(messages_or_prompt, str):
         raise ModelError(
             "the model has no chat template, so a conversation cannot be put to it",

@@ -11,14 +11,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
+from numpy.typing import NDArray
 
 from droidft.adapters.diagnostics import AdapterWarning, BaseModel, diagnose
 from droidft.adapters.folder import CONFIG, AdapterInfo, Which, read_adapter
 from droidft.engine.generation.generate import Message, Sampling, Token, generate
 from droidft.engine.model import adapter_weights, loading
 from droidft.engine.model.adapter_weights import Applied, Difference
-from droidft.errors import AdapterError
+from droidft.errors import AdapterError, ConfigError
 from droidft.models import catalog
 from droidft.support.progress import Progress
 from droidft.support.stamps import stamps
@@ -152,6 +155,22 @@ class LoadedModel:
             message = "changes nothing: the logits with and without it are equal, so it was not trained"
             warnings.insert(0, AdapterWarning("no_effect", message))
         return AdapterDetails(info, self.base.num_layers, warnings, difference)
+
+    def logits(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Logits, shape (T, V), after each of T tokens, with what is on the base now.
+
+        Raises:
+            ConfigError: no tokens, more than the model's context, or a token that is not in the vocabulary.
+        """
+        if not tokens or (self.context_length is not None and len(tokens) > self.context_length):
+            most = "" if self.context_length is None else f" to {self.context_length:,}, the model's context"
+            raise ConfigError(f"there are {len(tokens):,} tokens", hint=f"give from 1{most}", field="text")
+        logits = self.model(mx.array([tokens]))[0].astype(mx.float32)
+        size = logits.shape[-1]
+        if wrong := [token for token in tokens if not 0 <= token < size]:
+            hint = f"tokens of this model are 0 to {size - 1:,}"
+            raise ConfigError(f"token {wrong[0]} is not in the vocabulary", hint=hint, field="text")
+        return np.array(logits)
 
     def answer(
         self, messages_or_prompt: str | Sequence[Message], sampling: Sampling, *, use_chat_template: bool = True

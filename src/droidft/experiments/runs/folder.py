@@ -14,7 +14,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from droidft.errors import ExperimentError
+from droidft.errors import ExperimentError, RunError
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import Plan, parse_plan
 from droidft.home import Home, from_anywhere
@@ -140,6 +140,14 @@ class Experiment:
         """Ask for it to go on, or to pause."""
         wanted = Wanted(running=running, since=time.time())
         write_atomically(self.path / "wanted.json", wanted.model_dump_json().encode())
+
+    def stop(self) -> None:
+        """Ask for it to pause, and the run under way to save a checkpoint and end."""
+        self.want(running=False)
+        for run in self.runs():
+            if run.worker_pid() is not None:
+                with suppress(RunError):  # it ended in this very moment
+                    run.stop()
 
     def runs(self) -> list[Run]:
         """Its runs, as far as they were made."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
-
-from pydantic_core import from_json
 
 from droidft.config import TrainingConfig
 from droidft.events import Completions, RunStarted
 from droidft.runs.folder import Run
+from droidft.runs.history import History, metrics
 from droidft.runs.log import all_lines, parse_record, rewound
 from droidft.server.schemas.runs import (
     CompletionsView,
@@ -30,48 +27,12 @@ _KIND = re.compile(rb'\{"seq":\d+,"time":[^,]+,"event":\{"type":"(run_started|co
 COLUMNS = TrainCurve.model_fields.keys() - {"peak_memory", "metrics"}
 
 
-@dataclass
-class _History:
-    """Reports and evaluations in order of steps; those that a resumed run does again replace the old ones."""
-
-    reports: list[dict[str, Any]] = field(default_factory=list)
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    _before: float = 0.0
-    """Seconds of the workers that went before."""
-    _began: float | None = None
-    _last: float = 0.0
-
-    def add(self, line: bytes) -> None:
-        record = from_json(line)
-        event, time = record["event"], record["time"]
-        if event.get("type") == "run_started" or self._began is None:
-            self._begin(event, time)
-        self._last = time
-        at = {"time": time, "seconds": self._before + time - (self._began or time)}
-        match event.get("type"):
-            case "train_report":
-                self.reports.append(event | at)
-            case "eval_report":
-                self.evaluations.append(event | at)
-
-    def _begin(self, event: dict[str, Any], time: float) -> None:
-        if self._began is not None:
-            self._before += self._last - self._began
-        self._began = time
-        if event.get("type") == "run_started":
-            start = RunStarted.model_validate(event)
-            self.reports = rewound(self.reports, start, step=itemgetter("step"))
-            self.evaluations = rewound(self.evaluations, start, step=itemgetter("step"))
-
-
 def curves(run: Run, *, points: int) -> Curves:
     """The run's history with about `points` reports.
 
     Of each stretch those with the lowest and the highest loss are kept, or reward, where there is one.
     """
-    history = _History()
-    for line in all_lines(run.events_file):
-        history.add(line)
+    history = History.of(run)
     heights = [it.get("metrics", {}).get("reward", it["loss"]) for it in history.reports]
     reports = [history.reports[index] for index in thinned(heights, points)]
     columns: dict[str, Any] = {name: [report[name] for report in reports] for name in COLUMNS}
@@ -79,22 +40,15 @@ def curves(run: Run, *, points: int) -> Curves:
     evaluations = history.evaluations
     return Curves(
         run=run.id,
-        train=TrainCurve(peak_memory=peak, metrics=_metrics(reports), **columns),
+        train=TrainCurve(peak_memory=peak, metrics=metrics(reports), **columns),
         validation=EvalCurve(
             step=[it["step"] for it in evaluations],
             seconds=[it["seconds"] for it in evaluations],
             loss=[it["loss"] for it in evaluations],
-            metrics=_metrics(evaluations),
+            metrics=metrics(evaluations),
         ),
         best_step=evaluations[-1]["best_step"] if evaluations else None,
     )
-
-
-def _metrics(reports: list[dict[str, Any]]) -> dict[str, list[float | None]]:
-    """Columns by name, in the order in which they came up."""
-    measured = [report.get("metrics", {}) for report in reports]
-    names = dict.fromkeys(name for metrics in measured for name in metrics)
-    return {name: [metrics.get(name) for metrics in measured] for name in names}
 
 
 def thinned(values: list[float], points: int) -> list[int]:

@@ -1,0 +1,27 @@
+"""What scripts and notebooks use: train, load, compare. `droidft` itself exports these names and imports them late.
+
+training    a run, which a worker process does         answering   a model in this process
+comparing   experiments, run after run                 examples/own_method.py   the loop, with a method of one's own
+"""
+
+from __future__ import annotations
+
+from droidft.api.answering import Model, Sampling, load
+from droidft.api.comparing import Experiment, experiment
+from droidft.api.training import Run, train
+from droidft.config import TrainingConfig
+from droidft.errors import DroidError
+from droidft.measurement import RowLosses
+
+__all__ = [
+    "DroidError",
+    "Experiment",
+    "Model",
+    "RowLosses",
+    "Run",
+    "Sampling",
+    "TrainingConfig",
+    "experiment",
+    "load",
+    "train",
+]
