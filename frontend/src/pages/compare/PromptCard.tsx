@@ -18,7 +18,7 @@ export interface PromptCardProps {
   running: boolean;
   onSend: () => void;
   onStop: () => void;
-  /** Text that was not sent and gave way to a prompt of the history. */
+  /** Unsent text that a prompt from the history replaced. */
   draft: string | null;
   onDraft: () => void;
 }

@@ -163,16 +163,16 @@ def _quants(file: GgufFile) -> tuple[str, ...]:
 
 
 def _warnings(file: GgufFile) -> list[str]:
-    found = []
+    warnings = []
     byte_level = file.metadata.get("tokenizer.ggml.model") == "gpt2"
     if byte_level and file.metadata.get("tokenizer.ggml.pre", "default") == "default":
-        found.append(
+        warnings.append(
             "the file does not say how its tokenizer splits words; GPT-2's way was taken, "
             "which is wrong for some models: compare a few token counts with the original"
         )
     if not file.metadata.get("tokenizer.chat_template"):
-        found.append("the file holds no chat template: the model is treated as one that continues plain text")
-    return found
+        warnings.append("the file holds no chat template: the model is treated as one that continues plain text")
+    return warnings
 
 
 def _check_room(needed: int, folder: Path) -> None:

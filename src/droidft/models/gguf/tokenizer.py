@@ -78,12 +78,12 @@ def config(metadata: Mapping[str, Any], context_length: int) -> dict[str, Any]:
 
 def eos_token_ids(metadata: Mapping[str, Any]) -> list[int]:
     """Every token that ends an answer: end of sequence, end of turn, end of message."""
-    found = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    ends = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
     pairs = zip(_tokens(metadata), _types(metadata), strict=True)
-    found += [
+    ends += [
         index for index, (token, kind) in enumerate(pairs) if token in _TURN_ENDS and kind in (CONTROL, USER_DEFINED)
     ]
-    return list(dict.fromkeys(token_id for token_id in found if isinstance(token_id, int)))
+    return list(dict.fromkeys(token_id for token_id in ends if isinstance(token_id, int)))
 
 
 def _tokens(metadata: Mapping[str, Any]) -> list[str]:
@@ -102,10 +102,10 @@ def _types(metadata: Mapping[str, Any]) -> list[int]:
 
 def _list(metadata: Mapping[str, Any], name: str, kind: type[T]) -> list[T]:
     """The list `tokenizer.ggml.<name>`, empty where there is none."""
-    found = metadata.get(f"tokenizer.ggml.{name}", [])
-    if not isinstance(found, list) or not all(isinstance(item, kind) for item in found):
+    items = metadata.get(f"tokenizer.ggml.{name}", [])
+    if not isinstance(items, list) or not all(isinstance(item, kind) for item in items):
         raise ModelError(f"the file is damaged: tokenizer.ggml.{name} is no list of {kind.__name__}")
-    return found
+    return items
 
 
 def _token(tokens: list[str], token_id: Any, what: str) -> str:
@@ -193,13 +193,13 @@ def _pieces(metadata: Mapping[str, Any]) -> list[str]:
 
 def _merges_by_score(scores: Mapping[str, float]) -> list[tuple[str, str]]:
     """SentencePiece joins the neighbours whose union scores highest, so the merges are the splits in that order."""
-    found = [
+    merges = [
         (-score, index, piece[:cut], piece[cut:])
         for index, (piece, score) in enumerate(scores.items())
         for cut in range(1, len(piece))
         if piece[:cut] in scores and piece[cut:] in scores
     ]
-    return [(left, right) for _, _, left, right in sorted(found, key=lambda entry: entry[:2])]
+    return [(left, right) for _, _, left, right in sorted(merges, key=lambda entry: entry[:2])]
 
 
 def _add_special_tokens(tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> None:
