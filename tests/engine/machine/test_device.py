@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -225,25 +226,38 @@ def test_freed_memory_is_reused(tmp_path: Path) -> None:
     assert kept * 20 < users_own
 
 
-def test_memory_as_linux_tells_it() -> None:
-    text = (
-        "MemTotal:       24684092 kB\nMemFree:        1 kB\nMemAvailable:   20000000 kB\nHugePages_Total:       0\n"
-    )
-    assert host.parse_meminfo(text) == host.Memory(24684092 * 1024, 20000000 * 1024)
-
-
-def test_memory_as_macos_tells_it() -> None:
-    text = (
-        "Mach Virtual Memory Statistics: (page size of 16384 bytes)\n"
-        "Pages free:                               10000.\nPages active:                            500000.\n"
-        "Pages inactive:                            2000.\nPages speculative:                          300.\n"
-    )
-    assert host.parse_vm_stat(text, total=2**34) == host.Memory(2**34, 12300 * 16384)
+@pytest.mark.parametrize(
+    ("limit", "used", "total", "available"),
+    [
+        (None, None, 16, 12),
+        ("max", "3", 16, 12),
+        ("8", "3", 8, 5),
+        ("8", "9", 8, 0),
+        ("64", "30", 16, 12),
+    ],
+)
+def test_memory_is_the_machines_or_the_containers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str | None,
+    used: str | None,
+    total: int,
+    available: int,
+) -> None:
+    machine = SimpleNamespace(total=16, available=12)
+    monkeypatch.setattr(host.psutil, "virtual_memory", lambda: machine)
+    monkeypatch.setattr(host, "CGROUP", tmp_path)
+    for name, value in (("memory.max", limit), ("memory.current", used)):
+        if value is not None:
+            (tmp_path / name).write_text(f"{value}\n")
+    assert host.memory() == host.Memory(total, available)
 
 
 def test_this_machine_is_described(tmp_path: Path) -> None:
     memory = host.memory()
     assert 0 < memory.available <= memory.total
+    assert 2**20 < host.peak_rss() < 2 * memory.total
+    assert 1 <= host.threads() <= (os.cpu_count() or 1)
     assert host.disk_free(tmp_path / "not" / "made" / "yet") > 0
     assert host.processor()
     versions = host.versions()

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -436,3 +438,12 @@ def test_the_server_ends_while_it_answers(home: Path) -> None:
     assert pid is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_the_memory_of_a_process_that_is_there_or_gone() -> None:
+    own = answers.resident_bytes(os.getpid())
+    assert own is not None
+    assert own > 2**20
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert answers.resident_bytes(gone.pid) is None

@@ -14,8 +14,9 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+import psutil
+
 PACKAGES = ("droidft", "mlx", "mlx-lm", "transformers", "tokenizers", "numpy")
-MEMINFO = Path("/proc/meminfo")
 CPUINFO = Path("/proc/cpuinfo")
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -30,29 +31,13 @@ class Memory:
 
 def memory() -> Memory:
     """Main memory of this machine, or of this container where its limit is lower."""
-    if sys.platform == "darwin":
-        return parse_vm_stat(_output("vm_stat"), total=int(_output("sysctl", "-n", "hw.memsize")))
-    machine = parse_meminfo(MEMINFO.read_text())
+    machine = psutil.virtual_memory()
     try:
         limit = int((CGROUP / "memory.max").read_text())
         used = int((CGROUP / "memory.current").read_text())
     except (OSError, ValueError):  # no such file, or `max`: no limit
-        return machine
+        return Memory(machine.total, machine.available)
     return Memory(min(machine.total, limit), min(machine.available, max(0, limit - used)))
-
-
-def parse_meminfo(text: str) -> Memory:
-    """Memory from Linux's `/proc/meminfo`."""
-    fields = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
-    return Memory(fields["MemTotal"], fields["MemAvailable"])
-
-
-def parse_vm_stat(text: str, *, total: int) -> Memory:
-    """Memory from macOS's `vm_stat`: free, inactive and speculative pages can be had."""
-    size = re.search(r"page size of (\d+) bytes", text)
-    pages = {name: int(count) for name, count in re.findall(r"^Pages ([\w ]+):\s+(\d+)\.$", text, re.MULTILINE)}
-    available = sum(pages.get(name, 0) for name in ("free", "inactive", "speculative"))
-    return Memory(total, available * int(size.group(1)) if size else 0)
 
 
 def disk_free(path: Path) -> int:
@@ -85,7 +70,7 @@ def threads() -> int:
 
 
 def peak_rss() -> int:
-    """Largest resident set of this process so far, in bytes."""
+    """Largest resident set of this process so far, in bytes. psutil has no such number."""
     if sys.platform == "linux":
         # Not getrusage: there a process that was started by a larger one begins with the larger one's peak.
         peak = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import subprocess
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import psutil
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -327,16 +326,8 @@ class Answers:
 
 
 def resident_bytes(pid: int) -> int | None:
-    """Memory that a process occupies; None if it has ended."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _page_size()
-    with suppress(OSError, ValueError, subprocess.SubprocessError):  # macOS
-        shown = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, timeout=5, check=True)
-        return int(shown.stdout) * 1024
-    return None
-
-
-def _page_size() -> int:
-    import resource
-
-    return resource.getpagesize()
+    """Memory that a process occupies; None if it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None
