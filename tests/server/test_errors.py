@@ -20,9 +20,9 @@ from starlette.websockets import WebSocketDisconnect
 
 import droidft
 from droidft import errors as tree
-from droidft.channel import ChildError
 from droidft.server.errors import STATUS, Boundary, add_handlers
 from droidft.server.schemas.base import ErrorAnswer
+from droidft.support.channel import ChildError
 from tests.server.routes_of import METHODS, address
 from tests.server.serving import serving
 

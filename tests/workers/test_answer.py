@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from droidft.adapters.folder import read_adapter
-from droidft.channel import Cancelled
 from droidft.engine.generation import loaded
 from droidft.engine.generation.generate import Sampling
 from droidft.engine.machine.device import computing
 from droidft.errors import AdapterError, ConfigError, ModelError, NotFound
+from droidft.support.channel import Cancelled
 from droidft.workers.answer import Worker
 from tests.adapters.files import ATTENTION_QV, FULL_LAYER, edit_config, write_adapter
 from tests.conftest import CACHE

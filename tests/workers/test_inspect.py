@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from droidft.channel import Call, Cancelled, Child, ChildError
 from droidft.config import TrainingConfig
 from droidft.models import hub
+from droidft.support.channel import Call, Cancelled, Child, ChildError
 from droidft.workers import inspect
 from tests import tiny
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droidft.adapters.folder import BEST, Which, parse_which
-from droidft.channel import Call, serve
 from droidft.errors import DroidError, NotFound
 from droidft.home import Home, valid_name
+from droidft.support.channel import Call, serve
 from droidft.support.stamps import Stamp, stamps
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from droidft.channel import Call, Handler, serve
 from droidft.config import LoraRouters, Optimizer, TrainingConfig
 from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError, NotFound
 from droidft.home import Home
+from droidft.support.channel import Call, Handler, serve
 from droidft.support.stamps import Stamp, stamps
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from droidft.channel import Call, serve
 from droidft.config import FineTuneType, LoraScaling, SplitBy, TrainingConfig
 from droidft.data.batches import plan as length_of
 from droidft.data.batches import rows_of_share, steps_per_epoch
@@ -40,6 +39,7 @@ from droidft.experiments.runs.folder import Experiment
 from droidft.home import Home
 from droidft.models import catalog
 from droidft.models.fingerprint import fingerprint
+from droidft.support.channel import Call, serve
 from droidft.support.words import count, percent
 
 if TYPE_CHECKING:

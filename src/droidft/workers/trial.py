@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from droidft.channel import Call, serve
 from droidft.config import TrainingConfig
 from droidft.home import Home
+from droidft.support.channel import Call, serve
 
 
 def main() -> None:

@@ -19,11 +19,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from droidft.channel import Child, ChildError
 from droidft.errors import DroidError, InternalError
 from droidft.server import paths
 from droidft.server.errors import Busy, Conflict
 from droidft.server.schemas.inference import InferenceState, SamplingFields
+from droidft.support.channel import Child, ChildError
 
 if TYPE_CHECKING:
     from droidft.server.options import Options

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from droidft.channel import Child, ChildError
 from droidft.home import Home
+from droidft.support.channel import Child, ChildError
 
 MODULE = "droidft.workers.inspect"
 NICENESS = 10

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from droidft.channel import Child, ChildError
 from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RewardError
 from droidft.rewards.scorer import Trial
@@ -22,6 +21,7 @@ from droidft.server.errors import Conflict
 from droidft.server.schemas.base import ErrorBody
 from droidft.server.schemas.data import DataCheck
 from droidft.server.schemas.jobs import Job
+from droidft.support.channel import Child, ChildError
 
 AT_ONCE = 2
 KEPT = 100

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from droidft.channel import ChildError
 from droidft.config import LoraRouters, Optimizer
 from droidft.models.catalog import ModelEntry
 from droidft.server import paths
 from droidft.server.app_state import State
 from droidft.server.schemas.jobs import Job
 from droidft.server.schemas.models import ModelImport, ModelPull, TargetsReport
+from droidft.support.channel import ChildError
 
 router = APIRouter(prefix="/api/models", tags=["models"])
 

@@ -11,7 +11,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from droidft.channel import Child
 from droidft.errors import DroidError, ExperimentError, NotFound, StorageError
 from droidft.experiments.findings.results import Analysis
 from droidft.experiments.plan.settled import FixedPlan, count_of_runs
@@ -25,6 +24,7 @@ from droidft.server.asking.inspect import NICENESS, Inspector
 from droidft.server.runs.supervisor import Supervisor
 from droidft.server.schemas.experiments import ExperimentDetail, ExperimentSummary, Planning
 from droidft.server.schemas.runs import RunState
+from droidft.support.channel import Child
 
 TICK_SECONDS = 0.5
 STOPPING_SECONDS = 20.0

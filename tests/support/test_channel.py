@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from droidft.channel import Child, ChildError
+from droidft.support.channel import Child, ChildError
 
 
 def test_a_child_killed_in_the_middle_of_a_line_died() -> None:
