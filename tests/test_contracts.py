@@ -21,6 +21,7 @@ FOLDERS = ("src", "tests", "scripts", "bench", "docs", "examples", ".ci")
 CODE = sorted(path for folder in ("src", "tests", "scripts", "bench") for path in (ROOT / folder).rglob("*.py"))
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".json", ".jsonl", ".cpp", ".h", ".sh", ""}
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 500, 60
+LONG_ENOUGH_FOR_A_TEST = 80
 
 # In pieces, so that this file does not hold what it looks for.
 MACHINE_PATHS = ["/" + "work/", "/tmp" + "/lab", "/" + "root/", ".pyenv" + "/", "/ho" + "me/"]
@@ -105,3 +106,26 @@ def test_files_and_functions_are_short() -> None:
                 if lines > MAX_FUNCTION_LINES:
                     long.append(f"{name}: {node.name} has {lines} lines")
     assert not long, "\n".join(long)
+
+
+def covered_elsewhere() -> dict[str, list[Path]]:
+    """CONTRIBUTING's table: a pattern of modules, and the test files that cover them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Which test covers which module", 1)[1]
+    rows = re.findall(r"^\| (`.+`) \| (`.+`) \|$", text.split("\n## ", 1)[0], re.MULTILINE)
+    return {
+        pattern: [ROOT / "tests" / name for name in re.findall(r"`([^`]+)`", tests)]
+        for patterns, tests in rows
+        for pattern in re.findall(r"`([^`]+)`", patterns)
+    }
+
+
+def test_every_module_has_a_test_that_a_reader_finds() -> None:
+    elsewhere, homeless = covered_elsewhere(), []
+    assert not [str(test) for tests in elsewhere.values() for test in tests if not test.exists()]
+    for module in sorted((ROOT / "src" / "droidft").rglob("*.py")):
+        place = module.relative_to(ROOT / "src" / "droidft")
+        mirrored = ROOT / "tests" / place.parent / f"test_{place.name.lstrip('_')}"
+        long = len(module.read_text(encoding="utf-8").splitlines()) > LONG_ENOUGH_FOR_A_TEST
+        if long and not mirrored.exists() and not any(place.match(pattern) for pattern in elsewhere):
+            homeless.append(str(place))
+    assert not homeless, f"give each a test file of its name, or a row in CONTRIBUTING.md: {homeless}"
