@@ -144,7 +144,7 @@ def notes(
     )
     if not plan.learning_rates and not plan.sweep:
         lines.append("All arms have the learning rate of the settings; another one may suit an arm better.")
-    lines += _rates_at_an_end(arms)
+    lines += rates_at_an_end(arms)
     if (choices := len(plan.learning_rates or [])) > 1:
         lines.append(
             f"Each arm's learning rate was chosen among {choices} by runs that it is judged by: p-values are "
@@ -164,7 +164,7 @@ def notes(
     return [*lines, "Times are of this machine, together with whatever else it did."]
 
 
-def _rates_at_an_end(arms: Sequence[ArmResult]) -> list[str]:
+def rates_at_an_end(arms: Sequence[ArmResult]) -> list[str]:
     """Arms whose chosen learning rate is the largest or smallest that was tried: the best may lie beyond it."""
     names: dict[tuple[str, float], list[str]] = {}
     for arm in arms:
