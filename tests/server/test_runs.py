@@ -15,7 +15,7 @@ from droidft.home import Home
 from droidft.reports.plot import Series, chart, round_ticks
 from droidft.runs import folder as runs
 from droidft.runs.folder import EventLog
-from droidft.server.runs import completions, history, report
+from droidft.server.runs import history, report
 from droidft.server.schemas.runs import RunDetail, RunSummary
 from tests.server.live import LiveServer
 from tests.server.test_sockets import report as train_report
@@ -314,8 +314,8 @@ def test_completions_that_a_resumed_run_did_again_replace_the_old_ones(home: Pat
     ]  # fmt: skip
     lines = [Record(seq=at, time=at, event=event).model_dump_json() for at, event in enumerate(events, start=1)]
     run.events_file.write_text("\n".join([*lines[:3], "{damaged", *lines[3:]]) + "\n")
-    assert completions.at_step(run, None).steps == [1, 2]
-    assert completions.at_step(run, 2).rows[0].completion == "new"
-    assert completions.at_step(run, 1).rows[0].completion == "old"
+    assert history.completions(run, None).steps == [1, 2]
+    assert history.completions(run, 2).rows[0].completion == "new"
+    assert history.completions(run, 1).rows[0].completion == "old"
     run.events_file.write_text("")
-    assert completions.at_step(run, 5).model_dump() == {"steps": [], "step": None, "rows": []}
+    assert history.completions(run, 5).model_dump() == {"steps": [], "step": None, "rows": []}

@@ -244,7 +244,7 @@ def pull(call: Call) -> str:
     home = _home(call)
     ref: str = call.params["model"]
     if ref == embedded.NAME:
-        embedded.install(home.model(ref), cache_dir=home.cache, progress=_in_bytes(call, 4))
+        embedded.install(home.models, cache_dir=home.cache, progress=_in_bytes(call, 4))
         return ref
     call.emit({"existed": hub.is_known(ref)})
     catalog.pull(ref, progress=call.report)
