@@ -254,6 +254,6 @@ describe("with nothing there", () => {
   it("leads to Setup without models", async () => {
     server.models = [{ ...MODEL, installed: false }];
     open();
-    expect(await screen.findByRole("link", { name: "To Setup" })).toBeVisible();
+    expect(await screen.findByRole("link", { name: "Go to Setup" })).toBeVisible();
   });
 });

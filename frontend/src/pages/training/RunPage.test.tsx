@@ -259,7 +259,7 @@ it("puts the order back when a move is refused", async () => {
 it("takes a run out of the queue", async () => {
   tell([run({ id: "a", state: "queued" })], ["a"], true);
   open("/");
-  fireEvent.click(screen.getByRole("button", { name: "Take first out of the queue" }));
+  fireEvent.click(screen.getByRole("button", { name: "Remove first from the queue" }));
   await waitFor(() => expect(sent.map((one) => `${one.method} ${one.path}`)).toContain("DELETE /api/queue/a"));
   await waitFor(() =>
     expect(store.getState().toasts.map((toast) => toast.title)).toEqual(["first was removed from the queue"]),
