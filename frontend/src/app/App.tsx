@@ -7,10 +7,9 @@ import { Navigate, Route, Routes } from "react-router";
 import { EmptyState, LinkButton } from "@/components/ui";
 import { useAppSelector } from "@/state/hooks";
 
-import { useRunToasts } from "./runToasts";
 import { Shell } from "./shell/Shell";
 import { SignIn } from "./shell/SignIn";
-import { Toaster } from "./shell/Toaster";
+import { Toaster, useRunToasts } from "./shell/Toaster";
 import { useUpdates } from "./updates";
 
 const Setup = lazy(() => import("@/pages/setup"));

@@ -7,7 +7,7 @@ import { updateFrame } from "@/api/generatedSchemas";
 import { ReconnectingSocket } from "@/api/sockets";
 import { useAppDispatch, useAppSelector } from "@/state/hooks";
 import { connectionChanged, updated } from "@/state/live";
-import { signedIn } from "@/state/session";
+import { signedIn } from "@/state/store";
 
 /** Keep the store in step with the server. */
 export function useUpdates(): void {

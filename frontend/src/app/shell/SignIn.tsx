@@ -5,7 +5,7 @@ import type { SubmitEvent } from "react";
 import { api, useLoginMutation } from "@/api";
 import { Button, Card, ErrorNote, TextField } from "@/components/ui";
 import { useAppDispatch } from "@/state/hooks";
-import { signedIn } from "@/state/session";
+import { signedIn } from "@/state/store";
 
 /** What a browser sees that the server does not know yet. */
 export function SignIn() {

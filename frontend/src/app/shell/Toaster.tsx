@@ -1,15 +1,20 @@
+/** Toasts, and the ones that say a run has ended. */
+
 import { CircleAlert, CircleCheck, Info, TriangleAlert, X } from "lucide-react";
 import type { LucideIcon } from "lucide-react";
-import { useEffect } from "react";
+import { useEffect, useRef } from "react";
 import { Link } from "react-router";
 
+import type { RunState, RunSummary } from "@/api";
 import { IconButton, Prose } from "@/components/ui";
+import { scoreOf, scoreText } from "@/features/metrics/score";
 import { cx } from "@/lib/cx";
 import { sentence } from "@/lib/format";
 import type { Tone } from "@/lib/tone";
-import { useAppDispatch, useAppSelector } from "@/state/hooks";
-import { toastRemoved } from "@/state/toasts";
-import type { Toast } from "@/state/toasts";
+import { useAppDispatch, useAppSelector, useRuns, useToast } from "@/state/hooks";
+import { isActive } from "@/state/live";
+import { toastRemoved } from "@/state/store";
+import type { Toast } from "@/state/store";
 
 const SHOWN_MS = 8000;
 const ICONS: Record<Tone, [LucideIcon, string]> = {
@@ -80,4 +85,47 @@ export function Toaster() {
       </ul>
     </div>
   );
+}
+
+/** What to say about a run that went from being at work to `run.state`; nothing for states that are no end. */
+function endOf(run: RunSummary): Omit<Toast, "id"> | null {
+  const link = { to: `/results/${run.id}`, label: "Open the result" };
+  const best = scoreOf(run);
+  switch (run.state) {
+    case "finished":
+      return {
+        tone: "good",
+        title: `${run.adapter} finished`,
+        text: best.best === null ? undefined : `Best ${best.name} ${scoreText(best.kind, best.best)}.`,
+        link,
+      };
+    case "stopped":
+      return {
+        tone: "info",
+        title: `${run.adapter} stopped`,
+        text: `Checkpoint saved at step ${run.checkpoint_step ?? run.step}.`,
+        link,
+      };
+    case "failed":
+    case "crashed":
+      return { tone: "bad", title: `${run.adapter} ${run.state}`, text: run.problem?.message, link };
+    default:
+      return null;
+  }
+}
+
+/** Watch all runs and say which ended. */
+export function useRunToasts(): void {
+  const { runs, ready } = useRuns();
+  const toast = useToast();
+  const before = useRef<Map<string, RunState> | null>(null);
+  useEffect(() => {
+    if (!ready) return;
+    for (const run of runs) {
+      const state = before.current?.get(run.id);
+      const said = state !== undefined && isActive(state) ? endOf(run) : null;
+      if (said) toast(said);
+    }
+    before.current = new Map(runs.map((run) => [run.id, run.state]));
+  }, [runs, ready, toast]);
 }

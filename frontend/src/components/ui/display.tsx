@@ -1,6 +1,6 @@
 import { Check, ChevronRight, Copy } from "lucide-react";
 import type { LucideIcon } from "lucide-react";
-import { useId, useState } from "react";
+import { Fragment, useId, useState } from "react";
 import type { ReactNode } from "react";
 
 import { cx } from "@/lib/cx";
@@ -212,5 +212,18 @@ export function CodeBlock({ text, label, wrap }: { text: string; label: string; 
         {text}
       </pre>
     </div>
+  );
+}
+
+/** Text in which `backticks` stand for code, as settings' help has them. */
+export function Prose({ text }: { text: string }) {
+  return text.split("`").map((part, at) =>
+    at % 2 === 1 ? (
+      <code key={at} className="font-mono text-[0.95em]">
+        {part}
+      </code>
+    ) : (
+      <Fragment key={at}>{part}</Fragment>
+    ),
   );
 }

@@ -2,9 +2,7 @@
 
 export * from "./Button";
 export * from "./Card";
-export * from "./Code";
 export * from "./Dialog";
-export * from "./Field";
 export * from "./Table";
 export * from "./choice";
 export * from "./display";

@@ -8,7 +8,7 @@ import { sentence } from "@/lib/format";
 import type { Tone } from "@/lib/tone";
 
 import { Button } from "./Button";
-import { Prose } from "./Code";
+import { Prose } from "./display";
 
 /** Nothing is here yet: why, and what to do about it. */
 export function EmptyState({

@@ -3,8 +3,7 @@ import { expect, it } from "vitest";
 
 import type { SampledCompletion } from "@/api";
 
-import { CompletionsCard } from "./CompletionsCard";
-import { groupsOf, signed } from "./rows";
+import { CompletionsCard, groupsOf, signed } from "./CompletionsCard";
 
 function row(changes: Partial<SampledCompletion> = {}): SampledCompletion {
   return {

@@ -4,9 +4,16 @@ import type { Record as RunRecord } from "@/api";
 import { RunHistory } from "@/api/history";
 import { run } from "@/test/records";
 
-import { lastOf, pointsOf } from "./lines";
-import { metricLabel, panelsOf, rewardNames } from "./panels";
-import { rewardMarks, rewardSeries, rewardSummary } from "./rewardLines";
+import {
+  lastOf,
+  metricLabel,
+  panelsOf,
+  pointsOf,
+  rewardMarks,
+  rewardNames,
+  rewardSeries,
+  rewardSummary,
+} from "./MetricChart";
 import { gainText, scoreOf, scoreText } from "./score";
 
 function report(seq: number, step: number, metrics: Record<string, number>): RunRecord {

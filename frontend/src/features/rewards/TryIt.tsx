@@ -5,7 +5,7 @@ import * as z from "zod/mini";
 import { useCancelJobMutation, useTryRewardsMutation } from "@/api";
 import type { Job, Trial } from "@/api";
 import { Button, ErrorNote, Note, Progress, Select, Stat, Stats } from "@/components/ui";
-import { CompletionGroups } from "@/features/completions/CompletionGroups";
+import { CompletionGroups } from "@/features/completions/CompletionsCard";
 import { rewardText } from "@/features/metrics/score";
 import { duration, integer, percent, sentence, speed } from "@/lib/format";
 import { stored, useStored } from "@/lib/stored";

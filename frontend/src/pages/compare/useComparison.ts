@@ -4,14 +4,13 @@ import { useCallback, useEffect, useRef, useState } from "react";
 
 import { api } from "@/api";
 import { useAppDispatch } from "@/state/hooks";
-import { signedOut } from "@/state/session";
+import { signedOut } from "@/state/store";
 
-import { apply, begin, finish, shuffled } from "./comparison";
+import { apply, ask, begin, finish, shuffled } from "./comparison";
 import type { Asked, Comparison } from "./comparison";
 import { drawSeed } from "./form";
 import type { Question } from "./form";
 import { keep } from "./history";
-import { ask } from "./stream";
 
 /** Words come faster than a page need be drawn. */
 const DRAW_EVERY_MS = 60;

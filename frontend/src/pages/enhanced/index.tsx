@@ -23,12 +23,9 @@ import { useConnection } from "@/state/hooks";
 import { CostCard } from "./CostCard";
 import { DataCard } from "./DataCard";
 import { LoraCard } from "./LoraCard";
-import { MethodCard } from "./MethodCard";
-import { MethodContext } from "./MethodField";
-import { ParametersCard } from "./ParametersCard";
+import { MethodCard, MethodContext, ParametersCard, TrainingCard } from "./MethodCards";
 import { planOf } from "./plan";
 import { RewardsCard } from "./RewardsCard";
-import { TrainingCard } from "./TrainingCard";
 
 const FIRST_METHOD = "grpo";
 const HERE = ["fine_tune_type", "lora_scaling", "lora_routers", "prompt_column", "messages_column", "system_prompt"];

@@ -28,8 +28,8 @@ import { count, duration, integer, sentence } from "@/lib/format";
 import { useToast } from "@/state/hooks";
 
 import { Findings } from "./Findings";
+import { isMoving, lookOf } from "./names";
 import { PlanCard } from "./PlanCard";
-import { isMoving, lookOf } from "./states";
 
 const POLL_MS = 2500;
 

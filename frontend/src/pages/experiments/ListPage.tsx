@@ -8,7 +8,7 @@ import type { ExperimentSummary } from "@/api";
 import { Badge, Card, EmptyState, ErrorNote, LinkButton, PageHeader, Progress, Skeleton } from "@/components/ui";
 import { count, duration, relative, sentence, shortName } from "@/lib/format";
 
-import { isMoving, lookOf } from "./states";
+import { isMoving, lookOf } from "./names";
 
 const POLL_MS = 3000;
 

@@ -1,10 +1,16 @@
 /** A new experiment: the question, model and data, what all arms share, how it is measured. */
 
 import { FlaskConical, Plus, Trash2 } from "lucide-react";
-import { useMemo } from "react";
-import { useNavigate } from "react-router";
+import { useEffect, useEffectEvent, useMemo } from "react";
+import { useNavigate, useSearchParams } from "react-router";
 
-import { useCreateExperimentMutation, useGetSettingsQuery, useListModelsQuery } from "@/api";
+import {
+  asApiError,
+  useCreateExperimentMutation,
+  useGetSettingsQuery,
+  useLazyGetExperimentQuery,
+  useListModelsQuery,
+} from "@/api";
 import type { SettingView } from "@/api";
 import {
   Button,
@@ -24,19 +30,21 @@ import {
 } from "@/components/ui";
 import { useDataCheck } from "@/features/data/useDataCheck";
 import { AdvancedCard } from "@/features/form/AdvancedCard";
-import { toConfig } from "@/features/form/draft";
+import { fromConfig, toConfig } from "@/features/form/draft";
+import type { Draft } from "@/features/form/draft";
 import { FormProvider, MODES, useForm } from "@/features/form/form";
 import type { Form } from "@/features/form/form";
 import { PLACED } from "@/features/form/labels";
 import { useTargets } from "@/features/form/queries";
 import { SettingField } from "@/features/form/SettingField";
 import { ModelCard } from "@/features/model/ModelCard";
+import { sentence } from "@/lib/format";
 import { useStored } from "@/lib/stored";
+import { useToast } from "@/state/hooks";
 
 import { DataCard } from "./DataCard";
-import { draftStore, planOf, seedsOf, withoutArm } from "./draft";
+import { draftFrom, draftStore, planOf, seedsOf, withoutArm } from "./draft";
 import type { ArmDraft, CheckKind, ExperimentDraft, Faults, QuestionKind } from "./draft";
-import { useAgain } from "./useAgain";
 
 const ELSEWHERE: ReadonlySet<string> = new Set(["Method", "Sampling and rewards", "Policy and preference loss"]);
 /** Settings that belong to the experiment itself. */
@@ -331,4 +339,28 @@ function AnswersCard({ draft, change, faults }: Parts) {
       </div>
     </Card>
   );
+}
+
+function useAgain(settings: readonly SettingView[], replace: (shared: Draft) => void): void {
+  const [params, setParams] = useSearchParams();
+  const [get] = useLazyGetExperimentQuery();
+  const toast = useToast();
+  const experiment = params.get("from");
+
+  const take = useEffectEvent(async (id: string) => {
+    try {
+      const { request } = await get({ experiment: id }).unwrap();
+      replace(fromConfig(request.settings, settings).draft);
+      draftStore.set(draftFrom(request));
+      toast({ tone: "info", title: `The plan of ${id} loaded`, text: "Change what you like, then plan again." });
+    } catch (error) {
+      const { message, hint } = asApiError(error);
+      toast({ tone: "bad", title: sentence(message), text: hint });
+    }
+    setParams({}, { replace: true });
+  });
+
+  useEffect(() => {
+    if (experiment !== null) void take(experiment);
+  }, [experiment]);
 }

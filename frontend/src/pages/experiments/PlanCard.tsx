@@ -3,13 +3,12 @@
 import { ClipboardList } from "lucide-react";
 
 import { useGetSettingsQuery } from "@/api";
-import type { FixedPlan } from "@/api";
+import type { FixedPlan, SettingView } from "@/api";
 import { Card, Disclosure, Note, Stat, Stats, Table, Td, Th } from "@/components/ui";
 import { settingText } from "@/features/form/settingText";
 import { bytes, count, duration, integer, moment, percent, rate, sentence, shortName } from "@/lib/format";
 
 import { Breakable, SettingsLine } from "./names";
-import { sharedSettings } from "./shared";
 
 /** More settings than this are folded away. */
 const MOST_SHOWN = 12;
@@ -199,4 +198,33 @@ function Fact({ name, children }: { name: string; children: React.ReactNode }) {
       <dd className="min-w-0 wrap-break-word">{children}</dd>
     </div>
   );
+}
+
+interface SharedSetting {
+  name: string;
+  value: unknown;
+  /** Whether the plan leaves it at its default. */
+  byDefault: boolean;
+  /** Whether an arm has a value of its own. */
+  varies: boolean;
+}
+
+/** They stand by themselves. */
+const APART: ReadonlySet<string> = new Set(["model_path", "train_data_path", "val_data_path"]);
+/** Told even where they have their defaults. */
+const TOLD = ["batch_size", "learning_rate", "lora_rank", "lora_alpha", "lora_targets", "lr_schedule", "optimizer"];
+
+/** The settings of `fixed` that hold for all arms, or for those without one of their own; the given ones first. */
+export function sharedSettings(fixed: FixedPlan, settings: readonly SettingView[]): SharedSetting[] {
+  const { plan, arms } = fixed;
+  const given = Object.entries(plan.settings).map(([name, value]) => ({ name, value, byDefault: false }));
+  const left = settings
+    .filter((setting) => TOLD.includes(setting.name) && !(setting.name in plan.settings))
+    // The default of the day on which the plan was fixed, where it was kept.
+    .map(({ name, ...setting }) => ({ name, value: arms[0]?.config?.[name] ?? setting.default, byDefault: true }));
+  return [...given, ...left]
+    .filter(({ name }) => !APART.has(name) && !(name === "learning_rate" && plan.learning_rates))
+    .map((shared) => ({ ...shared, own: arms.filter(({ differs }) => shared.name in differs).length }))
+    .filter(({ own }) => own < arms.length)
+    .map(({ own, ...shared }) => ({ ...shared, varies: own > 0 }));
 }

@@ -5,7 +5,7 @@ import { bytes, count, duration, integer } from "@/lib/format";
 import { isActive } from "@/state/live";
 
 import { compareLink, downloadLink } from "./facts";
-import { EDGES } from "./look";
+import { EDGES } from "./parts";
 
 /** Weights that can be had: to download, to use in Compare, to resume from. */
 export function Checkpoints({ run, detail: { checkpoints } }: { run: RunSummary; detail: RunDetail }) {

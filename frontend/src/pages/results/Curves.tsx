@@ -5,7 +5,7 @@ import type { RunHistory } from "@/api/history";
 import { LineChart, smooth } from "@/components/chart";
 import type { ChartSeries } from "@/components/chart";
 import { Card, Note, Segmented } from "@/components/ui";
-import { rewardMarks, rewardSeries, rewardSummary } from "@/features/metrics/rewardLines";
+import { MetricChart, panelsOf, rewardMarks, rewardSeries, rewardSummary } from "@/features/metrics/MetricChart";
 import { rewardText } from "@/features/metrics/score";
 import { count, loss, rate, significant } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
@@ -136,6 +136,26 @@ export function Curves({ run, history, version }: Props) {
           </div>
         </div>
       )}
+    </Card>
+  );
+}
+
+/** What the method measured besides, a chart for what belongs together. */
+export function Metrics({ run, history, version }: Props) {
+  const names = history.trainMetrics.names.join("\n");
+  const panels = useMemo(() => panelsOf(run.method, names === "" ? [] : names.split("\n")), [run.method, names]);
+  if (panels.length === 0) return null;
+  return (
+    <Card title="Metrics" description="What else the method measured; the charts zoom together with the curves.">
+      <div className="grid gap-5 md:grid-cols-2">
+        {panels.map((panel) => (
+          <section key={panel.title} aria-label={panel.title} className="min-w-0">
+            <h3 className="text-[0.8125rem] font-medium">{panel.title}</h3>
+            {panel.note !== "" && <p className="mb-1 text-xs text-muted">{panel.note}</p>}
+            <MetricChart panel={panel} history={history} version={version} syncKey={`run-${run.id}`} />
+          </section>
+        ))}
+      </div>
     </Card>
   );
 }

@@ -1,19 +1,42 @@
 /** Two to eight runs over one another: figures, curves, and the settings in which they differ. */
 
-import { ArrowLeft, Layers } from "lucide-react";
+import { ArrowLeft, Layers, X } from "lucide-react";
 import { useMemo, useState } from "react";
 import { Link, useSearchParams } from "react-router";
 
 import type { RunSummary } from "@/api";
-import { EmptyState, LinkButton, Note, PageHeader, Select, Skeleton } from "@/components/ui";
-import { count } from "@/lib/format";
+import { useDiffRunsQuery } from "@/api";
+import { LineSwatch } from "@/components/chart";
+import {
+  Card,
+  EmptyState,
+  ErrorNote,
+  IconButton,
+  LinkButton,
+  Note,
+  PageHeader,
+  Select,
+  Skeleton,
+  Table,
+  Td,
+  Th,
+} from "@/components/ui";
+import { labelOf } from "@/features/form/labels";
+import { settingText } from "@/features/form/settingText";
+import { scoreOf, scoreText } from "@/features/metrics/score";
+import { cx } from "@/lib/cx";
+import { count, duration, integer, percent } from "@/lib/format";
+import { familyOf } from "@/lib/methods";
 import { useRuns } from "@/state/hooks";
 
+import { fall, improvement, runLink } from "./facts";
 import { changed } from "./filter";
+import { lookAt, unlikeMeasures } from "./overlay";
 import { OverlayCurves } from "./OverlayCurves";
-import { OverlayDiff, UnlikeNote, useUnlike } from "./OverlayDiff";
-import { OverlayTable } from "./OverlayTable";
+import { EDGES } from "./parts";
+import { Targets } from "./RunList";
 import { MOST_OVERLAID } from "./RunsPage";
+import { StateBadge } from "./StateBadge";
 
 export default function OverlayPage() {
   const [params, setParams] = useSearchParams();
@@ -128,4 +151,197 @@ function AddRun({
       ]}
     />
   );
+}
+
+interface Props {
+  runs: readonly RunSummary[];
+  hidden: ReadonlySet<string>;
+  /** Whether the losses are the same measurement, so that one can be the lowest. */
+  comparable: boolean;
+  onShow: (run: string, on: boolean) => void;
+  onRemove: (run: string) => void;
+}
+
+/** The smallest of the values, if there are at least two. */
+function smallest(values: readonly (number | null)[]): number | null {
+  const known = values.filter((value) => value !== null);
+  return known.length < 2 ? null : Math.min(...known);
+}
+
+/** Figures of each run; its line can be hidden here. */
+function OverlayTable({ runs, hidden, comparable, onShow, onRemove }: Props) {
+  const best = comparable ? smallest(runs.map((run) => run.best_loss)) : null;
+  const last = comparable ? smallest(runs.map((run) => run.last_eval_loss)) : null;
+  const rewards = runs.filter((run) => familyOf(run.method) === "rewards").length;
+  const measure = rewards === 0 ? "Loss" : rewards === runs.length ? "Reward" : "Loss or reward";
+  return (
+    <Card
+      title="Runs"
+      description={`Untick a run to hide its lines.${comparable ? " The best are bold." : ""}`}
+      flush
+    >
+      <Table label="Overlaid runs" className={EDGES}>
+        <thead>
+          <tr>
+            <Th>Line</Th>
+            <Th>Run</Th>
+            <Th>State</Th>
+            <Th>Targets</Th>
+            <Th right>{`${measure} before`}</Th>
+            <Th right>{`Best val. ${measure.toLowerCase()}`}</Th>
+            <Th right>{`Last val. ${measure.toLowerCase()}`}</Th>
+            <Th right>Steps</Th>
+            <Th right>Time</Th>
+            <Th right>Trained parameters</Th>
+            <Th>
+              <span className="sr-only">Remove</span>
+            </Th>
+          </tr>
+        </thead>
+        <tbody>
+          {runs.map((run, place) => {
+            const share = improvement(run);
+            const { kind, first, best: score, last: now } = scoreOf(run);
+            return (
+              <tr key={run.id}>
+                <Td>
+                  <label className="flex items-center gap-2 py-1">
+                    <input
+                      type="checkbox"
+                      checked={!hidden.has(run.id)}
+                      onChange={(event) => onShow(run.id, event.target.checked)}
+                      aria-label={`Show the lines of ${run.adapter}`}
+                      className="size-4 shrink-0 accent-accent"
+                    />
+                    <LineSwatch {...lookAt(place)} />
+                  </label>
+                </Td>
+                <Td className="min-w-36">
+                  <Link to={runLink(run.id)} className="font-medium text-accent hover:underline wrap-anywhere">
+                    {run.adapter}
+                  </Link>
+                  <span className="block text-xs text-muted">{run.model_name}</span>
+                </Td>
+                <Td>
+                  <StateBadge run={run} />
+                </Td>
+                <Td className="min-w-24">
+                  <Targets run={run} />
+                </Td>
+                <Td right>{scoreText(kind, first)}</Td>
+                <Td right>
+                  <span className={best !== null && run.best_loss === best ? "font-bold" : ""}>
+                    {scoreText(kind, score)}
+                  </span>
+                  {run.best_step !== null && (
+                    <span className="block text-xs text-muted">
+                      step {integer(run.best_step)}
+                      {share !== null && share > 0 && `, ${fall(share)}`}
+                    </span>
+                  )}
+                </Td>
+                <Td right>
+                  <span className={last !== null && run.last_eval_loss === last ? "font-bold" : ""}>
+                    {scoreText(kind, now)}
+                  </span>
+                </Td>
+                <Td right>{integer(run.step)}</Td>
+                <Td right>{duration(run.seconds)}</Td>
+                <Td right>
+                  {integer(run.trainable)}
+                  {run.trainable !== null && run.total !== null && (
+                    <span className="block text-xs text-muted">{percent(run.trainable / run.total, 3)}</span>
+                  )}
+                </Td>
+                <Td className="py-1!">
+                  <IconButton
+                    size="sm"
+                    icon={X}
+                    label={`Take ${run.adapter} off the overlay`}
+                    onClick={() => onRemove(run.id)}
+                  />
+                </Td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </Table>
+    </Card>
+  );
+}
+
+/** The differing settings that keep the runs' losses from being compared; undefined until it is known. */
+function useUnlike(runs: readonly RunSummary[]): string[] | undefined {
+  const { currentData } = useDiffRunsQuery({ run: runs.map((run) => run.id) }, { skip: runs.length < 2 });
+  return currentData && unlikeMeasures(currentData);
+}
+
+/** Said where the runs' losses cannot be compared with one another. */
+function UnlikeNote({ settings }: { settings: readonly string[] }) {
+  return (
+    <Note tone="warn" title="These losses are not the same measurement.">
+      The runs differ in: {settings.map(labelOf).join(", ")}. So their validation sets or tokens differ too. Each
+      curve can be read by itself, but the losses do not say which run is better.
+    </Note>
+  );
+}
+
+/** Only the settings that differ. The adapters' names always do, and stand above anyway. */
+function OverlayDiff({ runs }: { runs: readonly RunSummary[] }) {
+  const { currentData, error, refetch } = useDiffRunsQuery({ run: runs.map((run) => run.id) });
+  const rows = currentData?.rows.filter((row) => row.name !== "adapter_name") ?? [];
+  const place = (id: string) => runs.findIndex((run) => run.id === id);
+  return (
+    <Card
+      title="Settings that differ"
+      description={rows.length > 0 ? "Values that are those of the first run are grey." : undefined}
+      flush={rows.length > 0}
+    >
+      {error ? (
+        <ErrorNote error={error} onRetry={() => void refetch()} />
+      ) : !currentData ? (
+        <Skeleton className="h-24 w-full" />
+      ) : rows.length === 0 ? (
+        <p className="text-muted">None: these runs have the same settings.</p>
+      ) : (
+        <Table label="Settings by run" className={EDGES}>
+          <thead>
+            <tr>
+              <Th>Setting</Th>
+              {currentData.runs.map((id) => (
+                <Th key={id}>
+                  <span className="flex items-center gap-2 whitespace-normal">
+                    <LineSwatch {...lookAt(Math.max(0, place(id)))} />
+                    <span className="wrap-anywhere">{runs[place(id)]?.adapter ?? id}</span>
+                  </span>
+                </Th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row) => (
+              <tr key={row.name}>
+                <Td className="min-w-40">
+                  {labelOf(row.name)}
+                  <span className="block font-mono text-xs text-muted">{row.name}</span>
+                </Td>
+                {row.values.map((value, at) => (
+                  <Td
+                    key={currentData.runs[at] ?? at}
+                    className={cx("min-w-24 wrap-anywhere", at > 0 && same(value, row.values[0]) && "text-muted")}
+                  >
+                    {settingText(value)}
+                  </Td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </Table>
+      )}
+    </Card>
+  );
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

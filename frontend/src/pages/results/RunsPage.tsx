@@ -1,23 +1,23 @@
 /** All runs: filtered, sorted, chosen for an overlay, acted on. It moves by itself, as the server tells. */
 
-import { FlaskConical, Layers, SearchX, SlidersHorizontal, X } from "lucide-react";
-import { useCallback, useDeferredValue, useMemo } from "react";
+import { ArrowDown, ArrowUp, FlaskConical, Layers, SearchX, SlidersHorizontal, X } from "lucide-react";
+import { useCallback, useDeferredValue, useEffect, useMemo, useState } from "react";
+import { NavigationType, useLocation, useNavigationType, useSearchParams } from "react-router";
 
 import type { RunSummary } from "@/api";
-import { Button, Card, EmptyState, LinkButton, Note, Skeleton } from "@/components/ui";
+import { Button, Card, EmptyState, IconButton, LinkButton, Note, Select, Skeleton, TextField } from "@/components/ui";
 import { count } from "@/lib/format";
+import { useMedia } from "@/lib/hooks";
+import { methodTitle } from "@/lib/methods";
 import { useConnection, useRuns } from "@/state/hooks";
 
 import { useRunActions } from "./actions";
-import { overlayLink } from "./facts";
-import { changed, filtered, readFilter, readSort, sorted, sortText } from "./filter";
-import type { Sort } from "./filter";
-import { Filters } from "./Filters";
-import { Frame } from "./Frame";
-import { RunCards } from "./RunCards";
-import { RunsTable } from "./RunsTable";
-import { useAddress } from "./useAddress";
-import { useMedia } from "./useMedia";
+import { overlayLink, targetsOf } from "./facts";
+import { changed, clicked, distinct, filtered, readFilter, readSort, sorted, sortText, STATES } from "./filter";
+import type { Filter, Sort, SortKey } from "./filter";
+import { Frame } from "./parts";
+import { RunCards, RunsTable } from "./RunList";
+import { stateLabel } from "./states";
 
 export const MOST_OVERLAID = 8;
 
@@ -160,4 +160,131 @@ function Overlay({ picked, onClear }: { picked: readonly string[]; onClear: () =
       )}
     </div>
   );
+}
+
+interface Props {
+  runs: readonly RunSummary[];
+  filter: Filter;
+  /** Values by their name in the address. */
+  onChange: (changes: Record<string, string>) => void;
+  sort: Sort;
+  /** Offered where there are no column heads to click. */
+  onSort?: ((sort: Sort) => void) | undefined;
+}
+
+const SORTS: readonly { value: SortKey; label: string }[] = [
+  { value: "created", label: "Created" },
+  { value: "name", label: "Name" },
+  { value: "state", label: "State" },
+  { value: "model", label: "Model" },
+  { value: "targets", label: "Targets" },
+  { value: "data", label: "Data" },
+  { value: "loss", label: "Best loss or reward" },
+  { value: "gain", label: "Improvement" },
+  { value: "seconds", label: "Time" },
+  { value: "step", label: "Steps" },
+];
+
+/** Text, state, model and targets; on narrow screens the order too. */
+function Filters({ runs, filter, onChange, sort, onSort }: Props) {
+  const models = useMemo(() => distinct(runs, (run) => run.model_name), [runs]);
+  const targets = useMemo(() => distinct(runs, targetsOf), [runs]);
+  const methods = useMemo(() => distinct(runs, (run) => run.method), [runs]);
+  const states = STATES.filter((state) => state === filter.state || runs.some((run) => run.state === state));
+  const anyOf = (all: string, values: readonly string[], chosen: string) => [
+    { value: "", label: all },
+    ...[...new Set([...values, ...(chosen === "" ? [] : [chosen])])].map((value) => ({ value, label: value })),
+  ];
+  return (
+    <search className="grid grid-cols-2 gap-3 lg:grid-cols-[minmax(0,2fr)_repeat(4,minmax(0,1fr))]">
+      <TextField
+        label="Search"
+        type="search"
+        value={filter.text}
+        onValue={(text) => onChange({ q: text })}
+        placeholder="name, model, data, error"
+        className="col-span-2 lg:col-span-1"
+      />
+      <Select
+        label="State"
+        value={filter.state}
+        onValue={(state) => onChange({ state })}
+        options={[
+          { value: "", label: "All states" },
+          { value: "active", label: "Running or waiting" },
+          { value: "problem", label: "With a problem" },
+          ...states.map((state) => ({ value: state, label: stateLabel(state) })),
+        ]}
+      />
+      <Select
+        label="Model"
+        value={filter.model}
+        onValue={(model) => onChange({ model })}
+        options={anyOf("All models", models, filter.model)}
+      />
+      <Select
+        label="Targets"
+        value={filter.targets}
+        onValue={(chosen) => onChange({ targets: chosen })}
+        options={anyOf("All targets", targets, filter.targets)}
+      />
+      <Select
+        label="Method"
+        value={filter.method}
+        onValue={(method) => onChange({ method })}
+        options={[
+          { value: "", label: "All methods" },
+          ...[...new Set([...methods, ...(filter.method === "" ? [] : [filter.method])])].map((value) => ({
+            value,
+            label: methodTitle(value),
+          })),
+        ]}
+      />
+      {onSort && (
+        <div className="flex min-w-0 items-end gap-1">
+          <Select
+            label="Order by"
+            className="flex-1"
+            value={sort.key}
+            onValue={(key) => onSort(clicked(sort, key))}
+            options={SORTS}
+          />
+          <IconButton
+            icon={sort.up ? ArrowUp : ArrowDown}
+            label={sort.up ? "Smallest first; reverse" : "Largest first; reverse"}
+            onClick={() => onSort({ key: sort.key, up: !sort.up })}
+          />
+        </div>
+      )}
+    </search>
+  );
+}
+
+/** Browsers allow an address to change about three times a second. */
+const SETTLE_MS = 350;
+
+/**
+ * The part of the page's address after `?` as state that answers at once: the address follows when typing pauses, and
+ * leads when someone navigates.
+ */
+function useAddress(): [URLSearchParams, (change: (before: URLSearchParams) => URLSearchParams) => void] {
+  const [params, setParams] = useSearchParams();
+  const { key, search } = useLocation();
+  const type = useNavigationType();
+  const [own, setOwn] = useState(params);
+  const [entry, setEntry] = useState(key);
+  if (key !== entry) {
+    setEntry(key);
+    if (type !== NavigationType.Replace) setOwn(params);
+  }
+  const wanted = own.toString();
+  useEffect(() => {
+    const [next, now] = [new URLSearchParams(wanted), new URLSearchParams(search)];
+    if (now.toString() === wanted) return undefined;
+    const typing = next.get("q") !== now.get("q");
+    const timer = setTimeout(() => setParams(next, { replace: true }), typing ? SETTLE_MS : 0);
+    return () => clearTimeout(timer);
+  }, [wanted, search, setParams]);
+  const change = useCallback((make: (before: URLSearchParams) => URLSearchParams) => setOwn(make), []);
+  return [own, change];
 }

@@ -1,14 +1,18 @@
 /** What can be done to a run, with its questions, its toasts, and which run is being worked on. */
 
+import { Activity, Copy, Play, Square, Trash2, Zap } from "lucide-react";
+import type { LucideIcon } from "lucide-react";
 import { useCallback, useMemo, useState } from "react";
 import type { ReactNode } from "react";
+import { Link } from "react-router";
 
 import { asApiError, useDeleteRunMutation, useResumeRunMutation, useStopRunMutation } from "@/api";
 import type { RunSummary } from "@/api";
-import { useConfirm } from "@/components/ui";
+import { Button, Dialog, IconButton, Note, RadioCards, useConfirm } from "@/components/ui";
+import { cloneLink, setupName } from "@/lib/methods";
 import { useToast } from "@/state/hooks";
+import { isActive } from "@/state/live";
 
-import { DeleteDialog } from "./DeleteDialog";
 import { sentences } from "./facts";
 
 export type Work = "stop" | "resume" | "delete";
@@ -120,4 +124,134 @@ export function useRunActions(onDeleted?: (run: string) => void): UsedActions {
     </>
   );
   return { actions, busy, dialogs };
+}
+
+/** A link that looks like an `IconButton`. */
+function IconLink({ to, icon: Icon, label }: { to: string; icon: LucideIcon; label: string }) {
+  return (
+    <Link
+      to={to}
+      aria-label={label}
+      title={label}
+      className="inline-flex size-8 shrink-0 items-center justify-center rounded-md transition-colors hover:bg-sunken"
+    >
+      <Icon className="size-4" aria-hidden />
+    </Link>
+  );
+}
+
+interface ButtonsProps {
+  run: RunSummary;
+  work: Work | undefined;
+  actions: RunActions;
+}
+
+/** What can be done to a run in a list: only what its state allows. */
+export function RunButtons({ run, work, actions }: ButtonsProps) {
+  const name = run.adapter || run.id;
+  const stuck = run.state === "stalled" || run.state === "stopping";
+  return (
+    <div className="flex items-center justify-end">
+      {isActive(run.state) && <IconLink to={`/training/${run.id}`} icon={Activity} label={`Watch ${name} live`} />}
+      {run.can_resume && (
+        <IconButton
+          size="sm"
+          icon={Play}
+          label={run.state === "created" ? `Start ${name}` : `Resume ${name}`}
+          busy={work === "resume"}
+          onClick={() => actions.resume(run)}
+        />
+      )}
+      {run.can_stop && run.state !== "stopping" && (
+        <IconButton
+          size="sm"
+          icon={Square}
+          label={run.state === "queued" ? `Remove ${name} from the queue` : `Stop ${name} with a checkpoint`}
+          busy={work === "stop"}
+          onClick={() => actions.stop(run)}
+        />
+      )}
+      {run.can_stop && stuck && (
+        <IconButton
+          size="sm"
+          icon={Zap}
+          label={`Kill ${name} at once`}
+          busy={work === "stop"}
+          onClick={() => actions.kill(run)}
+        />
+      )}
+      {run.state !== "unreadable" && (
+        <IconLink to={cloneLink(run)} icon={Copy} label={`Clone ${name} into ${setupName(run.method)}`} />
+      )}
+      {!isActive(run.state) && (
+        <IconButton
+          size="sm"
+          icon={Trash2}
+          label={`Delete ${name}`}
+          busy={work === "delete"}
+          onClick={() => actions.remove(run)}
+        />
+      )}
+    </div>
+  );
+}
+
+interface DeleteProps {
+  /** The run in question; null keeps the dialog closed. */
+  run: RunSummary | null;
+  busy: boolean;
+  onDelete: (run: RunSummary, files: boolean) => void;
+  onClose: () => void;
+}
+
+/** Asks whether the adapter goes too. */
+function DeleteDialog({ run, busy, onDelete, onClose }: DeleteProps) {
+  return (
+    <Dialog open={run !== null} onClose={onClose} title={run ? `Delete ${run.adapter || run.id}?` : ""}>
+      {run && <Question key={run.id} run={run} busy={busy} onDelete={onDelete} onClose={onClose} />}
+    </Dialog>
+  );
+}
+
+function Question({ run, busy, onDelete, onClose }: DeleteProps & { run: RunSummary }) {
+  const [what, setWhat] = useState<"run" | "both">("run");
+  const atWork = isActive(run.state);
+  return (
+    <div className="space-y-4">
+      {atWork ? (
+        <Note tone="warn" title="It is still running.">
+          Stop it first; that saves a checkpoint.
+        </Note>
+      ) : (
+        <>
+          <RadioCards
+            label="What to delete"
+            value={what}
+            onValue={setWhat}
+            options={[
+              {
+                value: "run",
+                title: "The run only",
+                text: "Its history, log and resumable checkpoints. The adapter stays and can be used; the run cannot be resumed.",
+              },
+              {
+                value: "both",
+                title: "The run and its adapter",
+                text: `All of the above and the adapter ${run.adapter} with all its weights.`,
+              },
+            ]}
+          />
+          <p className="text-[0.8125rem] text-muted">This cannot be undone.</p>
+        </>
+      )}
+      <div className="flex flex-wrap justify-end gap-2">
+        <Button onClick={onClose}>{atWork ? "Close" : "Cancel"}</Button>
+        {!atWork && (
+          <Button variant="danger" busy={busy} onClick={() => onDelete(run, what === "both")}>
+            {what === "both" ? "Delete run and adapter" : "Delete run"}
+          </Button>
+        )}
+      </div>
+    </div>
+  );
 }

@@ -2,8 +2,8 @@ import { render, screen } from "@testing-library/react";
 import { describe, expect, it } from "vitest";
 
 import type { DataCheck } from "@/api";
-import { stretches } from "@/features/data/TokenView";
-import { safeName } from "@/features/data/upload";
+import { safeName } from "@/features/data/DataPicker";
+import { stretches } from "@/features/data/DataReport";
 import { checkRequest } from "@/features/data/useDataCheck";
 import { restore } from "@/features/form/form";
 import { targetsQuestion } from "@/features/form/queries";

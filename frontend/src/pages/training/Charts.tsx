@@ -1,19 +1,100 @@
-import { memo, useMemo } from "react";
+import { memo, useMemo, useState } from "react";
 
 import type { RunHistory } from "@/api/history";
 import { LineChart, smooth } from "@/components/chart";
 import type { ChartSeries, SeriesColour } from "@/components/chart";
-import { Card } from "@/components/ui";
-import { pointsOf } from "@/features/metrics/lines";
-import { MetricChart } from "@/features/metrics/MetricChart";
-import { metricLabel, panelsOf } from "@/features/metrics/panels";
+import { Card, Skeleton } from "@/components/ui";
+import {
+  MetricChart,
+  metricLabel,
+  panelsOf,
+  pointsOf,
+  rewardMarks,
+  rewardSeries,
+  rewardSummary,
+} from "@/features/metrics/MetricChart";
+import { rewardText } from "@/features/metrics/score";
 import { bytes, compact, count, integer, loss, rate, significant } from "@/lib/format";
+import { useThrottled } from "@/lib/hooks";
 import { familyOf } from "@/lib/methods";
 
-import { SmoothingSlider, useSmoothing, Waiting } from "./chartParts";
-import type { ChartsProps } from "./chartParts";
-import { useThrottled } from "./hooks";
-import { RewardChart } from "./RewardChart";
+/** In place of a chart that has nothing to show yet. */
+function Waiting({ history, text }: { history: RunHistory; text: string }) {
+  if (!history.caughtUp) return <Skeleton className="h-40 w-full" />;
+  return <p className="flex h-40 items-center justify-center text-center text-muted">{text}</p>;
+}
+
+/** Weights of the past: what a slider with even steps could not reach is where they differ. */
+const WEIGHTS = [0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999] as const;
+const FIRST_WEIGHT = 3;
+
+/** A place of the slider, and the weight that it stands for a moment later. */
+function useSmoothing() {
+  const [place, setPlace] = useState(FIRST_WEIGHT);
+  return { place, setPlace, weight: WEIGHTS[useThrottled(place, 60)] ?? 0 };
+}
+
+/** How strongly the training loss is smoothed: a place in `WEIGHTS`. */
+function SmoothingSlider({ value, onValue }: { value: number; onValue: (value: number) => void }) {
+  const weight = WEIGHTS[value] ?? 0;
+  const text = weight === 0 ? "off" : String(weight);
+  return (
+    <label className="flex items-center gap-2 text-xs text-muted">
+      Smoothing
+      <input
+        type="range"
+        min={0}
+        max={WEIGHTS.length - 1}
+        step={1}
+        value={value}
+        onChange={(event) => onValue(Number(event.target.value))}
+        aria-valuetext={text}
+        className="w-28 accent-accent"
+      />
+      <span className="w-10 text-ink">{text}</span>
+    </label>
+  );
+}
+
+interface ChartsProps {
+  run: string;
+  history: RunHistory;
+  /** Of the history, already slowed down. */
+  version: number;
+}
+
+/** The mean reward with its spread: what runs that learn from rewards are about. */
+const RewardChart = memo(function RewardChart({ run, history, version }: ChartsProps) {
+  const { place, setPlace, weight } = useSmoothing();
+  const series = useMemo(
+    () => rewardSeries(history, weight),
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- columns grow in place; `version` says when
+    [history, weight, version],
+  );
+  const { bestStep, bestLoss } = history;
+  const marks = useMemo(() => rewardMarks({ bestStep, bestLoss }), [bestStep, bestLoss]);
+  return (
+    <Card
+      title="Reward"
+      description="Mean of the weighted sum over all completions of a step, and one standard deviation around it. Drag to zoom, double-click for all."
+      actions={<SmoothingSlider value={place} onValue={setPlace} />}
+    >
+      {history.train.step.length === 0 && history.evals.step.length === 0 ? (
+        <Waiting history={history} text="The curve begins with the first evaluation." />
+      ) : (
+        <LineChart
+          series={series}
+          marks={marks}
+          summary={rewardSummary(history)}
+          format={rewardText}
+          height={280}
+          syncKey={run}
+          version={version}
+        />
+      )}
+    </Card>
+  );
+});
 
 const REDRAW_MS = 300;
 

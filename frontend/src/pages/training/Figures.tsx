@@ -1,14 +1,14 @@
 import type { RunSummary } from "@/api";
 import type { RunHistory } from "@/api/history";
 import { Badge, Card, Progress, Stat, Stats } from "@/components/ui";
-import { lastOf } from "@/features/metrics/lines";
+import { lastOf } from "@/features/metrics/MetricChart";
 import { rewardText, scoreOf, scoreText } from "@/features/metrics/score";
 import { bytes, duration, integer, percent, rate, speed } from "@/lib/format";
+import { useNow } from "@/lib/hooks";
 import { familyOf } from "@/lib/methods";
 import { isActive } from "@/state/live";
 
-import type { Facts } from "./facts";
-import { useNow } from "./hooks";
+import type { Facts } from "./Details";
 import { lookOf } from "./states";
 
 /** The state as a word with its colour. */

@@ -16,13 +16,13 @@ import {
 } from "@/components/ui";
 import { scoreOf, scoreText } from "@/features/metrics/score";
 import { bytes, loss, percent, relative, speed } from "@/lib/format";
+import { useNow } from "@/lib/hooks";
 import { familyOf } from "@/lib/methods";
 import { useActiveRuns, useQueue, useRuns } from "@/state/hooks";
 import { isActive } from "@/state/live";
 
 import { ActionButtons, useRunActions } from "./actions";
 import { progressText, shareDone, StateBadge, useTimeLeft } from "./Figures";
-import { useNow } from "./hooks";
 import { ProblemNote, SilenceNote } from "./notes";
 import { Queue } from "./Queue";
 

@@ -8,11 +8,26 @@ import type { QueueEntry, RunSummary } from "@/api";
 import { Badge, Card, EmptyState, ErrorNote, IconButton, Skeleton } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { count, relative } from "@/lib/format";
+import { useNow } from "@/lib/hooks";
 import { useAppSelector, useQueue, useToast } from "@/state/hooks";
 
 import type { Failure } from "./actions";
-import { useNow } from "./hooks";
-import { moved, placeAt } from "./order";
+
+/** `items` with `item` at position `to`. */
+export function moved<T>(items: readonly T[], item: T, to: number): T[] {
+  const rest = items.filter((one) => one !== item);
+  const place = Math.min(rest.length, Math.max(0, to));
+  return [...rest.slice(0, place), item, ...rest.slice(place)];
+}
+
+/** Where a row at place `from`, held at height `y`, belongs among rows with these middles. */
+export function placeAt(middles: readonly number[], from: number, y: number): number {
+  let place = 0;
+  middles.forEach((middle, at) => {
+    if (at !== from && y > middle) place++;
+  });
+  return place;
+}
 
 /** The queue: what waits, in which order; to be reordered by dragging or by buttons. */
 export function Queue() {

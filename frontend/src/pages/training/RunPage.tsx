@@ -14,13 +14,11 @@ import { isActive } from "@/state/live";
 
 import { ActionButtons, useRunActions } from "./actions";
 import { Charts } from "./Charts";
-import { Details, methodName, Warnings } from "./Details";
-import { EventLog } from "./EventLog";
-import { factsOf } from "./facts";
+import { Details, factsOf, methodName, Warnings } from "./Details";
 import { Figures, StateBadge } from "./Figures";
+import { EventLog, RawLog } from "./Logs";
 import { EndNote, LoudWarnings, ProblemNote, SilenceNote } from "./notes";
 import { Queue } from "./Queue";
-import { RawLog } from "./RawLog";
 
 /** `/training/:run`: one run, live. */
 export default function RunPage() {

@@ -7,12 +7,12 @@ import { Badge, CodeBlock, Disclosure, LinkButton, Note, Prose } from "@/compone
 import { scoreOf, scoreText } from "@/features/metrics/score";
 import type { Score } from "@/features/metrics/score";
 import { count, duration, integer, moment, percent } from "@/lib/format";
+import { useNow } from "@/lib/hooks";
 import { useConnection } from "@/state/hooks";
 import { isActive } from "@/state/live";
 
 import { compareLink, resultLink } from "./actions";
-import type { Warning } from "./facts";
-import { useNow } from "./hooks";
+import type { Warning } from "./Details";
 import { logLines, visible } from "./text";
 
 /** A worker gives a sign of life every two seconds. */

@@ -7,8 +7,8 @@ import { RunFollower, RunHistory } from "@/api/history";
 import { FakeSocket } from "@/test/FakeSocket";
 import { evaluation, records, report, started, warning } from "@/test/records";
 
-import { EventIndex, EVERYTHING } from "./eventIndex";
-import { factsOf } from "./facts";
+import { factsOf } from "./Details";
+import { EventIndex, EVERYTHING } from "./events";
 
 /** Numbers that look random and are the same every time. */
 function generator(seed: number): () => number {

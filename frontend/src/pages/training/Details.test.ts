@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 
 import { evaluation, records, started, warning } from "@/test/records";
 
-import { factsOf } from "./facts";
+import { factsOf } from "./Details";
 
 it("keeps the newest of what is said once per start, and the base model's loss", () => {
   const plan = { type: "plan", steps: 80, steps_per_epoch: 80, epochs: 1, effective_batch: 8 } as const;

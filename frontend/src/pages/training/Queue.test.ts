@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 
-import { moved, placeAt } from "./order";
+import { moved, placeAt } from "./Queue";
 
 it.each([
   ["a", 2, "bca"],

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 
 import { arm, fixed, setting } from "@/test/experiments";
 
-import { sharedSettings } from "./shared";
+import { sharedSettings } from "./PlanCard";
 
 const SETTINGS = [
   setting("batch_size", 1),
