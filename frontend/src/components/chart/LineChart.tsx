@@ -40,7 +40,7 @@ export interface ChartMark {
   colour: SeriesColour;
 }
 
-export interface LineChartProps {
+interface LineChartProps {
   series: readonly ChartSeries[];
   /** What it shows and how it goes, in a sentence: all that a screen reader gets. */
   summary: string;

@@ -52,50 +52,8 @@ export function Dialog({ open, onClose, title, children, actions, wide }: Dialog
   );
 }
 
-export interface ConfirmDialogProps {
-  open: boolean;
-  title: ReactNode;
-  children?: ReactNode;
-  confirm: string;
-  cancel?: string | undefined;
-  danger?: boolean | undefined;
-  busy?: boolean | undefined;
-  onConfirm: () => void;
-  onCancel: () => void;
-}
-
 /** A question before something that cannot be taken back. */
-export function ConfirmDialog({
-  open,
-  title,
-  children,
-  confirm,
-  cancel = "Cancel",
-  danger,
-  busy,
-  onConfirm,
-  onCancel,
-}: ConfirmDialogProps) {
-  return (
-    <Dialog
-      open={open}
-      onClose={onCancel}
-      title={title}
-      actions={
-        <>
-          <Button onClick={onCancel}>{cancel}</Button>
-          <Button variant={danger ? "danger" : "primary"} busy={busy} onClick={onConfirm}>
-            {confirm}
-          </Button>
-        </>
-      }
-    >
-      <div className="text-muted">{children}</div>
-    </Dialog>
-  );
-}
-
-export interface Question {
+interface Question {
   title: ReactNode;
   text?: ReactNode;
   confirm: string;
@@ -119,18 +77,23 @@ export function useConfirm(): [(question: Question) => Promise<boolean>, ReactNo
       }),
     [],
   );
+  const { question, answer } = pending ?? {};
   const dialog = (
-    <ConfirmDialog
+    <Dialog
       open={pending !== null}
-      title={pending?.question.title}
-      confirm={pending?.question.confirm ?? "OK"}
-      cancel={pending?.question.cancel}
-      danger={pending?.question.danger}
-      onConfirm={() => pending?.answer(true)}
-      onCancel={() => pending?.answer(false)}
+      onClose={() => answer?.(false)}
+      title={question?.title}
+      actions={
+        <>
+          <Button onClick={() => answer?.(false)}>{question?.cancel ?? "Cancel"}</Button>
+          <Button variant={question?.danger ? "danger" : "primary"} onClick={() => answer?.(true)}>
+            {question?.confirm}
+          </Button>
+        </>
+      }
     >
-      {pending?.question.text}
-    </ConfirmDialog>
+      <div className="text-muted">{question?.text}</div>
+    </Dialog>
   );
   return [ask, dialog];
 }

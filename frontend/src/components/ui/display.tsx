@@ -1,6 +1,6 @@
 import { Check, ChevronRight, Copy } from "lucide-react";
 import type { LucideIcon } from "lucide-react";
-import { Fragment, useId, useState } from "react";
+import { Fragment, useState } from "react";
 import type { ReactNode } from "react";
 
 import { cx } from "@/lib/cx";
@@ -93,29 +93,6 @@ export function Stat({
 /** Figures side by side; `Stat`s inside. */
 export function Stats({ children, className }: { children: ReactNode; className?: string | undefined }) {
   return <dl className={cx("grid grid-cols-2 gap-x-4 gap-y-3 sm:grid-cols-4", className)}>{children}</dl>;
-}
-
-/** A word with an explanation on hover and focus. */
-export function Tooltip({ text, children }: { text: string; children: ReactNode }) {
-  const id = useId();
-  return (
-    <span className="group relative inline-flex">
-      <button
-        type="button"
-        aria-describedby={id}
-        className="cursor-help rounded underline decoration-dotted underline-offset-2"
-      >
-        {children}
-      </button>
-      <span
-        role="tooltip"
-        id={id}
-        className="pointer-events-none invisible absolute bottom-full left-0 z-30 mb-1 w-64 max-w-[80vw] rounded-md bg-ink p-2 text-left text-xs font-normal text-surface group-focus-within:visible group-hover:visible"
-      >
-        {text}
-      </span>
-    </span>
-  );
 }
 
 /** Puts `text` into the clipboard and says so. */

@@ -18,19 +18,19 @@ export interface FieldProps {
   className?: string | undefined;
 }
 
-export interface Wiring {
+interface Wiring {
   id: string;
   "aria-describedby": string | undefined;
   "aria-invalid": true | undefined;
 }
 
 /** The look of a text-like control. */
-export const CONTROL =
+const CONTROL =
   "h-9 w-full min-w-0 rounded-md border border-edge bg-surface px-3 text-ink aria-invalid:border-bad " +
   "disabled:bg-sunken disabled:text-muted";
 
 /** A label, a control, and a line that is its hint or its error, wired for screen readers. */
-export function Field({
+function Field({
   label,
   hint,
   error,
@@ -64,25 +64,32 @@ type Native<Tag extends "input" | "textarea" | "select"> = Omit<
   "value" | "onChange" | "id" | "className" | "children"
 >;
 
-export interface TextFieldProps extends FieldProps, Native<"input"> {
+/** The props of a `Field`, and those of the control in it. */
+function apart<Props extends FieldProps>({ label, hint, error, aside, className, ...own }: Props) {
+  return [{ label, hint, error, aside, className }, own] as const;
+}
+
+const TYPED = { type: "text", spellCheck: false, autoComplete: "off" } as const;
+const MONO = "font-mono text-[0.8125rem]";
+
+interface TextProps extends FieldProps {
   value: string;
   onValue: (value: string) => void;
   mono?: boolean | undefined;
 }
 
-export function TextField({ label, hint, error, aside, className, value, onValue, mono, ...rest }: TextFieldProps) {
+export function TextField(props: TextProps & Native<"input">) {
+  const [frame, { value, onValue, mono, ...rest }] = apart(props);
   return (
-    <Field label={label} hint={hint} error={error} aside={aside} className={className}>
+    <Field {...frame}>
       {(wiring) => (
         <input
-          type="text"
-          spellCheck={false}
-          autoComplete="off"
+          {...TYPED}
           {...rest}
           {...wiring}
           value={value}
           onChange={(event) => onValue(event.target.value)}
-          className={cx(CONTROL, mono && "font-mono text-[0.8125rem]")}
+          className={cx(CONTROL, mono && MONO)}
         />
       )}
     </Field>
@@ -99,29 +106,16 @@ export interface NumberFieldProps extends FieldProps, Omit<Native<"input">, "typ
 }
 
 /** A number that is typed freely: what it means is found by `parseNumber(text, rules)`, here for the message only. */
-export function NumberField({
-  label,
-  hint,
-  error,
-  aside,
-  className,
-  text,
-  onText,
-  rules,
-  unit,
-  ...rest
-}: NumberFieldProps) {
+export function NumberField(props: NumberFieldProps) {
+  const [frame, { text, onText, rules, unit, ...rest }] = apart(props);
   const parsed = parseNumber(text, rules);
-  const problem = error ?? (parsed.kind === "bad" ? parsed.message : null);
   return (
-    <Field label={label} hint={hint} error={problem} aside={aside} className={className}>
+    <Field {...frame} error={frame.error ?? (parsed.kind === "bad" ? parsed.message : null)}>
       {(wiring) => (
         <span className="relative block">
           <input
-            type="text"
+            {...TYPED}
             inputMode="decimal"
-            spellCheck={false}
-            autoComplete="off"
             {...rest}
             {...wiring}
             value={text}
@@ -139,26 +133,10 @@ export function NumberField({
   );
 }
 
-export interface TextAreaProps extends FieldProps, Native<"textarea"> {
-  value: string;
-  onValue: (value: string) => void;
-  mono?: boolean | undefined;
-}
-
-export function TextArea({
-  label,
-  hint,
-  error,
-  aside,
-  className,
-  value,
-  onValue,
-  mono,
-  rows = 3,
-  ...rest
-}: TextAreaProps) {
+export function TextArea(props: TextProps & Native<"textarea">) {
+  const [frame, { value, onValue, mono, rows = 3, ...rest }] = apart(props);
   return (
-    <Field label={label} hint={hint} error={error} aside={aside} className={className}>
+    <Field {...frame}>
       {(wiring) => (
         <textarea
           {...rest}
@@ -166,14 +144,14 @@ export function TextArea({
           rows={rows}
           value={value}
           onChange={(event) => onValue(event.target.value)}
-          className={cx(CONTROL, "h-auto resize-y py-2", mono && "font-mono text-[0.8125rem]")}
+          className={cx(CONTROL, "h-auto resize-y py-2", mono && MONO)}
         />
       )}
     </Field>
   );
 }
 
-export interface Option<T extends string = string> {
+interface Option<T extends string> {
   value: T;
   label: string;
   disabled?: boolean | undefined;
@@ -185,19 +163,10 @@ export interface SelectProps<T extends string> extends FieldProps, Native<"selec
   onValue: (value: T) => void;
 }
 
-export function Select<T extends string>({
-  label,
-  hint,
-  error,
-  aside,
-  className,
-  value,
-  options,
-  onValue,
-  ...rest
-}: SelectProps<T>) {
+export function Select<T extends string>(props: SelectProps<T>) {
+  const [frame, { value, options, onValue, ...rest }] = apart(props);
   return (
-    <Field label={label} hint={hint} error={error} aside={aside} className={className}>
+    <Field {...frame}>
       {(wiring) => (
         <span className="relative block">
           <select
@@ -232,35 +201,24 @@ export interface ToggleProps {
   className?: string | undefined;
 }
 
-/** On or off, at once. */
-export function Switch({ label, hint, checked, onValue, disabled, className }: ToggleProps) {
+/** A small control with its label, and a hint, at its right. */
+function Beside({
+  label,
+  hint,
+  strong,
+  className,
+  children,
+}: Pick<ToggleProps, "label" | "hint" | "className"> & {
+  strong?: boolean;
+  children: (wiring: Omit<Wiring, "aria-invalid">) => ReactNode;
+}) {
   const id = useId();
   const noted = hint !== undefined && hint !== null;
   return (
-    <div className={cx("flex min-w-0 items-start gap-3", className)}>
-      <button
-        type="button"
-        role="switch"
-        id={id}
-        aria-checked={checked}
-        aria-describedby={noted ? `${id}-note` : undefined}
-        disabled={disabled}
-        onClick={() => onValue(!checked)}
-        className={cx(
-          "relative mt-0.5 h-5 w-9 shrink-0 rounded-full border transition-colors disabled:opacity-50",
-          checked ? "border-accent bg-accent" : "border-edge bg-sunken",
-        )}
-      >
-        <span
-          aria-hidden
-          className={cx(
-            "absolute top-[3px] left-[3px] size-3 rounded-full transition-transform",
-            checked ? "translate-x-4 bg-on-accent" : "bg-edge",
-          )}
-        />
-      </button>
+    <div className={cx("flex min-w-0 items-start", strong ? "gap-3" : "gap-2", className)}>
+      {children({ id, "aria-describedby": noted ? `${id}-note` : undefined })}
       <div className="min-w-0">
-        <label htmlFor={id} className="text-[0.8125rem] font-medium">
+        <label htmlFor={id} className={cx("text-[0.8125rem]", strong && "font-medium")}>
           {label}
         </label>
         {noted && (
@@ -273,31 +231,50 @@ export function Switch({ label, hint, checked, onValue, disabled, className }: T
   );
 }
 
-/** One of several that may all be chosen. */
-export function Checkbox({ label, hint, checked, onValue, disabled, className }: ToggleProps) {
-  const id = useId();
-  const noted = hint !== undefined && hint !== null;
+/** On or off, at once. */
+export function Switch({ checked, onValue, disabled, ...frame }: ToggleProps) {
   return (
-    <div className={cx("flex min-w-0 items-start gap-2", className)}>
-      <input
-        type="checkbox"
-        id={id}
-        checked={checked}
-        disabled={disabled}
-        aria-describedby={noted ? `${id}-note` : undefined}
-        onChange={(event) => onValue(event.target.checked)}
-        className="mt-0.5 size-4 shrink-0 accent-accent"
-      />
-      <div className="min-w-0">
-        <label htmlFor={id} className="text-[0.8125rem]">
-          {label}
-        </label>
-        {noted && (
-          <p id={`${id}-note`} className="text-xs text-muted">
-            {hint}
-          </p>
-        )}
-      </div>
-    </div>
+    <Beside {...frame} strong>
+      {(wiring) => (
+        <button
+          type="button"
+          role="switch"
+          {...wiring}
+          aria-checked={checked}
+          disabled={disabled}
+          onClick={() => onValue(!checked)}
+          className={cx(
+            "relative mt-0.5 h-5 w-9 shrink-0 rounded-full border transition-colors disabled:opacity-50",
+            checked ? "border-accent bg-accent" : "border-edge bg-sunken",
+          )}
+        >
+          <span
+            aria-hidden
+            className={cx(
+              "absolute top-[3px] left-[3px] size-3 rounded-full transition-transform",
+              checked ? "translate-x-4 bg-on-accent" : "bg-edge",
+            )}
+          />
+        </button>
+      )}
+    </Beside>
+  );
+}
+
+/** One of several that may all be chosen. */
+export function Checkbox({ checked, onValue, disabled, ...frame }: ToggleProps) {
+  return (
+    <Beside {...frame}>
+      {(wiring) => (
+        <input
+          type="checkbox"
+          {...wiring}
+          checked={checked}
+          disabled={disabled}
+          onChange={(event) => onValue(event.target.checked)}
+          className="mt-0.5 size-4 shrink-0 accent-accent"
+        />
+      )}
+    </Beside>
   );
 }

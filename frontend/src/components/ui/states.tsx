@@ -53,6 +53,17 @@ export function Skeleton({ className }: { className?: string | undefined }) {
   return <div aria-hidden className={cx("animate-pulse rounded-md bg-sunken", className ?? "h-4 w-full")} />;
 }
 
+/** Several of them below one another, full width; `label` is read out. */
+export function Skeletons({ label, heights, gap = "space-y-5" }: { label: string; heights: string[]; gap?: string }) {
+  return (
+    <div role="status" aria-label={label} className={gap}>
+      {heights.map((height, at) => (
+        <Skeleton key={at} className={cx(height, "w-full")} />
+      ))}
+    </div>
+  );
+}
+
 const ICONS: Record<Tone, LucideIcon> = {
   neutral: Info,
   info: Info,
@@ -125,4 +136,24 @@ export function ErrorNote({ error, onRetry }: { error: unknown; onRetry?: (() =>
       )}
     </Note>
   );
+}
+
+interface Query<Data> {
+  data?: Data | undefined;
+  error?: unknown;
+  refetch: () => unknown;
+}
+
+/** What came of a query: its error with a way to ask again, or its data; until then what `waiting` shows. */
+export function Answered<Data>({
+  query: { data, error, refetch },
+  waiting,
+  children,
+}: {
+  query: Query<Data>;
+  waiting: ReactNode;
+  children: (data: Data) => ReactNode;
+}) {
+  if (error !== undefined) return <ErrorNote error={error} onRetry={() => void refetch()} />;
+  return data === undefined ? waiting : children(data);
 }
