@@ -8,7 +8,7 @@ import type { DataFile } from "@/api";
 import { api, useListDataQuery } from "@/api";
 import { fromAnswer, OFFLINE } from "@/api/errors";
 import { dataFile } from "@/api/generatedSchemas";
-import { Button, ErrorNote, IconButton, Progress, Select, Skeleton, TextField } from "@/components/ui";
+import { Answered, Button, ErrorNote, IconButton, Progress, Select, Skeleton, TextField } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { bytes, percent } from "@/lib/format";
 import { parsed } from "@/lib/stored";
@@ -193,19 +193,17 @@ interface PickerProps {
 
 /** Ways to a data file: an upload, a file that is here, a path. */
 export function DataPicker({ what, onChoose, example }: PickerProps) {
-  const { data: files, error, refetch } = useListDataQuery();
+  const known = useListDataQuery();
   return (
     <div className="space-y-4">
       <UploadArea label={`Drop ${what} here, or choose it`} onDone={(file) => onChoose(file.path)} />
       {example}
       <div className="grid gap-4 sm:grid-cols-2">
-        {error ? (
-          <ErrorNote error={error} onRetry={() => void refetch()} />
-        ) : !files ? (
-          <Skeleton className="h-14" />
-        ) : (
-          files.length > 0 && <FileSelect label="Files in the home folder" files={files} onChoose={onChoose} />
-        )}
+        <Answered query={known} waiting={<Skeleton className="h-14" />}>
+          {(files) =>
+            files.length > 0 && <FileSelect label="Files in the home folder" files={files} onChoose={onChoose} />
+          }
+        </Answered>
         <PathForm onUse={onChoose} />
       </div>
     </div>

@@ -7,6 +7,7 @@ import type { DataCheck, DataSettings, Fault, Piece, Places, RowView, SetReport,
 import { useViewRowsQuery } from "@/api";
 import { Histogram } from "@/components/chart/small";
 import {
+  Answered,
   Button,
   Disclosure,
   ErrorNote,
@@ -187,7 +188,7 @@ export function DataReport({
   check: DataCheck;
   request: DataSettings;
   stale: boolean;
-  family?: Family;
+  family?: Family | undefined;
 }) {
   return (
     <div className={cx("space-y-4 transition-opacity", stale && "opacity-60")} aria-busy={stale}>
@@ -286,7 +287,7 @@ function Row({ row }: { row: RowView }) {
 function TokenView({ request, rows }: { request: DataSettings; rows: number }) {
   const [at, setAt] = useState(0);
   const row = Math.min(at, Math.max(0, rows - 1));
-  const { data, error, isFetching, refetch } = useViewRowsQuery({ viewRequest: { ...request, rows: [row] } });
+  const seen = useViewRowsQuery({ viewRequest: { ...request, rows: [row] } });
   return (
     <div className="space-y-3">
       <div className="flex flex-wrap items-center justify-between gap-x-4 gap-y-2">
@@ -324,22 +325,20 @@ function TokenView({ request, rows }: { request: DataSettings; rows: number }) {
           </Button>
         </div>
       </div>
-      {error ? (
-        <ErrorNote error={error} onRetry={() => void refetch()} />
-      ) : !data ? (
-        <Skeleton className="h-32" />
-      ) : (
-        <div className={cx("space-y-3", isFetching && "opacity-60")}>
-          {data.faults.length > 0 && (
-            <ErrorNote
-              error={{ code: "data", message: data.faults[0]?.reason ?? "", hint: data.faults[0]?.fix ?? "" }}
-            />
-          )}
-          {data.rows.map((view) => (
-            <Row key={view.row} row={view} />
-          ))}
-        </div>
-      )}
+      <Answered query={seen} waiting={<Skeleton className="h-32" />}>
+        {(data) => (
+          <div className={cx("space-y-3", seen.isFetching && "opacity-60")}>
+            {data.faults.length > 0 && (
+              <ErrorNote
+                error={{ code: "data", message: data.faults[0]?.reason ?? "", hint: data.faults[0]?.fix ?? "" }}
+              />
+            )}
+            {data.rows.map((view) => (
+              <Row key={view.row} row={view} />
+            ))}
+          </div>
+        )}
+      </Answered>
     </div>
   );
 }

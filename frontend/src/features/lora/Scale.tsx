@@ -1,6 +1,7 @@
 /** Rank and alpha, and the factor that they make. */
 
 import { useNumber, useSetting } from "@/features/form/form";
+import { SettingField } from "@/features/form/SettingField";
 import { cx } from "@/lib/cx";
 import { significant } from "@/lib/format";
 import type { Tone } from "@/lib/tone";
@@ -47,24 +48,32 @@ export function Scale() {
   );
 }
 
-/** Usual ranks to click. */
-export function RankChoices() {
+/** Rank, with usual ones to click, and alpha. */
+export function RankAndAlpha() {
   const rank = useSetting("lora_rank");
-  if (!rank) return null;
+  const usual = RANKS.map((value) => (
+    <button
+      key={value}
+      type="button"
+      aria-label={`Rank ${value}`}
+      aria-pressed={rank?.text === String(value)}
+      onClick={() => rank?.set(String(value))}
+      className="rounded border border-line px-1.5 text-xs text-ink hover:border-edge aria-pressed:border-accent aria-pressed:bg-accent-soft"
+    >
+      {value}
+    </button>
+  ));
   return (
-    <span className="inline-flex gap-1">
-      {RANKS.map((value) => (
-        <button
-          key={value}
-          type="button"
-          aria-label={`Rank ${value}`}
-          aria-pressed={rank.text === String(value)}
-          onClick={() => rank.set(String(value))}
-          className="rounded border border-line px-1.5 text-xs text-ink hover:border-edge aria-pressed:border-accent aria-pressed:bg-accent-soft"
-        >
-          {value}
-        </button>
-      ))}
-    </span>
+    <>
+      <SettingField
+        name="lora_rank"
+        hint={
+          <span className="inline-flex flex-wrap gap-1.5">
+            Usual: <span className="inline-flex gap-1">{usual}</span>
+          </span>
+        }
+      />
+      <SettingField name="lora_alpha" hint="Strength of the update; usually equal to the rank." />
+    </>
   );
 }

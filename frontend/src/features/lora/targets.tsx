@@ -2,15 +2,16 @@
 
 import type { MemoryParts, PresetReport, TargetsReport, Verdict } from "@/api";
 import { Bar } from "@/components/chart/small";
-import { Badge, Checkbox, RadioCards } from "@/components/ui";
+import { Badge, Checkbox, RadioCards, Skeleton } from "@/components/ui";
 import { isText } from "@/features/form/draft";
 import { useNumber, useRunForm, useSetting } from "@/features/form/form";
 import { PRESETS } from "@/features/form/labels";
+import type { Targets } from "@/features/form/queries";
 import { cx } from "@/lib/cx";
 import { bytes, count, integer, percent } from "@/lib/format";
 import type { Tone } from "@/lib/tone";
 
-const VERDICTS: Record<string, Tone> = { fits: "good", tight: "warn", "does not fit": "bad" };
+const TONES: Record<Verdict, Tone> = { fits: "good", tight: "warn", "does not fit": "bad" };
 
 function PresetFigures({ preset, best }: { preset: PresetReport | undefined; best: boolean }) {
   if (!preset || preset.problem !== null) return null;
@@ -32,9 +33,7 @@ function presetText(name: string, preset: PresetReport | undefined) {
       <span className="mt-1 flex flex-wrap items-center gap-x-2">
         {`adapter ${bytes(preset.adapter_bytes)}`}
         {preset.memory && ` · ${bytes(preset.memory.total)} at the peak`}
-        {preset.verdict && preset.verdict !== "fits" && (
-          <Badge tone={VERDICTS[preset.verdict]}>{preset.verdict}</Badge>
-        )}
+        {preset.verdict && preset.verdict !== "fits" && <Badge tone={TONES[preset.verdict]}>{preset.verdict}</Badge>}
       </span>
     </>
   );
@@ -115,8 +114,13 @@ export function ModuleChoice({ report }: { report: TargetsReport }) {
 }
 
 /** What the chosen preset trains and takes. */
-export function ChosenPreset({ report, fetching }: { report: TargetsReport; fetching: boolean }) {
+export function ChosenPreset({ targets: { report, fetching, error } }: { targets: Targets }) {
   const targets = useSetting("lora_targets");
+  if (!report && fetching) return <Skeleton className="h-16" />;
+  if (!report)
+    return (
+      !error && <p className="text-muted">Choose a model to see the exact counts and how much memory it takes.</p>
+    );
   const preset = report.presets.find((one) => one.preset === targets?.text);
   if (!preset || preset.problem !== null) return null;
   return (
@@ -146,8 +150,6 @@ const PARTS = [
   { name: "activations", label: "activations", fill: "fill-s2", swatch: "bg-s2" },
   { name: "loss", label: "loss", fill: "fill-s5", swatch: "bg-s5" },
 ] as const;
-
-const TONES: Record<Verdict, Tone> = { fits: "good", tight: "warn", "does not fit": "bad" };
 
 /** What to turn, in the order of what it costs. */
 function advice(batch: number, checkpointing: boolean): string {

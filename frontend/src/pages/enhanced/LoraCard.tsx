@@ -1,16 +1,16 @@
 import { Layers } from "lucide-react";
 
-import { Button, Card, Disclosure, Note, Skeleton, useConfirm } from "@/components/ui";
+import { Button, Card, Disclosure, Note, useConfirm } from "@/components/ui";
 import { useRunForm, useSetting } from "@/features/form/form";
 import { PRESETS } from "@/features/form/labels";
 import type { Targets } from "@/features/form/queries";
 import { SettingField } from "@/features/form/SettingField";
-import { RankChoices, Scale } from "@/features/lora/Scale";
+import { RankAndAlpha, Scale } from "@/features/lora/Scale";
 import { ChosenPreset, ModuleChoice, TargetChoice } from "@/features/lora/targets";
 
 /** Attention only, keys written out; anything else only on purpose. */
 export function LoraCard({ targets }: { targets: Targets }) {
-  const { report, fetching, error } = targets;
+  const { report } = targets;
   const { draft, unset } = useRunForm();
   const preset = useSetting("lora_targets");
   const [ask, dialog] = useConfirm();
@@ -33,15 +33,7 @@ export function LoraCard({ targets }: { targets: Targets }) {
     >
       <div className="space-y-5">
         <div className="grid items-start gap-4 sm:grid-cols-2 lg:grid-cols-4">
-          <SettingField
-            name="lora_rank"
-            hint={
-              <span className="inline-flex flex-wrap gap-1.5">
-                Usual: <RankChoices />
-              </span>
-            }
-          />
-          <SettingField name="lora_alpha" hint="Strength of the update; usually equal to the rank." />
+          <RankAndAlpha />
           <SettingField name="lora_dropout" hint="Share of inputs dropped while training." />
           <SettingField name="lora_num_layers" hint="How many blocks, from the last; -1 is all." />
         </div>
@@ -95,13 +87,7 @@ export function LoraCard({ targets }: { targets: Targets }) {
             {preset.text === "custom" && report && <ModuleChoice report={report} />}
           </>
         )}
-        {report ? (
-          <ChosenPreset report={report} fetching={fetching} />
-        ) : fetching ? (
-          <Skeleton className="h-16" />
-        ) : (
-          !error && <p className="text-muted">Choose a model to see the exact counts and how much memory it takes.</p>
-        )}
+        <ChosenPreset targets={targets} />
         <Disclosure title="Scaling and kind of adapter">
           <div className="grid items-start gap-4 sm:grid-cols-2">
             <SettingField name="fine_tune_type" label="Kind" />

@@ -1,7 +1,7 @@
 import { Trophy } from "lucide-react";
 
 import { useGetRewardsQuery } from "@/api";
-import { Card, ErrorNote, Skeleton } from "@/components/ui";
+import { Answered, Card, Skeleton } from "@/components/ui";
 import { useRunForm, useSetting } from "@/features/form/form";
 import { rewardsIn } from "@/features/rewards/draft";
 import type { ReadRewards } from "@/features/rewards/draft";
@@ -21,7 +21,7 @@ interface Props {
 export function RewardsCard({ config, problems, refused, hindrance }: Props) {
   const bound = useSetting("rewards");
   const { set } = useRunForm();
-  const { data, error, refetch } = useGetRewardsQuery();
+  const known = useGetRewardsQuery();
   const rewards = rewardsIn(bound?.value);
   return (
     <Card
@@ -29,26 +29,24 @@ export function RewardsCard({ config, problems, refused, hindrance }: Props) {
       icon={Trophy}
       description="Each completion is scored by all of them; their weighted sum counts. Weights need not sum to one."
     >
-      {error ? (
-        <ErrorNote error={error} onRetry={() => void refetch()} />
-      ) : !data ? (
-        <Skeleton className="h-28" />
-      ) : (
-        <div className="space-y-4">
-          <RewardBuilder
-            known={data}
-            rewards={rewards}
-            problems={problems}
-            onRewards={(next) => set("rewards", next)}
-          />
-          {refused.map((message) => (
-            <p key={message} className="text-xs text-bad">
-              {sentence(message)}
-            </p>
-          ))}
-          <TryIt config={config} hindrance={hindrance} />
-        </div>
-      )}
+      <Answered query={known} waiting={<Skeleton className="h-28" />}>
+        {(data) => (
+          <div className="space-y-4">
+            <RewardBuilder
+              known={data}
+              rewards={rewards}
+              problems={problems}
+              onRewards={(next) => set("rewards", next)}
+            />
+            {refused.map((message) => (
+              <p key={message} className="text-xs text-bad">
+                {sentence(message)}
+              </p>
+            ))}
+            <TryIt config={config} hindrance={hindrance} />
+          </div>
+        )}
+      </Answered>
     </Card>
   );
 }

@@ -1,16 +1,10 @@
-import { Database, RotateCw } from "lucide-react";
-import { useState } from "react";
-
 import { useMakeExampleMutation } from "@/api";
-import { Button, Card, Disclosure, ErrorNote } from "@/components/ui";
-import { DataPicker } from "@/features/data/DataPicker";
-import { DataReport } from "@/features/data/DataReport";
-import { Checking, Chosen, Validation } from "@/features/data/parts";
+import { Button, ErrorNote } from "@/components/ui";
+import { DataCard as Frame } from "@/features/data/DataCard";
 import type { CheckState } from "@/features/data/useDataCheck";
 import { fromConfig } from "@/features/form/draft";
-import { useRunForm, useSetting } from "@/features/form/form";
+import { useRunForm } from "@/features/form/form";
 import { SettingField } from "@/features/form/SettingField";
-import { shortName } from "@/lib/format";
 import { useToast } from "@/state/hooks";
 
 /** The demo's data, with the settings that suit it. */
@@ -48,67 +42,21 @@ function Example() {
 
 /** Which data, and what training would make of it. */
 export function DataCard({ state }: { state: CheckState }) {
-  const bound = useSetting("train_data_path");
-  const validation = useSetting("val_data_path");
-  const [choosing, setChoosing] = useState(false);
-  if (!bound) return null;
-  const path = bound.text;
-  const open = choosing || path === "";
-  const check = state.check ?? state.previous ?? state.partial;
   return (
-    <Card
-      title="Data"
-      icon={Database}
-      description={
+    <Frame
+      state={state}
+      description={(open) =>
         open
           ? "Conversations, prompts with answers, or plain text. Each row is checked before anything is trained."
           : undefined
       }
-      actions={
-        path !== "" && !state.running ? (
-          <Button size="sm" variant="ghost" icon={RotateCw} onClick={state.again}>
-            Check again
-          </Button>
-        ) : undefined
+      example={<Example />}
+      before={
+        <SettingField
+          name="mask_prompt"
+          hint="The question is read but not learned; usual for chats and for prompts with answers."
+        />
       }
-    >
-      <div className="space-y-4">
-        {path !== "" && <Chosen path={path} onChange={() => setChoosing(!choosing)} changing={choosing} />}
-        {bound.problem !== null && path !== "" && <p className="text-xs text-bad">{bound.problem}</p>}
-        {open && (
-          <DataPicker
-            what="a file"
-            example={path === "" && <Example />}
-            onChoose={(chosen) => {
-              bound.set(chosen);
-              setChoosing(false);
-            }}
-          />
-        )}
-        {path !== "" && (
-          <>
-            <SettingField
-              name="mask_prompt"
-              hint="The question is read but not learned; usual for chats and for prompts with answers."
-            />
-            {state.running && <Checking state={state} />}
-            {state.error && <ErrorNote error={state.error} onRetry={state.again} />}
-            {check && state.request && (
-              <DataReport
-                check={check}
-                request={state.request}
-                stale={state.check === undefined && state.partial === undefined}
-              />
-            )}
-            <Disclosure
-              title="Validation data"
-              aside={validation?.text ? shortName(validation.text) : "a share of the training data"}
-            >
-              <Validation />
-            </Disclosure>
-          </>
-        )}
-      </div>
-    </Card>
+    />
   );
 }

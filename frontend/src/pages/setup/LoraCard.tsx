@@ -1,17 +1,17 @@
 import { Layers } from "lucide-react";
 
 import type { TargetsReport } from "@/api";
-import { Button, Card, Disclosure, Note, Skeleton } from "@/components/ui";
+import { Button, Card, Disclosure, Note } from "@/components/ui";
 import { useSetting } from "@/features/form/form";
 import type { Targets } from "@/features/form/queries";
 import { SettingField } from "@/features/form/SettingField";
-import { RankChoices, Scale } from "@/features/lora/Scale";
+import { RankAndAlpha, Scale } from "@/features/lora/Scale";
 import { ChosenPreset, ModuleChoice, TargetChoice } from "@/features/lora/targets";
 import { integer, percent, significant } from "@/lib/format";
 
 /** Rank, alpha, dropout, layers and targets, with what they come to for the chosen model. */
 export function LoraCard({ targets }: { targets: Targets }) {
-  const { report, fetching, error } = targets;
+  const { report, error } = targets;
   const method = useSetting("fine_tune_type");
   const preset = useSetting("lora_targets");
   const dropout = useSetting("lora_dropout");
@@ -44,15 +44,7 @@ export function LoraCard({ targets }: { targets: Targets }) {
       <div className="space-y-5">
         <div>
           <div className="grid gap-4 sm:grid-cols-2 lg:grid-cols-4">
-            <SettingField
-              name="lora_rank"
-              hint={
-                <span className="inline-flex flex-wrap gap-1.5">
-                  Usual: <RankChoices />
-                </span>
-              }
-            />
-            <SettingField name="lora_alpha" hint="Strength of the update; usually equal to the rank." />
+            <RankAndAlpha />
             <SettingField
               name="lora_dropout"
               hint={
@@ -76,13 +68,7 @@ export function LoraCard({ targets }: { targets: Targets }) {
         </div>
         <TargetChoice report={report} />
         {preset?.text === "custom" && report && <ModuleChoice report={report} />}
-        {report ? (
-          <ChosenPreset report={report} fetching={fetching} />
-        ) : fetching ? (
-          <Skeleton className="h-16" />
-        ) : (
-          !error && <p className="text-muted">Choose a model to see the exact counts and how much memory it takes.</p>
-        )}
+        <ChosenPreset targets={targets} />
         {error?.field === null && report && <p className="text-xs text-bad">{error.message}</p>}
         <FullLayerNote report={report} />
       </div>
