@@ -131,6 +131,11 @@ export function moment(seconds: Maybe): string {
   return new Date(seconds * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 }
 
+/** `text` with a capital at its start. */
+export function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** A sentence as people write it: a capital at its start, a full stop at its end. Quoted names and code stay as they are. */
 export function sentence(text: string): string {
   const trimmed = text.trim();
@@ -153,4 +158,28 @@ export function shortName(path: string): string {
 /** `1 row`, `2 rows`, `1,024 rows`. */
 export function count(value: number, noun: string, plural = `${noun}s`): string {
   return `${integer(value)} ${value === 1 ? noun : plural}`;
+}
+
+// Colours and cursor moves (CSI), titles and links (OSC), and the two-character escapes.
+const ESCAPES =
+  /\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]|\u001b[ -/]*[0-~]/g;
+// Control characters but tab and newline, and those that turn the direction of writing or have no width.
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+
+/** `text` without terminal escapes, and with every other hidden character written as its code. */
+export function visible(text: string): string {
+  return text.replace(ESCAPES, "").replace(HIDDEN, (hidden) => {
+    const code = hidden.charCodeAt(0);
+    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  });
+}
+
+/** Lines of a log as a terminal would leave them: of what was overwritten by a carriage return the last state stays. */
+export function logLines(text: string): string[] {
+  const lines = text.split("\n");
+  if (lines.at(-1) === "") lines.pop();
+  return lines.map((line) => {
+    const states = line.split("\r").filter((state) => state !== "");
+    return visible(states.at(-1) ?? "").replaceAll("\t", "    ");
+  });
 }

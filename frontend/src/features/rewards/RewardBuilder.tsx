@@ -8,7 +8,7 @@ import { Badge, Button, Disclosure, IconButton, Prose, Select } from "@/componen
 import type { DraftItem, FieldValue } from "@/features/form/draft";
 import { isText } from "@/features/form/draft";
 import { Back, SettingControl, usualText } from "@/features/form/SettingControl";
-import { count, percent, sentence } from "@/lib/format";
+import { capital, count, percent, sentence } from "@/lib/format";
 
 import { fieldOf, nameOf, newReward, sharesOf } from "./draft";
 import type { ReadRewards, RewardProblems } from "./draft";
@@ -125,11 +125,6 @@ interface FieldProps {
   onField: (name: string, value: FieldValue | undefined) => void;
 }
 
-function label(name: string): string {
-  const text = name.replaceAll("_", " ");
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
 function Parameter({ reward, parameter, problem, onField }: FieldProps) {
   const value = fieldOf(reward, parameter);
   const usual = usualText(parameter);
@@ -140,7 +135,7 @@ function Parameter({ reward, parameter, problem, onField }: FieldProps) {
       value={value}
       problem={problem}
       onValue={(next) => onField(parameter.name, next)}
-      label={label(parameter.name)}
+      label={capital(parameter.name.replaceAll("_", " "))}
       hint={<Prose text={parameter.help + (parameter.kind === "list" ? " One a line." : "")} />}
       aside={
         changed ? (

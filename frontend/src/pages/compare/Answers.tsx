@@ -5,7 +5,7 @@ import { useEffect, useRef } from "react";
 
 import { Button, Card, CopyButton, ErrorNote, Loading, Note } from "@/components/ui";
 import { cx } from "@/lib/cx";
-import { count, moment } from "@/lib/format";
+import { capital, count, moment } from "@/lib/format";
 
 import { AnswerColumn } from "./AnswerColumn";
 import { sideName } from "./choices";
@@ -77,10 +77,6 @@ function useBroughtIntoView({ id, state }: Comparison) {
     if (begun && top > window.innerHeight / 2) place.current?.scrollIntoView({ block: "start" });
   }, [id, begun]);
   return place;
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** For those who do not see the columns: once, when all is said. */

@@ -12,7 +12,7 @@ import {
   useUnloadModelMutation,
 } from "@/api";
 import type { AdapterEntry, InferenceState, ModelEntry } from "@/api";
-import { Button, EmptyState, ErrorNote, LinkButton, PageHeader, Skeleton } from "@/components/ui";
+import { Button, EmptyState, ErrorNote, LinkButton, PageHeader, Skeletons } from "@/components/ui";
 import { bytes } from "@/lib/format";
 import { useStored } from "@/lib/stored";
 import { useToast } from "@/state/hooks";
@@ -65,18 +65,9 @@ export default function ComparePage() {
       ) : models.error !== undefined ? (
         <ErrorNote error={models.error} onRetry={() => void models.refetch()} />
       ) : (
-        <Waiting />
+        <Skeletons label="Loading models and adapters" heights={["h-44", "h-72"]} />
       )}
     </>
-  );
-}
-
-function Waiting() {
-  return (
-    <div role="status" aria-label="Loading models and adapters" className="space-y-5">
-      <Skeleton className="h-44 w-full" />
-      <Skeleton className="h-72 w-full" />
-    </div>
   );
 }
 

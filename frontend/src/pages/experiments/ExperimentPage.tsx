@@ -28,7 +28,7 @@ import { count, duration, integer, sentence } from "@/lib/format";
 import { useToast } from "@/state/hooks";
 
 import { Findings } from "./Findings";
-import { isMoving, lookOf } from "./names";
+import { isMoving, LOOKS } from "./names";
 import { PlanCard } from "./PlanCard";
 
 const POLL_MS = 2500;
@@ -47,7 +47,7 @@ export default function ExperimentPage() {
 
 function Loaded({ detail }: { detail: ExperimentDetail }) {
   const { summary, analysis } = detail;
-  const look = lookOf(summary.state);
+  const look = LOOKS[summary.state];
   const begun = summary.done > 0 || summary.run !== null;
   return (
     <>

@@ -23,22 +23,13 @@ import { Forest } from "./Forest";
 import { SettingsLine } from "./names";
 import { pValue, signed, withInterval } from "./numbers";
 
-type Look = readonly [LucideIcon, string, string];
-
-function lookOf(kind: Kind): Look {
-  switch (kind) {
-    case "better":
-      return [CircleCheck, "text-good", "better"];
-    case "worse":
-      return [CircleAlert, "text-bad", "worse"];
-    case "equivalent":
-      return [Equal, "text-info", "equivalent"];
-    case "no_detectable_difference":
-      return [CircleHelp, "text-warn", "no detectable difference"];
-    case "pending":
-      return [Hourglass, "text-muted", "not known yet"];
-  }
-}
+const VERDICTS: Readonly<Record<Kind, readonly [LucideIcon, string, string]>> = {
+  better: [CircleCheck, "text-good", "better"],
+  worse: [CircleAlert, "text-bad", "worse"],
+  equivalent: [Equal, "text-info", "equivalent"],
+  no_detectable_difference: [CircleHelp, "text-warn", "no detectable difference"],
+  pending: [Hourglass, "text-muted", "not known yet"],
+};
 
 export function Findings({ analysis }: { analysis: Analysis }) {
   return (
@@ -109,7 +100,7 @@ function Answer({ analysis }: { analysis: Analysis }) {
 }
 
 function Verdict({ contrast }: { contrast: ContrastResult }) {
-  const [Icon, tone, word] = lookOf(contrast.kind);
+  const [Icon, tone, word] = VERDICTS[contrast.kind];
   return (
     <p className="flex items-start gap-2.5 text-[0.9375rem] font-semibold">
       <Icon className={`mt-0.5 size-5 shrink-0 ${tone}`} aria-label={word} />

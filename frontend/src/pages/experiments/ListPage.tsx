@@ -8,7 +8,7 @@ import type { ExperimentSummary } from "@/api";
 import { Badge, Card, EmptyState, ErrorNote, LinkButton, PageHeader, Progress, Skeleton } from "@/components/ui";
 import { count, duration, relative, sentence, shortName } from "@/lib/format";
 
-import { isMoving, lookOf } from "./names";
+import { isMoving, LOOKS } from "./names";
 
 const POLL_MS = 3000;
 
@@ -59,7 +59,7 @@ export function ListPage() {
 }
 
 function Entry({ experiment }: { experiment: ExperimentSummary }) {
-  const look = lookOf(experiment.state);
+  const look = LOOKS[experiment.state];
   const share = experiment.runs > 0 ? experiment.done / experiment.runs : null;
   return (
     <Card>

@@ -27,31 +27,17 @@ export function SettingsLine({ settings }: { settings: Readonly<Record<string, u
   ));
 }
 
-interface Look {
-  text: string;
-  tone: Tone;
-}
-
-export function lookOf(state: ExperimentState): Look {
-  switch (state) {
-    case "planning":
-      return { text: "being planned", tone: "info" };
-    case "refused":
-      return { text: "plan refused", tone: "bad" };
-    case "planned":
-      return { text: "ready to start", tone: "info" };
-    case "running":
-      return { text: "running", tone: "info" };
-    case "waiting":
-      return { text: "about to continue", tone: "info" };
-    case "stopped":
-      return { text: "paused", tone: "warn" };
-    case "halted":
-      return { text: "halted", tone: "bad" };
-    case "finished":
-      return { text: "finished", tone: "good" };
-  }
-}
+/** What an experiment is doing, in words and colours. */
+export const LOOKS: Readonly<Record<ExperimentState, { text: string; tone: Tone }>> = {
+  planning: { text: "being planned", tone: "info" },
+  refused: { text: "plan refused", tone: "bad" },
+  planned: { text: "ready to start", tone: "info" },
+  running: { text: "running", tone: "info" },
+  waiting: { text: "about to continue", tone: "info" },
+  stopped: { text: "paused", tone: "warn" },
+  halted: { text: "halted", tone: "bad" },
+  finished: { text: "finished", tone: "good" },
+};
 
 /** Whether something may change by itself. */
 export function isMoving(state: ExperimentState): boolean {

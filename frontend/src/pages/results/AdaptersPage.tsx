@@ -16,6 +16,7 @@ import { Link } from "react-router";
 import { asApiError, useDeleteAdapterMutation, useGetAdapterQuery, useListAdaptersQuery } from "@/api";
 import type { AdapterEntry } from "@/api";
 import {
+  Answered,
   Badge,
   Button,
   Card,
@@ -27,54 +28,54 @@ import {
   Loading,
   Note,
   Select,
-  Skeleton,
+  Skeletons,
   TextField,
   useConfirm,
 } from "@/components/ui";
+import { compareLink, runLink } from "@/features/runs/state";
 import { bytes, compact, count, integer, shortName, significant } from "@/lib/format";
 import { useRun, useToast } from "@/state/hooks";
 
-import { capital, compareLink, downloadLink, runLink, sentences } from "./facts";
+import { capital, downloadLink, sentences } from "./facts";
 import { Frame, More, Pairs, useWindow } from "./parts";
 
 export function AdaptersPage() {
-  const { currentData, error, isFetching, refetch } = useListAdaptersQuery(undefined, {
-    refetchOnMountOrArgChange: true,
-  });
+  const adapters = useListAdaptersQuery(undefined, { refetchOnMountOrArgChange: true });
+  const { data, isFetching, refetch } = adapters;
   return (
     <Frame
       section="adapters"
       actions={
-        <Button icon={RefreshCw} busy={isFetching && currentData !== undefined} onClick={() => void refetch()}>
+        <Button icon={RefreshCw} busy={isFetching && data !== undefined} onClick={() => void refetch()}>
           Refresh
         </Button>
       }
     >
-      {error ? (
-        <ErrorNote error={error} onRetry={() => void refetch()} />
-      ) : !currentData ? (
-        <div role="status" aria-label="Loading adapters" className="space-y-3">
-          <Skeleton className="h-28 w-full" />
-          <Skeleton className="h-28 w-full" />
-        </div>
-      ) : currentData.length === 0 ? (
-        <Card>
-          <EmptyState
-            icon={Boxes}
-            title="No adapter yet."
-            actions={
-              <LinkButton to="/setup" icon={SlidersHorizontal} variant="primary">
-                Train one
-              </LinkButton>
-            }
-          >
-            A run saves its adapter with its first checkpoint. Folders made by mlx-lm can be put into{" "}
-            <code className="font-mono text-[0.8125rem]">adapters/</code> of the home folder.
-          </EmptyState>
-        </Card>
-      ) : (
-        <AdapterList adapters={currentData} />
-      )}
+      <Answered
+        query={adapters}
+        waiting={<Skeletons label="Loading adapters" heights={["h-28", "h-28"]} gap="space-y-3" />}
+      >
+        {(known) =>
+          known.length === 0 ? (
+            <Card>
+              <EmptyState
+                icon={Boxes}
+                title="No adapter yet."
+                actions={
+                  <LinkButton to="/setup" icon={SlidersHorizontal} variant="primary">
+                    Train one
+                  </LinkButton>
+                }
+              >
+                A run saves its adapter with its first checkpoint. Folders made by mlx-lm can be put into{" "}
+                <code className="font-mono text-[0.8125rem]">adapters/</code> of the home folder.
+              </EmptyState>
+            </Card>
+          ) : (
+            <AdapterList adapters={known} />
+          )
+        }
+      </Answered>
     </Frame>
   );
 }

@@ -1,10 +1,11 @@
 import type { Checkpoint, EvalReport, RunDetail, RunSummary } from "@/api";
 import { Badge, Card, Disclosure, LinkButton, Table, Td, Th } from "@/components/ui";
 import { scoreFrom, scoreOf, scoreText } from "@/features/metrics/score";
+import { compareLink } from "@/features/runs/state";
 import { bytes, count, duration, integer } from "@/lib/format";
 import { isActive } from "@/state/live";
 
-import { compareLink, downloadLink } from "./facts";
+import { downloadLink } from "./facts";
 import { EDGES } from "./parts";
 
 /** Weights that can be had: to download, to use in Compare, to resume from. */

@@ -3,6 +3,7 @@ import { useMemo, useState } from "react";
 import type { Curves, RunSummary } from "@/api";
 import { useGetCurvesQuery } from "@/api";
 import { LineChart } from "@/components/chart";
+import type { ChartSeries } from "@/components/chart";
 import { Card, ErrorNote, Loading, Segmented, Select } from "@/components/ui";
 import { metricLabel } from "@/features/metrics/MetricChart";
 import { loss, significant } from "@/lib/format";
@@ -52,7 +53,7 @@ export function OverlayCurves({ runs, hidden }: { runs: readonly RunSummary[]; h
   const rewarded = overlaid.length > 0 && runs.every((run) => familyOf(run.method) === "rewards");
   const wanted = metric ?? (rewarded && names.includes("reward") ? "reward" : "");
   const shown = names.includes(wanted) ? wanted : "";
-  const xLabel = axis === "time" ? unit.label : axis;
+  const plot = { xLabel: axis === "time" ? unit.label : axis, syncKey: `overlay-${axis}` };
 
   return (
     <Card
@@ -82,34 +83,44 @@ export function OverlayCurves({ runs, hidden }: { runs: readonly RunSummary[]; h
       ) : overlaid.length === 0 ? (
         error === undefined && <p className="text-muted">Every run is hidden.</p>
       ) : shown !== "" ? (
-        <MetricOverlay runs={overlaid} metric={shown} axis={axis} unit={unit} xLabel={xLabel} />
+        <MetricOverlay runs={overlaid} metric={shown} axis={axis} unit={unit} plot={plot} />
       ) : (
         <div className="space-y-6">
-          <section aria-label="Validation loss">
-            <h3 className="mb-2 text-[0.8125rem] font-medium">Validation loss</h3>
-            <LineChart
-              series={validation}
-              summary={`Validation loss of ${overlaid.map(lowest).join("; ")}.`}
-              xLabel={xLabel}
-              height={280}
-              logToggle
-              syncKey={`overlay-${axis}`}
-            />
-          </section>
-          <section aria-label="Training loss">
-            <h3 className="mb-2 text-[0.8125rem] font-medium">Training loss</h3>
-            <LineChart
-              series={training}
-              summary={`Training loss of ${overlaid.map(course).join("; ")}.`}
-              xLabel={xLabel}
-              height={280}
-              logToggle
-              syncKey={`overlay-${axis}`}
-            />
-          </section>
+          <Plot
+            {...plot}
+            title="Validation loss"
+            series={validation}
+            summary={`Validation loss of ${overlaid.map(lowest).join("; ")}.`}
+            logToggle
+          />
+          <Plot
+            {...plot}
+            title="Training loss"
+            series={training}
+            summary={`Training loss of ${overlaid.map(course).join("; ")}.`}
+            logToggle
+          />
         </div>
       )}
     </Card>
+  );
+}
+
+interface PlotProps {
+  title: string;
+  series: ChartSeries[];
+  summary: string;
+  xLabel: string;
+  syncKey: string;
+  logToggle?: boolean;
+}
+
+function Plot({ title, ...chart }: PlotProps) {
+  return (
+    <section aria-label={title}>
+      <h3 className="mb-2 text-[0.8125rem] font-medium">{title}</h3>
+      <LineChart {...chart} height={280} />
+    </section>
   );
 }
 
@@ -118,11 +129,11 @@ interface MetricProps {
   metric: string;
   axis: Axis;
   unit: TimeUnit;
-  xLabel: string;
+  plot: Pick<PlotProps, "xLabel" | "syncKey">;
 }
 
 /** One metric of all the runs, while training and, where it is measured there, on validation data. */
-function MetricOverlay({ runs, metric, axis, unit, xLabel }: MetricProps) {
+function MetricOverlay({ runs, metric, axis, unit, plot }: MetricProps) {
   const sets = useMemo(
     () =>
       SETS.map(({ of, name }) => ({ name, series: metricSeries(runs, metric, of, axis, unit) })).filter(
@@ -133,18 +144,15 @@ function MetricOverlay({ runs, metric, axis, unit, xLabel }: MetricProps) {
   if (sets.length === 0) return <p className="text-muted">None of the runs shown has measured it.</p>;
   return (
     <div className="space-y-6">
-      {sets.map(({ name, series }) => (
-        <section key={name} aria-label={`${metricLabel(metric)}, ${name}`}>
-          <h3 className="mb-2 text-[0.8125rem] font-medium">{`${metricLabel(metric)}, ${name}`}</h3>
-          <LineChart
-            series={series}
-            summary={`${metricLabel(metric)}, ${name}, of ${series.map(({ label, y }) => `${label}, from ${significant(y[0], 3)} to ${significant(y[y.length - 1], 3)}`).join("; ")}.`}
-            xLabel={xLabel}
-            height={280}
-            syncKey={`overlay-${axis}`}
-          />
-        </section>
-      ))}
+      {sets.map(({ name, series }) => {
+        const title = `${metricLabel(metric)}, ${name}`;
+        const ends = series.map(
+          ({ label, y }) => `${label}, from ${significant(y[0], 3)} to ${significant(y[y.length - 1], 3)}`,
+        );
+        return (
+          <Plot key={name} {...plot} title={title} series={series} summary={`${title}, of ${ends.join("; ")}.`} />
+        );
+      })}
     </div>
   );
 }

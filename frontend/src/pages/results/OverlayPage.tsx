@@ -17,6 +17,7 @@ import {
   PageHeader,
   Select,
   Skeleton,
+  Skeletons,
   Table,
   Td,
   Th,
@@ -24,19 +25,19 @@ import {
 import { labelOf } from "@/features/form/labels";
 import { settingText } from "@/features/form/settingText";
 import { scoreOf, scoreText } from "@/features/metrics/score";
+import { runLink, StateBadge } from "@/features/runs/state";
 import { cx } from "@/lib/cx";
 import { count, duration, integer, percent } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
 import { useRuns } from "@/state/hooks";
 
-import { fall, improvement, runLink } from "./facts";
+import { fall, improvement } from "./facts";
 import { changed } from "./filter";
 import { lookAt, unlikeMeasures } from "./overlay";
 import { OverlayCurves } from "./OverlayCurves";
 import { EDGES } from "./parts";
 import { Targets } from "./RunList";
 import { MOST_OVERLAID } from "./RunsPage";
-import { StateBadge } from "./StateBadge";
 
 export default function OverlayPage() {
   const [params, setParams] = useSearchParams();
@@ -80,10 +81,7 @@ export default function OverlayPage() {
         actions={<AddRun runs={runs} chosen={chosen} onAdd={(id) => setRuns([...chosen.map((run) => run.id), id])} />}
       />
       {!ready ? (
-        <div role="status" aria-label="Loading runs" className="space-y-5">
-          <Skeleton className="h-40 w-full" />
-          <Skeleton className="h-80 w-full" />
-        </div>
+        <Skeletons label="Loading runs" heights={["h-40", "h-80"]} />
       ) : (
         <div className="space-y-5">
           {lost.length > 0 && (
@@ -223,7 +221,7 @@ function OverlayTable({ runs, hidden, comparable, onShow, onRemove }: Props) {
                   <span className="block text-xs text-muted">{run.model_name}</span>
                 </Td>
                 <Td>
-                  <StateBadge run={run} />
+                  <StateBadge run={run} exact />
                 </Td>
                 <Td className="min-w-24">
                   <Targets run={run} />

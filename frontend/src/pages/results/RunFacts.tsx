@@ -6,6 +6,7 @@ import { useState } from "react";
 import type { DataPrepared, LoraAttached, RunDetail, RunStarted, RunSummary, SettingView } from "@/api";
 import { useGetSettingsQuery, useLazyGetLogQuery } from "@/api";
 import {
+  Answered,
   Button,
   Card,
   CodeBlock,
@@ -196,7 +197,7 @@ export function ExportCard({ run, folder }: { run: RunSummary; folder: string })
 /** The settings, grouped as in Setup: those that differ from the defaults, or all; and the same run to copy. */
 export function Configuration({ run, detail }: { run: RunSummary; detail: RunDetail }) {
   const [all, setAll] = useState(false);
-  const { data, error, refetch } = useGetSettingsQuery();
+  const settings = useGetSettingsQuery();
   return (
     <Card
       title="Configuration"
@@ -205,13 +206,9 @@ export function Configuration({ run, detail }: { run: RunSummary; detail: RunDet
       }
       actions={<Switch label="All settings" checked={all} onValue={setAll} />}
     >
-      {error ? (
-        <ErrorNote error={error} onRetry={() => void refetch()} />
-      ) : data ? (
-        <Groups settings={data.settings} detail={detail} all={all} />
-      ) : (
-        <Skeleton className="h-40 w-full" />
-      )}
+      <Answered query={settings} waiting={<Skeleton className="h-40 w-full" />}>
+        {({ settings: known }) => <Groups settings={known} detail={detail} all={all} />}
+      </Answered>
       <div className="mt-4 space-y-1 border-t border-line pt-3">
         <Disclosure title="As a command line">
           <CodeBlock text={detail.command} label="command line" wrap />

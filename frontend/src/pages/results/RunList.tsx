@@ -2,12 +2,14 @@
 
 import { ArrowDown, ArrowUp } from "lucide-react";
 import { memo } from "react";
+import type { ReactNode } from "react";
 import { Link } from "react-router";
 
 import type { RunSummary } from "@/api";
 import { Sparkline } from "@/components/chart/small";
 import { Badge, Progress, Table, Td, Th } from "@/components/ui";
 import { rewardText, scoreOf } from "@/features/metrics/score";
+import { runLink, StateBadge } from "@/features/runs/state";
 import { cx } from "@/lib/cx";
 import { duration, integer, loss, moment, relative, shortName } from "@/lib/format";
 import { familyOf, methodTitle } from "@/lib/methods";
@@ -15,11 +17,10 @@ import { isActive } from "@/state/live";
 
 import type { RunActions, Work } from "./actions";
 import { RunButtons } from "./actions";
-import { capital, fall, improvement, rewardGain, runLink, targetsAndRank, targetsOf } from "./facts";
+import { capital, fall, improvement, rewardGain, targetsAndRank, targetsOf } from "./facts";
 import { clicked } from "./filter";
 import type { Sort, SortKey } from "./filter";
 import { More, useWindow } from "./parts";
-import { StateBadge } from "./StateBadge";
 
 /** Name, id, and what went wrong. */
 function RunName({ run }: { run: RunSummary }) {
@@ -158,6 +159,31 @@ interface RunListProps {
   onSort: (sort: Sort) => void;
 }
 
+interface RowProps {
+  run: RunSummary;
+  on: boolean;
+  full: boolean;
+  work: Work | undefined;
+  actions: RunActions;
+  onPick: (run: string, on: boolean) => void;
+}
+
+/** The runs that are rendered so far, and what asks for more of them. */
+function useRows({
+  runs,
+  picked,
+  busy,
+  full,
+  actions,
+  onPick,
+}: Omit<RunListProps, "sort" | "onSort">): [RowProps[], ReactNode] {
+  const { count, more } = useWindow(runs);
+  const rows = runs
+    .slice(0, count)
+    .map((run) => ({ run, on: picked.has(run.id), work: busy[run.id], full, actions, onPick }));
+  return [rows, <More shown={count} of={runs.length} more={more} />];
+}
+
 interface Column {
   key: SortKey;
   label: string;
@@ -174,8 +200,8 @@ const COLUMNS: readonly Column[] = [
 ];
 
 /** Runs as a table, a portion at a time. */
-export function RunsTable({ runs, picked, full, busy, actions, onPick, sort, onSort }: RunListProps) {
-  const { count, more } = useWindow(runs);
+export function RunsTable({ sort, onSort, ...list }: RunListProps) {
+  const [rows, more] = useRows(list);
   const head = ({ key, label, right }: Column) => (
     <Th
       key={key}
@@ -205,20 +231,12 @@ export function RunsTable({ runs, picked, full, busy, actions, onPick, sort, onS
           </tr>
         </thead>
         <tbody>
-          {runs.slice(0, count).map((run) => (
-            <Row
-              key={run.id}
-              run={run}
-              on={picked.has(run.id)}
-              full={full}
-              work={busy[run.id]}
-              actions={actions}
-              onPick={onPick}
-            />
+          {rows.map((row) => (
+            <Row key={row.run.id} {...row} />
           ))}
         </tbody>
       </Table>
-      <More shown={count} of={runs.length} more={more} />
+      {more}
     </div>
   );
 }
@@ -248,15 +266,6 @@ function ModelAndData({ sort, onSort }: Pick<RunListProps, "sort" | "onSort">) {
   );
 }
 
-interface RowProps {
-  run: RunSummary;
-  on: boolean;
-  full: boolean;
-  work: Work | undefined;
-  actions: RunActions;
-  onPick: (run: string, on: boolean) => void;
-}
-
 const Row = memo(function Row({ run, on, full, work, actions, onPick }: RowProps) {
   return (
     <tr className={cx("hover:bg-sunken/50", on && "bg-accent-soft hover:bg-accent-soft")}>
@@ -264,7 +273,7 @@ const Row = memo(function Row({ run, on, full, work, actions, onPick }: RowProps
         <PickBox run={run} on={on} disabled={full && !on} onPick={onPick} />
       </Td>
       <Td>
-        <StateBadge run={run} />
+        <StateBadge run={run} exact />
       </Td>
       <Td className="min-w-48">
         <RunName run={run} />
@@ -301,38 +310,21 @@ const Row = memo(function Row({ run, on, full, work, actions, onPick }: RowProps
 });
 
 /** Runs as cards, for narrow screens. */
-export function RunCards({ runs, picked, full, busy, actions, onPick }: RunListProps) {
-  const { count, more } = useWindow(runs);
+export function RunCards(list: RunListProps) {
+  const [rows, more] = useRows(list);
   return (
     <>
       <ul aria-label="Runs" className="grid gap-3 sm:grid-cols-2">
-        {runs.slice(0, count).map((run) => (
-          <RunCard
-            key={run.id}
-            run={run}
-            on={picked.has(run.id)}
-            full={full}
-            work={busy[run.id]}
-            actions={actions}
-            onPick={onPick}
-          />
+        {rows.map((row) => (
+          <RunCard key={row.run.id} {...row} />
         ))}
       </ul>
-      <More shown={count} of={runs.length} more={more} />
+      {more}
     </>
   );
 }
 
-interface CardProps {
-  run: RunSummary;
-  on: boolean;
-  full: boolean;
-  work: Work | undefined;
-  actions: RunActions;
-  onPick: (run: string, on: boolean) => void;
-}
-
-const RunCard = memo(function RunCard({ run, on, full, work, actions, onPick }: CardProps) {
+const RunCard = memo(function RunCard({ run, on, full, work, actions, onPick }: RowProps) {
   return (
     <li
       className={cx(
@@ -344,7 +336,7 @@ const RunCard = memo(function RunCard({ run, on, full, work, actions, onPick }: 
         <div className="min-w-0">
           <RunName run={run} />
         </div>
-        <StateBadge run={run} />
+        <StateBadge run={run} exact />
       </div>
       <p className="mt-1.5 text-[0.8125rem] text-muted wrap-anywhere">
         {[run.model_name, run.targets && targetsAndRank(run), shortName(run.train_data)].filter(Boolean).join(" · ")}

@@ -32,12 +32,13 @@ import {
   Note,
   PageHeader,
   Prose,
-  Skeleton,
+  Skeletons,
   Stat,
   Stats,
 } from "@/components/ui";
 import { CompletionsCard } from "@/features/completions/CompletionsCard";
 import { rewardText, scoreOf, scoreText } from "@/features/metrics/score";
+import { compareLink, StateBadge } from "@/features/runs/state";
 import { cx } from "@/lib/cx";
 import {
   bytes,
@@ -61,9 +62,8 @@ import { useRunActions } from "./actions";
 import type { UsedActions } from "./actions";
 import { Checkpoints, Evaluations } from "./Checkpoints";
 import { Curves, Metrics } from "./Curves";
-import { capital, compareLink, targetsAndRank } from "./facts";
+import { capital, targetsAndRank } from "./facts";
 import { Configuration, DataCard, EnvironmentCard, ExportCard, LogCard, TargetsCard } from "./RunFacts";
-import { StateBadge } from "./StateBadge";
 import { verdictOf } from "./verdict";
 import type { Verdict } from "./verdict";
 
@@ -71,6 +71,8 @@ export default function RunPage() {
   const { run: id = "" } = useParams();
   return <OneRun key={id} id={id} />;
 }
+
+const WAITING = ["h-28", "h-80", "h-56"];
 
 function OneRun({ id }: { id: string }) {
   const navigate = useNavigate();
@@ -102,7 +104,7 @@ function OneRun({ id }: { id: string }) {
             ) : error ? (
               run.state !== "unreadable" && <ErrorNote error={error} onRetry={() => void refetch()} />
             ) : (
-              <Waiting />
+              <Skeletons label="Loading the run" heights={WAITING} />
             )}
           </div>
         </>
@@ -120,22 +122,12 @@ function OneRun({ id }: { id: string }) {
               It was deleted, or the address is mistyped.
             </EmptyState>
           ) : (
-            <Waiting />
+            <Skeletons label="Loading the run" heights={WAITING} />
           )}
         </>
       )}
       {used.dialogs}
     </>
-  );
-}
-
-function Waiting() {
-  return (
-    <div role="status" aria-label="Loading the run" className="space-y-5">
-      <Skeleton className="h-28 w-full" />
-      <Skeleton className="h-80 w-full" />
-      <Skeleton className="h-56 w-full" />
-    </div>
   );
 }
 
@@ -160,7 +152,7 @@ function Header({
     <PageHeader
       title={
         <span className="flex flex-wrap items-center gap-x-3 gap-y-1">
-          {run.adapter || run.id} <StateBadge run={run} />
+          {run.adapter || run.id} <StateBadge run={run} exact />
         </span>
       }
       description={

@@ -5,7 +5,18 @@ import { useCallback, useDeferredValue, useEffect, useMemo, useState } from "rea
 import { NavigationType, useLocation, useNavigationType, useSearchParams } from "react-router";
 
 import type { RunSummary } from "@/api";
-import { Button, Card, EmptyState, IconButton, LinkButton, Note, Select, Skeleton, TextField } from "@/components/ui";
+import {
+  Button,
+  Card,
+  EmptyState,
+  IconButton,
+  LinkButton,
+  Note,
+  Select,
+  Skeletons,
+  TextField,
+} from "@/components/ui";
+import { LOOKS } from "@/features/runs/state";
 import { count } from "@/lib/format";
 import { useMedia } from "@/lib/hooks";
 import { methodTitle } from "@/lib/methods";
@@ -17,7 +28,6 @@ import { changed, clicked, distinct, filtered, readFilter, readSort, sorted, sor
 import type { Filter, Sort, SortKey } from "./filter";
 import { Frame } from "./parts";
 import { RunCards, RunsTable } from "./RunList";
-import { stateLabel } from "./states";
 
 export const MOST_OVERLAID = 8;
 
@@ -37,7 +47,7 @@ export function RunsPage() {
         offline ? (
           <Note tone="warn" title="Can't load runs: the server isn't responding." />
         ) : (
-          <Waiting />
+          <Skeletons label="Loading runs" heights={["h-16", "h-72"]} gap="space-y-3" />
         )
       ) : runs.length === 0 ? (
         <Card>
@@ -58,15 +68,6 @@ export function RunsPage() {
         <RunList runs={runs} />
       )}
     </Frame>
-  );
-}
-
-function Waiting() {
-  return (
-    <div role="status" aria-label="Loading runs" className="space-y-3">
-      <Skeleton className="h-16 w-full" />
-      <Skeleton className="h-72 w-full" />
-    </div>
   );
 }
 
@@ -213,7 +214,7 @@ function Filters({ runs, filter, onChange, sort, onSort }: Props) {
           { value: "", label: "All states" },
           { value: "active", label: "Running or waiting" },
           { value: "problem", label: "With a problem" },
-          ...states.map((state) => ({ value: state, label: stateLabel(state) })),
+          ...states.map((state) => ({ value: state, label: LOOKS[state].label })),
         ]}
       />
       <Select

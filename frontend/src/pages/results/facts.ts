@@ -37,16 +37,6 @@ export function fall(share: number): string {
   return `${percent > 0 ? "−" : "+"}${Math.abs(percent).toFixed(digits)} %`;
 }
 
-/** Where Compare opens with a model and an adapter, such as `till@200`. */
-export function compareLink(model: string, adapter: string): string {
-  return `/compare?${new URLSearchParams({ model, adapter }).toString()}`;
-}
-
-/** A run's page. */
-export function runLink(run: string): string {
-  return `/results/${encodeURIComponent(run)}`;
-}
-
 /** Where runs are laid over one another. */
 export function overlayLink(runs: readonly string[]): string {
   return `/results/overlay?${new URLSearchParams(runs.map((run) => ["run", run])).toString()}`;

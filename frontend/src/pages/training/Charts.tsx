@@ -2,7 +2,7 @@ import { memo, useMemo, useState } from "react";
 
 import type { RunHistory } from "@/api/history";
 import { LineChart, smooth } from "@/components/chart";
-import type { ChartSeries, SeriesColour } from "@/components/chart";
+import type { ChartMark, ChartSeries, SeriesColour } from "@/components/chart";
 import { Card, Skeleton } from "@/components/ui";
 import {
   MetricChart,
@@ -17,6 +17,7 @@ import { rewardText } from "@/features/metrics/score";
 import { bytes, compact, count, integer, loss, rate, significant } from "@/lib/format";
 import { useThrottled } from "@/lib/hooks";
 import { familyOf } from "@/lib/methods";
+import type { Family } from "@/lib/methods";
 
 /** In place of a chart that has nothing to show yet. */
 function Waiting({ history, text }: { history: RunHistory; text: string }) {
@@ -63,87 +64,41 @@ interface ChartsProps {
   version: number;
 }
 
-/** The mean reward with its spread: what runs that learn from rewards are about. */
-const RewardChart = memo(function RewardChart({ run, history, version }: ChartsProps) {
-  const { place, setPlace, weight } = useSmoothing();
-  const series = useMemo(
-    () => rewardSeries(history, weight),
-    // eslint-disable-next-line react-hooks/exhaustive-deps -- columns grow in place; `version` says when
-    [history, weight, version],
-  );
-  const { bestStep, bestLoss } = history;
-  const marks = useMemo(() => rewardMarks({ bestStep, bestLoss }), [bestStep, bestLoss]);
-  return (
-    <Card
-      title="Reward"
-      description="Mean of the weighted sum over all completions of a step, and one standard deviation around it. Drag to zoom, double-click for all."
-      actions={<SmoothingSlider value={place} onValue={setPlace} />}
-    >
-      {history.train.step.length === 0 && history.evals.step.length === 0 ? (
-        <Waiting history={history} text="The curve begins with the first evaluation." />
-      ) : (
-        <LineChart
-          series={series}
-          marks={marks}
-          summary={rewardSummary(history)}
-          format={rewardText}
-          height={280}
-          syncKey={run}
-          version={version}
-        />
-      )}
-    </Card>
-  );
-});
-
 const REDRAW_MS = 300;
 
-const LossChart = memo(function LossChart({
-  run,
-  history,
-  version,
-  description,
-}: ChartsProps & { description: string }) {
+/** What the run is about: the loss, or the mean reward with its spread where that is learned from. */
+const MainChart = memo(function MainChart({ run, history, version, family }: ChartsProps & { family: Family }) {
   const { place, setPlace, weight } = useSmoothing();
   const { train, evals, bestStep, bestLoss } = history;
-  const series = useMemo<ChartSeries[]>(
-    () => {
-      const [x, y] = [train.step.view(), train.loss.view()];
-      const raw: ChartSeries = { label: "Training", x, y, colour: 1, faint: weight > 0, points: x.length < 2 };
-      const smoothed: ChartSeries = { label: "Training, smoothed", x, y: smooth(y, weight), colour: 1 };
-      const validation: ChartSeries = {
-        label: "Validation",
-        x: evals.step.view(),
-        y: evals.loss.view(),
-        colour: 2,
-        points: evals.step.length <= 200,
-      };
-      return [raw, ...(weight > 0 ? [smoothed] : []), validation];
-    },
+  const rewarded = family === "rewards";
+  const series = useMemo(
+    () => (rewarded ? rewardSeries(history, weight) : lossSeries(history, weight)),
     // eslint-disable-next-line react-hooks/exhaustive-deps -- columns grow in place; `version` says when
-    [train, evals, weight, version],
+    [history, weight, rewarded, version],
   );
   const marks = useMemo(
-    () =>
-      // Step 0 is the base model: the best of one evaluation is no news.
-      bestStep === null || bestLoss === null || bestStep === 0
-        ? []
-        : [{ x: bestStep, y: bestLoss, label: `best ${loss(bestLoss)}`, colour: 2 as const }],
-    [bestStep, bestLoss],
+    () => (rewarded ? rewardMarks({ bestStep, bestLoss }) : lossMarks({ bestStep, bestLoss })),
+    [bestStep, bestLoss, rewarded],
   );
-  const empty = train.step.length === 0 && evals.step.length === 0;
   return (
-    <Card title="Loss" description={description} actions={<SmoothingSlider value={place} onValue={setPlace} />}>
-      {empty ? (
-        <Waiting history={history} text="The curves begin with the first evaluation." />
+    <Card
+      title={rewarded ? "Reward" : "Loss"}
+      description={DESCRIPTIONS[family]}
+      actions={<SmoothingSlider value={place} onValue={setPlace} />}
+    >
+      {train.step.length === 0 && evals.step.length === 0 ? (
+        <Waiting
+          history={history}
+          text={`The ${rewarded ? "curve begins" : "curves begin"} with the first evaluation.`}
+        />
       ) : (
         <LineChart
           series={series}
           marks={marks}
-          summary={lossSummary(history)}
-          format={(value) => significant(value, 4)}
+          summary={rewarded ? rewardSummary(history) : lossSummary(history)}
+          format={rewarded ? rewardText : undefined}
           height={280}
-          logToggle
+          logToggle={!rewarded}
           syncKey={run}
           version={version}
         />
@@ -151,6 +106,34 @@ const LossChart = memo(function LossChart({
     </Card>
   );
 });
+
+const DESCRIPTIONS: Record<Family, string> = {
+  answers: "Nats per token. Drag to zoom, double-click for all.",
+  rewards:
+    "Mean of the weighted sum over all completions of a step, and one standard deviation around it. Drag to zoom, double-click for all.",
+  preferences: "Of preferences, in nats per pair. Drag to zoom, double-click for all.",
+};
+
+function lossSeries({ train, evals }: RunHistory, weight: number): ChartSeries[] {
+  const [x, y] = [train.step.view(), train.loss.view()];
+  const raw: ChartSeries = { label: "Training", x, y, colour: 1, faint: weight > 0, points: x.length < 2 };
+  const smoothed: ChartSeries = { label: "Training, smoothed", x, y: smooth(y, weight), colour: 1 };
+  const points = evals.step.length <= 200;
+  const validation: ChartSeries = {
+    label: "Validation",
+    x: evals.step.view(),
+    y: evals.loss.view(),
+    colour: 2,
+    points,
+  };
+  return [raw, ...(weight > 0 ? [smoothed] : []), validation];
+}
+
+/** Step 0 is the base model: the best of one evaluation is no news. */
+function lossMarks({ bestStep, bestLoss }: Pick<RunHistory, "bestStep" | "bestLoss">): ChartMark[] {
+  if (bestStep === null || bestLoss === null || bestStep === 0) return [];
+  return [{ x: bestStep, y: bestLoss, label: `best ${loss(bestLoss)}`, colour: 2 }];
+}
 
 function lossSummary({ train, evals, bestStep, bestLoss }: RunHistory): string {
   const parts: string[] = [];
@@ -273,18 +256,7 @@ export function Charts({ run, method, history }: { run: string; method: string; 
   return (
     <div className="grid gap-5 lg:grid-cols-2">
       <div className="min-w-0 lg:col-span-2">
-        {family === "rewards" ? (
-          <RewardChart {...shared} />
-        ) : (
-          <LossChart
-            {...shared}
-            description={
-              family === "answers"
-                ? "Nats per token. Drag to zoom, double-click for all."
-                : "Of preferences, in nats per pair. Drag to zoom, double-click for all."
-            }
-          />
-        )}
+        <MainChart {...shared} family={family} />
       </div>
       {panels.map((panel) => (
         <Card key={panel.title} title={panel.title} description={panel.note || undefined}>

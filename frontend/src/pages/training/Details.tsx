@@ -5,11 +5,9 @@ import type { ReactNode } from "react";
 
 import type { DataPrepared, LoraAttached, Record as RunRecord, RunStarted, RunSummary, TrainingPlan } from "@/api";
 import { Card, CopyButton, Prose } from "@/components/ui";
-import { compact, count, epochs, integer, moment, percent, rate, relative, shortName } from "@/lib/format";
+import { compact, count, epochs, integer, moment, percent, rate, relative, shortName, visible } from "@/lib/format";
 import { useNow } from "@/lib/hooks";
 import { familyOf, methodTitle } from "@/lib/methods";
-
-import { visible } from "./text";
 
 export interface Facts {
   start: RunStarted | null;

@@ -1,27 +1,15 @@
 import type { RunSummary } from "@/api";
 import type { RunHistory } from "@/api/history";
-import { Badge, Card, Progress, Stat, Stats } from "@/components/ui";
+import { Card, Progress, Stat, Stats } from "@/components/ui";
 import { lastOf } from "@/features/metrics/MetricChart";
 import { rewardText, scoreOf, scoreText } from "@/features/metrics/score";
-import { bytes, duration, integer, percent, rate, speed } from "@/lib/format";
+import { LOOKS } from "@/features/runs/state";
+import { bytes, capital, duration, integer, percent, rate, speed } from "@/lib/format";
 import { useNow } from "@/lib/hooks";
 import { familyOf } from "@/lib/methods";
 import { isActive } from "@/state/live";
 
 import type { Facts } from "./Details";
-import { lookOf } from "./states";
-
-/** The state as a word with its colour. */
-export function StateBadge({ run }: { run: RunSummary }) {
-  const look = lookOf(run.state);
-  return (
-    <span title={look.text}>
-      <Badge tone={look.tone} icon={look.icon}>
-        {look.label}
-      </Badge>
-    </span>
-  );
-}
 
 /** How far a run is, from 0 to 1; null before its plan is known. */
 export function shareDone(run: RunSummary): number | null {
@@ -30,7 +18,7 @@ export function shareDone(run: RunSummary): number | null {
 }
 
 function barTone(run: RunSummary) {
-  const { tone } = lookOf(run.state);
+  const { tone } = LOOKS[run.state];
   return tone === "info" ? "neutral" : tone;
 }
 
@@ -86,7 +74,7 @@ export function Figures({ run, history, facts, began }: FiguresProps) {
   const share = shareDone(run);
   const base = run.first_loss ?? facts.baseLoss;
   const rewarded = familyOf(run.method) === "rewards";
-  const busy = active && run.phase !== null ? capital(run.phase) : lookOf(run.state).label;
+  const busy = active && run.phase !== null ? capital(run.phase) : LOOKS[run.state].label;
   return (
     <Card>
       <div className="mb-1.5 flex flex-wrap items-baseline justify-between gap-x-4 gap-y-0.5 text-[0.8125rem]">
@@ -162,8 +150,4 @@ function Scores({ run, history, base }: ScoresProps) {
       <Stat label="Base model" value={scoreText(kind, first)} note={first === null ? undefined : "before step 1"} />
     </>
   );
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

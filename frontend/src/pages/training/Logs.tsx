@@ -7,12 +7,11 @@ import { useGetLogQuery } from "@/api";
 import type { RunHistory } from "@/api/history";
 import { Button, CodeBlock, CopyButton, ErrorNote, IconButton, Loading } from "@/components/ui";
 import { cx } from "@/lib/cx";
-import { count, count as counted, integer, moment } from "@/lib/format";
+import { count, count as counted, integer, logLines, moment } from "@/lib/format";
 import { useNarrow } from "@/lib/hooks";
 
 import { EventIndex, KIND_LABELS, KINDS } from "./events";
 import type { Kind, Row } from "./events";
-import { logLines } from "./text";
 import { VirtualList } from "./VirtualList";
 
 /** A search field without a visible label. */

@@ -15,14 +15,15 @@ import {
   Stats,
 } from "@/components/ui";
 import { scoreOf, scoreText } from "@/features/metrics/score";
-import { bytes, loss, percent, relative, speed } from "@/lib/format";
+import { StateBadge, trainingLink } from "@/features/runs/state";
+import { bytes, capital, loss, percent, relative, speed } from "@/lib/format";
 import { useNow } from "@/lib/hooks";
 import { familyOf } from "@/lib/methods";
 import { useActiveRuns, useQueue, useRuns } from "@/state/hooks";
 import { isActive } from "@/state/live";
 
 import { ActionButtons, useRunActions } from "./actions";
-import { progressText, shareDone, StateBadge, useTimeLeft } from "./Figures";
+import { progressText, shareDone, useTimeLeft } from "./Figures";
 import { ProblemNote, SilenceNote } from "./notes";
 import { Queue } from "./Queue";
 
@@ -94,7 +95,7 @@ function ActiveRun({ run }: { run: RunSummary }) {
   const actions = useRunActions(run);
   const left = useTimeLeft(run, run.heard);
   const share = shareDone(run);
-  const to = `/training/${encodeURIComponent(run.id)}`;
+  const to = trainingLink(run.id);
   const progress = progressText(run, null);
   const { kind, last, best } = scoreOf(run);
   const rewarded = kind === "reward";
@@ -174,7 +175,7 @@ function Recent({ runs }: { runs: readonly RunSummary[] }) {
             <div className="min-w-0 flex-1">
               <p className="flex flex-wrap items-center gap-2">
                 <Link
-                  to={`/training/${encodeURIComponent(run.id)}`}
+                  to={trainingLink(run.id)}
                   className="min-w-0 font-medium wrap-anywhere underline-offset-2 hover:underline"
                 >
                   {run.adapter}
@@ -199,8 +200,4 @@ function Recent({ runs }: { runs: readonly RunSummary[] }) {
       </ul>
     </Card>
   );
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

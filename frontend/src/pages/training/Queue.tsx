@@ -5,7 +5,8 @@ import { Link } from "react-router";
 
 import { asApiError, useCancelQueuedMutation, useMoveInQueueMutation } from "@/api";
 import type { QueueEntry, RunSummary } from "@/api";
-import { Badge, Card, EmptyState, ErrorNote, IconButton, Skeleton } from "@/components/ui";
+import { Badge, Card, EmptyState, ErrorNote, IconButton, Skeletons } from "@/components/ui";
+import { trainingLink } from "@/features/runs/state";
 import { cx } from "@/lib/cx";
 import { count, relative } from "@/lib/format";
 import { useNow } from "@/lib/hooks";
@@ -35,10 +36,7 @@ export function Queue() {
   return (
     <Card title="Queue" icon={ListOrdered} description={queue ? limitText(queue.limit) : undefined}>
       {queue === null ? (
-        <div className="space-y-2" role="status" aria-label="Loading the queue">
-          <Skeleton className="h-10 w-full" />
-          <Skeleton className="h-10 w-full" />
-        </div>
+        <Skeletons label="Loading the queue" heights={["h-10", "h-10"]} gap="space-y-2" />
       ) : queue.waiting.length === 0 ? (
         <EmptyState icon={ListOrdered} title="Nothing is waiting.">
           Runs that are started while another one trains wait here for their turn.
@@ -110,7 +108,7 @@ function Waiting({ entries }: { entries: readonly QueueEntry[] }) {
         tone: "neutral",
         title: `${names(run)} was removed from the queue`,
         text: "It was not deleted; it can be queued again from its page.",
-        link: { to: `/training/${encodeURIComponent(run)}`, label: "Open it" },
+        link: { to: trainingLink(run), label: "Open it" },
       });
     } catch (caught) {
       setFailure({ error: asApiError(caught), again: () => void take(run) });
@@ -216,7 +214,7 @@ function QueueRow({ entry, at, last, dragged, busy, grip, onUp, onDown, onTake }
       <div className="min-w-0 flex-1">
         <p className="flex items-center gap-2">
           <Link
-            to={`/training/${encodeURIComponent(entry.run)}`}
+            to={trainingLink(entry.run)}
             className="truncate text-[0.8125rem] font-medium underline-offset-2 hover:underline"
           >
             {name}

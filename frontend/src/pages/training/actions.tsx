@@ -7,23 +7,11 @@ import type { ReactNode } from "react";
 import { asApiError, useCancelQueuedMutation, useResumeRunMutation, useStopRunMutation } from "@/api";
 import type { ApiError, RunSummary } from "@/api";
 import { Button, LinkButton, useConfirm } from "@/components/ui";
+import { compareLink, runLink, trainingLink } from "@/features/runs/state";
 import { integer } from "@/lib/format";
 import { cloneLink, setupName } from "@/lib/methods";
 import { useToast } from "@/state/hooks";
 import { isActive } from "@/state/live";
-
-export function resultLink(run: RunSummary): string {
-  return `/results/${encodeURIComponent(run.id)}`;
-}
-
-export function compareLink(run: RunSummary): string {
-  return `/compare?${new URLSearchParams({ model: run.model, adapter: run.adapter }).toString()}`;
-}
-
-/** Whether the run has weights that can be tried. */
-export function hasAdapter(run: RunSummary): boolean {
-  return run.checkpoint_step !== null;
-}
 
 /** What went wrong, and how to try it again. */
 export interface Failure {
@@ -93,7 +81,7 @@ export function useRunActions(run: RunSummary) {
       tone: "neutral",
       title: `${run.adapter} was removed from the queue`,
       text: "It was not deleted; it can be queued again from its page.",
-      link: { to: `/training/${encodeURIComponent(run.id)}`, label: "Open it" },
+      link: { to: trainingLink(run.id), label: "Open it" },
     });
   };
 
@@ -154,12 +142,12 @@ export function ActionButtons({
         <>
           {/* A finished run has both in the note on its end. */}
           {ended && state !== "finished" && (
-            <LinkButton to={resultLink(run)} icon={ChartLine}>
+            <LinkButton to={runLink(run.id)} icon={ChartLine}>
               See result
             </LinkButton>
           )}
-          {state !== "finished" && hasAdapter(run) && (
-            <LinkButton to={compareLink(run)} icon={Columns2}>
+          {state !== "finished" && run.checkpoint_step !== null && (
+            <LinkButton to={compareLink(run.model, run.adapter)} icon={Columns2}>
               Compare with base
             </LinkButton>
           )}

@@ -21,10 +21,21 @@ import {
 import type { EvalReport, Failed, Record as RunRecord, SampledCompletion } from "@/api";
 import type { RunHistory, TrainColumn } from "@/api/history";
 import { rewardText } from "@/features/metrics/score";
-import { bytes, compact, count, duration, epochs, integer, loss, percent, rate, speed } from "@/lib/format";
+import {
+  bytes,
+  capital,
+  compact,
+  count,
+  duration,
+  epochs,
+  integer,
+  loss,
+  percent,
+  rate,
+  speed,
+  visible,
+} from "@/lib/format";
 import type { Tone } from "@/lib/tone";
-
-import { visible } from "./text";
 
 export const KINDS = ["report", "evaluation", "checkpoint", "progress", "warning", "end"] as const;
 export type Kind = (typeof KINDS)[number];
@@ -55,34 +66,20 @@ type Event = RunRecord["event"];
 export function describe(event: Event, rewarded = false): Line {
   const best = (value: number | null) => (rewarded ? rewardText(value === null ? null : -value) : loss(value));
   switch (event.type) {
-    case "run_started":
-      return {
-        kind: "progress",
-        icon: Play,
-        tone: "info",
-        title: event.resumed_from_step == null ? "Started" : "Resumed",
-        text: [
-          event.resumed_from_step == null ? "" : `from the checkpoint of step ${integer(event.resumed_from_step)}`,
-          deviceText(event.device),
-        ]
-          .filter(Boolean)
-          .join("; "),
-      };
+    case "run_started": {
+      const from = event.resumed_from_step;
+      const place = from == null ? "" : `from the checkpoint of step ${integer(from)}`;
+      const text = [place, deviceText(event.device)].filter(Boolean).join("; ");
+      return line("progress", Play, from == null ? "Started" : "Resumed", text, "info");
+    }
     case "phase":
-      return {
-        kind: "progress",
-        icon: Activity,
-        tone: "neutral",
-        title: sentence(event.name),
-        text: visible(event.detail ?? ""),
-      };
+      return line("progress", Activity, capital(event.name), visible(event.detail ?? ""));
     case "data_prepared":
-      return {
-        kind: "progress",
-        icon: Database,
-        tone: "neutral",
-        title: "Data ready",
-        text: visible(
+      return line(
+        "progress",
+        Database,
+        "Data ready",
+        visible(
           `${count(event.train_rows, "training row")}, ${count(event.train_tokens, "token")}, ` +
             `${percent(event.train_supervised_tokens / Math.max(1, event.train_tokens), 0)} trained on; ` +
             count(event.val_rows, "validation row") +
@@ -90,99 +87,70 @@ export function describe(event: Event, rewarded = false): Line {
             (event.dropped_rows > 0 ? `; ${integer(event.dropped_rows)} dropped` : "") +
             ` (${event.split})`,
         ),
-      };
+      );
     case "lora_attached":
-      return {
-        kind: "progress",
-        icon: Layers,
-        tone: "neutral",
-        title: "Adapter attached",
-        text:
-          `${integer(event.trainable)} of ${integer(event.total)} parameters trainable ` +
+      return line(
+        "progress",
+        Layers,
+        "Adapter attached",
+        `${integer(event.trainable)} of ${integer(event.total)} parameters trainable ` +
           `(${percent(event.trainable / Math.max(1, event.total))}); ${visible(event.log_line)}`,
-      };
-    case "plan":
-      return {
-        kind: "progress",
-        icon: ListOrdered,
-        tone: "neutral",
-        title: "Plan",
-        text: `${count(event.steps, "step")}, ${epochs(event.epochs)}, effective batch ${event.effective_batch}`,
-      };
+      );
+    case "plan": {
+      const text = `${count(event.steps, "step")}, ${epochs(event.epochs)}, effective batch ${event.effective_batch}`;
+      return line("progress", ListOrdered, "Plan", text);
+    }
     case "train_report":
-      return report(event, event.metrics ?? {});
-    case "completions":
-      return {
-        kind: "report",
-        icon: MessagesSquare,
-        tone: "neutral",
-        title: `Completions of step ${integer(event.step)}`,
-        text: `${count(event.rows.length, "sampled completion")}, ${rewardRange(event.rows)}`,
-      };
-    case "eval_report":
-      return {
-        kind: "evaluation",
-        icon: Flag,
-        tone: event.best ? "good" : "neutral",
-        title: `Evaluation at step ${integer(event.step)}`,
-        text: evaluationText(event),
-      };
+      return describeReport(event, event.metrics ?? {});
+    case "completions": {
+      const text = `${count(event.rows.length, "sampled completion")}, ${rewardRange(event.rows)}`;
+      return line("report", MessagesSquare, `Completions of step ${integer(event.step)}`, text);
+    }
+    case "eval_report": {
+      const title = `Evaluation at step ${integer(event.step)}`;
+      return line("evaluation", Flag, title, evaluationText(event), event.best ? "good" : "neutral");
+    }
     case "measured":
-      return {
-        kind: "evaluation",
-        icon: Flag,
-        tone: "good",
-        title: event.step === 0 ? "Base model measured" : `Weights of step ${integer(event.step)} measured`,
-        text:
-          `Test loss ${loss(event.test_loss)}, general text ${loss(event.general_loss)}` +
+      return line(
+        "evaluation",
+        Flag,
+        event.step === 0 ? "Base model measured" : `Weights of step ${integer(event.step)} measured`,
+        `Test loss ${loss(event.test_loss)}, general text ${loss(event.general_loss)}` +
           (event.questions == null ? "" : `, ${integer(event.right)} of ${count(event.questions, "question")} right`),
-      };
-    case "checkpoint_saved":
-      return {
-        kind: "checkpoint",
-        icon: Save,
-        tone: event.best ? "good" : "neutral",
-        title: `Checkpoint of step ${integer(event.step)}`,
-        text: `${bytes(event.bytes)}${event.best ? ", best adapter so far" : ""}`,
-      };
+        "good",
+      );
+    case "checkpoint_saved": {
+      const text = `${bytes(event.bytes)}${event.best ? ", best adapter so far" : ""}`;
+      const title = `Checkpoint of step ${integer(event.step)}`;
+      return line("checkpoint", Save, title, text, event.best ? "good" : "neutral");
+    }
     case "warning":
-      return { kind: "warning", icon: TriangleAlert, tone: "warn", title: "Warning", text: visible(event.message) };
+      return line("warning", TriangleAlert, "Warning", visible(event.message), "warn");
     case "early_stopped":
-      return {
-        kind: "end",
-        icon: Flag,
-        tone: "info",
-        title: "Stopped early",
-        text: `at step ${integer(event.step)}: no better for ${count(event.evaluations_without_improvement, "evaluation")}; best ${best(event.best_loss)} at step ${integer(event.best_step)}`,
-      };
+      return line(
+        "end",
+        Flag,
+        "Stopped early",
+        `at step ${integer(event.step)}: no better for ${count(event.evaluations_without_improvement, "evaluation")}; best ${best(event.best_loss)} at step ${integer(event.best_step)}`,
+        "info",
+      );
     case "stopped":
-      return {
-        kind: "end",
-        icon: CirclePause,
-        tone: "info",
-        title: "Stopped",
-        text: `at step ${integer(event.step)}, on request`,
-      };
+      return line("end", CirclePause, "Stopped", `at step ${integer(event.step)}, on request`, "info");
     case "failed":
-      return { kind: "end", icon: CircleAlert, tone: "bad", title: "Failed", text: visible(failure(event)) };
-    case "finished":
-      return {
-        kind: "end",
-        icon: CircleCheck,
-        tone: "good",
-        title: "Finished",
-        text:
-          `${count(event.step, "step")} in ${duration(event.seconds)}` +
-          (event.best_step === null ? "" : `; best ${best(event.best_loss)} at step ${integer(event.best_step)}`),
-      };
+      return line("end", CircleAlert, "Failed", visible(failure(event)), "bad");
+    case "finished": {
+      const record =
+        event.best_step === null ? "" : `; best ${best(event.best_loss)} at step ${integer(event.best_step)}`;
+      const text = `${count(event.step, "step")} in ${duration(event.seconds)}${record}`;
+      return line("end", CircleCheck, "Finished", text, "good");
+    }
     default:
       return unknown(event);
   }
 }
 
-/** A training report, from its columns. */
-function describeReport(row: Record<TrainColumn, number>, metrics: Readonly<Record<string, number>> = {}): Line {
-  return report(row, metrics);
+function line(kind: Kind, icon: LucideIcon, title: string, text: string, tone: Tone = "neutral"): Line {
+  return { kind, icon, tone, title, text };
 }
 
 interface Reported {
@@ -223,16 +191,15 @@ function measured(metrics: Readonly<Record<string, number>>): string {
   return accuracy === undefined ? "" : `accuracy ${percent(accuracy, 0)}, `;
 }
 
-function report(row: Reported, metrics: Readonly<Record<string, number>>): Line {
-  return {
-    kind: "report",
-    icon: Gauge,
-    tone: "neutral",
-    title: `Step ${integer(row.step)}`,
-    text:
-      `${measured(metrics)}loss ${loss(row.loss)}, ${speed(row.tokens_per_second)}, learning rate ${rate(row.learning_rate)}, ` +
+/** A training report, from its event or its columns. */
+export function describeReport(row: Reported, metrics: Readonly<Record<string, number>> = {}): Line {
+  return line(
+    "report",
+    Gauge,
+    `Step ${integer(row.step)}`,
+    `${measured(metrics)}loss ${loss(row.loss)}, ${speed(row.tokens_per_second)}, learning rate ${rate(row.learning_rate)}, ` +
       `gradient norm ${compact(row.grad_norm)}, ${bytes(Math.max(row.peak_memory_bytes, row.rss_bytes))}`,
-  };
+  );
 }
 
 /** What a newer program wrote: shown by its name instead of not at all. */
@@ -242,23 +209,14 @@ function unknown(event: never): Line {
     typeof value === "object" && value !== null && "type" in value && typeof value.type === "string"
       ? value.type
       : "unknown";
-  return {
-    kind: "progress",
-    icon: CircleQuestionMark,
-    tone: "neutral",
-    title: visible(sentence(name.replaceAll("_", " "))),
-    text: visible(JSON.stringify(value)),
-  };
+  const title = visible(capital(name.replaceAll("_", " ")));
+  return line("progress", CircleQuestionMark, title, visible(JSON.stringify(value)));
 }
 
 function failure({ step, message, hint }: Failed): string {
   // Many messages name the step themselves.
   const where = step == null || message.startsWith(`step ${step}`) ? "" : `at step ${integer(step)}: `;
   return where + message + (hint ? `; ${hint}` : "");
-}
-
-function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function deviceText(device: Record<string, unknown>): string {

@@ -6,14 +6,13 @@ import type { RunSummary } from "@/api";
 import { Badge, CodeBlock, Disclosure, LinkButton, Note, Prose } from "@/components/ui";
 import { scoreOf, scoreText } from "@/features/metrics/score";
 import type { Score } from "@/features/metrics/score";
-import { count, duration, integer, moment, percent } from "@/lib/format";
+import { compareLink, runLink } from "@/features/runs/state";
+import { capital, count, duration, integer, logLines, moment, percent, visible } from "@/lib/format";
 import { useNow } from "@/lib/hooks";
 import { useConnection } from "@/state/hooks";
 import { isActive } from "@/state/live";
 
-import { compareLink, resultLink } from "./actions";
 import type { Warning } from "./Details";
-import { logLines, visible } from "./text";
 
 /** A worker gives a sign of life every two seconds. */
 const SILENT_SECONDS = 8;
@@ -97,10 +96,10 @@ export function EndNote({ run, baseLoss }: { run: RunSummary; baseLoss: number |
       }
       actions={
         <>
-          <LinkButton size="sm" variant="primary" to={compareLink(run)} icon={Columns2}>
+          <LinkButton size="sm" variant="primary" to={compareLink(run.model, run.adapter)} icon={Columns2}>
             Compare with base
           </LinkButton>
-          <LinkButton size="sm" to={resultLink(run)} icon={ChartLine}>
+          <LinkButton size="sm" to={runLink(run.id)} icon={ChartLine}>
             See result
           </LinkButton>
         </>
@@ -152,7 +151,3 @@ export function LoudWarnings({ warnings }: { warnings: readonly Warning[] }) {
 }
 
 const WARNINGS: Readonly<Record<string, string>> = { all_tied: "Nothing is being learned." };
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { logLines, visible } from "./text";
+import { logLines, visible } from "./format";
 
 describe("visible", () => {
   it.each([
