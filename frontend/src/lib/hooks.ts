@@ -12,17 +12,22 @@ export function useDebounced<T>(value: T, ms: number): T {
   return settled;
 }
 
-const narrow = () => window.matchMedia("(max-width: 639px)");
-
-function subscribe(listener: () => void): () => void {
-  const query = narrow();
-  query.addEventListener("change", listener);
-  return () => query.removeEventListener("change", listener);
+/** Whether a media query holds, such as `(min-width: 48rem)`. */
+export function useMedia(query: string): boolean {
+  const subscribe = useCallback(
+    (listener: () => void) => {
+      const list = window.matchMedia(query);
+      list.addEventListener("change", listener);
+      return () => list.removeEventListener("change", listener);
+    },
+    [query],
+  );
+  return useSyncExternalStore(subscribe, () => window.matchMedia(query).matches);
 }
 
 /** Whether the window is as narrow as a phone. */
 export function useNarrow(): boolean {
-  return useSyncExternalStore(subscribe, () => narrow().matches);
+  return useMedia("(max-width: 639px)");
 }
 
 /** The time in seconds since the epoch, every `ms` while `on`. */
@@ -49,17 +54,4 @@ export function useThrottled<T>(value: T, ms: number): T {
     return () => clearTimeout(timer);
   }, [value, ms]);
   return shown;
-}
-
-/** Whether a media query holds, such as `(min-width: 48rem)`. */
-export function useMedia(query: string): boolean {
-  const subscribe = useCallback(
-    (listener: () => void) => {
-      const list = window.matchMedia(query);
-      list.addEventListener("change", listener);
-      return () => list.removeEventListener("change", listener);
-    },
-    [query],
-  );
-  return useSyncExternalStore(subscribe, () => window.matchMedia(query).matches);
 }

@@ -8,8 +8,8 @@ import type { Job, QueueView, RunSummary } from "@/api";
 
 import { selectActive, selectRuns } from "./live";
 import type { Connection } from "./live";
-import type { AppDispatch, RootState, Toast } from "./store";
 import { toastAdded } from "./store";
+import type { AppDispatch, RootState, Toast } from "./store";
 
 export const useAppDispatch = useDispatch.withTypes<AppDispatch>();
 export const useAppSelector = useSelector.withTypes<RootState>();

@@ -4,8 +4,8 @@ import { FileUp, X } from "lucide-react";
 import { useId, useRef, useState } from "react";
 import type { DragEvent, ReactNode, SubmitEvent } from "react";
 
-import type { DataFile } from "@/api";
 import { api, useListDataQuery } from "@/api";
+import type { DataFile } from "@/api";
 import { fromAnswer, OFFLINE } from "@/api/errors";
 import { dataFile } from "@/api/generatedSchemas";
 import { Answered, Button, ErrorNote, IconButton, Progress, Select, Skeleton, TextField } from "@/components/ui";

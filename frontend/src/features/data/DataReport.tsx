@@ -3,8 +3,8 @@
 import { ChevronLeft, ChevronRight, Shuffle } from "lucide-react";
 import { useState } from "react";
 
-import type { DataCheck, DataSettings, Fault, Piece, Places, RowView, SetReport, TokenReport } from "@/api";
 import { useViewRowsQuery } from "@/api";
+import type { DataCheck, DataSettings, Fault, Piece, Places, RowView, SetReport, TokenReport } from "@/api";
 import { Histogram } from "@/components/chart/small";
 import {
   Answered,

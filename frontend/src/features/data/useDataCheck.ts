@@ -2,9 +2,8 @@
 
 import { useEffect, useMemo, useState } from "react";
 
+import { asApiError, useCancelJobMutation, useCheckDataMutation } from "@/api";
 import type { ApiError, DataCheck, DataSettings, Job } from "@/api";
-import { useCancelJobMutation, useCheckDataMutation } from "@/api";
-import { asApiError } from "@/api";
 import { useDebounced } from "@/lib/hooks";
 import { useJob } from "@/state/hooks";
 

@@ -4,10 +4,10 @@ import { memo, useMemo } from "react";
 
 import type { NamedColumns } from "@/api/columns";
 import type { RunHistory } from "@/api/history";
-import type { ChartMark, ChartSeries, SeriesColour } from "@/components/chart";
 import { LineChart } from "@/components/chart";
-import type { Numbers } from "@/components/chart/align";
+import type { ChartMark, ChartSeries, SeriesColour } from "@/components/chart";
 import { smooth } from "@/components/chart/align";
+import type { Numbers } from "@/components/chart/align";
 import { compact, count, integer, percent, significant } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
 

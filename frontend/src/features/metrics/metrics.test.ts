@@ -14,7 +14,7 @@ import {
   rewardSeries,
   rewardSummary,
 } from "./MetricChart";
-import { gainText, scoreOf, scoreText } from "./score";
+import { scoreOf, scoreText } from "./score";
 
 function report(seq: number, step: number, metrics: Record<string, number>): RunRecord {
   return {
@@ -127,7 +127,6 @@ describe("a run's score", () => {
   it("is its mean reward where rewards are learned from", () => {
     const score = scoreOf(run({ method: "grpo", first_loss: -0.25, best_loss: -0.5, last_eval_loss: 0.1 }));
     expect(score).toMatchObject({ kind: "reward", first: 0.25, best: 0.5, last: -0.1 });
-    expect(gainText(score)).toBe("+0.25");
     expect(scoreText(score.kind, score.last)).toBe("−0.1");
   });
   it("is its loss otherwise", () =>

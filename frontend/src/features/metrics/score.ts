@@ -1,7 +1,7 @@
 /** What a run is judged by: the mean reward where it learns from rewards (the higher the better), else the loss. */
 
 import type { RunSummary } from "@/api";
-import { loss, percent, significant } from "@/lib/format";
+import { loss, significant } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
 
 export interface Score {
@@ -43,13 +43,4 @@ export function scoreText(kind: Score["kind"], value: number | null | undefined)
 /** A reward, or another mean of few digits: `0.617`, `−0.05`. */
 export function rewardText(value: number | null | undefined): string {
   return significant(value, 3).replace(/^-(?=\d)/, "−");
-}
-
-/** How much better the best is than the first, in the score's own terms: `+0.21` of reward, `−12 %` of loss. */
-export function gainText(score: Score): string | null {
-  const { kind, first, best } = score;
-  if (first === null || best === null) return null;
-  if (kind === "loss") return first === 0 ? null : `${percent((first - best) / first, 1)} less`;
-  const gain = best - first;
-  return `${gain >= 0 ? "+" : "−"}${rewardText(Math.abs(gain))}`;
 }

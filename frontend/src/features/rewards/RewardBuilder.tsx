@@ -5,8 +5,8 @@ import { useEffect, useRef, useState } from "react";
 
 import type { RewardFileView, RewardKindView, Rewards, SettingView } from "@/api";
 import { Badge, Button, Disclosure, IconButton, Prose, Select } from "@/components/ui";
-import type { DraftItem, FieldValue } from "@/features/form/draft";
 import { isText } from "@/features/form/draft";
+import type { DraftItem, FieldValue } from "@/features/form/draft";
 import { Back, SettingControl, usualText } from "@/features/form/SettingControl";
 import { capital, count, percent, sentence } from "@/lib/format";
 

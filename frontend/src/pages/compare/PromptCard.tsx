@@ -7,8 +7,8 @@ import { compareRequestNumbers as NUMBERS } from "@/api/generatedSchemas";
 import { Button, Card, Disclosure, Note, NumberField, Segmented, Switch, TextArea } from "@/components/ui";
 import { parseNumber } from "@/lib/numbers";
 
-import type { Form, Reading } from "./form";
 import { initialSampling, SAMPLING, SAMPLING_FIELDS } from "./form";
+import type { Form, Reading } from "./form";
 
 interface PromptCardProps {
   form: Form;

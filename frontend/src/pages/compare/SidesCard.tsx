@@ -2,9 +2,8 @@
 
 import { Plus } from "lucide-react";
 
+import { asApiError, useGetAdapterQuery } from "@/api";
 import type { AdapterEntry, ModelEntry } from "@/api";
-import { useGetAdapterQuery } from "@/api";
-import { asApiError } from "@/api";
 import { Badge, Button, Card, LinkButton, Note, Select } from "@/components/ui";
 import { bytes, compact, count, sentence, significant } from "@/lib/format";
 import { useActiveRuns } from "@/state/hooks";

@@ -1,7 +1,7 @@
 import { useMemo, useState } from "react";
 
-import type { Curves, RunSummary } from "@/api";
 import { useGetCurvesQuery } from "@/api";
+import type { Curves, RunSummary } from "@/api";
 import { LineChart } from "@/components/chart";
 import type { ChartSeries } from "@/components/chart";
 import { Card, ErrorNote, Loading, Segmented, Select } from "@/components/ui";

@@ -4,8 +4,8 @@ import { ArrowLeft, Layers, X } from "lucide-react";
 import { useMemo, useState } from "react";
 import { Link, useSearchParams } from "react-router";
 
-import type { RunSummary } from "@/api";
 import { useDiffRunsQuery } from "@/api";
+import type { RunSummary } from "@/api";
 import { LineSwatch } from "@/components/chart";
 import {
   Card,

@@ -3,8 +3,8 @@
 import { Download, ExternalLink, RotateCw, ScrollText } from "lucide-react";
 import { useState } from "react";
 
-import type { DataPrepared, LoraAttached, RunDetail, RunStarted, RunSummary, SettingView } from "@/api";
 import { useGetSettingsQuery, useLazyGetLogQuery } from "@/api";
+import type { DataPrepared, LoraAttached, RunDetail, RunStarted, RunSummary, SettingView } from "@/api";
 import {
   Answered,
   Button,

@@ -15,8 +15,8 @@ import { duration, integer, loss, moment, relative, shortName } from "@/lib/form
 import { familyOf, methodTitle } from "@/lib/methods";
 import { isActive } from "@/state/live";
 
-import type { RunActions, Work } from "./actions";
 import { RunButtons } from "./actions";
+import type { RunActions, Work } from "./actions";
 import { capital, fall, improvement, rewardGain, targetsAndRank, targetsOf } from "./facts";
 import { clicked } from "./filter";
 import type { Sort, SortKey } from "./filter";

@@ -2,17 +2,10 @@ import { describe, expect, it } from "vitest";
 
 import { run } from "@/test/runs";
 
-import {
-  changed,
-  clicked,
-  filtered,
-  NEWEST_FIRST,
-  NO_FILTER,
-  readFilter,
-  readSort,
-  sorted,
-  sortText,
-} from "./filter";
+import { changed, clicked, filtered, NEWEST_FIRST, readFilter, readSort, sorted, sortText } from "./filter";
+import type { Filter } from "./filter";
+
+const NO_FILTER: Filter = { text: "", state: "", model: "", targets: "", method: "" };
 
 const runs = [
   run("a", { created: 3, best_loss: 0.5, model_name: "qwen", train_data: "/data/orders.jsonl" }),

@@ -24,7 +24,6 @@ export interface Filter {
   method: string;
 }
 
-export const NO_FILTER: Filter = { text: "", state: "", model: "", targets: "", method: "" };
 export const NEWEST_FIRST: Sort = { key: "created", up: false };
 
 const SORT_KEYS: readonly SortKey[] = [

@@ -1,7 +1,7 @@
 /** What several pages of Results are made of. */
 
-import type { ReactNode } from "react";
 import { useCallback, useEffect, useRef, useState } from "react";
+import type { ReactNode } from "react";
 import { useNavigate } from "react-router";
 
 import { Button, PageHeader, Tabs } from "@/components/ui";
