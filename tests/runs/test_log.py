@@ -27,6 +27,15 @@ def write(run: Run, *messages: str) -> None:
     events.close()
 
 
+def test_a_resume_is_named_with_the_last_step_that_counts() -> None:
+    lines = [
+        b'{"seq":1,"time":1.0,"event":{"type":"run_started","resumed_from_step":null}}',
+        b'{"seq":2,"time":2.0,"event":{"type":"warning","code":"w","message":"\\"run_started\\""}}',
+        b'{"seq":3,"time":3.0,"event":{"type":"run_started","resumed_from_step":20}}',
+    ]
+    assert log.rewinds(lines) == {1: -1, 3: 20}
+
+
 def report(step: int) -> EvalReport:
     return EvalReport(step=step, loss=1, tokens=1, best=True, best_loss=1, best_step=step, seconds=0)
 

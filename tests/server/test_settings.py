@@ -35,7 +35,8 @@ def test_every_setting_is_told(asker: TestClient) -> None:
     found = asker.get("/api/settings").json()["settings"]
     assert [each["name"] for each in found] == list(TrainingConfig.model_fields)
     by_name = {each["name"]: each for each in found}
-    assert by_name["lora_rank"]["limits"] == "≥ 1"
+    assert by_name["lora_rank"]["bounds"] == {"min": 1, "max": None, "above": False, "below": False}
+    assert by_name["lora_dropout"]["bounds"] == {"min": 0, "max": 1, "above": False, "below": True}
     assert by_name["optimizer"]["choices"] == ["adamw", "adam", "sgd", "lion"]
     assert by_name["iterations"]["optional"]
     assert by_name["iterations"]["default"] is None
@@ -43,17 +44,18 @@ def test_every_setting_is_told(asker: TestClient) -> None:
 
 def test_a_good_draft(asker: TestClient) -> None:
     values = {**WHOLE, "learning_rate": "2e-4", "lora_rank": 16, "lora_alpha": 32, "patience": 3}
-    report = asker.post("/api/settings/check", json={"values": values, "steps": 50}).json()
+    report = asker.post("/api/settings/check", json={"values": values, "rows": 17}).json()
     assert report["ok"]
     assert report["problems"] == []
     assert report["scale"] == 2.0
+    assert report["plan"] == {"steps": 51, "steps_per_epoch": 17, "epochs": 3.0, "effective_batch": 1}
     assert report["changed"] == ["learning_rate", "lora_rank"]
     assert report["command"] == (
         "droidft train --model-path m --train-data-path t.jsonl --learning-rate 0.0002 --lora-rank 16"
     )
     assert parse_config_text(report["yaml"], source="it") == {**WHOLE, "learning_rate": 2e-4, "lora_rank": 16}
     assert report["schedule"][0] == [1, 2e-4]
-    assert report["schedule"][-1] == [50, 2e-4]
+    assert report["schedule"][-1] == [51, 2e-4]
 
 
 def test_every_problem_is_named_at_once(asker: TestClient) -> None:
@@ -90,7 +92,7 @@ def test_warnings_of_the_configuration(asker: TestClient) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3, 199, 200, 201, 12_345, 100_000_000])
 def test_the_schedule_is_drawn_with_few_points(schedule: LrSchedule, steps: int) -> None:
     values = {**WHOLE, "lr_schedule": schedule.value, "warmup_steps": min(10, steps - 1), "learning_rate": 1e-3}
-    points = drafts.check(values, steps=steps).schedule
+    points = drafts.check({**values, "iterations": steps}).schedule
     assert len(points) <= 200
     assert [step for step, _ in points] == sorted({step for step, _ in points})
     assert points[-1][0] == steps
@@ -126,7 +128,7 @@ def values_of(setting: settings.Setting) -> st.SearchStrategy[Any]:
         case "boolean":
             return st.booleans()
         case "integer":
-            return st.integers(8, int(setting.limits.partition("≤ ")[2] or 2**31))
+            return st.integers(8, int(setting.bounds.max or 2**31))
         case "number":
             return st.floats(1e-8, 0.999)
         case "list":
@@ -210,6 +212,6 @@ def test_drafts_of_anything_are_answered() -> None:
     ]  # fmt: skip
     for name in [*TrainingConfig.model_fields, "\ud800", "", "a" * 5000]:
         for value in odd:
-            report = drafts.check({**WHOLE, name: value}, steps=7)
+            report = drafts.check({**WHOLE, name: value}, rows=7)
             assert report.model_dump_json()
             assert report.ok == (not report.problems)

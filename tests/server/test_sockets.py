@@ -153,7 +153,13 @@ def test_a_position_that_does_not_exist_is_reset(server: LiveServer, written: tu
 
     async def scenario() -> None:
         async with open_socket(server, f"/api/runs/{run.id}/events?after=3") as socket:
-            assert json.loads(await socket.recv()) == {"type": "records", "records": [], "last": 3, "caught_up": True}
+            assert json.loads(await socket.recv()) == {
+                "type": "records",
+                "records": [],
+                "rewinds": [],
+                "last": 3,
+                "caught_up": True,
+            }
         async with open_socket(server, f"/api/runs/{run.id}/events?after=4000") as socket:
             assert json.loads(await socket.recv()) == {"type": "reset"}
             assert [record["seq"] for record in await frames_until(socket, 3)] == [1, 2, 3]

@@ -249,6 +249,15 @@ const injectedRtkApi = api
         query: () => ({ url: `/api/inference`, method: "DELETE" }),
         invalidatesTags: ["inference"],
       }),
+      getShares: build.query<GetSharesApiResponse, GetSharesApiArg>({
+        query: (queryArg) => ({
+          url: `/api/votes/shares`,
+          params: {
+            wins: queryArg.wins,
+          },
+        }),
+        providesTags: ["inference"],
+      }),
       listServedModels: build.query<
         ListServedModelsApiResponse,
         ListServedModelsApiArg
@@ -639,6 +648,10 @@ export type GetInferenceApiArg = void;
 export type UnloadModelApiResponse =
   /** status 200 Successful Response */ InferenceState;
 export type UnloadModelApiArg = void;
+export type GetSharesApiResponse = /** status 200 Successful Response */ Shares;
+export type GetSharesApiArg = {
+  wins: number[];
+};
 export type ListServedModelsApiResponse =
   /** status 200 Successful Response */ ServedModels;
 export type ListServedModelsApiArg = void;
@@ -1174,6 +1187,12 @@ export type TrainingConfig = {
   /** Never use the network: models and data must be on this machine already. */
   offline?: boolean;
 };
+export type RunVerdict = {
+  tone: "good" | "neutral" | "warn";
+  title: string;
+  /** Further sentences: cost, what happened after the best, how far to trust it. */
+  notes: string[];
+};
 export type RunStarted = {
   type: "run_started";
   /** The `TrainingConfig` as JSON. */
@@ -1270,6 +1289,7 @@ export type Warned = {
 };
 export type RunDetail = {
   summary: RunSummary;
+  verdict: RunVerdict;
   config: TrainingConfig;
   /** Settings that differ from their defaults. */
   changed: {
@@ -1521,6 +1541,14 @@ export type QueueView = {
 export type QueueMove = {
   position: number;
 };
+export type Bounds = {
+  min: number | null;
+  max: number | null;
+  /** Whether `min` itself is refused. */
+  above: boolean;
+  /** Whether `max` itself is refused. */
+  below: boolean;
+};
 export type SettingView = {
   name: string;
   group: string;
@@ -1530,7 +1558,7 @@ export type SettingView = {
   optional: boolean;
   default: unknown;
   choices: string[];
-  limits: string;
+  bounds: Bounds;
   help: string;
   /** Defaults of the methods that have their own. */
   by_method: {
@@ -1544,6 +1572,12 @@ export type FieldProblem = {
   field: string | null;
   message: string;
 };
+export type StepPlan = {
+  steps: number;
+  steps_per_epoch: number;
+  epochs: number;
+  effective_batch: number;
+};
 export type DraftReport = {
   ok: boolean;
   problems: FieldProblem[];
@@ -1551,6 +1585,10 @@ export type DraftReport = {
   changed: string[];
   /** Factor on the update B·A. */
   scale: number | null;
+  /** How long the run is, where the number of rows is known. */
+  plan: StepPlan | null;
+  /** Optimizer steps of the run; known without rows where `iterations` says so. */
+  steps: number | null;
   command: string;
   yaml: string;
   /** Learning rate over optimizer steps, as (step, rate); empty where the number of steps is unknown. */
@@ -1560,8 +1598,8 @@ export type Draft = {
   values: {
     [key: string]: unknown;
   };
-  /** Optimizer steps of the whole run, where the data check has found them. */
-  steps?: number | null;
+  /** Rows, prompts or pairs to train on, where the data check has counted them. */
+  rows?: number | null;
 };
 export type ParsedSettings = {
   values: {
@@ -1698,12 +1736,6 @@ export type TokenReport = {
   warnings: string[];
   notes: string[];
 };
-export type StepPlan = {
-  steps: number;
-  steps_per_epoch: number;
-  epochs: number;
-  effective_batch: number;
-};
 export type DataCheck = {
   ok: boolean;
   fault_count: number;
@@ -1829,6 +1861,21 @@ export type InferenceState = {
   waiting: number;
   /** Resident bytes of the worker. */
   memory: number | null;
+};
+export type Share = {
+  share: number | null;
+  low: number;
+  high: number;
+};
+export type Shares = {
+  /** In the order in which they were asked for. */
+  shares: Share[];
+  /** What each share would be if nobody preferred any. */
+  chance: number;
+  /** Of each interval: two sides have one share between them, so 95 %; more are widened (Bonferroni). */
+  level: number;
+  /** The side whose interval lies above chance, if there is one. */
+  preferred: number | null;
 };
 export type ServedModel = {
   id: string;
@@ -2483,12 +2530,20 @@ export type Analysis = {
   /** What limits the conclusions. */
   notes: string[];
 };
+export type Figures = {
+  /** Of the test loss, with their intervals. */
+  differences: string;
+  /** Test loss over the share of the data. */
+  efficiency: string;
+};
 export type ExperimentDetail = {
   summary: ExperimentSummary;
   /** The plan as it was given. */
   request: Plan;
   /** Results so far; None before the plan is fixed. */
   analysis: Analysis | null;
+  /** The same in plots. */
+  figures: Figures | null;
 };
 export type Form = "html" | "json" | "md";
 export const {
@@ -2541,6 +2596,8 @@ export const {
   useGetInferenceQuery,
   useLazyGetInferenceQuery,
   useUnloadModelMutation,
+  useGetSharesQuery,
+  useLazyGetSharesQuery,
   useListServedModelsQuery,
   useLazyListServedModelsQuery,
   useGetServedModelQuery,
@@ -2587,9 +2644,16 @@ export const {
 
 // What sockets and streams say.
 
+export type Rewind = {
+  /** Number of the record that says so. */
+  seq: number;
+  /** -1 where nothing counts, not even the evaluation before the first step. */
+  step: number;
+};
 export type RecordsFrame = {
   type: "records";
   records: Record[];
+  rewinds: Rewind[];
   last: number;
   /** Whether these were all there are at the moment. */
   caught_up: boolean;

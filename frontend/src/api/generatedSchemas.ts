@@ -4,9 +4,11 @@ import * as z from "zod/mini";
 
 import type { Job, QueueView, Record, RunSummary } from "./generated";
 
+export const rewind = z.object({ seq: z.int(), step: z.int() });
 export const recordsFrame = z.object({
   type: z.literal("records"),
   records: z.array(z.custom<Record>()),
+  rewinds: z.array(rewind),
   last: z.int(),
   caught_up: z.boolean(),
 });

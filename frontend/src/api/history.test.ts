@@ -68,7 +68,7 @@ describe("RunHistory", () => {
   it("drops the points that a resumed run trains again", () => {
     const history = new RunHistory();
     history.append([evaluation(1, 0, 4), report(2, 5, 3), report(3, 10, 2), evaluation(4, 10, 2), report(5, 15, 1)]);
-    history.append([started(6, 10), report(7, 15, 1.5)]);
+    history.append([started(6, 10), report(7, 15, 1.5)], [{ seq: 6, step: 10 }]);
     expect(Array.from(history.train.step.view())).toEqual([5, 10, 15]);
     expect(history.train.loss.at(-1)).toBe(1.5);
     expect(Array.from(history.evals.step.view())).toEqual([0, 10]);
@@ -103,6 +103,7 @@ describe("RunFollower", () => {
     FakeSocket.latest.send({
       type: "records",
       records: [report(1, 5, 3), report(2, 10, 2)],
+      rewinds: [],
       last: 2,
       caught_up: true,
     });

@@ -7,7 +7,7 @@ import { useEffect, useSyncExternalStore } from "react";
 import * as z from "zod/mini";
 
 import { Column, countUpTo, NamedColumns } from "./columns";
-import type { Completions, Record as RunRecord } from "./generated";
+import type { Completions, Record as RunRecord, Rewind } from "./generated";
 import { recordsFrame, resetFrame } from "./generatedSchemas";
 import { ReconnectingSocket } from "./sockets";
 import type { SocketState } from "./sockets";
@@ -94,12 +94,14 @@ export class RunHistory {
     this.version++;
   }
 
-  /** Take in records; those already known are skipped. */
-  append(records: readonly RunRecord[]): void {
+  /** Take in records; those already known are skipped. `rewinds`: where the server says that steps are done again. */
+  append(records: readonly RunRecord[], rewinds: readonly Rewind[] = []): void {
     for (const record of records) {
       if (record.seq <= this.last) continue;
       this.last = record.seq;
       this.lastTime = record.time;
+      // Old points would be drawn twice.
+      for (const { seq, step } of rewinds) if (seq === record.seq) this.#rewind(step);
       this.#add(record);
     }
     this.version++;
@@ -127,10 +129,6 @@ export class RunHistory {
         break;
       case "completions":
         this.completions.push(event);
-        break;
-      case "run_started":
-        // What came after the checkpoint is done again, without one everything is: old points would be drawn twice.
-        this.#rewind(event.resumed_from_step ?? -1);
         break;
       default:
         break;
@@ -183,7 +181,7 @@ export class RunFollower {
       this.history.clear();
       this.#socket.restart();
     } else {
-      this.history.append(frame.records);
+      this.history.append(frame.records, frame.rewinds);
       this.history.caughtUp = this.history.caughtUp || frame.caught_up;
     }
     this.#changed();

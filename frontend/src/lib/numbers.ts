@@ -2,8 +2,8 @@
 
 export interface NumberRules {
   integer?: boolean | undefined;
-  min?: number | undefined;
-  max?: number | undefined;
+  min?: number | null | undefined;
+  max?: number | null | undefined;
   /** Whether `min` itself is refused. */
   above?: boolean | undefined;
   /** Whether `max` itself is refused. */
@@ -30,10 +30,8 @@ export function parseNumber(text: string, rules: NumberRules = {}): Parsed {
 
 function outOfRange(value: number, { integer, min, max, above, below }: NumberRules): string | null {
   if (integer && !Number.isInteger(value)) return "A whole number is needed.";
-  if (min !== undefined && (above ? value <= min : value < min))
-    return `Must be ${above ? "above" : "at least"} ${min}.`;
-  if (max !== undefined && (below ? value >= max : value > max))
-    return `Must be ${below ? "below" : "at most"} ${max}.`;
+  if (min != null && (above ? value <= min : value < min)) return `Must be ${above ? "above" : "at least"} ${min}.`;
+  if (max != null && (below ? value >= max : value > max)) return `Must be ${below ? "below" : "at most"} ${max}.`;
   return null;
 }
 

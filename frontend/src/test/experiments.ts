@@ -31,7 +31,7 @@ export function summary(changes: Partial<ExperimentSummary> = {}): ExperimentSum
 }
 
 export function detail(changes: Partial<ExperimentSummary> = {}): ExperimentDetail {
-  return { summary: summary(changes), request: { settings: {} }, analysis: null };
+  return { summary: summary(changes), request: { settings: {} }, analysis: null, figures: null };
 }
 
 export function arm(name: string, differs: FixedArm["differs"], matched: string | null = null): FixedArm {
@@ -141,7 +141,7 @@ export function setting(name: string, value: unknown): SettingView {
     optional: false,
     default: value,
     choices: [],
-    limits: "",
+    bounds: { min: null, max: null, above: false, below: false },
     help: "",
     by_method: {},
   };

@@ -52,6 +52,13 @@ export function warning(message: string): Event {
   return { type: "warning", code: "w", message };
 }
 
+/** Where the server says that steps are done again. */
+export function rewinds(all: readonly RunRecord[]): { seq: number; step: number }[] {
+  return all.flatMap(({ seq, event }) =>
+    event.type === "run_started" ? [{ seq, step: event.resumed_from_step ?? -1 }] : [],
+  );
+}
+
 /** Numbered from `first`, a second apart. */
 export function records(events: readonly Event[], first = 1): RunRecord[] {
   return events.map((event, at) => ({ seq: first + at, time: 1000 + first + at, event }));

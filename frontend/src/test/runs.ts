@@ -56,6 +56,7 @@ export function evaluation(step: number, loss: number, best = false): EvalReport
 export function detail(summary: RunSummary, changes: Partial<RunDetail> = {}): RunDetail {
   return {
     summary,
+    verdict: { tone: "good", title: "Validation loss fell.", notes: ["It took 2 min 28 s."] },
     config: { model_path: summary.model, train_data_path: summary.train_data, lora_rank: 8 },
     changed: { model_path: summary.model, train_data_path: summary.train_data, lora_rank: 8 },
     command: `droidft train --model-path ${summary.model} --lora-rank 8`,

@@ -25,7 +25,21 @@ GROUPS = {
 }
 """First setting of a group -> the group's title, in the order of `TrainingConfig`."""
 
-_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+@dataclass(frozen=True)
+class Bounds:
+    """Between which numbers a value lies; None where there is no end."""
+
+    min: float | None
+    max: float | None
+    above: bool
+    """Whether `min` itself is refused."""
+    below: bool
+    """Whether `max` itself is refused."""
+
+    def __str__(self) -> str:
+        ends = ((">" if self.above else "≥", self.min), ("<" if self.below else "≤", self.max))
+        return ", ".join(f"{sign} {end:.10g}" for sign, end in ends if end is not None)
 
 
 @dataclass(frozen=True)
@@ -41,11 +55,15 @@ class Setting:
     """Whether `none` (`null` in files) is a value, the default."""
     default: Any
     choices: tuple[str, ...]
-    limits: str
-    """Such as `≥ 0, < 1`; empty without limits."""
+    bounds: Bounds
     help: str
     by_method: dict[str, Any]
     """Defaults of the methods that have their own."""
+
+    @property
+    def limits(self) -> str:
+        """Such as `≥ 0, < 1`; empty without limits."""
+        return str(self.bounds)
 
     @property
     def flag(self) -> str:
@@ -151,10 +169,16 @@ def fields(schema: dict[str, Any]) -> Iterator[Setting]:
             optional=len(options) > 1,
             default=field.get("default"),
             choices=tuple(main.get("enum", ())),
-            limits=", ".join(f"{sign} {main[key]:.10g}" for key, sign in _BOUNDS.items() if key in main),
+            bounds=_bounds(main),
             help=" ".join(field.get("description", "").split()),
             by_method={},
         )
+
+
+def _bounds(main: dict[str, Any]) -> Bounds:
+    above, below = "exclusiveMinimum" in main, "exclusiveMaximum" in main
+    low, high = "exclusiveMinimum" if above else "minimum", "exclusiveMaximum" if below else "maximum"
+    return Bounds(min=main.get(low), max=main.get(high), above=above, below=below)
 
 
 def _kind(main: dict[str, Any]) -> str:

@@ -230,10 +230,15 @@ def evaluation_order(lengths: NDArray[np.int64], *, batch_size: int) -> list[NDA
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
 
-def steps_per_epoch(rows: int, *, batch_size: int, accumulation: int) -> int:
-    """Optimizer steps that show every row once; the last one may see fewer rows."""
-    batches = -(-rows // batch_size)
-    return -(-batches // accumulation)
+def steps_per_epoch(config: TrainingConfig, rows: int) -> int:
+    """Optimizer steps that show each of `rows` rows, prompts or pairs once; the last one may see fewer.
+
+    Where rewards are learned from, every rollout is gone over `num_iterations` times.
+    """
+    if config.method.family is Family.REWARDS:
+        return max(1, math.ceil(rows * config.num_iterations / config.prompts_per_step))
+    batches = -(-rows // config.batch_size)
+    return -(-batches // config.grad_accumulation_steps)
 
 
 def make_batch(source: RowSource, rows: Sequence[int] | NDArray[np.int64]) -> Batch:

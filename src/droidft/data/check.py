@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -70,7 +69,7 @@ def check_data(
         reason = error.message.removeprefix(f"{config.train_data_path}: ")
         fault = Fault(config.train_data_path, None, None, "data", reason, error.hint)
         return replace(report, faults=[fault], fault_count=1)
-    return replace(report, tokens=tokens, plan=plan(config, _steps(config, tokens.train.rows)))
+    return replace(report, tokens=tokens, plan=plan(config, steps_per_epoch(config, tokens.train.rows)))
 
 
 def check_structure(
@@ -115,13 +114,6 @@ def _tokens(
             return prompts.report
         case Family.PREFERENCES:
             return prepare_pairs(config, tokenizer, context_length=limit, fetch=fetch, progress=progress).report
-
-
-def _steps(config: TrainingConfig, rows: int) -> int:
-    """Optimizer steps of an epoch, as the methods have them."""
-    if config.method.family is Family.REWARDS:
-        return max(1, math.ceil(rows * config.num_iterations / config.prompts_per_step))
-    return steps_per_epoch(rows, batch_size=config.batch_size, accumulation=config.grad_accumulation_steps)
 
 
 def _named(what: str, progress: Progress | None) -> BytesRead | None:

@@ -38,8 +38,22 @@ def rewound(done: Iterable[T], start: RunStarted, *, step: Callable[[T], int] = 
 
     Without a checkpoint nothing counts, not even the evaluation before the first step.
     """
-    last = -1 if start.resumed_from_step is None else start.resumed_from_step
+    last = _kept(start.resumed_from_step)
     return [each for each in done if step(each) <= last]
+
+
+def _kept(resumed_from: int | None) -> int:
+    """The last step that still counts when a worker resumes from a checkpoint; -1 where it has none."""
+    return -1 if resumed_from is None else resumed_from
+
+
+def rewinds(records: Iterable[bytes]) -> dict[int, int]:
+    """Where in these lines of a log a worker begins: number of the record -> last step that still counts then."""
+    found = {}
+    for line in records:
+        if b'"run_started"' in line and (record := from_json(line))["event"].get("type") == "run_started":
+            found[record["seq"]] = _kept(record["event"].get("resumed_from_step"))
+    return found
 
 
 def read(path: Path, offset: int, *, after: int, most: int = CHUNK_BYTES) -> Lines:

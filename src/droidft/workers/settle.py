@@ -252,8 +252,7 @@ def _alpha(config: TrainingConfig, rank: int) -> float:
 
 
 def _steps(config: TrainingConfig, rows: int) -> int:
-    an_epoch = steps_per_epoch(rows, batch_size=config.batch_size, accumulation=config.grad_accumulation_steps)
-    return length_of(config, an_epoch).steps
+    return length_of(config, steps_per_epoch(config, rows)).steps
 
 
 def _sizes(data: Prepared, material: Material) -> Sizes:

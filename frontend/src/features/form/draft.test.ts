@@ -2,7 +2,11 @@ import { describe, expect, it } from "vitest";
 
 import type { SettingView } from "@/api";
 
-import { fromConfig, isConfig, rulesOf, stepsOf, toConfig } from "./draft";
+import { fromConfig, isConfig, rulesOf, toConfig } from "./draft";
+
+function bounds(min: number | null, max: number | null): SettingView["bounds"] {
+  return { min, max, above: false, below: false };
+}
 
 function setting(name: string, kind: SettingView["kind"], more: Partial<SettingView> = {}): SettingView {
   return {
@@ -13,7 +17,7 @@ function setting(name: string, kind: SettingView["kind"], more: Partial<SettingV
     optional: false,
     default: null,
     choices: [],
-    limits: "",
+    bounds: bounds(null, null),
     help: "",
     by_method: {},
     ...more,
@@ -22,10 +26,10 @@ function setting(name: string, kind: SettingView["kind"], more: Partial<SettingV
 
 const SETTINGS = [
   setting("model_path", "text", { required: true }),
-  setting("learning_rate", "number", { default: 1e-4, limits: "> 0, ≤ 1" }),
-  setting("lora_rank", "integer", { default: 32, limits: "≥ 1" }),
-  setting("epochs", "number", { optional: true, limits: "> 0, ≤ 1000000" }),
-  setting("seed", "integer", { default: 0, limits: "≥ 0, < 4294967296" }),
+  setting("learning_rate", "number", { default: 1e-4, bounds: { ...bounds(0, 1), above: true } }),
+  setting("lora_rank", "integer", { default: 32, bounds: bounds(1, null) }),
+  setting("epochs", "number", { optional: true, bounds: { ...bounds(0, 1_000_000), above: true } }),
+  setting("seed", "integer", { default: 0, bounds: { ...bounds(0, 4294967296), below: true } }),
   setting("early_stop", "boolean", { default: true }),
   setting("lora_keys", "list", { optional: true }),
   setting("system_prompt", "text", { optional: true }),
@@ -35,7 +39,7 @@ const SETTINGS = [
 describe("rulesOf", () => {
   it.each([
     ["learning_rate", { integer: false, optional: false, min: 0, above: true, max: 1, below: false }],
-    ["lora_rank", { integer: true, optional: false, min: 1, above: false }],
+    ["lora_rank", { integer: true, optional: false, min: 1, above: false, max: null, below: false }],
     ["seed", { integer: true, optional: false, min: 0, above: false, max: 4294967296, below: true }],
   ])("reads the limits of %s", (name, rules) => {
     const found = SETTINGS.find((one) => one.name === name);
@@ -82,17 +86,6 @@ describe("fromConfig", () => {
       unknown: ["nonsense", "resume"],
     });
   });
-});
-
-describe("stepsOf", () => {
-  it.each([
-    [{ batch_size: 8, epochs: 1 }, 640, { total: 80, perEpoch: 80 }],
-    [{}, 10, { total: 30, perEpoch: 10 }],
-    [{ batch_size: 3, grad_accumulation_steps: 2, epochs: 1.5 }, 10, { total: 3, perEpoch: 2 }],
-    [{ iterations: 7, batch_size: 4 }, 10, { total: 7, perEpoch: 3 }],
-    [{ iterations: 7 }, null, { total: 7, perEpoch: null }],
-    [{}, null, null],
-  ])("counts %j over %j rows", (config, rows, plan) => expect(stepsOf(config, rows)).toEqual(plan));
 });
 
 it("a configuration needs a model and data", () => {

@@ -31,20 +31,9 @@ export type Problems = Readonly<Record<string, string>>;
 /** A run takes part in neither: one continues an old run, the other is for the command line. */
 export const NOT_IN_FORM: ReadonlySet<string> = new Set(["resume"]);
 
-/** What a setting's limits, such as `> 0, ≤ 1`, allow. */
-export function rulesOf(setting: SettingView): NumberRules {
-  const rules: NumberRules = { integer: setting.kind === "integer", optional: setting.optional };
-  for (const [, sign, number] of setting.limits.matchAll(/([<>≤≥])\s*(-?[\d.e+-]+)/g)) {
-    const limit = Number(number);
-    if (sign === ">" || sign === "≥") {
-      rules.min = limit;
-      rules.above = sign === ">";
-    } else {
-      rules.max = limit;
-      rules.below = sign === "<";
-    }
-  }
-  return rules;
+/** What may be typed for a setting. */
+export function rulesOf({ kind, optional, bounds }: SettingView): NumberRules {
+  return { ...bounds, integer: kind === "integer", optional };
 }
 
 /** The text, state or list that a field shows for a value of the configuration. */
@@ -141,20 +130,4 @@ export function isConfig(config: Record<string, unknown>): config is Record<stri
 export function textOf(draft: Draft, name: string): string {
   const value = draft[name];
   return typeof value === "string" ? value : "";
-}
-
-/** How many steps a run takes, as the training loop counts them; null while something is missing. */
-export function stepsOf(
-  config: Record<string, unknown>,
-  rows: number | null,
-): { total: number; perEpoch: number | null } | null {
-  const number = (name: string, otherwise: number) => {
-    const value = config[name];
-    return typeof value === "number" ? value : otherwise;
-  };
-  const batches = rows === null ? null : Math.ceil(rows / number("batch_size", 1));
-  const perEpoch = batches === null ? null : Math.max(1, Math.ceil(batches / number("grad_accumulation_steps", 1)));
-  const iterations = number("iterations", 0);
-  if (iterations > 0) return { total: iterations, perEpoch };
-  return perEpoch === null ? null : { total: Math.max(1, Math.ceil(number("epochs", 3) * perEpoch)), perEpoch };
 }

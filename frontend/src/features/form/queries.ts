@@ -76,11 +76,11 @@ export interface Judged {
   error: ApiError | undefined;
 }
 
-/** What the server thinks of the form. */
-export function useDraftReport(config: Record<string, unknown>, steps: number | null): Judged {
-  const wanted = JSON.stringify({ values: config, steps });
+/** What the server thinks of the form, of a run on `rows` rows where they are counted. */
+export function useDraftReport(config: Record<string, unknown>, rows: number | null): Judged {
+  const wanted = JSON.stringify({ values: config, rows });
   const settled = useDebounced(wanted, TYPING_MS);
-  const draft = useMemo(() => ({ values: config, steps }), [settled]); // eslint-disable-line react-hooks/exhaustive-deps -- `settled` stands for both
+  const draft = useMemo(() => ({ values: config, rows }), [settled]); // eslint-disable-line react-hooks/exhaustive-deps -- `settled` stands for both
   const { data, currentData, error } = useCheckDraftQuery({ draft });
   return { report: data, fresh: currentData !== undefined && settled === wanted, error: errorOf(error) };
 }

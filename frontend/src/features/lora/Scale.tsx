@@ -9,15 +9,10 @@ import type { Tone } from "@/lib/tone";
 const RANKS = [8, 16, 32, 64] as const;
 
 /** How alpha and rank become the factor on the update, for each kind of scaling. */
-export function scaleOf(scaling: string, alpha: number, rank: number): { formula: string; scale: number } {
-  switch (scaling) {
-    case "rslora":
-      return { formula: `alpha ${significant(alpha, 4)} / √rank ${rank}`, scale: alpha / Math.sqrt(rank) };
-    case "raw":
-      return { formula: `alpha ${significant(alpha, 4)} as it is`, scale: alpha };
-    default:
-      return { formula: `alpha ${significant(alpha, 4)} / rank ${rank}`, scale: alpha / rank };
-  }
+function formulaOf(scaling: string, alpha: number, rank: number): string {
+  const given = `alpha ${significant(alpha, 4)}`;
+  if (scaling === "raw") return `${given} as it is`;
+  return scaling === "rslora" ? `${given} / √rank ${rank}` : `${given} / rank ${rank}`;
 }
 
 /** A scale with at least one decimal: `1.0`, `0.5`, `2.83`. */
@@ -26,17 +21,17 @@ export function scaleText(scale: number): string {
   return /^\d+$/.test(text) ? `${text}.0` : text;
 }
 
-/** The factor on the update, and how it comes about. */
-export function Scale() {
+/** The factor on the update, as the server says it, and how it comes about. */
+export function Scale({ scale }: { scale: number | null | undefined }) {
   const rank = useNumber("lora_rank");
   const alpha = useNumber("lora_alpha");
   const scaling = useSetting("lora_scaling");
-  if (rank === null || alpha === null) return <p className="text-muted">Rank and alpha give the scale.</p>;
-  const { formula, scale } = scaleOf(scaling?.text ?? "standard", alpha, rank);
+  if (rank === null || alpha === null || scale == null)
+    return <p className="text-muted">Rank and alpha give the scale.</p>;
   const tone: Tone = scale > 4 ? "warn" : "neutral";
   return (
     <p className="flex flex-wrap items-center gap-x-2 text-[0.8125rem]" aria-live="polite">
-      <span className="text-muted">{formula}</span>
+      <span className="text-muted">{formulaOf(scaling?.text ?? "standard", alpha, rank)}</span>
       <span aria-hidden className="text-muted">
         →
       </span>

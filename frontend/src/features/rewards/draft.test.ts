@@ -14,21 +14,27 @@ function parameter(name: string, kind: SettingView["kind"], more: Partial<Settin
     optional: false,
     default: null,
     choices: [],
-    limits: "",
+    bounds: { min: null, max: null, above: false, below: false },
     help: "",
     by_method: {},
     ...more,
   };
 }
 
-const weight = parameter("weight", "number", { default: 1, limits: "≥ -1000, ≤ 1000" });
+const weight = parameter("weight", "number", {
+  default: 1,
+  bounds: { min: -1000, max: 1000, above: false, below: false },
+});
 const KINDS: RewardKindView[] = [
   {
     kind: "length_window",
     title: "Length window",
     range: "0 to 1",
     help: "",
-    parameters: [parameter("maximum", "integer", { default: 100, limits: "≥ 0" }), weight],
+    parameters: [
+      parameter("maximum", "integer", { default: 100, bounds: { min: 0, max: null, above: false, below: false } }),
+      weight,
+    ],
     json_schema: {},
   },
   {

@@ -2,14 +2,16 @@
 
 import { Download, Trash2 } from "lucide-react";
 
-import { Button, Card, Disclosure, useConfirm } from "@/components/ui";
+import { useGetSharesQuery } from "@/api";
+import type { Shares } from "@/api";
+import { Button, Card, Disclosure, ErrorNote, useConfirm } from "@/components/ui";
 import { count, percent } from "@/lib/format";
 import { useStored } from "@/lib/stored";
 
 import { sideName } from "./choices";
 import { download, fileName, votesJson } from "./exports";
 import { inSet, setKey, tally, votesStore } from "./votes";
-import type { Ballot, Standing, Tally } from "./votes";
+import type { Ballot, Counted } from "./votes";
 
 type Sides = readonly (string | null)[];
 
@@ -70,6 +72,7 @@ function groups(ballots: readonly Ballot[]): Group[] {
 function SetTally({ model, sides, ballots }: { model: string; sides: Sides; ballots: Ballot[] }) {
   const [ask, dialog] = useConfirm();
   const counted = tally(ballots, sides);
+  const { currentData: found, error, refetch } = useGetSharesQuery({ wins: counted.sides.map(({ wins }) => wins) });
   const reset = async () => {
     const sure = await ask({
       title: `Delete ${count(ballots.length, "vote")}?`,
@@ -84,27 +87,36 @@ function SetTally({ model, sides, ballots }: { model: string; sides: Sides; ball
     <div className="space-y-4">
       {dialog}
       <p className="text-[0.8125rem]">
-        <strong className="font-semibold">{verdict(counted)}</strong>{" "}
+        {found && <strong className="font-semibold">{verdict(counted, found)}</strong>}{" "}
         <span className="text-muted">
           {count(counted.votes, "vote")}: {count(counted.decisive, "decisive", "decisive")},{" "}
           {count(counted.ties, "tie")}, {counted.bad} {sides.length === 2 ? "both bad" : "all bad"}.
         </span>
       </p>
-      {counted.decisive > 0 && (
+      {error && <ErrorNote error={error} onRetry={() => void refetch()} />}
+      {found && counted.decisive > 0 && (
         <ul className="space-y-3">
-          {counted.standings.map((standing) => (
-            <li key={standing.adapter ?? ""}>
-              <StandingRow standing={standing} counted={counted} />
+          {counted.sides.map(({ adapter, wins }, at) => (
+            <li key={adapter ?? ""}>
+              <SideRow
+                name={sideName(adapter)}
+                won={`${wins} of ${counted.decisive}`}
+                share={found.shares[at]}
+                chance={found.chance}
+              />
             </li>
           ))}
         </ul>
       )}
-      <p className="text-xs text-muted">{footnote(counted)}</p>
+      {found && <p className="text-xs text-muted">{footnote(found)}</p>}
       <div className="flex flex-wrap gap-2">
         <Button
           size="sm"
           icon={Download}
-          onClick={() => download(fileName("droidft-votes", Date.now()), votesJson(model, ballots, counted))}
+          disabled={!found}
+          onClick={() =>
+            found && download(fileName("droidft-votes", Date.now()), votesJson(model, ballots, counted, found))
+          }
         >
           Export the votes
         </Button>
@@ -117,44 +129,51 @@ function SetTally({ model, sides, ballots }: { model: string; sides: Sides; ball
 }
 
 /** A sentence that claims no more than the interval does. */
-export function verdict({ decisive, preferred, standings, chance }: Tally): string {
+export function verdict({ decisive, sides }: Counted, { shares, chance, preferred }: Shares): string {
   if (decisive === 0) return "No decisive votes yet.";
   if (preferred === null) return "No preference detectable yet.";
-  const share = percent(preferred.share, 0);
-  const against = standings.length === 2 ? "" : `, where chance alone gives ${percent(chance, 0)}`;
-  return `${sideName(preferred.adapter)} is preferred: ${share} of the decisive votes${against}.`;
+  const against = sides.length === 2 ? "" : `, where chance alone gives ${percent(chance, 0)}`;
+  return `${sideName(sides[preferred]?.adapter ?? null)} is preferred: ${percent(shares[preferred]?.share, 0)} of the decisive votes${against}.`;
 }
 
-function footnote({ chance, level, standings }: Tally): string {
+function footnote({ chance, level, shares }: Shares): string {
   const interval =
-    standings.length === 2
-      ? "Shares are of the decisive votes, with their exact (Clopper-Pearson) 95 % interval."
-      : `Shares are of the decisive votes, with exact (Clopper-Pearson) intervals at ${percent(level)} each, so that all of them hold together with 95 %.`;
+    shares.length === 2
+      ? "Shares are of the decisive votes, with their 95 % interval (Wilson)."
+      : `Shares are of the decisive votes, with intervals (Wilson) at ${percent(level)} each, so that all of them hold together with 95 %.`;
   return (
     `${interval} While it includes ${percent(chance, 0)}, chance alone explains the votes. ` +
-    "Decide the number of votes in advance: stopping as soon as the interval excludes ${percent(chance, 0)} shows preferences that do not exist."
+    `Decide the number of votes in advance: stopping as soon as the interval excludes ${percent(chance, 0)} shows preferences that do not exist.`
   );
 }
 
-function StandingRow({ standing, counted }: { standing: Standing; counted: Tally }) {
-  const { adapter, wins, share, interval } = standing;
+interface SideRowProps {
+  name: string;
+  won: string;
+  share: Shares["shares"][number] | undefined;
+  chance: number;
+}
+
+function SideRow({ name, won, share: found, chance }: SideRowProps) {
+  if (!found) return null;
+  const { share, low, high } = found;
   return (
     <div>
       <div className="flex flex-wrap items-baseline justify-between gap-x-3 text-[0.8125rem]">
-        <span className="font-medium wrap-anywhere">{sideName(adapter)}</span>
+        <span className="font-medium wrap-anywhere">{name}</span>
         <span>
-          {wins} of {counted.decisive} · {percent(share, 0)}{" "}
+          {won} · {percent(share, 0)}{" "}
           <span className="text-muted">
-            ({percent(interval.low, 0)} to {percent(interval.high, 0)})
+            ({percent(low, 0)} to {percent(high, 0)})
           </span>
         </span>
       </div>
       <div aria-hidden className="relative mt-1.5 h-2 rounded-full bg-sunken">
         <div
           className="absolute inset-y-0 rounded-full bg-accent opacity-40"
-          style={{ left: `${interval.low * 100}%`, width: `${(interval.high - interval.low) * 100}%` }}
+          style={{ left: `${low * 100}%`, width: `${(high - low) * 100}%` }}
         />
-        <div className="absolute -inset-y-1 w-px bg-edge" style={{ left: `${counted.chance * 100}%` }} />
+        <div className="absolute -inset-y-1 w-px bg-edge" style={{ left: `${chance * 100}%` }} />
         {share !== null && (
           <div
             className="absolute top-0 size-2 -translate-x-1/2 rounded-full bg-accent"

@@ -32,11 +32,17 @@ describe("exports", () => {
     const result = voted(answered({}, { blind: true }), 1, 1_700_000_000_000);
     if (result === null) throw new Error("a vote");
     const ballots = [result.ballot];
-    const document: unknown = JSON.parse(votesJson("tiny", ballots, tally(ballots, result.ballot.shown)));
+    const shares = [0, 1].map((share) => ({ share, low: 0, high: 1 }));
+    const found = { shares, chance: 0.5, level: 0.95, preferred: null };
+    const document: unknown = JSON.parse(votesJson("tiny", ballots, tally(ballots, result.ballot.shown), found));
     expect(document).toMatchObject({
       votes: 1,
       decisive: 1,
-      interval: { method: "Clopper-Pearson, on decisive votes", level: 0.95 },
+      interval: { method: "Wilson score, on decisive votes", level: 0.95 },
+      sides: [
+        { side: "base", wins: 0, share: 0 },
+        { side: "orders@best", wins: 1, share: 1, high: 1 },
+      ],
       ballots: [{ outcome: "orders@best", letter: "B", time: "2023-11-14T22:13:20.000Z" }],
     });
   });

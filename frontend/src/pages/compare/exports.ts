@@ -1,11 +1,12 @@
 /** A comparison as text for others: Markdown to paste, JSON to keep. */
 
+import type { Shares } from "@/api";
 import { count } from "@/lib/format";
 
 import { sideName } from "./choices";
 import { isHidden } from "./comparison";
 import type { Comparison, Side } from "./comparison";
-import type { Ballot, Tally } from "./votes";
+import type { Ballot, Counted } from "./votes";
 
 /** A fence longer than any run of backticks inside. */
 function fenced(text: string): string {
@@ -72,7 +73,7 @@ export function comparisonJson(comparison: Comparison): string | null {
 }
 
 /** The votes of one set with what they add up to. */
-export function votesJson(model: string, ballots: readonly Ballot[], counted: Tally): string {
+export function votesJson(model: string, ballots: readonly Ballot[], counted: Counted, found: Shares): string {
   const named = (side: string | null) => side ?? "base";
   const document = {
     format: "droidft blind votes 1",
@@ -81,14 +82,8 @@ export function votesJson(model: string, ballots: readonly Ballot[], counted: Ta
     decisive: counted.decisive,
     ties: counted.ties,
     all_bad: counted.bad,
-    interval: { method: "Clopper-Pearson, on decisive votes", level: counted.level },
-    sides: counted.standings.map(({ adapter, wins, share, interval }) => ({
-      side: named(adapter),
-      wins,
-      share,
-      low: interval.low,
-      high: interval.high,
-    })),
+    interval: { method: "Wilson score, on decisive votes", level: found.level },
+    sides: counted.sides.map(({ adapter, wins }, at) => ({ side: named(adapter), wins, ...found.shares[at] })),
     ballots: ballots.map((ballot) => ({
       time: new Date(ballot.at).toISOString(),
       prompt: ballot.prompt,

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 
+import type { Shares } from "@/api";
+
 import { verdict } from "./TallyCard";
 import { answered } from "./testing";
 import { cast, inSet, setKey, tally, voted, votesStore } from "./votes";
@@ -52,23 +54,32 @@ describe("a tally", () => {
 
   it("counts decisive votes apart from ties", () => {
     const counted = tally(ballots(7, 3, 4, 2), SIDES);
-    expect(counted).toMatchObject({ votes: 16, decisive: 10, ties: 4, bad: 2, chance: 0.5, level: 0.95 });
-    const [base, orders] = counted.standings;
-    expect([base?.wins, orders?.wins, orders?.share]).toEqual([3, 7, 0.7]);
-    expect(orders?.interval.low).toBeCloseTo(0.3475, 4);
-    expect(orders?.interval.high).toBeCloseTo(0.9333, 4);
+    expect(counted).toMatchObject({ votes: 16, decisive: 10, ties: 4, bad: 2 });
+    expect(counted.sides).toEqual([
+      { adapter: null, wins: 3 },
+      { adapter: "orders@best", wins: 7 },
+    ]);
   });
 
-  it("claims no preference while the interval holds 50 %", () => {
-    expect(verdict(tally([], SIDES))).toBe("No decisive votes yet.");
-    expect(verdict(tally(ballots(0, 0, 3), SIDES))).toBe("No decisive votes yet.");
-    expect(verdict(tally(ballots(8, 2), SIDES))).toBe("No preference detectable yet.");
-    expect(verdict(tally(ballots(5, 0), SIDES))).toBe("No preference detectable yet.");
-    expect(verdict(tally(ballots(6, 0), SIDES))).toBe("orders · best is preferred: 100 % of the decisive votes.");
-    expect(verdict(tally(ballots(1, 8), SIDES))).toBe("Base is preferred: 89 % of the decisive votes.");
+  it("says no more than the intervals do", () => {
+    const found = (preferred: number | null, share = 0): Shares => ({
+      shares: [share, share].map((one) => ({ share: one, low: 0, high: 1 })),
+      chance: 0.5,
+      level: 0.95,
+      preferred,
+    });
+    expect(verdict(tally([], SIDES), found(null))).toBe("No decisive votes yet.");
+    expect(verdict(tally(ballots(0, 0, 3), SIDES), found(null))).toBe("No decisive votes yet.");
+    expect(verdict(tally(ballots(8, 2), SIDES), found(null))).toBe("No preference detectable yet.");
+    expect(verdict(tally(ballots(6, 0), SIDES), found(1, 1))).toBe(
+      "orders · best is preferred: 100 % of the decisive votes.",
+    );
+    expect(verdict(tally(ballots(1, 8), SIDES), found(0, 8 / 9))).toBe(
+      "Base is preferred: 89 % of the decisive votes.",
+    );
   });
 
-  it("of three sides measures against a third, with wider intervals", () => {
+  it("of three sides measures against a third", () => {
     const three = [null, "a@best", "b@best"];
     const vote = (winner: string | null, id: number): Ballot => ({
       id: String(id),
@@ -83,9 +94,9 @@ describe("a tally", () => {
     });
     const all = Array.from({ length: 12 }, (_, index) => vote(index < 10 ? "a@best" : null, index));
     const counted = tally(all, three);
-    expect(counted.level).toBeCloseTo(1 - 0.05 / 3, 12);
-    expect(counted.preferred?.adapter).toBe("a@best");
-    expect(verdict(counted)).toBe(
+    expect(counted.sides.map(({ wins }) => wins)).toEqual([2, 10, 0]);
+    const shares = counted.sides.map(({ wins }) => ({ share: wins / 12, low: 0, high: 1 }));
+    expect(verdict(counted, { shares, chance: 1 / 3, level: 1 - 0.05 / 3, preferred: 1 })).toBe(
       "a · best is preferred: 83 % of the decisive votes, where chance alone gives 33 %.",
     );
   });

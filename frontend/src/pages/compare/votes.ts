@@ -6,8 +6,6 @@ import { listOf, stored } from "@/lib/stored";
 
 import { isHidden, letter } from "./comparison";
 import type { Comparison, Vote } from "./comparison";
-import { clopperPearson } from "./interval";
-import type { Interval } from "./interval";
 
 const BALLOT = z.object({
   /** Of the comparison. */
@@ -68,55 +66,25 @@ export function inSet(ballots: readonly Ballot[], key: string): Ballot[] {
   return ballots.filter((ballot) => setKey(ballot.model, ballot.shown) === key);
 }
 
-export interface Standing {
-  adapter: string | null;
-  wins: number;
-  /** Share of the decisive votes; null where there are none. */
-  share: number | null;
-  interval: Interval;
-}
-
-export interface Tally {
+export interface Counted {
   votes: number;
   decisive: number;
   ties: number;
   bad: number;
-  /** Base first, then by name. */
-  standings: Standing[];
-  /** What each side's share would be if nobody preferred any. */
-  chance: number;
-  /** Of each side's own interval, such that all of them together hold with 95 %. */
-  level: number;
-  /** The side whose interval lies above chance, if there is one. */
-  preferred: Standing | null;
+  /** Base first, then by name, with the decisive votes that each has won. */
+  sides: { adapter: string | null; wins: number }[];
 }
 
-/**
- * Count a set's ballots. Ties and "all bad" are counted and left out of the shares. Two sides have one share between
- * them, so its interval is at 95 %; for more, each side's is widened (Bonferroni).
- */
-export function tally(ballots: readonly Ballot[], sides: readonly (string | null)[]): Tally {
-  const ordered = [...sides].sort((a, b) => (a ?? "").localeCompare(b ?? ""));
+/** Count a set's ballots. Ties and "all bad" are counted and left out of the shares. */
+export function tally(ballots: readonly Ballot[], sides: readonly (string | null)[]): Counted {
   const decisive = ballots.filter((ballot) => ballot.outcome === "side");
-  const level = ordered.length <= 2 ? 0.95 : 1 - 0.05 / ordered.length;
-  const chance = 1 / Math.max(1, ordered.length);
-  const standings = ordered.map((adapter): Standing => {
-    const wins = decisive.filter((ballot) => ballot.winner === adapter).length;
-    return {
-      adapter,
-      wins,
-      share: decisive.length === 0 ? null : wins / decisive.length,
-      interval: clopperPearson(wins, decisive.length, level),
-    };
-  });
   return {
     votes: ballots.length,
     decisive: decisive.length,
     ties: ballots.filter((ballot) => ballot.outcome === "tie").length,
     bad: ballots.filter((ballot) => ballot.outcome === "bad").length,
-    standings,
-    chance,
-    level,
-    preferred: standings.find((standing) => standing.interval.low > chance) ?? null,
+    sides: [...sides]
+      .sort((a, b) => (a ?? "").localeCompare(b ?? ""))
+      .map((adapter) => ({ adapter, wins: decisive.filter((ballot) => ballot.winner === adapter).length })),
   };
 }

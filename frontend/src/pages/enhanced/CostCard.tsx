@@ -1,16 +1,15 @@
 import { Scale } from "lucide-react";
 
-import type { MemoryParts, TargetsReport } from "@/api";
+import type { MemoryParts, StepPlan, TargetsReport } from "@/api";
 import { Card, Stat, Stats } from "@/components/ui";
 import { useNumber } from "@/features/form/form";
 import { bytes, count, integer } from "@/lib/format";
 import type { Family } from "@/lib/methods";
 
-import type { Plan } from "./plan";
-
 interface Props {
   family: Family;
-  plan: Plan | null;
+  /** Known once the rows are counted. */
+  plan: StepPlan | null;
   /** Of the training data, in tokens, where they were counted. */
   longest: number | null;
   /** The model's shape, and the memory of a training step, where a model is chosen. */
@@ -42,7 +41,7 @@ export function CostCard({ family, plan, longest, report, memory }: Props) {
   const atOnce = Math.min(together, completions * steps);
   const sampling = report && memory ? samplingMemory(report, memory, atOnce, most + (longest ?? 256)) : null;
   const tooMuch = report && sampling !== null && sampling.total > 0.8 * report.memory_available;
-  const length = plan === null ? "known once the data is checked" : count(plan.total, "step");
+  const length = plan === null ? "known once the data is checked" : count(plan.steps, "step");
   return (
     <Card title="What it takes" icon={Scale} description="Of one optimizer step, at most.">
       {family === "rewards" ? (
@@ -66,7 +65,7 @@ export function CostCard({ family, plan, longest, report, memory }: Props) {
             <Stat
               label="The run"
               value={length}
-              note={plan === null ? undefined : `${integer(plan.perEpoch)} an epoch`}
+              note={plan === null ? undefined : `${integer(plan.steps_per_epoch)} an epoch`}
             />
           </Stats>
           {sampling !== null && report && memory && (
@@ -98,7 +97,7 @@ export function CostCard({ family, plan, longest, report, memory }: Props) {
           )}
           {plan !== null && (
             <p className="mt-3 text-xs text-muted">
-              About {integer((plan.total / Math.max(1, passes)) * completions)} completions are sampled in all.
+              About {integer((plan.steps / Math.max(1, passes)) * completions)} completions are sampled in all.
               Sampling takes most of the time; try the rewards above to see its speed here.
             </p>
           )}
@@ -114,7 +113,7 @@ export function CostCard({ family, plan, longest, report, memory }: Props) {
           <Stat
             label="The run"
             value={length}
-            note={plan === null ? undefined : `${integer(plan.perEpoch)} an epoch`}
+            note={plan === null ? undefined : `${integer(plan.steps_per_epoch)} an epoch`}
           />
         </Stats>
       )}

@@ -9,7 +9,7 @@ import { RankAndAlpha, Scale } from "@/features/lora/Scale";
 import { ChosenPreset, ModuleChoice, TargetChoice } from "@/features/lora/targets";
 
 /** Attention only, keys written out; anything else only on purpose. */
-export function LoraCard({ targets }: { targets: Targets }) {
+export function LoraCard({ targets, scale }: { targets: Targets; scale: number | null | undefined }) {
   const { report } = targets;
   const { draft, unset } = useRunForm();
   const preset = useSetting("lora_targets");
@@ -38,7 +38,7 @@ export function LoraCard({ targets }: { targets: Targets }) {
           <SettingField name="lora_num_layers" hint="How many blocks, from the last; -1 is all." />
         </div>
         <div className="rounded-md bg-sunken px-3 py-2">
-          <Scale />
+          <Scale scale={scale} />
         </div>
         <div className="rounded-md border border-line p-3 text-[0.8125rem]">
           <div className="flex flex-wrap items-start justify-between gap-x-4 gap-y-2">

@@ -24,7 +24,6 @@ import { CostCard } from "./CostCard";
 import { DataCard } from "./DataCard";
 import { LoraCard } from "./LoraCard";
 import { MethodCard, MethodContext, ParametersCard, TrainingCard } from "./MethodCards";
-import { planOf } from "./plan";
 import { RewardsCard } from "./RewardsCard";
 
 const FIRST_METHOD = "grpo";
@@ -66,11 +65,10 @@ function Loaded({ methods, settings: all, form }: Props) {
   const latest = data.check ?? data.previous;
   const rows = latest?.ok ? (latest.tokens?.train.rows ?? latest.structure?.train.rows ?? null) : null;
   const longest = latest?.tokens ? (latest.tokens.train.lengths["max"] ?? latest.tokens.max_seq_length) : null;
-  const plan = planOf(name, full, rows);
 
   const most = typeof full["max_completion_length"] === "number" ? full["max_completion_length"] : 0;
   const targets = useTargets(full, typed.problems, rewarded ? (longest ?? 256) + most : longest);
-  const judged = useDraftReport(config, plan?.total ?? null);
+  const judged = useDraftReport(config, rows);
   const refusal = refusalOf(config);
   const found = judged.report?.problems ?? [];
   const faulty = Object.keys(read.problems).length;
@@ -135,12 +133,12 @@ function Loaded({ methods, settings: all, form }: Props) {
             )}
             <ParametersCard method={method} />
             <div id="part-lora_targets" tabIndex={-1}>
-              <LoraCard targets={targets} />
+              <LoraCard targets={targets} scale={judged.report?.scale} />
             </div>
             <TrainingCard report={judged.report} />
             <CostCard
               family={family}
-              plan={plan}
+              plan={judged.report?.plan ?? null}
               longest={longest}
               report={targets.report}
               memory={preset?.memory ?? null}

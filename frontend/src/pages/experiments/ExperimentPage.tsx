@@ -46,7 +46,7 @@ export default function ExperimentPage() {
 }
 
 function Loaded({ detail }: { detail: ExperimentDetail }) {
-  const { summary, analysis } = detail;
+  const { summary, analysis, figures } = detail;
   const look = LOOKS[summary.state];
   const begun = summary.done > 0 || summary.run !== null;
   return (
@@ -62,7 +62,7 @@ function Loaded({ detail }: { detail: ExperimentDetail }) {
       />
       <div className="space-y-5">
         <Standing summary={summary} />
-        {analysis && begun && <Findings analysis={analysis} />}
+        {analysis && figures && begun && <Findings analysis={analysis} figures={figures} />}
         {analysis && <PlanCard plan={analysis.plan} />}
         {analysis && begun && <Provenance detail={detail} />}
       </div>

@@ -13,15 +13,14 @@ import {
 import type { LucideIcon } from "lucide-react";
 import { Link } from "react-router";
 
-import type { Analysis, ContrastResult, Kind } from "@/api";
+import type { Analysis, ContrastResult, Figures, Kind } from "@/api";
 import { Sparkline } from "@/components/chart/small";
 import { Badge, Card, Disclosure, Table, Td, Th } from "@/components/ui";
 import { duration, loss, percent, rate, sentence } from "@/lib/format";
 
-import { Efficiency } from "./Efficiency";
-import { Forest } from "./Forest";
 import { SettingsLine } from "./names";
 import { pValue, signed, withInterval } from "./numbers";
+import { Plot } from "./Plot";
 
 const VERDICTS: Readonly<Record<Kind, readonly [LucideIcon, string, string]>> = {
   better: [CircleCheck, "text-good", "better"],
@@ -31,14 +30,21 @@ const VERDICTS: Readonly<Record<Kind, readonly [LucideIcon, string, string]>> = 
   pending: [Hourglass, "text-muted", "not known yet"],
 };
 
-export function Findings({ analysis }: { analysis: Analysis }) {
+export function Findings({ analysis, figures }: { analysis: Analysis; figures: Figures }) {
   return (
     <>
-      <Answer analysis={analysis} />
+      <Answer analysis={analysis} figure={figures.differences} />
       {analysis.table && <SideBySide analysis={analysis} />}
-      {analysis.curves.length > 0 && (
+      {figures.efficiency !== "" && (
         <Card title="Data efficiency" icon={ChartNoAxesCombined}>
-          <Efficiency curves={analysis.curves} />
+          <Plot svg={figures.efficiency} label="Test loss over the share of the data" />
+          <p className="mt-1 flex flex-wrap gap-x-5 gap-y-1 text-xs">
+            {analysis.curves.map(({ arm }, at) => (
+              <span key={arm} className={`key ${"abcdef"[at % 6] ?? "a"}`}>
+                {arm}
+              </span>
+            ))}
+          </p>
           <div className="mt-3 space-y-1 text-[0.8125rem]">
             {analysis.contrasts.map(
               (contrast) =>
@@ -68,7 +74,7 @@ export function Findings({ analysis }: { analysis: Analysis }) {
   );
 }
 
-function Answer({ analysis }: { analysis: Analysis }) {
+function Answer({ analysis, figure }: { analysis: Analysis; figure: string }) {
   const { contrasts, noise_floor: floor } = analysis;
   const drawn = contrasts.filter(({ difference }) => difference !== null);
   const oneSeed = drawn.every(({ per_seed }) => per_seed.length <= 1);
@@ -81,7 +87,7 @@ function Answer({ analysis }: { analysis: Analysis }) {
         ))}
         {drawn.length > 0 && (
           <>
-            <Forest contrasts={contrasts} margin={analysis.plan.plan.equivalence_margin ?? 0.02} />
+            <Plot svg={figure} label="Differences of the test loss" />
             <p className="text-xs text-muted">
               Test loss in nats per trained token, the first arm’s less the second’s: below zero the first is better.{" "}
               {oneSeed
@@ -89,7 +95,7 @@ function Answer({ analysis }: { analysis: Analysis }) {
                 : "The large dot is the mean over seeds with its 95 % interval (seeds and test rows both vary), small dots are seeds"}
               , the grey band is the margin.
               {floor &&
-                ` Through their seeds alone, two means of one arm differ by up to ${loss(floor.difference)} (95 %).`}
+                ` Dashed: through their seeds alone, two means of one arm differ by up to ${loss(floor.difference)} (95 %).`}
             </p>
             <Statistics contrasts={contrasts} />
           </>

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 
-import { pValue, signed, ticks, withInterval } from "./numbers";
+import { pValue, signed, withInterval } from "./numbers";
 
 it("writes differences with their sign and interval", () => {
   expect(signed(-0.01234)).toBe("−0.0123");
@@ -14,9 +14,4 @@ it("writes p-values in two digits", () => {
   expect(pValue(0.0321)).toBe("0.032");
   expect(pValue(1e-9)).toBe("< 0.0001");
   expect(pValue(null)).toBe("–");
-});
-
-it("covers a range with round numbers", () => {
-  expect(ticks(-0.013, 0.021)).toEqual([-0.02, -0.01, 0, 0.01, 0.02, 0.03]);
-  expect(ticks(1, 1)).toEqual([1]);
 });

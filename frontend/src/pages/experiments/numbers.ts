@@ -22,14 +22,3 @@ export function pValue(value: number | null): string {
   if (value === null) return "–";
   return value < 0.0001 ? "< 0.0001" : Number(value.toPrecision(2)).toString();
 }
-
-/** Round numbers that cover `low` to `high`, about six of them. */
-export function ticks(low: number, high: number): number[] {
-  if (!(high > low)) return [low];
-  const rough = (high - low) / 5;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = (([1, 2, 5, 10] as const).find((factor) => factor * power >= rough * (1 - 1e-9)) ?? 10) * power;
-  const first = Math.floor(low / step);
-  const last = Math.ceil(high / step);
-  return Array.from({ length: last - first + 1 }, (_, index) => Number(((first + index) * step).toPrecision(12)));
-}

@@ -14,7 +14,7 @@ import {
   TriangleAlert,
   Zap,
 } from "lucide-react";
-import { useEffect, useMemo } from "react";
+import { useEffect } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 
 import { asApiError, useGetRunQuery } from "@/api";
@@ -54,7 +54,6 @@ import {
   speed,
 } from "@/lib/format";
 import { cloneLink, familyOf, methodTitle, setupName } from "@/lib/methods";
-import type { Tone } from "@/lib/tone";
 import { useRun, useRuns } from "@/state/hooks";
 import { isActive } from "@/state/live";
 
@@ -64,8 +63,6 @@ import { Checkpoints, Evaluations } from "./Checkpoints";
 import { Curves, Metrics } from "./Curves";
 import { capital, targetsAndRank } from "./facts";
 import { Configuration, DataCard, EnvironmentCard, ExportCard, LogCard, TargetsCard } from "./RunFacts";
-import { verdictOf } from "./verdict";
-import type { Verdict } from "./verdict";
 
 export default function RunPage() {
   const { run: id = "" } = useParams();
@@ -252,17 +249,11 @@ interface Props {
 }
 
 function RunBody({ run, detail, history, version }: Props) {
-  const early = useMemo(
-    () => earlyStop(history),
-    // eslint-disable-next-line react-hooks/exhaustive-deps -- the history grows in place
-    [history, version],
-  );
   // What is missing from a run that has ended is not going to come: there is nothing to say about it.
   const ended = !isActive(run.state) && run.state !== "queued" && run.state !== "created";
-  const verdict = verdictOf(run, { evaluations: detail.evaluations, data: detail.data, early });
   return (
     <>
-      <VerdictCard verdict={verdict} run={run} detail={detail} />
+      <VerdictCard run={run} detail={detail} />
       {detail.warnings.length > 0 && (
         <div className="space-y-2">
           {[...new Set(detail.warnings.map(({ message }) => message))].map((message) => (
@@ -295,29 +286,17 @@ function RunBody({ run, detail, history, version }: Props) {
   );
 }
 
-/** How many evaluations without improvement ended the run; null when nothing of the kind did. */
-function earlyStop(history: RunHistory): number | null {
-  let found: number | null = null;
-  for (const { event } of history.events) {
-    if (event.type === "early_stopped") found = event.evaluations_without_improvement;
-    if (event.type === "run_started") found = null;
-  }
-  return found;
-}
+const SIGNS = {
+  good: [CheckCircle2, "text-good"],
+  neutral: [Info, "text-muted"],
+  warn: [TriangleAlert, "text-warn"],
+} as const;
 
-const SIGNS: Record<Tone, typeof Info> = {
-  good: CheckCircle2,
-  neutral: Info,
-  info: Info,
-  warn: TriangleAlert,
-  bad: TriangleAlert,
-};
-
-function VerdictCard({ verdict, run, detail }: { verdict: Verdict; run: RunSummary; detail: RunDetail }) {
-  const Sign = SIGNS[verdict.tone];
+function VerdictCard({ run, detail }: { run: RunSummary; detail: RunDetail }) {
+  const { verdict } = detail;
+  const [Sign, colour] = SIGNS[verdict.tone];
   const score = scoreOf(run);
   const rewarded = score.kind === "reward";
-  const colour = verdict.tone === "good" ? "text-good" : verdict.tone === "warn" ? "text-warn" : "text-muted";
   return (
     <Card>
       <div className="flex gap-3">

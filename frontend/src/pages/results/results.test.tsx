@@ -193,9 +193,7 @@ it("shows one run: verdict, checkpoints to take along, settings", async () => {
   ];
   open("/results/one");
   tell([one]);
-  expect(
-    await screen.findByText("Validation loss fell from 2.5000 to 0.5000 at step 80 (−80.0 %)."),
-  ).toBeInTheDocument();
+  expect(await screen.findByText("Validation loss fell.")).toBeInTheDocument();
   expect(screen.getByRole("link", { name: /Compare\s*step 80/ })).toHaveAttribute(
     "href",
     "/compare?model=tiny-llama&adapter=till%4080",

@@ -10,7 +10,7 @@ import { ChosenPreset, ModuleChoice, TargetChoice } from "@/features/lora/target
 import { integer, percent, significant } from "@/lib/format";
 
 /** Rank, alpha, dropout, layers and targets, with what they come to for the chosen model. */
-export function LoraCard({ targets }: { targets: Targets }) {
+export function LoraCard({ targets, scale }: { targets: Targets; scale: number | null | undefined }) {
   const { report, error } = targets;
   const method = useSetting("fine_tune_type");
   const preset = useSetting("lora_targets");
@@ -63,7 +63,7 @@ export function LoraCard({ targets }: { targets: Targets }) {
             />
           </div>
           <div className="mt-3 rounded-md bg-sunken px-3 py-2">
-            <Scale />
+            <Scale scale={scale} />
           </div>
         </div>
         <TargetChoice report={report} />

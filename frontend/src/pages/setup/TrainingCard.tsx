@@ -6,7 +6,7 @@ import { useNumber, useRunForm, useSetting } from "@/features/form/form";
 import { RunLength, RunLengthField } from "@/features/form/RunLength";
 import { ScheduleChart } from "@/features/form/ScheduleChart";
 import { SettingField } from "@/features/form/SettingField";
-import { count, epochs as inEpochs, integer, rate, significant } from "@/lib/format";
+import { count, epochs, integer, rate, significant } from "@/lib/format";
 import { typed } from "@/lib/numbers";
 
 function RateSuggestion({ hint }: { hint: RateHint }) {
@@ -34,28 +34,18 @@ function RateSuggestion({ hint }: { hint: RateHint }) {
   );
 }
 
-export interface Plan {
-  total: number;
-  perEpoch: number | null;
-}
-
-function PlanLine({ plan, rows }: { plan: Plan | null; rows: number | null }) {
-  const batch = useNumber("batch_size");
-  const accumulated = useNumber("grad_accumulation_steps");
-  if (!plan || batch === null || accumulated === null) return null;
-  const passes = plan.perEpoch === null ? null : plan.total / plan.perEpoch;
+function PlanLine({ report: { plan, steps }, rows }: { report: DraftReport; rows: number | null }) {
+  if (steps === null) return null;
   return (
     <p className="rounded-md bg-sunken px-3 py-2 text-[0.8125rem]" aria-live="polite">
-      <span className="font-semibold">{count(plan.total, "step")}</span>
-      {passes !== null && ` over ${inEpochs(Number(significant(passes, 3)))}`}, {count(batch * accumulated, "row")} a
-      step
-      {rows !== null && ` of ${integer(rows)}`}
+      <span className="font-semibold">{count(steps, "step")}</span>
+      {plan &&
+        ` over ${epochs(Number(significant(plan.epochs, 3)))}, ${count(plan.effective_batch, "row")} a step of ${integer(rows)}`}
     </p>
   );
 }
 
 interface Props {
-  plan: Plan | null;
   rows: number | null;
   hint: RateHint | undefined;
   report: DraftReport | undefined;
@@ -64,7 +54,7 @@ interface Props {
 }
 
 /** How long and how fast. */
-export function TrainingCard({ plan, rows, hint, report, longest }: Props) {
+export function TrainingCard({ rows, hint, report, longest }: Props) {
   const schedule = useSetting("lr_schedule");
   const rateProblem = useRunForm().problems["learning_rate"];
   return (
@@ -82,7 +72,7 @@ export function TrainingCard({ plan, rows, hint, report, longest }: Props) {
             hint="Longer rows are cut. Leave empty to fit the longest row."
           />
         </div>
-        <PlanLine plan={plan} rows={rows} />
+        {report && <PlanLine report={report} rows={rows} />}
         <div className="grid gap-4 sm:grid-cols-2">
           <div className="space-y-3">
             <SettingField

@@ -5,7 +5,7 @@ import type { SettingView } from "@/api";
 import { ErrorNote, PageHeader, Segmented, Skeleton } from "@/components/ui";
 import { useDataCheck } from "@/features/data/useDataCheck";
 import { AdvancedCard } from "@/features/form/AdvancedCard";
-import { stepsOf, toConfig } from "@/features/form/draft";
+import { toConfig } from "@/features/form/draft";
 import { FormProvider, MODES, useForm } from "@/features/form/form";
 import type { Form } from "@/features/form/form";
 import { PreviewCard, StartBar } from "@/features/form/PreviewCard";
@@ -34,10 +34,9 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
   const known = data.check ?? data.previous;
   const rows = known?.ok ? (known.tokens?.train.rows ?? known.structure?.train.rows ?? null) : null;
   const longest = known?.tokens?.max_seq_length ?? null;
-  const plan = stepsOf(config, rows);
 
   const targets = useTargets(config, own, longest);
-  const judged = useDraftReport(config, plan?.total ?? null);
+  const judged = useDraftReport(config, rows);
   const refusal = refusalOf(config);
   const found = judged.report?.problems ?? [];
   const problems = merge(own, found, [refusal, targets.error]);
@@ -73,15 +72,9 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
             <DataCard state={data} />
           </div>
           <div id="part-lora_targets" tabIndex={-1}>
-            <LoraCard targets={targets} />
+            <LoraCard targets={targets} scale={judged.report?.scale} />
           </div>
-          <TrainingCard
-            plan={plan}
-            rows={rows}
-            hint={targets.report?.learning_rate}
-            report={judged.report}
-            longest={longest}
-          />
+          <TrainingCard rows={rows} hint={targets.report?.learning_rate} report={judged.report} longest={longest} />
           {mode === "advanced" && <AdvancedCard />}
         </div>
         <div className="min-w-0 lg:sticky lg:top-[4.5rem] lg:max-h-[calc(100dvh-5.5rem)] lg:overflow-y-auto">

@@ -8,7 +8,7 @@ import { connectionChanged, updated } from "@/state/live";
 import { makeStore } from "@/state/store";
 import type { AppStore } from "@/state/store";
 import { FakeSocket } from "@/test/FakeSocket";
-import { evaluation, records, report, run, started, warning } from "@/test/records";
+import { evaluation, records, report, rewinds, run, started, warning } from "@/test/records";
 
 import TrainingPage from ".";
 
@@ -73,7 +73,14 @@ async function hear(events: Parameters<typeof records>[0]): Promise<void> {
   await act(async () => {
     await vi.waitFor(() => FakeSocket.latest);
     FakeSocket.latest.open();
-    FakeSocket.latest.send({ type: "records", records: records(events), last: events.length, caught_up: true });
+    const all = records(events);
+    FakeSocket.latest.send({
+      type: "records",
+      records: all,
+      rewinds: rewinds(all),
+      last: all.length,
+      caught_up: true,
+    });
     await new Promise((resolve) => setTimeout(resolve, 400));
   });
 }
@@ -132,7 +139,13 @@ it("counts the time left down, and says none before a resumed run has reported",
   expect(screen.getByText(/50 % · .* left/)).toBeInTheDocument();
   await act(async () => {
     const resumed = records([started(), report(5, 2), started(5)]);
-    FakeSocket.latest.send({ type: "records", records: resumed, last: 3, caught_up: true });
+    FakeSocket.latest.send({
+      type: "records",
+      records: resumed,
+      rewinds: rewinds(resumed),
+      last: 3,
+      caught_up: true,
+    });
     await new Promise((resolve) => setTimeout(resolve, 100));
   });
   expect(screen.getByText("50 %")).toBeInTheDocument();

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { Record as RunRecord } from "@/api";
 import { RunFollower, RunHistory } from "@/api/history";
 import { FakeSocket } from "@/test/FakeSocket";
-import { evaluation, records, report, started, warning } from "@/test/records";
+import { evaluation, records, report, rewinds, started, warning } from "@/test/records";
 
 import { factsOf } from "./Details";
 import { EventIndex, EVERYTHING } from "./events";
@@ -60,7 +60,7 @@ function shown(history: RunHistory) {
 
 function once(): RunHistory {
   const history = new RunHistory();
-  history.append(story());
+  history.append(story(), rewinds(story()));
   return history;
 }
 
@@ -85,9 +85,10 @@ it("drops what was done again, as the server does", () => {
 
 it("forgets a best that a resumed run has yet to reach again", () => {
   const history = new RunHistory();
-  history.append(records([started(), evaluation(0, 3), evaluation(20, 1), started(10)]));
+  const said = records([started(), evaluation(0, 3), evaluation(20, 1), started(10)]);
+  history.append(said, rewinds(said));
   expect([history.bestStep, history.bestLoss]).toEqual([0, 3]);
-  history.append(records([started(null)], 5));
+  history.append(records([started(null)], 5), [{ seq: 5, step: -1 }]);
   expect([history.bestStep, history.bestLoss]).toEqual([null, null]);
 });
 
@@ -115,7 +116,13 @@ it.each(Array.from({ length: 20 }, (_, seed) => seed))("loses nothing and double
       const sent = all.slice(from, Math.min(written, from + size));
       position = Math.max(position, from + sent.length);
       if (sent.length > 0)
-        socket.send({ type: "records", records: sent, last: position, caught_up: position === written });
+        socket.send({
+          type: "records",
+          records: sent,
+          rewinds: rewinds(sent),
+          last: position,
+          caught_up: position === written,
+        });
       await vi.advanceTimersByTimeAsync(20);
       if (position === all.length) break;
       if (random() < 0.3) {

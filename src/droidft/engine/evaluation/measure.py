@@ -7,7 +7,6 @@ not cost a night; `take` measures. `held_out_loss` and `accuracy` measure a mode
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -34,14 +33,12 @@ from droidft.events import Event, Measured, Phase, PhaseName
 from droidft.measurement import Answers, Measurement, Measurements, Questions, RowLosses, TaskScore
 from droidft.rewards.rules import ToScore
 from droidft.rewards.scorer import Scorer
+from droidft.support.shares import score_interval
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 ShouldStop = Callable[[], bool]
-
-NORMAL_95 = 1.959963984540054
-"""97.5 % quantile of the normal distribution."""
 
 SCANNED_STEPS = 500
 """The longest batch is searched for among this many steps."""
@@ -218,10 +215,7 @@ class Accuracy:
     @property
     def interval(self) -> tuple[float, float]:
         """Lower and upper end; sensible at 0 and 1 too."""
-        n, p, z = self.total, self.share, NORMAL_95
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return score_interval(self.right, self.total)
 
 
 def held_out_loss(model: nn.Module, tokenizer: TokenizerWrapper, config: TrainingConfig, rows: Path) -> float:

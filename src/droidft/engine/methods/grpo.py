@@ -7,7 +7,6 @@ are still to be made from it.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class GroupRelative(Method):
         self._sampler = Sampler(
             texts.ends, config.max_completion_length, config.temperature, config.sampling_batch_size
         )
-        self.steps_per_epoch = max(1, math.ceil(len(train) * config.num_iterations / config.prompts_per_step))
+        self.steps_per_epoch = batches.steps_per_epoch(config, len(train))
         self._updates = config.steps_per_generation * config.num_iterations
         self._rollout: Rollout | None = None
         self._advantages = np.zeros(0)

@@ -98,9 +98,7 @@ class OverRows(Method):
 
     def __init__(self, config: TrainingConfig, lengths: NDArray[int64]) -> None:
         self._config = config
-        self.steps_per_epoch = batches.steps_per_epoch(
-            len(lengths), batch_size=config.batch_size, accumulation=config.grad_accumulation_steps
-        )
+        self.steps_per_epoch = batches.steps_per_epoch(config, len(lengths))
 
         @lru_cache(maxsize=2)
         def order(epoch: int) -> list[NDArray[int64]]:

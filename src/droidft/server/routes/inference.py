@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from droidft.errors import DroidError
 from droidft.server.app_state import State
@@ -15,9 +17,15 @@ from droidft.server.schemas.inference import (
     InferenceAnswer,
     InferenceRequest,
     InferenceState,
+    Share,
+    Shares,
 )
+from droidft.support.shares import score_interval
 
 router = APIRouter(prefix="/api", tags=["inference"])
+
+Wins = Annotated[int, Field(ge=0, le=1_000_000)]
+MOST_SIDES = 16
 
 
 @router.post("/models/inference", operation_id="infer")
@@ -45,6 +53,24 @@ async def inference_state(state: State) -> InferenceState:
 async def unload(state: State) -> InferenceState:
     """Unload the model, so that its memory is free; refused while it answers."""
     return await state.answers.unload()
+
+
+@router.get("/votes/shares", operation_id="getShares")
+async def shares(wins: Annotated[list[Wins], Query(min_length=1, max_length=MOST_SIDES)]) -> Shares:
+    """Each side's share of the decisive votes, given how many it won, and how sure that is."""
+    total, sides = sum(wins), len(wins)
+    level = 0.95 if sides <= 2 else 1 - 0.05 / sides
+    ends = [score_interval(won, total, level=level) for won in wins]
+    preferred = (place for place, (low, _) in enumerate(ends) if low > 1 / sides)
+    return Shares(
+        shares=[
+            Share(share=won / total if total else None, low=low, high=high)
+            for won, (low, high) in zip(wins, ends, strict=True)
+        ],
+        chance=1 / sides,
+        level=level,
+        preferred=next(preferred, None),
+    )
 
 
 def _question(body: InferenceRequest | CompareRequest, adapters: Sequence[str | None]) -> Question:

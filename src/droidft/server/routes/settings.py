@@ -28,7 +28,7 @@ async def get_settings() -> Settings:
 @router.post("/check", operation_id="checkDraft")
 def check_draft(draft: Draft) -> DraftReport:
     """Problems and warnings of a draft, and the same draft as a command line and as YAML."""
-    return drafts.check(draft.values, steps=draft.steps)
+    return drafts.check(draft.values, rows=draft.rows)
 
 
 @router.post("/parse", operation_id="parseYaml")

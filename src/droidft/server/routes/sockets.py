@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
+from droidft.runs.log import rewinds
 from droidft.server.app_state import AppState, State
 from droidft.server.routes.runs import RunId
 from droidft.server.schemas.jobs import Job
@@ -47,8 +49,12 @@ async def _record_frames(state: AppState, run: str, after: int) -> AsyncGenerato
     async with aclosing(state.tails.follow(state.supervisor.entry(run).run, after=after)) as followed:
         async for lines in followed:
             records = b",".join(lines.records).decode()
+            starts = json.dumps([{"seq": seq, "step": step} for seq, step in rewinds(lines.records).items()])
             caught_up = "false" if lines.more else "true"
-            yield f'{{"type":"records","records":[{records}],"last":{lines.last},"caught_up":{caught_up}}}'
+            yield (
+                f'{{"type":"records","records":[{records}],"rewinds":{starts},'
+                f'"last":{lines.last},"caught_up":{caught_up}}}'
+            )
 
 
 async def _update_frames(state: AppState) -> AsyncGenerator[str]:

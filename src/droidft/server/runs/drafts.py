@@ -8,15 +8,19 @@ from typing import Any
 
 from droidft.config import TrainingConfig, parse_config_text, problems, schedule
 from droidft.config.settings import command_line, settings, to_yaml
+from droidft.data.batches import plan, steps_per_epoch
 from droidft.errors import ConfigError
+from droidft.server.schemas.data import StepPlan
 from droidft.server.schemas.settings import DraftReport, FieldProblem
 
 MOST_VALUES = 10_000
 SCALING = {"lora_rank", "lora_alpha", "lora_scaling"}
+BATCH = {"batch_size", "grad_accumulation_steps", "prompts_per_step", "num_iterations"}
+LENGTH = {"method", "iterations", "epochs"} | BATCH
 
 
-def check(values: Mapping[str, Any], *, steps: int | None = None) -> DraftReport:
-    """Judge a draft. `steps` is the length of the run where the data has shown it; `iterations` goes before it.
+def check(values: Mapping[str, Any], *, rows: int | None = None) -> DraftReport:
+    """Judge a draft, of a run on `rows` rows where the data has shown how many there are.
 
     What is faulty is left out of the command line and the file; the schedule needs a draft without faults.
     """
@@ -27,16 +31,19 @@ def check(values: Mapping[str, Any], *, steps: int | None = None) -> DraftReport
     kept = {name: value for name, value in given.items() if name in TrainingConfig.model_fields.keys() - faulty}
     config = _Draft.model_validate(dict.fromkeys(required, "-") | kept)
     changed = {name: value for name, value in config.changed().items() if name in kept}
-    length = config.iterations or steps
+    length = None if faulty & LENGTH or rows is None else plan(config, steps_per_epoch(config, rows))
+    steps = config.iterations if length is None else length.steps
     return DraftReport(
         ok=not faults,
         problems=[FieldProblem(field=_plain(name), message=_plain(text) or "") for name, text in faults],
         warnings=config.warnings() if not faults else [],
         changed=[name for name in changed if name not in required],
         scale=None if faulty & SCALING else config.lora_scale,
+        plan=None if length is None else StepPlan.model_validate(length.model_dump(exclude={"type"})),
+        steps=None if faulty & LENGTH else steps,
         command=command_line(changed),
         yaml=to_yaml(changed),
-        schedule=schedule.curve(config, total=length) if not faults and length is not None else [],
+        schedule=schedule.curve(config, total=steps) if not faults and steps is not None else [],
     )
 
 

@@ -15,6 +15,7 @@ from droidft.errors import DroidError, ExperimentError, NotFound, StorageError
 from droidft.experiments.findings.results import Analysis
 from droidft.experiments.plan.settled import FixedPlan, count_of_runs
 from droidft.experiments.plan.written import Plan
+from droidft.experiments.report.figures import curves_of, forest_of
 from droidft.experiments.runs import folder
 from droidft.experiments.runs.folder import Experiment, Obstacle
 from droidft.experiments.runs.progress import CellState, ExperimentState, ensure_run, look, seconds_left, state_of
@@ -22,7 +23,7 @@ from droidft.home import Home
 from droidft.runs.folder import Run, RunStatus
 from droidft.server.asking.inspect import NICENESS, Inspector
 from droidft.server.runs.supervisor import Supervisor
-from droidft.server.schemas.experiments import ExperimentDetail, ExperimentSummary, Planning
+from droidft.server.schemas.experiments import ExperimentDetail, ExperimentSummary, Figures, Planning
 from droidft.server.schemas.runs import RunState
 from droidft.support.channel import Child
 
@@ -174,12 +175,13 @@ class Experiments:
         """One experiment with its results so far."""
         experiment = self._find(experiment_id)
         # First the summary: where it says "finished", the analysis after it holds every run.
-        summary, analysis = await self._summary(experiment), None
+        summary, analysis, figures = await self._summary(experiment), None, None
         if experiment.fixed() is not None:
             analysis = Analysis.model_validate(
                 await self._inspector.ask_worker("experiment", experiment=experiment.id)
             )
-        return ExperimentDetail(summary=summary, request=experiment.plan(), analysis=analysis)
+            figures = Figures(differences=forest_of(analysis), efficiency=curves_of(analysis))
+        return ExperimentDetail(summary=summary, request=experiment.plan(), analysis=analysis, figures=figures)
 
     async def report(self, experiment_id: str, form: str) -> str:
         """The report as text of the form `html`, `json` or `md`."""

@@ -14,6 +14,7 @@ from droidft.home import Home
 from droidft.runs.folder import HEARTBEAT_SECONDS, Run, is_run
 from droidft.runs.summary import Summary
 from droidft.server.runs.endings import explain
+from droidft.server.runs.verdict import verdict
 from droidft.server.schemas.runs import Checkpoint, Problem, RunDetail, RunState, RunSummary
 
 STALLED_SECONDS = 4 * HEARTBEAT_SECONDS
@@ -205,6 +206,7 @@ def detail(entry: Entry, view: RunSummary, home: Home) -> RunDetail:
         raise RunError(entry.fault, hint="delete the run, or put its config.json back")
     return RunDetail(
         summary=view,
+        verdict=verdict(view, summary),
         config=config,
         changed=config.changed(),
         command=command_line(config.changed()),

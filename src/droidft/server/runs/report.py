@@ -12,7 +12,7 @@ from droidft import __version__
 from droidft.config import METHODS, Method
 from droidft.reports import pages
 from droidft.reports.plot import Series, chart
-from droidft.server.schemas.runs import Curves, RunDetail, RunSummary
+from droidft.server.schemas.runs import Curves, RunDetail
 from droidft.support.words import described, duration, loss, moment, plain, size
 
 POINTS = 1000
@@ -43,7 +43,6 @@ def render(detail: RunDetail, curves: Curves) -> str:
     return _template().render(
         detail=detail,
         summary=detail.summary,
-        verdict=verdict(detail),
         method=METHODS[detail.config.method].title.partition(":")[0],
         charts=[made for made in charts if made],
         made=time.strftime("%Y-%m-%d %H:%M", time.localtime()),
@@ -65,43 +64,6 @@ def _rewards(
     values = metrics.get("reward", ())
     points = [(step, value) for step, value in zip(steps, values, strict=False) if value is not None]
     return Series(name, kind, [step for step, _ in points], [value for _, value in points], dots=dots, mark=mark)
-
-
-def verdict(detail: RunDetail) -> str:
-    """What came of the run, in a sentence that claims no more than was measured."""
-    run = detail.summary
-    if run.last_eval_reward is not None:
-        return _of_rewards(run)
-    if run.best_loss is None or run.best_step is None:
-        return "No validation loss has been measured."
-    if run.first_loss is None:
-        return f"The best validation loss was {run.best_loss:.4f}, at step {run.best_step:,}."
-    if run.best_step > 0 and run.best_loss < run.first_loss:
-        share = 1 - run.best_loss / run.first_loss
-        return (
-            f"Validation loss fell from {run.first_loss:.4f} to {run.best_loss:.4f} "
-            f"at step {run.best_step:,} (−{share:.1%})."
-        )
-    later = [each for each in detail.evaluations if each.step > 0]
-    if not later:
-        return f"Validation loss before training was {run.first_loss:.4f}; it has not been measured since."
-    lowest = min(later, key=lambda each: each.loss)
-    return (
-        f"Validation loss did not improve: {run.first_loss:.4f} before training, "
-        f"at best {lowest.loss:.4f} after it (step {lowest.step:,})."
-    )
-
-
-def _of_rewards(run: RunSummary) -> str:
-    before, best, last = run.first_reward, run.best_reward, run.last_eval_reward
-    if before is None or best is None or run.best_step is None:
-        return f"The mean reward of validation prompts was {last:.4f} at last."
-    if run.best_step > 0 and best > before:
-        return (
-            f"The mean reward of validation prompts rose from {before:.4f} to {best:.4f} at step {run.best_step:,}; "
-            f"it was {last:.4f} at last."
-        )
-    return f"The mean reward of validation prompts did not rise: {before:.4f} before training, {last:.4f} at last."
 
 
 @cache

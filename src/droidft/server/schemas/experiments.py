@@ -50,6 +50,15 @@ class ExperimentSummary(Wire):
     planning: Planning | None
 
 
+class Figures(Wire):
+    """Plots as SVG, coloured by the page that shows them; empty where there is nothing to draw."""
+
+    differences: str
+    """Of the test loss, with their intervals."""
+    efficiency: str
+    """Test loss over the share of the data."""
+
+
 class ExperimentDetail(Wire):
     """Everything about one experiment."""
 
@@ -58,3 +67,5 @@ class ExperimentDetail(Wire):
     """The plan as it was given."""
     analysis: Analysis | None
     """Results so far; None before the plan is fixed."""
+    figures: Figures | None
+    """The same in plots."""

@@ -124,6 +124,27 @@ class StreamPhase(Wire):
 StreamEvent = Annotated[StreamStart | StreamText | StreamEnd | StreamError | StreamPhase, Field(discriminator="type")]
 
 
+class Share(Wire):
+    """A side's share of the decisive votes, with its interval; without a vote, no share and the whole range."""
+
+    share: float | None
+    low: float
+    high: float
+
+
+class Shares(Wire):
+    """What blind votes add up to. Intervals are score intervals (Wilson, 1927)."""
+
+    shares: list[Share]
+    """In the order in which they were asked for."""
+    chance: float
+    """What each share would be if nobody preferred any."""
+    level: float
+    """Of each interval: two sides have one share between them, so 95 %; more are widened (Bonferroni)."""
+    preferred: int | None
+    """The side whose interval lies above chance, if there is one."""
+
+
 class InferenceState(Wire):
     """What the inference worker holds."""
 

@@ -125,10 +125,23 @@ class Checkpoint(Wire):
     bytes: int
 
 
+Tone = Literal["good", "neutral", "warn"]
+
+
+class RunVerdict(Wire):
+    """What came of a run, in words."""
+
+    tone: Tone
+    title: str
+    notes: list[str]
+    """Further sentences: cost, what happened after the best, how far to trust it."""
+
+
 class RunDetail(Wire):
     """Everything about one run but its history of reports (`curves`, `events`)."""
 
     summary: RunSummary
+    verdict: RunVerdict
     config: TrainingConfig
     changed: dict[str, Any]
     """Settings that differ from their defaults."""

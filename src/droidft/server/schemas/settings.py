@@ -7,6 +7,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from droidft.server.schemas.base import Wire
+from droidft.server.schemas.data import StepPlan
+
+
+class Bounds(Wire):
+    """Between which numbers a value lies; null where there is no end."""
+
+    min: float | None
+    max: float | None
+    above: bool
+    """Whether `min` itself is refused."""
+    below: bool
+    """Whether `max` itself is refused."""
 
 
 class SettingView(Wire):
@@ -20,7 +32,7 @@ class SettingView(Wire):
     """Whether null is a value, the default."""
     default: Any
     choices: list[str]
-    limits: str
+    bounds: Bounds
     help: str
     by_method: dict[str, Any]
     """Defaults of the methods that have their own."""
@@ -36,8 +48,8 @@ class Draft(Wire):
     """Settings as they stand in the form, possibly incomplete or wrong."""
 
     values: dict[str, Any]
-    steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
-    """Optimizer steps of the whole run, where the data check has found them."""
+    rows: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    """Rows, prompts or pairs to train on, where the data check has counted them."""
 
 
 class FieldProblem(Wire):
@@ -56,6 +68,10 @@ class DraftReport(Wire):
     changed: list[str]
     scale: float | None
     """Factor on the update B·A."""
+    plan: StepPlan | None
+    """How long the run is, where the number of rows is known."""
+    steps: int | None
+    """Optimizer steps of the run; known without rows where `iterations` says so."""
     command: str
     yaml: str
     schedule: list[tuple[int, float]]

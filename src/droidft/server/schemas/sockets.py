@@ -10,11 +10,21 @@ from droidft.server.schemas.jobs import Job
 from droidft.server.schemas.runs import QueueView, RunSummary
 
 
+class Rewind(Wire):
+    """A worker began: what an earlier one did after `step` is done again, and no longer counts."""
+
+    seq: int
+    """Number of the record that says so."""
+    step: int
+    """-1 where nothing counts, not even the evaluation before the first step."""
+
+
 class RecordsFrame(Wire):
     """Some records, in order and without a gap; `last` is the sequence number of the last of them."""
 
     type: Literal["records"] = "records"
     records: list[Record]
+    rewinds: list[Rewind]
     last: int
     caught_up: bool
     """Whether these were all there are at the moment."""
