@@ -3,13 +3,29 @@
 import { skipToken } from "@reduxjs/toolkit/query";
 import { useMemo, useState } from "react";
 
-import { errorOf, useCheckDraftQuery, useGetTargetsQuery } from "@/api";
+import { errorOf, useCheckDraftQuery, useGetMethodsQuery, useGetSettingsQuery, useGetTargetsQuery } from "@/api";
 import type { ApiError, DraftReport, GetTargetsApiArg, TargetsReport } from "@/api";
 import { useDebounced } from "@/lib/hooks";
 
 import type { Problems } from "./draft";
 
 const TYPING_MS = 250;
+
+/** The settings that matter to supervised training; undefined until they are known. */
+export function useSupervisedSettings() {
+  const settings = useGetSettingsQuery();
+  const methods = useGetMethodsQuery();
+  const useless = methods.data?.methods.find(({ name }) => name === "sft")?.without_effect;
+  const known = useMemo(
+    () => useless && settings.data?.settings.filter(({ name }) => name !== "method" && !useless.includes(name)),
+    [settings.data, useless],
+  );
+  const refetch = () => {
+    void settings.refetch();
+    void methods.refetch();
+  };
+  return { settings: known, error: settings.error ?? methods.error, refetch };
+}
 
 export interface Targets {
   /** Of the chosen model; the last one while a new one is asked for. */

@@ -118,7 +118,7 @@ export function ParametersCard({ method }: { method: MethodView }) {
   const { settings } = useRunForm();
   const names = method.settings.filter((name) => name !== "rewards" && settings.has(name));
   const groups = [...new Set(names.map((name) => settings.get(name)?.group ?? ""))];
-  const titles: Readonly<Record<string, string>> = { "Sampling and rewards": "Sampling", "Model and data": "Length" };
+  const titles: Readonly<Record<string, string>> = { "Rollouts and rewards": "Rollouts", "Model and data": "Length" };
   return (
     <Card
       title="Method parameters"

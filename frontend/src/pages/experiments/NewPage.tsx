@@ -4,13 +4,7 @@ import { FlaskConical, Plus, Trash2 } from "lucide-react";
 import { useEffect, useEffectEvent, useMemo } from "react";
 import { useNavigate, useSearchParams } from "react-router";
 
-import {
-  asApiError,
-  useCreateExperimentMutation,
-  useGetSettingsQuery,
-  useLazyGetExperimentQuery,
-  useListModelsQuery,
-} from "@/api";
+import { asApiError, useCreateExperimentMutation, useLazyGetExperimentQuery, useListModelsQuery } from "@/api";
 import type { SettingView } from "@/api";
 import {
   Button,
@@ -35,7 +29,7 @@ import type { Draft } from "@/features/form/draft";
 import { FormProvider, MODES, useForm } from "@/features/form/form";
 import type { Form } from "@/features/form/form";
 import { PLACED } from "@/features/form/labels";
-import { useTargets } from "@/features/form/queries";
+import { useSupervisedSettings, useTargets } from "@/features/form/queries";
 import { SettingField } from "@/features/form/SettingField";
 import { ModelCard } from "@/features/model/ModelCard";
 import { sentence } from "@/lib/format";
@@ -46,18 +40,14 @@ import { DataCard } from "./DataCard";
 import { draftFrom, draftStore, planOf, seedsOf, withoutArm } from "./draft";
 import type { ArmDraft, CheckKind, ExperimentDraft, Faults, QuestionKind } from "./draft";
 
-const ELSEWHERE: ReadonlySet<string> = new Set(["Method", "Sampling and rewards", "Policy and preference loss"]);
 /** Settings that belong to the experiment itself. */
 const OWN: ReadonlySet<string> = new Set(["seed", "train_fraction", "adapter_name", "resume", "test_fraction"]);
 
 export default function NewPage() {
-  const { data, error, refetch } = useGetSettingsQuery();
+  const { settings: all, error, refetch } = useSupervisedSettings();
   const form = useForm("/experiments");
-  const settings = useMemo(
-    () => data?.settings.filter(({ group, name }) => !ELSEWHERE.has(group) && !OWN.has(name)),
-    [data],
-  );
-  if (error) return <ErrorNote error={error} onRetry={() => void refetch()} />;
+  const settings = useMemo(() => all?.filter(({ name }) => !OWN.has(name)), [all]);
+  if (error) return <ErrorNote error={error} onRetry={refetch} />;
   if (!settings) return <Skeleton className="h-64" />;
   return <Loaded settings={settings} form={form} />;
 }

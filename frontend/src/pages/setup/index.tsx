@@ -1,6 +1,6 @@
 import { useMemo } from "react";
 
-import { useGetSettingsQuery, useListModelsQuery } from "@/api";
+import { useListModelsQuery } from "@/api";
 import type { SettingView } from "@/api";
 import { ErrorNote, PageHeader, Segmented, Skeleton } from "@/components/ui";
 import { useDataCheck } from "@/features/data/useDataCheck";
@@ -9,7 +9,7 @@ import { toConfig } from "@/features/form/draft";
 import { FormProvider, MODES, useForm } from "@/features/form/form";
 import type { Form } from "@/features/form/form";
 import { PreviewCard, StartBar } from "@/features/form/PreviewCard";
-import { useDraftReport, useTargets } from "@/features/form/queries";
+import { useDraftReport, useSupervisedSettings, useTargets } from "@/features/form/queries";
 import { memoryWarning, merge, reasons } from "@/features/form/readiness";
 import { useClone } from "@/features/form/useClone";
 import { useStart } from "@/features/form/useStart";
@@ -19,9 +19,6 @@ import { useConnection } from "@/state/hooks";
 import { DataCard } from "./DataCard";
 import { LoraCard } from "./LoraCard";
 import { TrainingCard } from "./TrainingCard";
-
-/** Settings of methods that Enhanced Setup sets up: they mean nothing to supervised training. */
-const ELSEWHERE: ReadonlySet<string> = new Set(["Method", "Sampling and rewards", "Policy and preference loss"]);
 
 function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Form }) {
   const { draft, mode, setMode } = form;
@@ -97,11 +94,10 @@ function Loaded({ settings, form }: { settings: readonly SettingView[]; form: Fo
 
 /** Everything a run needs, from choosing a model to starting it. */
 export default function SetupPage() {
-  const { data, error, refetch } = useGetSettingsQuery();
+  const { settings, error, refetch } = useSupervisedSettings();
   const form = useForm("/setup");
-  const settings = useMemo(() => data?.settings.filter(({ group }) => !ELSEWHERE.has(group)), [data]);
   useClone("/setup", settings, form.replace);
-  if (error) return <ErrorNote error={error} onRetry={() => void refetch()} />;
+  if (error) return <ErrorNote error={error} onRetry={refetch} />;
   if (!settings) {
     return (
       <div className="space-y-5">
