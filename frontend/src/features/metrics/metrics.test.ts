@@ -75,7 +75,7 @@ describe("the history of metrics", () => {
   it("drops what a resumed run does again", () => {
     const made = history();
     const event = { type: "run_started", config: {}, versions: {}, device: {}, resumed_from_step: 1 } as const;
-    made.append([{ seq: 7, time: 7, event }, report(8, 2, { reward: 0.9 }), sampled(9, 2)]);
+    made.append([{ seq: 7, time: 7, event }, report(8, 2, { reward: 0.9 }), sampled(9, 2)], [{ seq: 7, step: 1 }]);
     expect(Array.from(made.trainMetrics.view("reward"))).toEqual([0.2, 0.9]);
     expect(made.trainMetrics.row(1)).toEqual({ reward: 0.9 });
     expect(made.reportMetrics.length).toBe(3);

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 
 import type { Record as RunRecord } from "@/api";
 import { RunHistory } from "@/api/history";
-import { evaluation, records, report, started, warning } from "@/test/records";
+import { evaluation, records, report, rewinds, started, warning } from "@/test/records";
 
 import { describe as said, EventIndex, EVERYTHING } from "./events";
 
@@ -117,7 +117,8 @@ it("shows what a newer program wrote by its name", () => {
 
 function indexed(...events: Parameters<typeof records>[0]): [EventIndex, RunHistory] {
   const history = new RunHistory();
-  history.append(records(events));
+  const all = records(events);
+  history.append(all, rewinds(all));
   return [new EventIndex(history), history];
 }
 
