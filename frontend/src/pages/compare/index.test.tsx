@@ -3,7 +3,7 @@ import { Provider } from "react-redux";
 import { MemoryRouter } from "react-router";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
-import type { AdapterEntry, ModelEntry, StreamEvent } from "@/api";
+import type { AdapterEntry, ModelEntry, Shares, StreamEvent } from "@/api";
 import { compareRequest } from "@/api/generatedSchemas";
 import { makeStore } from "@/state/store";
 
@@ -12,6 +12,17 @@ import { historyStore } from "./history";
 import ComparePage from "./index";
 import { ADAPTER, answered, BASE, MODEL, ORDERS } from "./testing";
 import { votesStore } from "./votes";
+
+/** What one vote for the second of two sides adds up to, as the server counts it. */
+const UNDECIDED: Shares = {
+  shares: [
+    { share: 0, low: 0, high: 0.793 },
+    { share: 1, low: 0.207, high: 1 },
+  ],
+  chance: 0.5,
+  level: 0.95,
+  preferred: null,
+};
 
 /** A server whose stream says what a test tells it to. */
 class FakeServer {
@@ -27,6 +38,7 @@ class FakeServer {
     if (path === "/api/models/inference/stream") return this.stream(init);
     if (path === "/api/models") return Response.json(this.models);
     if (path === "/api/adapters") return Response.json(this.adapters);
+    if (path === "/api/votes/shares") return Response.json(UNDECIDED);
     if (path === "/api/inference") return Response.json({ model: null, busy: false, waiting: 0, memory: null });
     const entry = this.adapters.find(({ name }) => path === `/api/adapters/${name}`);
     if (entry) return Promise.resolve(Response.json({ entry, which: "best", warnings: [] }));
@@ -210,7 +222,7 @@ describe("blind", () => {
     const winner = server.sides()[1] ?? null;
     expect(votesStore.get()).toMatchObject([{ outcome: "side", letter: "B", winner }]);
     expect(column(winner === null ? "Base" : "orders · best")).toHaveTextContent("your vote");
-    expect(screen.getByText("No preference detectable yet.")).toBeVisible();
+    expect(await screen.findByText("No preference detectable yet.")).toBeVisible();
     expect(screen.queryByRole("button", { name: "B is better" })).toBeNull();
   });
 
