@@ -1,12 +1,112 @@
+import { RotateCcw } from "lucide-react";
 import type { ReactNode } from "react";
 
-import { Prose } from "@/components/ui";
+import type { SettingView } from "@/api";
+import { NumberField, Prose, Select, Switch, TextArea, TextField } from "@/components/ui";
 
+import { isText, rulesOf, shown } from "./draft";
+import type { DraftValue, FieldValue } from "./draft";
 import { useRunForm, useSetting } from "./form";
 import { labelOf } from "./labels";
-import { Back, SettingControl, usualText } from "./SettingControl";
 
-interface Props {
+/** Takes a field back to its default. */
+export function Back({ label, onClick }: { label: string; onClick: () => void }) {
+  return (
+    <button
+      type="button"
+      aria-label={label}
+      title={label}
+      onClick={onClick}
+      className="-my-1 rounded p-1 align-middle text-muted hover:text-ink"
+    >
+      <RotateCcw className="size-3.5" aria-hidden />
+    </button>
+  );
+}
+
+export interface SettingControlProps {
+  setting: SettingView;
+  value: DraftValue;
+  problem: string | null;
+  onValue: (value: FieldValue) => void;
+  label: ReactNode;
+  hint: ReactNode;
+  /** After the label. */
+  aside?: ReactNode;
+  unit?: string | undefined;
+  placeholder?: string | undefined;
+  className?: string | undefined;
+  /** Of the input, so that it can be found. */
+  name?: string | undefined;
+  /** A text of several lines. */
+  long?: boolean | undefined;
+}
+
+/** The control of a setting, or of a parameter that is described like one, whatever kind it is. */
+export function SettingControl({
+  setting,
+  value,
+  problem,
+  onValue,
+  unit,
+  placeholder,
+  long,
+  ...rest
+}: SettingControlProps) {
+  const shared = { ...rest, error: problem };
+  const text = typeof value === "string" ? value : "";
+  switch (setting.kind) {
+    case "boolean":
+      return (
+        <Switch
+          label={rest.label}
+          hint={rest.hint}
+          checked={value === true}
+          onValue={onValue}
+          className={rest.className}
+        />
+      );
+    case "integer":
+    case "number":
+      return (
+        <NumberField
+          {...shared}
+          text={text}
+          onText={onValue}
+          rules={rulesOf(setting)}
+          unit={unit}
+          placeholder={placeholder ?? (setting.optional ? "default" : undefined)}
+        />
+      );
+    case "list":
+      return (
+        <TextArea
+          {...shared}
+          mono
+          value={Array.isArray(value) ? value.filter(isText).join("\n") : ""}
+          onValue={(lines) => onValue(lines.split("\n"))}
+        />
+      );
+    case "text":
+      if (setting.choices.length > 0) {
+        const none = setting.optional ? [{ value: "", label: "default" }] : [];
+        const options = [...none, ...setting.choices.map((choice) => ({ value: choice, label: choice }))];
+        return <Select {...shared} value={text} options={options} onValue={onValue} />;
+      }
+      if (long) return <TextArea {...shared} value={text} onValue={onValue} />;
+      return <TextField {...shared} value={text} onValue={onValue} placeholder={placeholder} />;
+    case "objects":
+      return null; // each kind of object has an editor of its own
+  }
+}
+
+/** The default as the field shows it; null where it is no text, or none. */
+export function usualText(setting: SettingView): string | null {
+  const usual = shown(setting.default);
+  return typeof usual !== "string" || usual === "" ? null : usual;
+}
+
+interface FieldProps {
   name: string;
   label?: ReactNode;
   hint?: ReactNode;
@@ -16,7 +116,7 @@ interface Props {
 }
 
 /** A setting of the form, with the server's own help under it. */
-export function SettingField({ name, label, hint, unit, placeholder, className }: Props) {
+export function SettingField({ name, label, hint, unit, placeholder, className }: FieldProps) {
   const bound = useSetting(name);
   const { unset } = useRunForm();
   if (!bound) return null;

@@ -2,7 +2,7 @@
 
 import { memo, useMemo } from "react";
 
-import type { NamedColumns } from "@/api/columns";
+import type { NamedColumns } from "@/api/history";
 import type { RunHistory } from "@/api/history";
 import { LineChart } from "@/components/chart";
 import type { ChartMark, ChartSeries, SeriesColour } from "@/components/chart";

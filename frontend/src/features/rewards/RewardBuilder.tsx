@@ -7,7 +7,7 @@ import type { RewardFileView, RewardKindView, Rewards, SettingView } from "@/api
 import { Badge, Button, Disclosure, IconButton, Prose, Select } from "@/components/ui";
 import { isText } from "@/features/form/draft";
 import type { DraftItem, FieldValue } from "@/features/form/draft";
-import { Back, SettingControl, usualText } from "@/features/form/SettingControl";
+import { Back, SettingControl, usualText } from "@/features/form/SettingField";
 import { capital, count, percent, sentence } from "@/lib/format";
 
 import { fieldOf, nameOf, newReward, sharesOf } from "./draft";

@@ -6,13 +6,12 @@ import { ErrorNote, PageHeader, Segmented, Skeleton } from "@/components/ui";
 import { useDataCheck } from "@/features/data/useDataCheck";
 import { AdvancedCard } from "@/features/form/AdvancedCard";
 import { toConfig } from "@/features/form/draft";
-import { FormProvider, MODES, useForm } from "@/features/form/form";
+import { FormProvider, MODES, useForm, useStart } from "@/features/form/form";
 import type { Form } from "@/features/form/form";
 import { PreviewCard, StartBar } from "@/features/form/PreviewCard";
 import { useDraftReport, useSupervisedSettings, useTargets } from "@/features/form/queries";
 import { memoryWarning, merge, reasons } from "@/features/form/readiness";
 import { useClone } from "@/features/form/useClone";
-import { useStart } from "@/features/form/useStart";
 import { ModelCard } from "@/features/model/ModelCard";
 import { useConnection } from "@/state/hooks";
 
