@@ -20,3 +20,23 @@ def test_a_child_killed_in_the_middle_of_a_line_died() -> None:
         asyncio.run(scenario())
     assert caught.value.code == "worker_died"
     assert seen == [("event", {"type": "text"})]
+
+
+def test_a_request_that_is_cancelled_twice_keeps_its_turn_until_the_child_has_dropped_it() -> None:
+    async def scenario() -> object:
+        child = Child("tests.support.slow_child")
+        asked = asyncio.create_task(child.call("slow", {}))
+        while not child.busy or child.pid is None:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        for _ in range(2):
+            asked.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        try:
+            assert child.busy
+            return await child.call("quick", {})
+        finally:
+            await child.close()
+
+    assert asyncio.run(scenario()) == "done"

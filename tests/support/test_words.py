@@ -84,3 +84,16 @@ def test_descriptions_without_brackets() -> None:
         "fused kernels": "yes",
     }
     assert [words.plain(value) for value in (None, [], [1, 0.1], {})] == ["–", "–", "1, 0.1", ""]
+
+
+def test_counts_are_whole_whatever_type_they_come_in() -> None:
+    assert [words.count(number, "step") for number in (1000.0, 1500.0, 1.0)] == [
+        "1,000 steps",
+        "1,500 steps",
+        "1 step",
+    ]
+    assert words.count(0.75, "epoch") == "0.75 epochs"
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus() -> None:
+    assert words.signed(-1e-6) == "+0.0000"

@@ -2415,7 +2415,7 @@ export type ScoreResult = {
   name: string;
   first: number;
   second: number;
-  /** Without an interval where hardly a question tells the arms apart. */
+  /** Without an interval where almost no question separates the arms. */
   difference: Interval;
   /** Questions that the arms answer differently under one seed or more. */
   telling: number;

@@ -176,8 +176,7 @@ class Run:
         - `seconds`: of work so far; `time`: since the epoch
         - what the method measures besides, by the names of `droidft.events.METRICS`; NaN where a report lacks it
         """
-        reports = History.of(self._folder).reports
-        return _columns(reports, [*REPORTED, "seconds", "time"]) | _arrays(metrics(reports))
+        return _metrics(History.of(self._folder))
 
     @property
     def evaluations(self) -> dict[str, NDArray[np.float64]]:
@@ -188,8 +187,7 @@ class Run:
         - `seconds`: of work so far; `time`: since the epoch
         - what the method measures besides, by name
         """
-        evaluations = History.of(self._folder).evaluations
-        return _columns(evaluations, [*EVALUATED, "seconds", "time"]) | _arrays(metrics(evaluations))
+        return _evaluations(History.of(self._folder))
 
     def to_pandas(self) -> pandas.DataFrame:
         """`metrics` as a table with a row for each step that was reported or evaluated; `val_loss` is of the latter.
@@ -201,8 +199,10 @@ class Run:
             import pandas
         except ImportError as error:
             raise ImportError("to_pandas needs pandas: `pip install pandas`, or use `run.metrics`") from error
-        evaluations = pandas.DataFrame({"step": self.evaluations["step"], "val_loss": self.evaluations["loss"]})
-        return pandas.DataFrame(self.metrics).merge(evaluations, on="step", how="outer")
+        history = History.of(self._folder)  # once: the log of a run under way grows between two readings
+        evaluations = _evaluations(history)
+        table = pandas.DataFrame({"step": evaluations["step"], "val_loss": evaluations["loss"]})
+        return pandas.DataFrame(_metrics(history)).merge(table, on="step", how="outer")
 
     def _start(self) -> None:
         worker = self._folder.start()
@@ -253,6 +253,15 @@ def _counting(events: list[Event]) -> list[Event]:
             kept = rewound(kept, event, step=lambda each: -1 if (at := getattr(each, "step", None)) is None else at)
         kept.append(event)
     return kept
+
+
+def _metrics(history: History) -> dict[str, NDArray[np.float64]]:
+    return _columns(history.reports, [*REPORTED, "seconds", "time"]) | _arrays(metrics(history.reports))
+
+
+def _evaluations(history: History) -> dict[str, NDArray[np.float64]]:
+    evaluations = history.evaluations
+    return _columns(evaluations, [*EVALUATED, "seconds", "time"]) | _arrays(metrics(evaluations))
 
 
 def _columns(reports: list[dict[str, Any]], names: list[str]) -> dict[str, NDArray[np.float64]]:

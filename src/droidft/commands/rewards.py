@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="every kind with range, parameters and meaning; files of your own (the default)")
     trial = actions.add_parser("try", help="sample a few completions of the model as it is, and score them")
-    trial.add_argument("file", nargs="?", type=Path, help="YAML or JSON file with settings; flags go over it")
+    trial.add_argument("file", nargs="?", type=Path, help="YAML or JSON file with settings; flags override it")
     trial.add_argument("--prompts", type=int, default=2, choices=range(1, 65), metavar="N", help="prompts [2]")
     trial.add_argument(
         "--completions", type=int, default=4, choices=range(1, 65), metavar="N", help="completions of each [4]"

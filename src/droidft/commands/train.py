@@ -16,7 +16,7 @@ from droidft.runs import folder as runs
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft train`."""
-    parser.add_argument("file", nargs="?", type=Path, help="YAML or JSON file with settings; flags go over it")
+    parser.add_argument("file", nargs="?", type=Path, help="YAML or JSON file with settings; flags override it")
     parser.add_argument("--detach", action="store_true", help="start the run and return; watch it with `runs watch`")
     add_setting_flags(parser)
 

@@ -356,7 +356,7 @@ class TrainingConfig(BaseModel):
                 "epsilon matters only with steps_per_generation or num_iterations of 2 or more"
             )
         if self.method is Method.GSPO and self.epsilon > 0.05:
-            yield f"epsilon {self.epsilon:g} hardly ever clips a ratio of whole sequences; GSPO's paper has 3e-4"
+            yield f"epsilon {self.epsilon:g} almost never clips a ratio of whole sequences; GSPO's paper has 3e-4"
         if self.method in (Method.GRPO, Method.DR_GRPO) and self.epsilon < 0.01:
             yield f"epsilon {self.epsilon:g} clips nearly every ratio of single tokens; 0.2 is usual"
         if self.method is Method.DR_GRPO and self.scale_rewards is not ScaleRewards.NONE:

@@ -199,6 +199,7 @@ class Child:
             await self._turn.acquire()
         finally:
             self.waiting -= 1
+        calling_off: asyncio.Task[None] | None = None
         try:
             process = await self._running()
             number = next(self._ids)
@@ -216,9 +217,13 @@ class Child:
                     yield "event", message["event"]
             finally:
                 if not answered:
-                    await asyncio.shield(self._call_off(process, number))
+                    # The turn lasts until the child has dropped the request, however often this task is cancelled.
+                    calling_off = asyncio.create_task(self._call_off(process, number))
+                    calling_off.add_done_callback(lambda _: self._turn.release())
+                    await asyncio.shield(calling_off)
         finally:
-            self._turn.release()
+            if calling_off is None:
+                self._turn.release()
 
     async def close(self) -> None:
         """End the process."""

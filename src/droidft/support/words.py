@@ -24,7 +24,7 @@ class Estimated(Protocol):
 
 def count(number: float, noun: str, plural: str | None = None) -> str:
     """`1 row`, `2 rows`, `1,024 rows`, `0.75 epochs`."""
-    text = f"{number:,}" if isinstance(number, int) else f"{number:.3g}"
+    text = f"{number:,.0f}" if number == int(number) or abs(number) >= 1000 else f"{number:.3g}"
     return f"{text} {noun if text == '1' else plural or noun + 's'}"
 
 
@@ -88,7 +88,8 @@ def p_value(value: float | None) -> str:
 
 def signed(value: float, digits: int = 4) -> str:
     """A difference: `−0.0123`, `+0.0123`."""
-    return f"{'−' if value < 0 else '+'}{abs(value):.{digits}f}"
+    text = f"{abs(value):.{digits}f}"
+    return f"{'−' if value < 0 and float(text) else '+'}{text}"
 
 
 def difference(estimated: Estimated | None) -> str:
@@ -142,7 +143,7 @@ def described(values: Mapping[str, Any]) -> dict[str, str]:
     """Parts of a description by name: `memory_bytes: 16e9` becomes `memory: 16 GB`."""
     return {
         name.removesuffix("_bytes").replace("_", " "): size(value)
-        if name.endswith("_bytes") and isinstance(value, int)
+        if name.endswith("_bytes") and isinstance(value, int | float)
         else plain(value)
         for name, value in values.items()
     }

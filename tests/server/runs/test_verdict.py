@@ -89,9 +89,15 @@ def said(*losses: float, rows: int | None = None, early: int | None = None) -> S
         ),
         (
             {"method": "grpo", "first_loss": -0.25, "best_loss": -0.25, "best_step": 0},
-            [],
+            [-0.25, -0.2],
             "warn",
             "Mean reward did not rise: 0.25 before training is the best so far.",
+        ),
+        (
+            {"method": "grpo", "first_loss": -0.25, "best_loss": -0.25, "best_step": 0},
+            [-0.25],
+            "neutral",
+            "Mean reward before training was 0.25; it has not been measured since.",
         ),
         (
             {"method": "grpo", "first_loss": 0.125, "best_loss": -0.0},

@@ -151,7 +151,7 @@ def corrected(compared: Mapping[Pair, list[ScoreResult]], *, choices: int = 1) -
 def _score(name: str, first: Floats, second: Floats, clusters: list[int]) -> ScoreResult:
     """Two arms' scores [S, N] of the same questions. McNemar's test takes a score of more than a half as right.
 
-    Where hardly a question tells the arms apart there is no interval: its variance would be that of a few answers.
+    Where almost no question separates the arms there is no interval: its variance would be that of a few answers.
     """
     difference = paired(first - second, np.ones(first.shape[1]), clusters)
     telling = int((first != second).any(axis=0).sum())

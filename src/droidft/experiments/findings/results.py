@@ -112,7 +112,7 @@ class ScoreResult(_Model):
     first: float
     second: float
     difference: Interval
-    """Without an interval where hardly a question tells the arms apart."""
+    """Without an interval where almost no question separates the arms."""
     telling: int
     """Questions that the arms answer differently under one seed or more."""
     only_first: int

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from droidft.config import Family, Method
 from droidft.runs.summary import Summary
 from droidft.server.schemas.runs import RunState, RunSummary, RunVerdict, Tone
-from droidft.support.words import count, duration, loss
+from droidft.support.words import count, duration, loss, percent
 
 SMALL = 0.01
 """Differences below this share of the first loss may well be noise."""
@@ -19,7 +19,7 @@ UNDER_WAY = {RunState.QUEUED, RunState.RUNNING, RunState.STOPPING, RunState.STAL
 def verdict(run: RunSummary, summary: Summary) -> RunVerdict:
     """The sentence, and what else has to be said: cost, what happened after the best, how far to trust it."""
     if Method(run.method).family is Family.REWARDS:
-        tone, title = _of_rewards(run)
+        tone, title = _of_rewards(run, summary)
         notes = [
             *_cost(run),
             *_after_the_best_reward(run, summary),
@@ -55,7 +55,7 @@ def _of_losses(run: RunSummary, summary: Summary) -> tuple[Tone, str]:
     )
 
 
-def _of_rewards(run: RunSummary) -> tuple[Tone, str]:
+def _of_rewards(run: RunSummary, summary: Summary) -> tuple[Tone, str]:
     first, best, step = run.first_loss, run.best_loss, run.best_step
     if best is None or step is None:
         return "neutral", f"No mean reward of validation prompts has been measured{_yet(run)}."
@@ -65,9 +65,9 @@ def _of_rewards(run: RunSummary) -> tuple[Tone, str]:
         )
     if step > 0 and best < first:
         return "good", f"Mean reward rose from {_reward(first)} to {_reward(best)} at step {step:,}."
-    return "warn" if run.step > 0 else "neutral", (
-        f"Mean reward did not rise: {_reward(first)} before training is the best so far."
-    )
+    if not any(each.step > 0 for each in summary.evaluations):
+        return "neutral", f"Mean reward before training was {_reward(first)}; it has not been measured since."
+    return "warn", f"Mean reward did not rise: {_reward(first)} before training is the best so far."
 
 
 def _yet(run: RunSummary) -> str:
@@ -80,7 +80,7 @@ def _cost(run: RunSummary) -> Iterator[str]:
         return
     trained = ""
     if run.trainable is not None and run.total is not None:
-        share = f"{100 * run.trainable / run.total:.3g}%"
+        share = percent(run.trainable / run.total)
         trained = f", training {run.trainable:,} of {run.total:,} parameters ({share})"
     yield f"It took {duration(run.seconds)} and {count(run.step, 'step')}{trained}."
 
