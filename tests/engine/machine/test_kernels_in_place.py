@@ -194,7 +194,7 @@ def test_on_another_system_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_key_changes_with_the_processor(fast: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     here = find_tools().key()
-    monkeypatch.setattr(native_build, "_processor", lambda: "another")
+    monkeypatch.setattr(native_build.host, "cpu_flags", lambda: {"another"})
     assert find_tools().key() != here
 
 
