@@ -62,13 +62,7 @@ def main() -> None:
 def _answer(call: Call) -> dict[str, Any]:
     """Parameters: `home`, `experiment`, `timed`. Events report progress; the settled plan is written down."""
     experiment = folder.find(Home(Path(call.params["home"])), call.params["experiment"])
-
-    def report(what: str, done: int, total: int) -> None:
-        call.check()
-        if what:
-            call.emit({"phase": what, "done": done, "total": total or None})
-
-    settle(experiment, report=report, timed=call.params["timed"])
+    settle(experiment, report=call.report, timed=call.params["timed"])
     return {"experiment": experiment.id}
 
 
