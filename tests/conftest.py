@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+# Child processes never import from the working directory; those that the tests themselves hold lie in `tests`.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 CACHE = Path(os.environ.get("DROIDFT_TEST_CACHE") or Path(__file__).parent.parent / ".cache").absolute()
 
 

@@ -4,6 +4,14 @@ The names below come from `droidft.api`, which is imported when the first of the
 `droidft --help` cost nothing. Their types stand in `__init__.pyi`.
 """
 
+import sys as _sys
+
+_by_name = _sys.argv[:1] == ["-m"] and any(word.startswith(("droidft", "-mdroidft")) for word in _sys.orig_argv)
+if _by_name and not _sys.flags.safe_path:
+    # `python -m droidft` puts the working directory first on the path, and a `json.py` among the user's data would be
+    # run. Nothing else has been imported yet; `support/processes.py` does the same for the processes that we start.
+    del _sys.path[0]
+
 __version__ = "0.1.0"
 __all__ = [
     "DroidError",

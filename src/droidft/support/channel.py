@@ -29,6 +29,7 @@ from typing import IO, Any
 from pydantic_core import to_jsonable_python
 
 from droidft.errors import DroidError, InternalError
+from droidft.support import processes
 from droidft.support.memory import is_out_of_memory
 
 REPORT_SECONDS = 0.1
@@ -235,9 +236,8 @@ class Child:
         if self._process is not None and self._process.returncode is None:
             return self._process
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self.module,
+            *processes.python(self.module),
+            env=processes.environment(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LONGEST_LINE,
