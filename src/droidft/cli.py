@@ -10,13 +10,15 @@ import argparse
 import difflib
 import importlib
 import json
-import os
 import sys
+from contextlib import suppress
 from types import ModuleType
 from typing import NoReturn
 
 from droidft import __version__
-from droidft.errors import ConfigError, DroidError
+from droidft.errors import ConfigError, DroidError, StorageError
+from droidft.support import network, streams
+from droidft.support.plain import safe
 
 COMMANDS = {
     "demo": ("demo", "fetch a small model, train it, and show what it learned"),
@@ -45,26 +47,42 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake with a hint, and exit with status 2."""
-        print(f"error: {message}\nhint: `{self.prog} --help` lists what can be given", file=sys.stderr)
+        _complain(f"error: {message}\nhint: `{self.prog} --help` lists what can be given")
         sys.exit(MISUSED)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return the exit status of the process."""
+    """Run one command and return the exit status of the process.
+
+    Nothing that lies outside the program ends in a traceback: not the terminal's encoding, not a stream that is
+    closed or full, not the disk. What is left is a defect of ours, and keeps it.
+    """
+    streams.prepare()
+    network.keep_loopback_direct()
     words = sys.argv[1:] if argv is None else argv
     args = argparse.Namespace(json=False)
     try:
-        status = _run(words, args)
-        sys.stdout.flush()
+        try:
+            status = _run(words, args)
+        finally:  # argparse leaves through `SystemExit` when it has shown its help
+            sys.stdout.flush()
     except DroidError as error:
         return _report(error, as_json=args.json)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader left (`droidft runs | head`). Python would complain again when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader left (`droidft runs | head`)
+        streams.abandon_output()
         return BROKEN_PIPE
+    except streams.OutputError as error:
+        streams.abandon_output()
+        _complain(f"error: cannot write to standard output: {error.strerror}")
+        return FAILED
+    except OSError as error:
+        return _report(_outside(error), as_json=args.json)
+    except MemoryError:
+        hint = "end other programs, or choose something smaller"
+        return _report(DroidError("there is not enough memory for this", hint=hint), as_json=args.json)
     return status
 
 
@@ -112,14 +130,31 @@ def _run(words: list[str], args: argparse.Namespace) -> int:
     return MISUSED
 
 
+def _outside(error: OSError) -> DroidError:
+    """What the operating system refused and nobody foresaw, in a sentence."""
+    place = f"{error.filename}: " if error.filename else ""
+    return StorageError(
+        f"{place}{error.strerror or error}",
+        hint="check that the file or folder exists, may be read and written, and that the disk has room",
+    )
+
+
 def _report(error: DroidError, *, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({"error": error.as_dict()}, ensure_ascii=False))
+        try:
+            # In ASCII, which every terminal shows and no text can break.
+            print(json.dumps({"error": error.as_dict()}), flush=True)
+        except OSError:
+            streams.abandon_output()
     else:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+        _complain(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
     return MISUSED if isinstance(error, ConfigError) else FAILED
+
+
+def _complain(text: str) -> None:
+    """Print to standard error, if it can be written to."""
+    with suppress(OSError):
+        print(safe(text), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from droidft.commands._terminal import line, progress_bar, warn
+from droidft.commands._terminal import line, progress_bar, spinner, warn
 from droidft.engine.machine.device import computing
 from droidft.home import Home
 from droidft.support.words import count
@@ -71,7 +71,7 @@ def loaded_base(ref: str, home: Home, console: Console, *, offline: bool) -> Ite
             warn(console, warning)
         from droidft.engine.generation import loaded
 
-        with progress_bar(console) as progress, console.status("loading the model"):
+        with progress_bar(console) as progress, spinner(console, "loading the model"):
             model = loaded.load(ref, models_dir=home.models, cache_dir=home.cache, offline=offline, progress=progress)
         if model.code:
             warn(console, f"the model folder holds code that will not be run: {', '.join(model.code)}")

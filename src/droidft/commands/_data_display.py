@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from droidft.commands._terminal import line
+from droidft.commands._terminal import line, show_table
 from droidft.data.report import FileReport, LengthBin, RowView, SetReport, State, StructureReport, TokenReport
 from droidft.support.faults import Fault
 from droidft.support.words import count, size
@@ -59,14 +58,10 @@ def _repeats(console: Console, part: FileReport) -> None:
 
 def show_statistics(console: Console, report: TokenReport) -> None:
     """Counts of both sets, lengths, the histogram of the training set, warnings and notes."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("")
-    for name in ("training", "validation"):
-        table.add_column(name, justify="right")
-    for name, values in _lines((report.train, report.validation)):
-        table.add_row(name, *values)
-    console.print(table)
-    console.print(f"\nformat {report.format}; max_seq_length {report.max_seq_length:,}; {report.split}")
+    sets = ("training", "validation")
+    rows = [(name, *values) for name, values in _lines((report.train, report.validation))]
+    show_table(console, ("", *sets), rows, right=sets)
+    line(console, f"\nformat {report.format}; max_seq_length {report.max_seq_length:,}; {report.split}")
     console.print("\ntokens a row, training set", style="bold")
     limit = report.max_seq_length if report.train.truncated.count else None
     for bar in histogram(report.train.histogram, limit):
@@ -74,7 +69,7 @@ def show_statistics(console: Console, report: TokenReport) -> None:
     if report.warnings:
         console.print()
     for warning in report.warnings:
-        console.print(Text(f"! {warning}", style="yellow"))
+        line(console, f"! {warning}", style="yellow")
     _notes(console, report.notes)
     console.print("no faults", style="green")
 
@@ -127,7 +122,7 @@ def show_rows(console: Console, views: list[RowView]) -> None:
         counts = ", ".join(f"{view.count(state):,} {state}" for state in _MARKS)
         line(console, f"\nrow {view.row}{part}, {view.file}:{view.line}: {counts}", style="bold")
         if view.warnings:
-            console.print(Text(f"! {', '.join(view.warnings)}", style="yellow"))
+            line(console, f"! {', '.join(view.warnings)}", style="yellow")
         console.print(_row(view, marked=not console.is_terminal), soft_wrap=not console.is_terminal)
 
 

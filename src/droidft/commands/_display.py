@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from droidft.commands._terminal import line, one_line
+from droidft.commands._terminal import line, marked, one_line
 from droidft.events import (
     CheckpointSaved,
     Completions,
@@ -61,7 +61,7 @@ class RunDisplay:
         self.train_losses: dict[int, float] = {}
         self.eval_losses: dict[int, float] = {}
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[status]}"),
@@ -174,7 +174,7 @@ class RunDisplay:
         self._line(f"          {count(event.val_rows, 'validation row')}: {escape(event.split)}")
 
     def _attached(self, event: LoraAttached) -> None:
-        self._line(f"lora      {event.log_line}")
+        self._line(f"lora      {escape(event.log_line)}")
         share = f"trainable [bold]{event.trainable:,}[/] of {event.total:,} ({event.trainable / event.total:.3%})"
         self._line(share + (f"; {_factor(event)}" if event.targets else ""))
 
@@ -208,7 +208,7 @@ class RunDisplay:
         self._line(f"finished  {count(event.step, 'step')} in {duration(event.seconds)}{best}")
 
     def _line(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True)
+        marked(self.console, text)
 
 
 def _counting(losses: dict[int, float], start: RunStarted) -> dict[int, float]:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from droidft.commands._terminal import line
+from droidft.commands._terminal import line, marked, spinner, turn
 from droidft.errors import ExperimentError
 from droidft.events import EvalReport, Failed, Finished, Measured, Phase, Record, Stopped, TrainReport
 from droidft.experiments.findings.results import Analysis
@@ -36,7 +36,7 @@ WIDEST = 1000
 def show_plan(fixed: FixedPlan, console: Console) -> None:
     """What is compared, on what, and what it takes."""
     plan, sizes = fixed.plan, fixed.sizes
-    console.print(f"experiment [bold]{fixed.id}[/]  {escape(plan.title)}", soft_wrap=True)
+    marked(console, f"experiment [bold]{escape(fixed.id)}[/]  {escape(plan.title)}")
     rows = {
         "model": fixed.model,
         "data": f"{count(sizes.train_rows, 'row')} to train on; {sizes.split}",
@@ -65,7 +65,7 @@ def show_plan(fixed: FixedPlan, console: Console) -> None:
     else:
         line(console, f"cost      {count(count_of_runs(fixed), 'run')}; not timed")
     for warning in fixed.warnings:
-        console.print(f"[yellow]warning[/]   {escape(warning)}", soft_wrap=True)
+        marked(console, f"[yellow]warning[/]   {escape(warning)}")
 
 
 def _pairs(fixed: FixedPlan, width: int) -> str:
@@ -136,7 +136,7 @@ def _grid(columns: Sequence[Sequence[str]], width: int) -> Table:
     for column in figures:
         grid.add_column(column[0], justify="right", width=_width(column), vertical="bottom")
     for cells in zip(*(column[1:] for column in columns), strict=True):
-        grid.add_row(*map(escape, cells))
+        grid.add_row(*cells)
     return grid
 
 
@@ -198,7 +198,7 @@ class ExperimentDisplay:
 
     def __init__(self, fixed: FixedPlan, console: Console) -> None:
         self._fixed, self._console = fixed, console
-        self._status: Status = console.status("starting")
+        self._status: Status = spinner(console, "starting")
         self._began = time.monotonic()
         self._runs = count_of_runs(fixed)
         self._measured: Measured | None = None
@@ -224,7 +224,7 @@ class ExperimentDisplay:
                 self._heading = self._name if left is None else f"{self._name}  about {duration(left)} left in all"
                 self._steps = self._steps_of(state.cell)
                 self._began, self._measured, self._best, self._outcome = time.monotonic(), None, None, ""
-                self._status.update(self._heading)
+                turn(self._status, self._heading)
             case Reported(_, record):
                 self._report(record)
             case Ended():
@@ -233,11 +233,11 @@ class ExperimentDisplay:
     def _report(self, record: Record) -> None:
         match record.event:
             case Phase(name=name, detail=detail):
-                self._status.update(f"{self._heading}  {name.value} {detail}")
+                turn(self._status, f"{self._heading}  {name.value} {detail}")
             case TrainReport() as event:
                 left = "" if event.seconds_left is None else f", {duration(event.seconds_left)} left"
                 step = f"step {event.step}/{self._steps}, loss {event.loss:.4f}{left}"
-                self._status.update(f"{self._heading}  {step}")
+                turn(self._status, f"{self._heading}  {step}")
             case EvalReport() as event:
                 self._best = event.best_loss
             case Measured() as event:
@@ -253,7 +253,7 @@ class ExperimentDisplay:
         return 0 if cell.arm == BASE else self._fixed.arm(cell.arm).steps[share_key(cell.share)]
 
     def _ended(self) -> None:
-        parts = [f"{self._name:40}"]
+        parts = [escape(f"{self._name:40}")]
         if self._measured is not None:
             parts += [f"validation {self._best:.4f}"] if self._best is not None else [" " * 17]
             parts.append(f"test {self._measured.test_loss:.4f}  general {self._measured.general_loss:.4f}")
@@ -262,4 +262,4 @@ class ExperimentDisplay:
         if self._outcome != "finished":
             parts.append(self._outcome or "[red]died[/] without saying why; it is started again")
         parts.append(duration(time.monotonic() - self._began))
-        self._console.print("  ".join(parts), soft_wrap=True)
+        marked(self._console, "  ".join(parts))

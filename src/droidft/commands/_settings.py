@@ -10,6 +10,7 @@ from typing import Any
 from droidft.config import TrainingConfig, load_config_file, parse_config
 from droidft.config.settings import Setting, settings
 from droidft.errors import ConfigError
+from droidft.support import strict_json, strict_yaml
 
 PREFIX = "setting_"
 
@@ -68,13 +69,11 @@ def _value(setting: Setting, given: str | bool) -> Any:
     if setting.kind == "text":
         return given
     if setting.kind == "objects":
-        import yaml
-
         try:
-            return yaml.safe_load(given)
-        except yaml.YAMLError as error:
+            return strict_yaml.parse(given)
+        except strict_json.Refused as why:
             raise ConfigError(
-                f"{setting.flag} is not valid YAML: {' '.join(str(error).split())}",
+                f"{setting.flag} {why.reason}",
                 hint="write it like [{kind: lexical_f1, weight: 0.5}], in quotes for the shell",
                 field=setting.name,
             ) from None

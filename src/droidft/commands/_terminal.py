@@ -1,38 +1,70 @@
-"""What commands print through: plain lines, questions, progress, JSON."""
+"""What commands print through: plain lines, tables, questions, progress, JSON.
+
+Whatever is shown may hold what somebody else wrote, such as the name of a model: nothing in it is taken for markup,
+and `Terminal` lets no control character through.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from pydantic_core import to_jsonable_python
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.segment import Segment
+from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
+from droidft.support.plain import json_safe, safe
 from droidft.support.progress import Progress
 
-# A model may write escape sequences; a terminal must not obey them.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+GAP = 2
+"""Blanks between two columns."""
+LEAST_FLOWING = 16
+"""A column whose text may be broken into lines has at least so many characters."""
+
+
+class Terminal(Console):
+    """A console that takes nothing for markup or emoji unless it is told to, and shows no control characters."""
+
+    def __init__(self, *, errors: bool = False, quiet: bool = False) -> None:
+        super().__init__(stderr=errors, quiet=quiet, highlight=False, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The parts of what is shown, made safe."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(safe(part.text), part.style)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `cli.main`: the reader left, and the status of the process says so."""
+        raise BrokenPipeError
 
 
 def actions_of(parser: argparse.ArgumentParser, *, listing: str) -> Any:
     """The actions of a command that lists unless told otherwise; further ones are added with `add_parser`."""
-    parser.set_defaults(action="list", json=False)
+    parser.set_defaults(action="list")
+    add_json(parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
-    action = actions.add_parser("list", help=f"{listing} (the default)")
-    action.add_argument("--json", action="store_true", help="print JSON")
+    add_json(actions.add_parser("list", help=f"{listing} (the default)"))
     return actions
+
+
+def add_json(parser: argparse.ArgumentParser, help: str = "print JSON") -> None:
+    """The flag `--json`, which every command has that shows something. `cli.main` gives it its default."""
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=help)
 
 
 def terminal(*, errors: bool = False, quiet: bool = False) -> Console:
     """Standard output, or standard error; numbers and paths in it are not coloured."""
-    return Console(stderr=errors, quiet=quiet, highlight=False)
+    return Terminal(errors=errors, quiet=quiet)
 
 
 def consoles(*, as_json: bool) -> tuple[Console, Console]:
@@ -45,32 +77,84 @@ def line(console: Console, text: str, style: str | None = None) -> None:
     console.print(text, style=style, markup=False, soft_wrap=True)
 
 
+def marked(console: Console, text: str) -> None:
+    """A line with markup of ours; every value in it has been through `rich.markup.escape`."""
+    console.print(text, markup=True, soft_wrap=True)
+
+
+def spinner(console: Console, text: str) -> Status:
+    """A sign that something is under way; `turn` changes its text."""
+    return console.status(Text(text))
+
+
+def turn(status: Status, text: str) -> None:
+    """Show another text beside a spinner."""
+    status.update(Text(text))
+
+
 def warn(console: Console, message: str) -> None:
     """A warning in a line of its own."""
     line(console, f"warning: {message}", style="yellow")
 
 
-def print_json(value: Any) -> None:
-    """A value for programs; objects that have `as_dict` give theirs with it."""
-    print(json.dumps(value, default=_plain, ensure_ascii=False, indent=1))
+def print_json(value: Any, *, indent: int | None = 1) -> None:
+    """A value for programs; objects that have `as_dict` give theirs with it.
+
+    What the output's encoding has not, or a terminal would obey, is written as an escape: nothing is lost.
+    """
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    try:
+        text = json.dumps(value, default=_plain, ensure_ascii=ascii_only, indent=indent, allow_nan=False)
+    except ValueError:  # NaN or infinity, which JSON has not
+        finite = json.loads(json.dumps(value, default=_plain), parse_constant=lambda _: None)
+        text = json.dumps(finite, ensure_ascii=ascii_only, indent=indent)
+    print(json_safe(text), flush=True)
 
 
 def _plain(part: Any) -> Any:
     return part.as_dict() if hasattr(part, "as_dict") else to_jsonable_python(part)
 
 
-def columns(*left: str, right: Sequence[str] = ()) -> Table:
-    """A table without lines; columns named in `right` hold numbers."""
-    table = Table(box=None, pad_edge=False)
-    for name in left:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    return table
+def show_table(
+    console: Console,
+    names: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    right: Sequence[str] = (),
+    flowing: Sequence[str] = (),
+) -> None:
+    """Rows below the names of their columns. Nothing is ever cut.
+
+    In a terminal the columns stand side by side; those named in `right` hold numbers, those in `flowing` may be
+    broken into lines. In a pipe or a file each row is a line with tabs between its cells.
+    """
+    cells = [[part if isinstance(part, Text) else Text(safe(part)) for part in row] for row in rows]
+    if not console.is_terminal:
+        for row in ([Text(name) for name in names], *cells):
+            print("\t".join(" ".join(cell.plain.split()) for cell in row), file=console.file)  # rich expands tabs
+        return
+    widths = [max(map(cell_len, (name, *(row[at].plain for row in cells)))) for at, name in enumerate(names)]
+    least = [
+        min(width, LEAST_FLOWING) if name in flowing else width for name, width in zip(names, widths, strict=True)
+    ]
+    if sum(least) + GAP * (len(names) - 1) > console.width:  # narrower than the names: the terminal breaks the lines
+        for row in ([Text(name) for name in names], *cells):
+            console.print(Text("  ").join(row), soft_wrap=True)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    for name, width in zip(names, least, strict=True):
+        whole = name not in flowing
+        side: Any = "right" if name in right else "left"
+        table.add_column(name, justify=side, no_wrap=whole, min_width=width, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
 
 
 def agreed(console: Console, question: str, *, otherwise: bool) -> bool:
     """Whether the user says yes; Enter means `otherwise`, and where nobody can answer it is a no."""
     try:
-        answer = console.input(f"{question} \\[{'Y/n' if otherwise else 'y/N'}] ").strip().lower()
+        answer = console.input(f"{question} [{'Y/n' if otherwise else 'y/N'}] ", markup=False).strip().lower()
     except (EOFError, KeyboardInterrupt):
         return False
     return answer in ("y", "yes") or (otherwise and answer == "")
@@ -80,7 +164,7 @@ def agreed(console: Console, question: str, *, otherwise: bool) -> bool:
 def progress_bar(console: Console) -> Iterator[Progress]:
     """A bar that appears with the first report."""
     shown = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
@@ -99,11 +183,6 @@ def progress_bar(console: Console) -> Iterator[Progress]:
         yield report
     finally:
         bar.stop()
-
-
-def safe(text: str) -> str:
-    """`text` without control characters other than line breaks and tabs."""
-    return _CONTROL.sub("�", text.replace("\r\n", "\n"))
 
 
 def one_line(text: str, *, most: int) -> str:

@@ -9,9 +9,10 @@ from types import FrameType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 
 from droidft.commands._display import RunDisplay
-from droidft.commands._terminal import line, terminal
+from droidft.commands._terminal import line, marked, terminal
 from droidft.errors import RunError
 from droidft.events import Failed, Finished, Record, Stopped
 from droidft.runs.folder import Run
@@ -22,7 +23,7 @@ def start_and_watch(run: Run, *, detach: bool) -> int:
     console = terminal()
     earlier, offset = run.records()
     worker = run.start()
-    console.print(f"run       [bold]{run.id}[/]")
+    marked(console, f"run       [bold]{escape(run.id)}[/]")
     if detach:
         line(console, f"watch it with: droidft runs watch {run.id}")
         return 0
@@ -56,9 +57,8 @@ def watch(run: Run, console: Console, *, earlier: Sequence[Record] = (), offset:
         case Failed():
             return 1
     why = "killed" if presses.count > 1 else "the worker died without saying why (killed, or out of memory)"
-    console.print(
-        f"[red]ended[/]     {why}; its log is {run.log_file}\ncontinue with: droidft resume {run.id}", soft_wrap=True
-    )
+    marked(console, f"[red]ended[/]     {why}; its log is {escape(str(run.log_file))}")
+    line(console, f"continue with: droidft resume {run.id}")
     return 1
 
 

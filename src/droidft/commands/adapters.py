@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +11,10 @@ from rich.text import Text
 
 from droidft.adapters.diagnostics import AdapterWarning, diagnose
 from droidft.adapters.folder import AdapterInfo, find_adapter, list_adapters, read_adapter
-from droidft.commands._terminal import actions_of, columns, line, print_json, terminal, warn
+from droidft.commands._terminal import actions_of, add_json, line, print_json, show_table, terminal, warn
 from droidft.home import Home
 from droidft.runs import folder as runs
+from droidft.support.plain import safe
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="one adapter: settings, weights and warnings")
     show.add_argument("adapter", metavar="ADAPTER", help="folder or name; add @best or @200 to choose weights")
     show.add_argument("--model", metavar="MODEL", help="check it against this model, without loading its weights")
-    show.add_argument("--json", action="store_true", help="print JSON")
+    add_json(show)
     delete = actions.add_parser("delete", help="remove an adapter's folder")
     delete.add_argument("name", metavar="NAME", help="name from `droidft adapters list`")
 
@@ -50,17 +52,17 @@ def _list(home: Home, console: Console, *, as_json: bool) -> None:
         console.print("no adapters yet; `droidft train` makes one")
         return
     numbers = ("rank", "scale", "modules", "blocks")
-    table = columns("adapter", "type", *numbers, "base", right=numbers)
+    rows: list[Sequence[str | Text]] = []
     for entry in entries:
         info = entry.info
         if info is None:
-            table.add_row(Text(entry.name), "", "", "", "", "", Text(entry.problem, style="red"))
+            rows.append((entry.name, "", "", "", "", "", Text(safe(entry.problem), style="red")))
             continue
         factor = ("-", "-") if info.rank is None else (str(info.rank), f"{info.scale:g}")
-        base = Text((info.base or "not recorded").rstrip("/").rpartition("/")[2])
+        base = (info.base or "not recorded").rstrip("/").rpartition("/")[2]
         counts = (str(len(info.modules)), str(len(info.layers)))
-        table.add_row(Text(entry.name), info.fine_tune_type, *factor, *counts, base)
-    console.print(table)
+        rows.append((entry.name, info.fine_tune_type, *factor, *counts, base))
+    show_table(console, ("adapter", "type", *numbers, "base"), rows, right=numbers, flowing=("base",))
 
 
 def _show(args: argparse.Namespace, home: Home, console: Console) -> None:

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
 from droidft.commands._answers import add_options, loaded_base, sampling_from, show_details
-from droidft.commands._terminal import consoles, line, print_json, safe
+from droidft.commands._terminal import add_json, consoles, line, print_json
 from droidft.errors import ConfigError, ModelError
 from droidft.home import Home
+from droidft.support.plain import safe
 
 if TYPE_CHECKING:
     from droidft.engine.generation.generate import Sampling, Token
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapter", metavar="ADAPTER", help="folder or name; add @best or @200 to choose weights")
     parser.add_argument("--prompt", metavar="TEXT", help="answer this one prompt and exit")
     parser.add_argument("--system", metavar="TEXT", help="a system message before the conversation")
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON (with --prompt)")
+    add_json(parser, "print the answer as JSON (with --prompt)")
     add_options(parser, temperature=0.7)
 
 

@@ -16,9 +16,10 @@ from rich.text import Text
 
 from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
 from droidft.commands._answers import add_options, loaded_base, sampling_from, show_details
-from droidft.commands._terminal import consoles, line, print_json, safe
+from droidft.commands._terminal import add_json, consoles, line, print_json
 from droidft.errors import DataError
 from droidft.home import Home
+from droidft.support.plain import safe
 
 if TYPE_CHECKING:
     from droidft.engine.generation.generate import Sampling, Token
@@ -44,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a text file with a prompt in each line, or JSONL with `prompt` or `messages`",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     add_options(parser, temperature=0.0)
 
 

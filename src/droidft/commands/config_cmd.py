@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--yaml", action="store_true", help="a commented YAML file with the defaults")
     form.add_argument("--schema", action="store_true", help="the JSON schema, for editors and programs")
-    form.add_argument("--json", action="store_true", help="the settings as JSON")
+    form.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="the settings as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

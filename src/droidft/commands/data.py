@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from droidft.commands import _data_display as display
 from droidft.commands._settings import add_setting_flags, config_from, settings_from
-from droidft.commands._terminal import terminal
+from droidft.commands._terminal import add_json, print_json, terminal
 from droidft.config import Family, Method, TrainingConfig
 from droidft.data.report import CheckReport, RowView, StructureReport
 from droidft.errors import ConfigError
@@ -54,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("file", metavar="FILE", help="JSONL, JSON, CSV or Parquet file, folder, or hub:org/name")
         action.add_argument("--model", required=name != "check", help="model whose tokenizer and template are used")
         action.add_argument("--val", metavar="FILE", help="validation data; without it a part of FILE is held out")
-        action.add_argument("--json", action="store_true", help="print JSON")
+        add_json(action)
         if name == "show":
             action.add_argument("--rows", metavar="N,N", help="row numbers, from 0 [0]")
             action.add_argument("--line", metavar="N,N", help="line numbers, from 1")
@@ -95,7 +94,7 @@ def _check(config: TrainingConfig, console: Console, *, with_model: bool, as_jso
     if as_json:
         # Scripts may read the faults of the structure in its own report too, where they always were.
         inner = asdict(report) | faults if isinstance(report, StructureReport) else report
-        _print_json({"ok": not checked.fault_count, **faults, "report": inner})
+        print_json({"ok": not checked.fault_count, **faults, "report": inner})
     else:
         display.show_faults(console, checked.faults, checked.fault_count)
         if report is not None:
@@ -108,7 +107,7 @@ def _stats(config: TrainingConfig, console: Console, *, as_json: bool) -> int:
     if checked.tokens is None:
         return _refused(checked.faults, checked.fault_count, console, as_json=as_json)
     if as_json:
-        _print_json(checked.tokens)
+        print_json(checked.tokens)
     else:
         display.show_statistics(console, checked.tokens)
     return 0
@@ -143,7 +142,7 @@ def _show(config: TrainingConfig, console: Console, *, rows: str | None, lines: 
     except InvalidData as error:
         return _refused(error.faults, error.count, console, as_json=as_json)
     if as_json:
-        _print_json(views)
+        print_json(views)
     else:
         display.show_rows(console, views)
     return 0
@@ -159,7 +158,7 @@ def _tokenizer(config: TrainingConfig) -> tuple[Any, int | None]:
 
 def _refused(faults: list[Fault], count: int, console: Console, *, as_json: bool) -> int:
     if as_json:
-        _print_json({"ok": False, "fault_count": count, "faults": faults})
+        print_json({"ok": False, "fault_count": count, "faults": faults})
     else:
         display.show_faults(console, faults, count)
     return 1
@@ -176,7 +175,3 @@ def _numbers(option: str, given: str | None, *, first: int) -> list[int]:
     if not all(word.strip().isdecimal() and int(word) >= first for word in words):
         raise ConfigError(f"{option}: {given!r} is not a list of numbers from {first}", hint=f"write {option} 3,7")
     return [int(word) for word in words]
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, default=asdict, ensure_ascii=False, allow_nan=False))

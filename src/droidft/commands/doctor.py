@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from rich.table import Table
+from rich.text import Text
 
-from droidft.commands._terminal import print_json, terminal
+from droidft.commands._terminal import add_json, print_json, show_table, terminal
 from droidft.engine.machine.doctor import Report, examine
 from droidft.home import Home
+from droidft.support.plain import safe
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the form of the report."""
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_json(parser, "print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,15 +29,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(report: Report) -> None:
     console = terminal()
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for finding in report.findings:
-        table.add_row("[yellow]✗[/]" if finding.fix else "[green]✓[/]", finding.name, finding.value)
-    table.add_row("", "versions", ", ".join(f"{name} {version}" for name, version in report.versions.items()))
-    console.print(table)
+    good, bad = ("✓", "✗") if console.is_terminal else ("ok", "fix")
+    rows = [
+        (Text(bad, "yellow") if finding.fix else Text(good, "green"), Text(safe(finding.name), "bold"), finding.value)
+        for finding in report.findings
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    show_table(console, ("result", "checked", "value"), [*rows, ("", "versions", versions)], flowing=("value",))
     problems = [finding for finding in report.findings if finding.fix]
     console.print("\nTo fix:" if problems else "\nNothing to fix.")
     for problem in problems:
-        console.print(f"  [bold]{problem.name}[/]: {problem.fix}")
+        console.print(Text.assemble("  ", (problem.name, "bold"), f": {problem.fix}"), soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from droidft.commands._experiment_display import ExperimentDisplay, analysed, rendered, show_findings, show_plan
-from droidft.commands._terminal import agreed, line, terminal
+from droidft.commands._terminal import agreed, line, spinner, terminal, turn
 from droidft.commands._watch import Presses
 from droidft.config import load_config_file
 from droidft.experiments.plan.settled import FixedPlan
@@ -55,11 +55,11 @@ def _settled(experiment: Experiment, console: Console, *, timed: bool, made: boo
     """Settle the plan; what refuses it leaves no experiment behind that was `made` for it."""
     from droidft.api.comparing import settle_locked  # slow to import
 
-    with console.status("planning") as status:
+    with spinner(console, "planning") as status:
 
         def report(what: str, done: int, total: int) -> None:
             if what:
-                status.update(f"{what} ({done + 1} of {total})" if total else what)
+                turn(status, f"{what} ({done + 1} of {total})" if total else what)
 
         return settle_locked(experiment, report, timed=timed, is_new=made)
 

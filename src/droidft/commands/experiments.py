@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from droidft.commands._experiment_display import analysed, rendered, show_findings, show_plan
-from droidft.commands._terminal import actions_of, agreed, columns, line, print_json, terminal
+from droidft.commands._terminal import actions_of, agreed, line, print_json, show_table, terminal
 from droidft.errors import ExperimentError
 from droidft.experiments.plan.settled import count_of_runs
 from droidft.experiments.runs import folder
@@ -112,11 +111,12 @@ def _list(experiments: list[Experiment], console: Console, *, as_json: bool) -> 
     if not rows:
         console.print("no experiments yet; `droidft experiment PLAN.yaml` makes one (docs/experiments.md)")
         return
-    table = columns("id", "state", "runs", "arms", "title")
-    for row in rows:
-        runs = f"{row['done']}/{row['runs'] or '?'}"
-        table.add_row(row["id"], row["state"], runs, str(len(row["arms"])), escape(row["title"]))
-    console.print(table)
+    names = ("id", "state", "runs", "arms", "title")
+    cells = [
+        (row["id"], row["state"], f"{row['done']}/{row['runs'] or '?'}", str(len(row["arms"])), row["title"])
+        for row in rows
+    ]
+    show_table(console, names, cells, flowing=("title",))
 
 
 def _show(experiment: Experiment, console: Console) -> None:

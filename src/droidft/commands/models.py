@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,20 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from droidft.commands._terminal import actions_of, columns, consoles, line, print_json, progress_bar, warn
+from droidft.commands._terminal import (
+    actions_of,
+    add_json,
+    consoles,
+    line,
+    print_json,
+    progress_bar,
+    show_table,
+    warn,
+)
 from droidft.errors import ConfigError, NotFound
 from droidft.home import Home
 from droidft.models import catalog, embedded
+from droidft.support.plain import safe
 from droidft.support.words import size
 
 if TYPE_CHECKING:
@@ -41,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument("--seq-length", type=int, default=512, metavar="N", help="tokens in a row (default 512)")
     inspect.add_argument("--offline", action="store_true", help="never use the network")
     for action in (pull, taking, inspect):
-        action.add_argument("--json", action="store_true", help="print JSON")
+        add_json(action)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,11 +79,12 @@ def _list(home: Home, console: Console, *, as_json: bool) -> None:
     if not models:
         console.print("no models yet; `droidft models pull org/name` fetches one")
         return
-    table = columns("model", "type", "size", "quantised", "where", right=("size",))
+    rows: list[Sequence[str | Text]] = []
     for model in models:
-        last = Text(model.problem, style="red") if model.problem else Text(model.source)
-        table.add_row(Text(model.name), model.model_type or "-", size(model.bytes), model.quantization or "-", last)
-    console.print(table)
+        last = Text(safe(model.problem), style="red") if model.problem else model.source
+        rows.append((model.name, model.model_type or "-", size(model.bytes), model.quantization or "-", last))
+    names = ("model", "type", "size", "quantised", "where")
+    show_table(console, names, rows, right=("size",), flowing=("where",))
 
 
 def _pull(args: argparse.Namespace, home: Home, console: Console, errors: Console) -> None:
@@ -161,27 +173,28 @@ def _show(facts: dict[str, Any], described: ModelDescription, console: Console) 
 def _show_modules(described: ModelDescription, console: Console) -> None:
     """Every module that some preset adapts, once, with a mark for each preset that does."""
     presets = [preset for preset in described.presets if preset.problem is None]
-    table = columns("module", "in -> out")
-    table.add_column(f"at rank {described.rank}", justify="right")
-    for preset in presets:
-        table.add_column(_short(preset.preset.value), justify="center")
+    rank = f"at rank {described.rank}"
+    mark = "●" if console.is_terminal else "yes"
+    rows: list[Sequence[str]] = []
     for key in {summary.key: summary for preset in presets for summary in preset.keys}.values():
-        marks = ["●" if key.key in {summary.key for summary in preset.keys} else "" for preset in presets]
+        marks = [mark if key.key in {summary.key for summary in preset.keys} else "" for preset in presets]
         shapes = ", ".join(_shape(count, *shape) for shape, count in key.shapes)
-        table.add_row(key.key, shapes, f"{key.trainable:,}", *marks)
-    console.print(table)
+        rows.append((key.key, shapes, f"{key.trainable:,}", *marks))
+    names = ("module", "in -> out", rank, *(_short(preset.preset.value) for preset in presets))
+    show_table(console, names, rows, right=(rank,), flowing=("in -> out",))
 
 
 def _show_presets(described: ModelDescription, console: Console) -> None:
-    table = columns("preset", "trainable", "share", right=("trainable", "share"))
-    table.add_column(f"peak memory, {described.batch_size} x {described.seq_length} tokens", justify="right")
+    peak = f"peak memory, {described.batch_size} x {described.seq_length} tokens"
+    rows: list[Sequence[str]] = []
     for preset in described.presets:
         if preset.problem is not None:
-            table.add_row(preset.preset.value, "-", "-", preset.problem)
+            rows.append((preset.preset.value, "-", "-", preset.problem))
             continue
         memory = f"about {size(preset.memory.total)}" if preset.memory else "-"
-        table.add_row(preset.preset.value, f"{preset.trainable:,}", f"{preset.share:.3%}", memory)
-    console.print(table)
+        rows.append((preset.preset.value, f"{preset.trainable:,}", f"{preset.share:.3%}", memory))
+    names = ("preset", "trainable", "share", peak)
+    show_table(console, names, rows, right=names[1:], flowing=(peak,))
 
 
 def _shape(count: int, experts: int, inputs: int, outputs: int) -> str:

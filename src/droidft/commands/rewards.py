@@ -7,12 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from droidft.commands._settings import add_setting_flags, config_from
-from droidft.commands._terminal import line, one_line, print_json, terminal
+from droidft.commands._terminal import add_json, line, marked, one_line, print_json, spinner, terminal, turn
 from droidft.config import Family
 from droidft.config.settings import Setting, reward_kinds
 from droidft.engine.machine.device import computing
@@ -28,16 +29,17 @@ SHOWN = 400
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft rewards`."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    actions.add_parser("list", help="every kind with range, parameters and meaning; files of your own (the default)")
+    what = "every kind with range, parameters and meaning; files of your own (the default)"
+    add_json(actions.add_parser("list", help=what))
     trial = actions.add_parser("try", help="sample a few completions of the model as it is, and score them")
     trial.add_argument("file", nargs="?", type=Path, help="YAML or JSON file with settings; flags override it")
     trial.add_argument("--prompts", type=int, default=2, choices=range(1, 65), metavar="N", help="prompts [2]")
     trial.add_argument(
         "--completions", type=int, default=4, choices=range(1, 65), metavar="N", help="completions of each [4]"
     )
-    trial.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    add_json(trial)
     add_setting_flags(trial)
 
 
@@ -59,7 +61,7 @@ def _list(console: Console, *, as_json: bool) -> None:
         )
         return
     for kind in reward_kinds():
-        console.print(f"[bold]{kind.kind}[/]  {kind.range}")
+        marked(console, f"[bold]{kind.kind}[/]  {escape(kind.range)}")
         _paragraph(console, " ".join(kind.help.split()), indent=2)
         for parameter in kind.parameters:
             name = f"{parameter.name} [{_values(parameter)}; {parameter.shown_default}]"
@@ -81,7 +83,7 @@ def _try(args: argparse.Namespace, console: Console) -> None:
     with computing(home.cache):
         from droidft.engine.evaluation.trial import try_rewards
 
-        with console.status("") as status:
+        with spinner(console, "") as status:
             trial = try_rewards(
                 config,
                 home.places(checkpoints=home.runs),
@@ -89,7 +91,7 @@ def _try(args: argparse.Namespace, console: Console) -> None:
                 prompts=args.prompts,
                 completions=args.completions,
                 seed=config.seed,
-                report=lambda phase, done, total: status.update(f"{phase} {done}/{total}" if total else phase),
+                report=lambda phase, done, total: turn(status, f"{phase} {done}/{total}" if total else phase),
             )
     if args.json:
         print_json(trial)

@@ -6,9 +6,10 @@ import argparse
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from droidft.commands._display import RunDisplay
-from droidft.commands._terminal import actions_of, columns, line, print_json, terminal
+from droidft.commands._terminal import actions_of, line, marked, print_json, show_table, terminal
 from droidft.commands._watch import watch
 from droidft.errors import DroidError
 from droidft.events import Failed
@@ -97,12 +98,12 @@ def _list(listed: list[Run], console: Console, *, as_json: bool) -> None:
         console.print("no runs yet; start one with `droidft train` or `droidft demo`")
         return
     numbers = ("step", "loss", "best val")
-    table = columns("run", "status", "method", *numbers, right=numbers)
+    cells = []
     for row in rows:
         step = f"{row['step']}/{row['steps']}" if row["steps"] else "-"
         scores = (_score(row, "loss"), _score(row, "best_loss"))
-        table.add_row(row["id"], row["status"], row["method"] or "-", step, *scores)
-    console.print(table)
+        cells.append((row["id"], row["status"], row["method"] or "-", step, *scores))
+    show_table(console, ("run", "status", "method", *numbers), cells, right=numbers)
 
 
 def _show(run: Run, console: Console, *, as_json: bool) -> None:
@@ -111,7 +112,7 @@ def _show(run: Run, console: Console, *, as_json: bool) -> None:
         events = [record.model_dump(mode="json") for record in records]
         print_json({**summary(run), "config": run.config().model_dump(mode="json"), "events": events})
         return
-    console.print(f"run       [bold]{run.id}[/]  {run.status()}")
+    marked(console, f"run       [bold]{escape(run.id)}[/]  {run.status()}")
     for name, value in run.config().changed().items():
         line(console, f"  {name}: {value}")
     display = RunDisplay(console)

@@ -9,18 +9,18 @@ import logging.handlers
 import os
 import socket
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from droidft import __version__
-from droidft.commands._terminal import line, terminal, warn
+from droidft.commands._terminal import line, marked, terminal, warn
 from droidft.errors import ConfigError, RunError
 from droidft.home import Home
-from droidft.support import locks
+from droidft.support import locks, network
 
 if TYPE_CHECKING:
     from droidft.server.options import Options
@@ -111,7 +111,7 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
     link = f"{url}/launch?code={app.state.droidft.access.launch_code()}"
     _ = app.state.droidft.access.token  # made now, if there is none
     (options.home.server / "server.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
-    console.print(f"[bold]Droid FineTuning {__version__}[/] is at {url}")
+    marked(console, f"[bold]Droid FineTuning {__version__}[/] is at {escape(url)}")
     line(console, f"open      {link}")
     line(console, "          signs a browser in, once, within ten minutes; `droidft serve` prints another", "dim")
     line(console, f"home      {options.home.root}")
@@ -133,7 +133,7 @@ def _already_running(home: Home, console: Console) -> int:
         request = urllib.request.Request(
             f"{url}/api/launch", method="POST", headers={"Authorization": f"Bearer {token}"}
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with network.ask_own_server(request, seconds=10) as answer:
             link = json.load(answer)["url"]
     except (OSError, ValueError, KeyError) as error:
         hint = "end it, then start it again"

@@ -13,6 +13,7 @@ from droidft.config.rewards import REWARDS
 from droidft.config.training import TrainingConfig
 from droidft.config.wording import abbreviated, nearest, sentence, worded
 from droidft.errors import ConfigError
+from droidft.support import strict_json, strict_yaml
 
 
 def parse_config(values: dict[str, Any], *, source: str = "configuration") -> TrainingConfig:
@@ -61,7 +62,8 @@ def _details(values: dict[str, Any]) -> list[ErrorDetails]:
 def load_config_file(path: Path) -> dict[str, Any]:
     """Read the settings of a YAML or JSON file, unvalidated, so that flags can be laid over them."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = file.read(strict_yaml.MAX_BYTES + 1).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", hint="check the path") from error
     except UnicodeDecodeError as error:
@@ -75,14 +77,10 @@ def parse_config_text(text: str, *, source: str) -> dict[str, Any]:
     Raises:
         ConfigError: no YAML, or no table of settings.
     """
-    import yaml
-
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{source}: is not valid YAML: {error}", hint="check indentation and colons") from error
-    except RecursionError:
-        raise ConfigError(f"{source}: is nested too deeply", hint="write `name: value` lines") from None
+        values = strict_yaml.parse(text)
+    except strict_json.Refused as why:
+        raise ConfigError(f"{source}: {why.reason}", hint=why.fix) from None
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: holds {type(values).__name__}, not settings", hint="write `name: value` lines")
     return {str(name): value for name, value in values.items()}

@@ -13,7 +13,6 @@ from droidft.errors import ConfigError
 from droidft.server.schemas.data import StepPlan
 from droidft.server.schemas.settings import DraftReport, FieldProblem
 
-MOST_VALUES = 10_000
 SCALING = {"lora_rank", "lora_alpha", "lora_scaling"}
 BATCH = {"batch_size", "grad_accumulation_steps", "prompts_per_step", "num_iterations"}
 LENGTH = {"method", "iterations", "epochs"} | BATCH
@@ -61,18 +60,12 @@ def parse(text: str) -> dict[str, Any]:
         ConfigError: it is no YAML, or holds something else than settings.
     """
     values = parse_config_text(text, source="the file")
-    try:
-        _refuse_strange(values, [MOST_VALUES])
-    except RecursionError:  # an alias to what it stands in
-        raise ConfigError("the file is nested without end", hint="write `name: value` lines") from None
+    _refuse_strange(values)
     return values
 
 
-def _refuse_strange(value: Any, left: list[int]) -> None:
-    """Refuse what JSON has not, and more values than a settings file holds (aliases may stand for many)."""
-    left[0] -= 1
-    if left[0] < 0:
-        raise ConfigError(f"the file holds more than {MOST_VALUES:,} values", hint="write `name: value` lines")
+def _refuse_strange(value: Any) -> None:
+    """Refuse what JSON has not."""
     match value:
         case str():
             if _plain(value) != value:
@@ -84,11 +77,11 @@ def _refuse_strange(value: Any, left: list[int]) -> None:
                 raise ConfigError(f"the file holds {value}, which is not a finite number")
         case list():
             for part in value:
-                _refuse_strange(part, left)
+                _refuse_strange(part)
         case dict():
             for name, part in value.items():
-                _refuse_strange(str(name), left)
-                _refuse_strange(part, left)
+                _refuse_strange(str(name))
+                _refuse_strange(part)
         case _:
             hint = "put quotes around it if it is a text"
             raise ConfigError(f"the file holds a {type(value).__name__}, which no setting is", hint=hint)
