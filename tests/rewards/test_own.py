@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from droidft.config.rewards import PythonReward
 from droidft.errors import RewardError
-from droidft.rewards import own
+from droidft.rewards import calls, own
 from droidft.rewards.rules import ToScore
 from droidft.rewards.scorer import Scorer
 from droidft.support.faults import InvalidData
@@ -72,7 +73,7 @@ def test_numbers_of_any_kind(folder: Path, value: str) -> None:
         ("[0, 10**400]", "returned inf for row rows.jsonl:9"),
         ("[1]", "returned 1 numbers for 2 completions"),
         ("[1, 2, 3]", "returned 3 numbers for 2 completions"),
-        ("[None, 1]", "returned None for row rows.jsonl:4, not a number"),
+        ("[[None], 1]", "returned a list for row rows.jsonl:4, not a number"),
         ("['1', 1]", "returned a str for row rows.jsonl:4, not a number"),
         ("None", "returned None, not a list of numbers"),
         ("0.5", "returned a float, not a list of numbers"),
@@ -181,3 +182,114 @@ def test_files_are_listed_without_being_run(folder: Path, tmp_path: Path) -> Non
     assert found["e.py"].problem
     assert found["f.py"].problem
     assert not noted.exists()
+
+
+def test_none_leaves_a_row_out(folder: Path) -> None:
+    both = scorer(folder, "def reward(completions):\n    return [None, 2]\n")
+    scores = both.score(ITEMS)
+    assert np.isnan(scores[0, 0])
+    assert scores[1, 0] == 2
+    totals = both.total(scores)
+    assert np.isnan(totals[0])
+    assert totals[1] == 2
+    assert both.named(scores[0]) == {}
+    assert both.named(scores[1]) == {"mine.reward": 2.0}
+    assert [(name, column.tolist()) for name, column in both.columns(scores)] == [("mine.reward", [2.0])]
+
+
+def test_another_reward_counts_where_one_leaves_a_row_out(folder: Path) -> None:
+    (folder / "two.py").write_text(
+        "def some(completions, **columns): return [None, 2]\ndef all(completions, **columns): return [1, 1]\n"
+    )
+    specs = [PythonReward(file="two.py", function="some", weight=3), PythonReward(file="two.py", function="all")]
+    both = Scorer(specs, folder)
+    assert both.total(both.score(ITEMS)).tolist() == [1.0, 7.0]
+
+
+TRL = {
+    "contents": "def reward(completions, **kwargs):\n    return [len(c[0]['content']) for c in completions]\n",
+    "last": "def reward(completions, **kwargs):\n    return [len(c[-1]['content']) for c in completions]\n",
+    "get": "def reward(prompts, completions):\n    return [len(c[0].get('content', '')) for c in completions]\n",
+    "roles": "def reward(completions, **_):\n"
+    "    return [len(c[0]['content']) if c[0]['role'] == 'assistant' else 9 for c in completions]\n",
+    "either": "def reward(completions, **_):\n"
+    "    return [len(c if isinstance(c, str) else c[0]['content']) for c in completions]\n",
+    "spare": "def reward(completions, trainer_state=None, log_metric=None, **_):\n"
+    "    assert trainer_state is None\n    return [len(c[0]['content']) for c in completions]\n",
+    "ids": "def reward(prompts, completions, completion_ids, **_):\n    return [len(i) for i in completion_ids]\n",
+}
+"""Functions as TRL's documents and its conversational examples have them."""
+
+
+@pytest.mark.parametrize("name", TRL)
+def test_functions_of_trl_work_as_they_are(folder: Path, name: str) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "p1"}]
+    items = [
+        ToScore("p1", "four", 4, {"answer": "a"}, "rows.jsonl:4", messages=messages, ids=[1, 2, 3, 4]),
+        ToScore("p2", "", 0, {"answer": "b"}, "rows.jsonl:9"),
+    ]
+    found = scorer(folder, TRL[name])
+    found.check([("rows.jsonl:4", {"answer": "a"})])
+    assert found.score(items).tolist() == [[4.0], [0.0]]
+
+
+def test_a_conversation_is_its_messages_and_its_last_text(folder: Path) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    text = (
+        "import re\n"
+        "def reward(prompts, completions):\n"
+        "    (p,), (c,) = prompts, completions\n"
+        "    assert p == 'Why?' and p.endswith('?') and re.search('W', p) and p[1:] == 'hy?', p\n"
+        "    assert p[0]['content'] == 'Be brief.' and p[-1]['content'] == 'Why?' and p[1]['role'] == 'user'\n"
+        "    assert c[0] == 'B' and c[0].isupper() and c[0]['role'] == 'assistant' and list(c) == [*'Because']\n"
+        "    return [1]\n"
+    )
+    item = ToScore("Why?", "Because", 1, {}, "rows.jsonl:1", messages=messages)
+    assert scorer(folder, text).score([item]).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("name", ["trainer_state", "log_extra", "log_metric", "environments"])
+def test_what_only_trls_trainer_has_is_refused_by_name(folder: Path, name: str) -> None:
+    found = scorer(folder, f"def reward(completions, {name}, **_):\n    return [0 for _ in completions]\n")
+    with pytest.raises(InvalidData, match=rf"asks for {name}, .*TRL"):
+        found.check([("rows.jsonl:1", {"answer": "a"})])
+    found.check([("rows.jsonl:1", {name: 1})])  # a column of the user's own of that name
+
+
+def test_a_call_that_does_not_return_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "LONGEST_SECONDS", 0.1)
+    text = (
+        "import time\ndef reward(completions):\n"
+        "    try:\n        time.sleep(60)\n    except Exception:\n        pass\n"
+    )
+    with pytest.raises(RewardError, match=r"mine\.reward: it had not returned after 0.1 seconds .*rows.jsonl:4"):
+        scorer(folder, text).score(ITEMS)
+    with pytest.raises(RewardError, match=r"mine.py was still not read after 0.1 seconds"):
+        scorer(folder, "while True:\n    pass\n").score(ITEMS)
+    assert not calls.overdue()
+
+
+def test_a_call_is_abandoned_from_a_signal_handler(folder: Path) -> None:
+    calls.abandon()  # nothing is under way
+    text = (
+        "import time\nfrom droidft.rewards import calls\n"
+        "def reward(completions):\n    try:\n        calls.abandon()\n    except Exception:\n        pass\n"
+    )
+    with pytest.raises(calls.Abandoned):
+        scorer(folder, text).score(ITEMS)
+    calls.abandon()
+
+
+def test_a_long_call_makes_its_run_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not calls.overdue()
+    with calls.limited():
+        assert not calls.overdue()
+        monkeypatch.setattr(calls, "STALLED_SECONDS", -1.0)
+        assert calls.overdue()
+        monkeypatch.setattr(calls, "STALLED_SECONDS", 60.0)
+        with pytest.raises(calls.Abandoned):
+            calls.abandon()
+        assert not calls.overdue()
+        monkeypatch.setattr(calls, "PATIENCE_SECONDS", -1.0)
+        assert calls.overdue()
+    assert not calls.overdue()

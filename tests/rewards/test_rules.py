@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from droidft.config import Reward
 from droidft.errors import RewardError
-from droidft.rewards.rules import ToScore, final_number
+from droidft.rewards.numbers import final_number
+from droidft.rewards.rules import ToScore
 from droidft.rewards.scorer import Scorer
 from droidft.support.faults import InvalidData
 
@@ -116,34 +117,6 @@ def test_keywords_of_a_row_and_of_languages_without_spaces() -> None:
 )
 def test_exact_answer(more: dict[str, Any], completion: str, wanted: float) -> None:
     assert one({"kind": "exact_answer", **more}, completion, answer=["New York", "NYC"]) == wanted
-
-
-@pytest.mark.parametrize(
-    ("text", "loose", "strict"),
-    [
-        ("5 + 5 = 10\n#### 1,234", "1234", "1234"),
-        ("#### -$1,234.50", "-1234.5", "-1234.5"),
-        ("#### $-3", "-3", "-3"),
-        ("It is 50%.", "50", None),
-        ("−3 degrees", "-3", None),
-        ("5-3", "3", None),
-        ("of 5 - 3", "3", None),
-        ("x2 is 7", "7", None),
-        ("about .5", "0.5", None),
-        ("1e3", "1000", None),
-        ("1,2,3", "3", None),
-        ("#### none, but 3", "3", None),
-        ("\\boxed{42}", "42", None),
-        ("#### 5 then #### 6", "6", "6"),
-        ("no number", None, None),
-        ("####", None, None),
-    ],
-)
-def test_the_final_number(text: str, loose: str | None, strict: str | None) -> None:
-    from decimal import Decimal
-
-    assert final_number(text) == (None if loose is None else Decimal(loose))
-    assert final_number(text, strict=True) == (None if strict is None else Decimal(strict))
 
 
 def test_numeric_answer_with_the_form_of_gsm8k() -> None:

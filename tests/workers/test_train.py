@@ -316,3 +316,36 @@ def test_a_failed_run_neither_deletes_nor_overwrites_another_runs_adapter(
     trained = create(material, adapter_name="mine", iterations=3)
     finish(trained)
     assert (Home.find().adapter("mine") / "adapters.safetensors").exists()
+
+
+def test_a_stop_does_not_wait_for_a_reward_that_never_returns(home: Path, material: dict[str, str]) -> None:
+    file = Home.find().rewards / "forever.py"
+    file.write_text(
+        "import time\ncalls = 0\n"
+        "def reward(completions, **_):\n"
+        "    global calls\n    calls += 1\n"
+        "    while calls > 2:\n        try:\n            time.sleep(60)\n"
+        "        except Exception:\n            pass\n"
+        "    return [len(c) for c in completions]\n"
+    )
+    settings: dict[str, Any] = {
+        "method": "grpo",
+        "rewards": [{"kind": "python", "file": "forever.py"}],
+        "num_generations": 2,
+        "prompts_per_step": 1,
+        "max_completion_length": 4,
+        "iterations": 100,
+        "mask_prompt": False,
+        "lora_dropout": 0.0,
+    }
+    run = create(material, **settings)
+    worker = run.start()
+    while not reports(run):
+        assert worker.poll() is None, run.log_file.read_text()
+        time.sleep(0.02)
+    time.sleep(0.5)
+    run.stop()
+    assert worker.wait(timeout=5) == 0
+    assert events(run)[-1] == Stopped(step=1)
+    assert run.status() is RunStatus.STOPPED
+    assert run.checkpoint_steps()[-1] == 1

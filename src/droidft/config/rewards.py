@@ -137,8 +137,8 @@ class ExactAnswer(_Reference):
 class NumericAnswer(_Reference):
     """1 if the completion's final number equals the reference's, else 0.
 
-    The final number is the one after the last `####`, as in GSM8K, else the last one of the text. `$1,234.50` is
-    1234.5 and `50%` is 50.
+    The final number is the last one that is marked, right after `####` (as in GSM8K) or in a LaTeX box, else the last
+    one of the text. `$1,234.50` is 1234.5 and `50%` is 50.
     """
 
     title: ClassVar[str] = "Numeric answer"
@@ -173,7 +173,8 @@ class TagFormat(_Reward):
 class PythonReward(_Reward):
     """A function of your own, from a file in the home folder's `rewards/`.
 
-    It is called as `reward(prompts, completions, **columns)`, with lists, and returns a number for each completion.
+    It is called as `reward(prompts, completions, **columns)`, with lists, and returns a number for each completion,
+    or None to leave one out.
     """
 
     title: ClassVar[str] = "Own Python function"

@@ -20,16 +20,14 @@ from typing import Any
 
 from droidft.config.rewards import FILE, FUNCTION, PythonReward
 from droidft.errors import RewardError
+from droidft.rewards import calls
+from droidft.rewards.arguments import PASSED, arguments, refuse_missing
 from droidft.rewards.rules import Rule, ToScore
 from droidft.support.shapes import shape
-from droidft.support.strict_json import Refused
 
 LARGEST = 1 << 20
-PASSED = ("prompts", "completions")
-"""Parameters that every function is given by name."""
-OWN = ("prompt", "completion", *PASSED)
-"""Columns of these names are not passed on: the prompt and the completion are given as such."""
 CALL = "reward(prompts, completions, **columns)"
+SLOW = "let it return sooner: fewer requests, a time limit of its own; then resume the run"
 
 
 @shape
@@ -168,7 +166,12 @@ class OwnFiles:
             # Dataclasses and pickles look their module up by its name.
             sys.modules[module.__name__] = module
             try:
-                exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - what the user asked for
+                with calls.limited():
+                    exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - what the user asked for
+            except calls.TooLong:
+                raise RewardError(
+                    f"{path.name} was still not read after {calls.LONGEST_SECONDS:g} seconds", hint=SLOW
+                ) from None
             except (Exception, SystemExit) as error:  # the code of others may raise anything
                 raise RewardError(
                     f"{path.name} failed when it was run: {blame(error, path)}", hint="fix it"
@@ -189,13 +192,8 @@ class OwnRule(Rule):
 
     def check(self, columns: Mapping[str, Any]) -> None:
         """Refuse a row without a column that the function cannot do without; the function is not run."""
-        for name in self._definition.required if self._definition is not None else ():
-            if name not in columns:
-                raise Refused(
-                    "reward",
-                    f"column {name!r} is missing, which {self._spec.function}() asks for",
-                    "add it, or give the parameter a default",
-                )
+        if self._definition is not None:
+            refuse_missing(self._spec.function, self._definition.required, columns)
 
     def function(self) -> Callable[..., Any]:
         """The function itself.
@@ -215,34 +213,33 @@ class OwnRule(Rule):
         return self._function
 
     def score(self, items: Sequence[ToScore]) -> list[float]:
-        """What the function returns, checked."""
+        """What the function returns, checked; NaN where it returns None."""
         function = self.function()
+        hint = f"return a list with one finite number for each of {len(items)} completions; None leaves one out"
         try:
-            returned = function(**self._given(function, items))
+            with calls.limited():
+                returned = self._listed(function(**arguments(function, items)), hint)
+        except calls.TooLong:
+            raise RewardError(
+                f"reward {self._spec.name}: it had not returned after {calls.LONGEST_SECONDS:g} seconds "
+                f"({len(items)} completions, the first for row {items[0].place})",
+                hint=SLOW,
+            ) from None
+        except RewardError:
+            raise
         except (Exception, SystemExit) as error:  # the code of others may raise anything
             raise self._failed(function, items, error) from error
-        return self._numbers(returned, items)
-
-    def _given(self, function: Callable[..., Any], items: Sequence[ToScore]) -> dict[str, list[Any]]:
-        """What the function takes of prompts, completions and the rows' columns."""
-        names = dict.fromkeys(name for item in items for name in item.columns if name not in OWN)
-        given: dict[str, list[Any]] = {name: [item.columns.get(name) for item in items] for name in names}
-        given["prompts"] = [item.prompt for item in items]
-        given["completions"] = [item.completion for item in items]
-        try:
-            parameters = inspect.signature(function).parameters
-        except (TypeError, ValueError):
-            return given
-        if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-            return given
-        return {name: values for name, values in given.items() if name in parameters}
+        return self._numbers(returned, items, hint)
 
     def _failed(self, function: Callable[..., Any], items: Sequence[ToScore], error: BaseException) -> RewardError:
         """The error, with the row that causes it where one alone does."""
         where = f"when {len(items)} completions were scored together, the first for {items[0].place}"
         for item in items:
             try:
-                function(**self._given(function, [item]))
+                with calls.limited():
+                    function(**arguments(function, [item]))
+            except calls.TooLong:
+                break
             except (Exception, SystemExit) as alone:  # noqa: BLE001 - as above
                 error, where = alone, f"row {item.place}"
                 break
@@ -251,20 +248,26 @@ class OwnRule(Rule):
             hint=f"fix {self._path}, or score that row in another way; it is called as {CALL}",
         )
 
-    def _numbers(self, returned: Any, items: Sequence[ToScore]) -> list[float]:
-        name, hint = self._spec.name, f"return a list with one finite number for each of {len(items)} completions"
+    def _listed(self, returned: Any, hint: str) -> list[Any]:
+        """What was returned, as a list; iterators run the user's code."""
         if hasattr(returned, "tolist"):  # arrays of NumPy, MLX and torch
             returned = returned.tolist()
         if isinstance(returned, (str, bytes, Mapping)) or not hasattr(returned, "__iter__"):
-            raise RewardError(f"reward {name}: it returned {_noun(returned)}, not a list of numbers", hint=hint)
-        values = list(returned)
+            raise RewardError(
+                f"reward {self._spec.name}: it returned {_noun(returned)}, not a list of numbers", hint=hint
+            )
+        return list(returned)
+
+    def _numbers(self, values: list[Any], items: Sequence[ToScore], hint: str) -> list[float]:
         if len(values) != len(items):
             raise RewardError(
-                f"reward {name}: it returned {len(values)} numbers for {len(items)} completions", hint=hint
+                f"reward {self._spec.name}: it returned {len(values)} numbers for {len(items)} completions", hint=hint
             )
         return [self._number(value, item, hint) for value, item in zip(values, items, strict=True)]
 
     def _number(self, value: Any, item: ToScore, hint: str) -> float:
+        if value is None:
+            return math.nan
         if hasattr(value, "item"):  # a scalar of NumPy, MLX or torch
             value = value.item()
         if not isinstance(value, (int, float)):

@@ -16,16 +16,10 @@ from itertools import pairwise
 from typing import Any
 
 from droidft.config.rewards import ExactAnswer, KeywordCoverage, LengthWindow, LexicalF1, NumericAnswer, TagFormat
+from droidft.rewards.numbers import final_number
 from droidft.support.strict_json import Refused
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
-NUMBER = re.compile(
-    r"(?:(?<![\w)])(?P<sign>[-−+]))?(?:[$€£]\s?(?P<inner>[-−+])?)?(?<![\w.])"
-    r"(?P<digits>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-    r"(?P<power>[eE][-+]?[0-9]{1,3}\b)?"
-)
-"""A number in a text; a dash between two numbers or after a word is no sign."""
-MARK = "####"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +34,10 @@ class ToScore:
     """The row as it is in the data file."""
     place: str
     """`file:line` of the row."""
+    messages: Sequence[Mapping[str, Any]] = ()
+    """The conversation that was asked, where it is one."""
+    ids: Sequence[int] = ()
+    """Tokens of the completion."""
 
 
 class Rule:
@@ -49,7 +47,7 @@ class Rule:
         """Raise `Refused` where a row lacks what this reward needs; most need nothing."""
 
     def score(self, items: Sequence[ToScore]) -> list[float]:
-        """A finite number for each item.
+        """A finite number for each item; NaN for one that this reward is not for.
 
         Raises:
             RewardError: it failed.
@@ -221,19 +219,6 @@ def f1(text: str, reference: str) -> float:
     return 2 * (given & wanted).total() / (given.total() + wanted.total())
 
 
-def final_number(text: str, *, strict: bool = False) -> Decimal | None:
-    """The number after the last `####`; without one there, the last number of the text unless `strict`."""
-    _, mark, after = text.rpartition(MARK)
-    if mark and (marked := NUMBER.match(after.lstrip())) is not None:
-        return _decimal(marked)
-    if strict:
-        return None
-    last = None
-    for last in NUMBER.finditer(text):  # noqa: B007 - only the last is wanted
-        pass
-    return None if last is None else _decimal(last)
-
-
 def inside(text: str, tag: str) -> str | None:
     """What stands in the last `<tag>…</tag>`; None if there is none."""
     end = text.rfind(f"</{tag}>")
@@ -295,12 +280,6 @@ def _punctuation(letter: str) -> bool:
 @lru_cache(maxsize=4096)
 def _pattern(word: str, whole: bool) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){re.escape(word)}(?!\w)" if whole else re.escape(word))
-
-
-def _decimal(number: re.Match[str]) -> Decimal:
-    size = Decimal(number["digits"].replace(",", "") + (number["power"] or ""))
-    negative = "".join(number[group] or "" for group in ("sign", "inner")).replace("−", "-").count("-") % 2
-    return -size if negative else size
 
 
 def _only_span(text: str, tag: str) -> tuple[int, int] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class Scorer:
                 log.add(file or place, int(line) if file and line.isdigit() else None, None, fault)
 
     def score(self, items: Sequence[ToScore]) -> Scores:
-        """What each item earns by each reward, unweighted: [items, rewards], all finite.
+        """What each item earns by each reward, unweighted: [items, rewards]; NaN where a reward is not for an item.
 
         Raises:
             RewardError: a reward failed; the message names it, the row and the line of the user's file.
@@ -118,16 +119,29 @@ class Scorer:
         return scores
 
     def total(self, scores: Scores) -> Scores:
-        """The weighted sums: [items].
+        """The weighted sums: [items]; what a reward leaves out adds nothing, and an item that all leave out is NaN.
 
         Raises:
             RewardError: one is beyond what a number can hold.
         """
+        left_out = np.isnan(scores)
         with np.errstate(over="ignore", invalid="ignore"):
-            totals = np.asarray(scores @ self.weights, dtype=np.float64)
+            totals = np.asarray(np.where(left_out, 0.0, scores) @ self.weights, dtype=np.float64)
         if not np.isfinite(totals).all():
             raise RewardError("the weighted sum of rewards is too large for a number", hint="return smaller rewards")
+        totals[left_out.all(axis=1)] = np.nan
         return totals
+
+    def named(self, scores: Scores) -> dict[str, float]:
+        """One item's scores by name, those that leave it out left out."""
+        pairs = zip(self.names, map(float, scores), strict=True)
+        return {name: score for name, score in pairs if not math.isnan(score)}
+
+    def columns(self, scores: Scores) -> Iterator[tuple[str, Scores]]:
+        """Each reward with what it gave to the items that it is for; rewards that are for none are left out."""
+        for name, column in zip(self.names, scores.T, strict=True):
+            if len(given := column[~np.isnan(column)]):
+                yield name, given
 
     def _by(self, name: str, rule: Rule, items: Sequence[ToScore]) -> list[float]:
         try:

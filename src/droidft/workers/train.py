@@ -21,6 +21,7 @@ from droidft.adapters import publish
 from droidft.errors import DroidError
 from droidft.events import CheckpointSaved, Event, Failed, Finished, Stopped
 from droidft.home import Home
+from droidft.rewards import calls
 from droidft.runs.folder import HEARTBEAT_SECONDS, EventLog, Run
 from droidft.support.memory import is_out_of_memory
 
@@ -65,6 +66,7 @@ class StopRequest:
         self._asked = True
         if self._preparing and self._breakable:
             raise StoppedEarly
+        calls.abandon()
 
 
 def main(folder: Path) -> int:
@@ -105,12 +107,13 @@ def _broken_off(source: Iterator[Event], stop: StopRequest) -> Iterator[Event]:
 
 
 def _beat(log: EventLog) -> None:
-    """Give a sign of life every few seconds, as long as the process lives."""
+    """Give a sign of life every few seconds, as long as the process lives and no reward holds it up."""
 
     def beat() -> None:
         while True:
             time.sleep(HEARTBEAT_SECONDS)
-            log.beat()
+            if not calls.overdue():
+                log.beat()
 
     threading.Thread(target=beat, daemon=True).start()
 

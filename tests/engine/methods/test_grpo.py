@@ -16,7 +16,7 @@ from droidft.engine.model import lora
 from droidft.engine.model.loss import SplitModel
 from droidft.engine.training import checkpoint
 from droidft.engine.training.loop import train
-from droidft.errors import CheckpointError, NonFiniteError
+from droidft.errors import CheckpointError, NonFiniteError, RewardError
 from droidft.events import METRICS, Completions, EvalReport, Stopped, TrainReport, Warned
 from tests.engine.methods import rewarded
 
@@ -246,3 +246,71 @@ def test_prompts_follow_the_seed_and_every_prompt_comes_once_an_epoch(tmp_path: 
         assert sorted(seen[epoch * count : (epoch + 1) * count]) == list(range(count))
     other = rewarded.method(rewarded.config(prompts_per_step=4, steps_per_generation=2, seed=1))
     assert not np.array_equal(method._prompts_of(0), other._prompts_of(0))
+
+
+NONE_FOR_SOME = """
+def short(completions, messages, **_):
+    return [None if m[0]["content"] < limit else float(len(c) < 8) for c, m in zip(completions, messages)]
+"""
+
+
+def with_partial(limit: str, **changes: Any) -> Any:
+    """Settings with a reward that is for prompts from `limit` on alone, by their first letter."""
+    (rewarded.material()[1].parent / "rewards" / "partial.py").write_text(f"limit = {limit!r}\n{NONE_FOR_SOME}")
+    partial = {"kind": "python", "file": "partial.py", "function": "short", "label": "short"}
+    settings: dict[str, Any] = {"iterations": 6, "steps_per_report": 1, "prompts_per_step": 4, "max_eval_prompts": 8}
+    return rewarded.config(**settings, **{"rewards": [partial], **changes})
+
+
+def test_a_reward_that_is_none_for_some_rows(tmp_path: Path) -> None:
+    """Such rows are in no mean of that reward, and where nothing else scores them nothing is learned from them."""
+    events = list(train(rewarded.job(tmp_path, with_partial("k"))))
+    shown = [row for event in events if isinstance(event, Completions) for row in event.rows]
+    unscored = [row for row in shown if not row.rewards]
+    assert unscored
+    assert len(unscored) < len(shown)
+    assert all(row.reward == row.advantage == 0 for row in unscored)
+    assert all(row.prompt[0] < "k" for row in unscored)
+    [warning] = [event for event in events if isinstance(event, Warned) and event.code == "unscored"]
+    assert "every reward returned None for" in warning.message
+    for event in events:
+        if isinstance(event, TrainReport | EvalReport):
+            assert all(np.isfinite(value) for value in event.metrics.values())
+
+
+def test_the_mean_of_a_reward_is_over_the_rows_that_it_is_for(tmp_path: Path) -> None:
+    always = {"kind": "length_window", "minimum": 0, "maximum": 4000, "unit": "characters"}
+    settings = with_partial("k", shown_completions=16)
+    settings = settings.model_copy(update={"rewards": rewarded.config(rewards=[always]).rewards + settings.rewards})
+    step: dict[int, Any] = {}
+    for event in train(rewarded.job(tmp_path, settings)):
+        if isinstance(event, TrainReport):
+            step[event.step] = event.metrics
+        if isinstance(event, Completions):
+            given = [row.rewards["short"] for row in event.rows if "short" in row.rewards]
+            assert len(event.rows) == 16
+            if given:
+                assert step[event.step]["reward/short"] == pytest.approx(np.mean(given))
+            else:
+                assert "reward/short" not in step[event.step]
+            assert all(row.reward == pytest.approx(1 + row.rewards.get("short", 0)) for row in event.rows)
+
+
+def test_rewards_that_are_none_for_every_row_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RewardError, match=r"every reward returned None for all [0-9]+ .* for row chat"):
+        list(train(rewarded.job(tmp_path, with_partial("~"))))
+
+
+def test_a_stop_while_a_reward_runs_keeps_the_steps_before(tmp_path: Path) -> None:
+    (rewarded.material()[1].parent / "rewards" / "stops.py").write_text(
+        "from droidft.rewards import calls\ncount = 0\n"
+        "def reward(completions, **_):\n"
+        "    global count\n    count += 1\n"
+        "    if count == 4:\n        calls.abandon()\n"
+        "    return [len(c) for c in completions]\n"
+    )
+    settings = rewarded.config(rewards=[{"kind": "python", "file": "stops.py"}], steps_per_eval=100)
+    events = list(train(rewarded.job(tmp_path, settings)))
+    assert isinstance(events[-1], Stopped)
+    assert events[-1].step == 2, "one call for the evaluation before the first step, one for each step"
+    assert newest(tmp_path)[1].step == 2

@@ -121,3 +121,22 @@ def test_masked_completions_weigh_nothing_and_the_others_as_the_loss_type_says(k
     assert (token_weights(lengths, nothing_left, kind, longest=10) == 0).all()
     total = (whole * lengths).sum()
     assert total == pytest.approx(15 / 30 if kind is LossType.DR_GRPO else 1)
+
+
+@pytest.mark.parametrize("scale", list(ScaleRewards))
+def test_completions_without_a_reward_take_no_part(scale: ScaleRewards) -> None:
+    nothing = np.nan
+    rewards = np.array(
+        [[1.0, nothing, 3.0, 2.0], [nothing] * 4, [5.0, nothing, nothing, nothing], [4.0, 4.0, 4.0, nothing]]
+    )
+    found = advantages(rewards, scale)
+    assert tied(rewards).tolist() == [False, True, True, True]
+    assert (found[1:] == 0).all()
+    assert found[0, 1] == 0
+    spread = {
+        ScaleRewards.NONE: 1.0,
+        ScaleRewards.GROUP: np.std([1, 3, 2], ddof=1) + 1e-4,
+        ScaleRewards.BATCH: np.std([1, 3, 2, 5, 4, 4, 4], ddof=1) + 1e-4,
+    }[scale]
+    assert found[0, [0, 2, 3]] == pytest.approx(np.array([-1, 1, 0]) / spread)
+    assert not np.isnan(found).any()

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from tokenizers import AddedToken, Tokenizer
 
+from droidft.config.rewards import TagFormat
 from droidft.data import batches
+from droidft.data.prompts import PromptRow
 from droidft.engine.methods import rollouts
 from droidft.engine.methods.rollouts import Completion, Sampler, streams
+from droidft.engine.model import loading
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.loss import SplitModel, log_probabilities
 from droidft.engine.training.method import Interrupted
+from droidft.rewards.scorer import Scorer
 from tests import tiny
 from tests.engine.model.architectures import TABLE
 
@@ -132,3 +138,30 @@ def test_sampling_is_called_off() -> None:
     sampler = Sampler(frozenset(), 20, 1.0, 8)
     with pytest.raises(Interrupted):
         list(sampler.sample(tiny.llama(), prompts(4), streams(0, 0, 1, 2), should_stop=should_stop))
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_rewards_see_the_text_that_chat_shows(tmp_path: Path, special: bool) -> None:
+    """Tags that the tokenizer holds as special tokens are part of it; the token that ends it is not."""
+    folder = tiny.write_model(tmp_path)
+    added = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tags = [AddedToken(tag, special=special, normalized=False) for tag in ("<think>", "</think>")]
+    (added.add_special_tokens if special else added.add_tokens)(tags)
+    added.save(str(folder / "tokenizer.json"))
+    tokenizer = loading.load_tokenizer(folder)
+    texts = rollouts.Texts.of(tokenizer)
+    said = "<think>a ü</think> b"
+    tokens = np.array([*tokenizer.encode(said), tokenizer.eos_token_id], np.int32)
+    asked = PromptRow(np.array([65], np.int32), [{"role": "user", "content": "0"}], None, {}, "rows.jsonl", 1)
+    item = texts.to_score(asked, Completion(tokens, np.zeros(1), np.zeros(1), truncated=False))
+    assert item.completion == said
+    assert item.tokens == len(item.ids) == len(tokens)
+    score = Scorer([TagFormat(tags=["think"])], tmp_path).score([item])[0, 0]
+    assert score == pytest.approx(2 / 3), "opened and closed, in order, and a word outside"
+
+
+def test_a_text_that_is_continued_keeps_its_first_space(tmp_path: Path) -> None:
+    tokenizer = loading.load_tokenizer(tiny.write_model(tmp_path))
+    texts = rollouts.Texts.of(tokenizer)
+    asked = PromptRow(np.array(tokenizer.encode("a"), np.int32), None, "a", {}, "rows.jsonl", 1)
+    assert texts.completion(asked, np.array(tokenizer.encode(" b"), np.int32)) == " b"

@@ -243,6 +243,16 @@ class _Text:
         return new
 
 
+def shown(tokenizer: TokenizerWrapper, tokens: Sequence[int], *, after: int | None) -> str:
+    """The text of an answer's tokens, the one that ends it left out, as a person reads it: special ones included.
+
+    `after` is the token before them where they continue a text, None where they answer a chat.
+    """
+    text = _Text(tokenizer, after)
+    parts = [text.add(token, last=False) for token in tokens]
+    return "".join([*parts, text.add(None, last=True)])
+
+
 def generate_batch(
     model: nn.Module,
     tokenizer: TokenizerWrapper,

@@ -26,8 +26,9 @@ from droidft.engine.methods.rollouts import Completion, Rollout, Sampler, Texts,
 from droidft.engine.model.lora import base_only
 from droidft.engine.model.loss import SplitModel, log_probabilities, losses
 from droidft.engine.training.method import Evaluation, Interrupted, Method, Sums
+from droidft.errors import RewardError
 from droidft.events import Completions, Event, Phase, PhaseName, SampledCompletion, Warned
-from droidft.rewards.rules import ToScore
+from droidft.rewards import calls
 from droidft.rewards.scorer import Scorer
 
 NOTHING_LEARNED = 5
@@ -64,6 +65,7 @@ class GroupRelative(Method):
         self._rollout: Rollout | None = None
         self._advantages = np.zeros(0)
         self._silent = 0
+        self._told_unscored = False
 
     # -- sampling
 
@@ -87,7 +89,7 @@ class GroupRelative(Method):
         seconds = time.perf_counter() - began
         completions = [drawn[place] for place in sorted(drawn)]
         asked = [prompt for prompt in prompts for _ in range(self._config.num_generations)]
-        scores = self._scorer.score(self._to_score(asked, completions))
+        scores, _ = self._scored(asked, completions)
         rollout = Rollout.of(
             number, np.repeat(rows, self._config.num_generations), completions, scores, seconds=seconds
         )
@@ -123,8 +125,22 @@ class GroupRelative(Method):
         finally:
             model.model.train(training)
 
-    def _to_score(self, prompts: Sequence[PromptRow], completions: Sequence[Completion]) -> list[ToScore]:
-        return [self._texts.to_score(prompt, it) for prompt, it in zip(prompts, completions, strict=True)]
+    def _scored(
+        self, prompts: Sequence[PromptRow], completions: Sequence[Completion]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What each completion earns by each reward, and in all."""
+        items = [self._texts.to_score(prompt, it) for prompt, it in zip(prompts, completions, strict=True)]
+        try:
+            scores = self._scorer.score(items)
+        except calls.Abandoned:
+            raise Interrupted from None
+        totals = self._scorer.total(scores)
+        if np.isnan(totals).all():
+            raise RewardError(
+                f"every reward returned None for all {len(items)} completions, the first for row {items[0].place}",
+                hint="let at least one reward return a number, or leave such rows out of the data",
+            )
+        return scores, totals
 
     def _adopt(self, rollout: Rollout) -> None:
         """Make `rollout` what the next steps learn from."""
@@ -164,7 +180,7 @@ class GroupRelative(Method):
         if self._silent == NOTHING_LEARNED:
             constant = [
                 f"{name} gives {column[0]:g} to every completion" if (column == column[0]).all() else ""
-                for name, column in zip(self._scorer.names, rollout.scores.T, strict=True)
+                for name, column in self._scorer.columns(rollout.scores)
             ]
             why = "; ".join(filter(None, constant)) or "within each group they are equal"
             message = (
@@ -174,6 +190,15 @@ class GroupRelative(Method):
                 "temperature or num_generations, or choose other prompts"
             )
             yield Warned(code="all_tied", message=message)
+        unscored = np.isnan(self._scorer.total(rollout.scores))
+        if unscored.any() and not self._told_unscored:
+            self._told_unscored = True
+            place = self._train[int(rollout.prompts[np.argmax(unscored)])].place
+            message = (
+                f"every reward returned None for {unscored.sum()} of {len(rollout)} completions, the first for row "
+                f"{place}: nothing is learned from them"
+            )
+            yield Warned(code="unscored", message=message)
         if rollout.number == 0 and rollout.truncated.all():
             message = (
                 f"every completion was cut off at max_completion_length {self._config.max_completion_length}: "
@@ -267,9 +292,10 @@ class GroupRelative(Method):
         entropies = np.concatenate([rollout.entropies[rollout.span(int(index))] for index in part])
         tokens = max(int(lengths[kept].sum()), 1)
         ratios = max(int(kept.sum()), 1) if config.method is Methods.GSPO else tokens
-        values = {"reward": totals.mean(), "reward_std": totals.std(ddof=1)}
-        for name, column in zip(self._scorer.names, rollout.scores[part].T, strict=True):
-            values |= {f"reward/{name}": column.mean(), f"reward_std/{name}": column.std(ddof=1)}
+        scored = totals[~np.isnan(totals)]
+        values = {"reward": scored.mean() if len(scored) else 0.0, "reward_std": _spread(scored)}
+        for name, column in self._scorer.columns(rollout.scores[part]):
+            values |= {f"reward/{name}": column.mean(), f"reward_std/{name}": _spread(column)}
         values |= {
             "tied_groups": tied(totals.reshape(-1, config.num_generations)).mean(),
             "clip_low": sums.get("clip_low", 0.0) / ratios,
@@ -294,13 +320,12 @@ class GroupRelative(Method):
 
     def _shown(self, rollout: Rollout, index: int, totals: NDArray[np.float64]) -> SampledCompletion:
         prompt = self._train[int(rollout.prompts[index])]
-        scores = rollout.scores[index].tolist()
         return SampledCompletion(
             place=prompt.place,
             prompt=prompt.asked[-SHOWN_CHARACTERS:],
-            completion=self._texts.completion(rollout.tokens[rollout.span(index)])[:SHOWN_CHARACTERS],
-            rewards=dict(zip(self._scorer.names, scores, strict=True)),
-            reward=float(totals[index]),
+            completion=self._texts.completion(prompt, rollout.tokens[rollout.span(index)])[:SHOWN_CHARACTERS],
+            rewards=self._scorer.named(rollout.scores[index]),
+            reward=float(np.nan_to_num(totals[index])),
             advantage=float(self._advantages[index]),
             tokens=int(rollout.lengths[index]),
             truncated=bool(rollout.truncated[index]),
@@ -314,13 +339,10 @@ class GroupRelative(Method):
             prompt: completion for prompt, _, completion in self._sample(model, prompts, EVALUATION, should_stop)
         }
         completions = [drawn[index] for index in range(count)]
-        scores = self._scorer.score(self._to_score(prompts, completions))
-        totals = self._scorer.total(scores)
+        scores, totals = self._scored(prompts, completions)
         lengths = [len(completion.tokens) for completion in completions]
-        metrics = {"reward": float(totals.mean())}
-        metrics |= {
-            f"reward/{name}": float(column.mean()) for name, column in zip(self._scorer.names, scores.T, strict=True)
-        }
+        metrics = {"reward": float(totals[~np.isnan(totals)].mean())}
+        metrics |= {f"reward/{name}": float(column.mean()) for name, column in self._scorer.columns(scores)}
         metrics["completion_length"] = float(np.mean(lengths))
         metrics["truncated"] = float(np.mean([completion.truncated for completion in completions]))
         return Evaluation(-metrics["reward"], sum(lengths), metrics)
@@ -349,6 +371,11 @@ class GroupRelative(Method):
         """Continue with the completions of a checkpoint."""
         if arrays:
             self._adopt(Rollout.from_arrays(arrays))
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """Standard deviation with n - 1; zero of fewer than two."""
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
 @dataclass(frozen=True)

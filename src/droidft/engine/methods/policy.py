@@ -47,8 +47,11 @@ def advantages(rewards_PG: NDArray[np.float64], scale: ScaleRewards) -> NDArray[
     """By how much each completion leads its group, [P, G].
 
     Divided by the standard deviation (with n - 1) of the group or of all, or by nothing. A group of equal rewards
-    gives exact zeros.
+    gives exact zeros. A completion without a reward (NaN) takes no part: its advantage is zero, and the others are
+    compared without it.
     """
+    if np.isnan(rewards_PG).any():
+        return _advantages_of_some(rewards_PG, scale)
     lead_PG = np.asarray(rewards_PG - rewards_PG.mean(axis=1, keepdims=True))
     lead_PG[tied(rewards_PG)] = 0.0
     match scale:
@@ -60,10 +63,31 @@ def advantages(rewards_PG: NDArray[np.float64], scale: ScaleRewards) -> NDArray[
             return lead_PG
 
 
+def _advantages_of_some(rewards_PG: NDArray[np.float64], scale: ScaleRewards) -> NDArray[np.float64]:
+    """As `advantages`, group by group over the completions that have a reward."""
+    lead_PG = np.zeros_like(rewards_PG)
+    everything = rewards_PG[~np.isnan(rewards_PG)]
+    spread = everything.std(ddof=1) if len(everything) > 1 else 0.0
+    for lead_G, rewards_G in zip(lead_PG, rewards_PG, strict=True):
+        scored = ~np.isnan(rewards_G)
+        if scored.sum() > 1:
+            # Not divided by the batch here: its spread is over all groups.
+            within = ScaleRewards.NONE if scale is ScaleRewards.BATCH else scale
+            lead_G[scored] = advantages(rewards_G[scored][None], within)[0]
+    return lead_PG / (spread + STD_FLOOR) if scale is ScaleRewards.BATCH else lead_PG
+
+
 def tied(rewards_PG: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which groups have nothing but equal rewards, up to the rounding of weighted sums; [P]."""
-    range_P = rewards_PG.max(axis=1) - rewards_PG.min(axis=1)
-    return np.asarray(range_P <= ROUNDING * np.maximum(np.abs(rewards_PG).max(axis=1), 1e-300))
+    """Which groups have nothing but equal rewards, up to the rounding of weighted sums; [P].
+
+    So has a group in which none or one of the completions has a reward.
+    """
+    known_PG = ~np.isnan(rewards_PG)
+    lowest_P = np.where(known_PG, rewards_PG, np.inf).min(axis=1)
+    highest_P = np.where(known_PG, rewards_PG, -np.inf).max(axis=1)
+    largest_P = np.where(known_PG, np.abs(rewards_PG), 0.0).max(axis=1)
+    range_P = np.where(known_PG.any(axis=1), highest_P, 0.0) - np.where(known_PG.any(axis=1), lowest_P, 0.0)
+    return np.asarray(range_P <= ROUNDING * np.maximum(largest_P, 1e-300))
 
 
 def token_weights(

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droidft.data.prompts import PromptRow
+from droidft.engine.generation.generate import shown
 from droidft.engine.training.method import Interrupted
 from droidft.errors import NonFiniteError
 from droidft.rewards.rules import ToScore
@@ -63,14 +64,23 @@ class Texts:
         """As the model's tokenizer does."""
         return cls(tokenizer, frozenset(int(token) for token in tokenizer.eos_token_ids))
 
-    def completion(self, tokens: NDArray[np.int32]) -> str:
-        """A completion's text, without the token that ends it and other special ones."""
-        return str(self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True))
+    def completion(self, prompt: PromptRow, tokens: NDArray[np.int32]) -> str:
+        """A completion's text as chat shows it: without the token that ends it, other special ones included."""
+        kept = [token for token in tokens.tolist() if token not in self.ends]
+        after = int(prompt.tokens[-1]) if prompt.messages is None else None
+        return shown(self.tokenizer, kept, after=after)
 
     def to_score(self, prompt: PromptRow, completion: Completion) -> ToScore:
         """A completion with what rewards may look at."""
-        text, length = self.completion(completion.tokens), len(completion.tokens)
-        return ToScore(prompt.asked, text, length, prompt.columns, prompt.place)
+        return ToScore(
+            prompt.asked,
+            self.completion(prompt, completion.tokens),
+            len(completion.tokens),
+            prompt.columns,
+            prompt.place,
+            messages=prompt.messages or (),
+            ids=completion.tokens.tolist(),
+        )
 
 
 @dataclass(eq=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from droidft.config import TrainingConfig
+from droidft.config.rewards import PythonReward
 from droidft.config.settings import command_line, to_yaml
 from droidft.errors import DroidError, RunError
 from droidft.events import EvalReport, Failed, Finished, Stopped
@@ -231,10 +232,14 @@ def _problem(entry: Entry, state: RunState, known: Known) -> Problem | None:
     if state is RunState.CRASHED:
         return known.ending or explain(None, log=entry.run.log_file, memory_kills=0, asked=False)
     if state is RunState.STALLED:
+        own = [it.name for it in entry.config.rewards if isinstance(it, PythonReward)] if entry.config else []
+        why = "it may be suspended, or the machine may be swapping"
+        if own:
+            why = f"a reward of your own ({', '.join(own)}) may not return, {why}"
         return Problem(
             code="stalled",
             message=f"its worker is alive but has not reported for more than {STALLED_SECONDS:.0f} seconds",
-            hint="it may be suspended, or the machine may be swapping; stop it, and resume it from its checkpoint",
+            hint=f"{why}; stop it, and resume it from its checkpoint",
         )
     return None
 
