@@ -181,7 +181,7 @@ def test_a_prompt_that_answers_do_not_begin_with_is_refused(tmp_path: Path) -> N
     good = {"prompt": [USER], "chosen": [USER, GOOD], "rejected": [USER, BAD]}
     assert "do not both begin with the prompt" in fault(tmp_path, good, good | {"prompt": [MORE]}).reason
     found = fault(tmp_path, good, good | {"prompt": [USER, GOOD]})
-    assert found.reason == "has a prompt that ends with the assistant's turn"
+    assert found.reason == "has a prompt that ends with the assistant's turn (in 'prompt')"
 
 
 def test_whole_texts_without_a_beginning_or_an_end_are_refused(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from droidft.data.check import check_structure
+from droidft.data.formats import recognise
 from droidft.data.readers import Reading
-from droidft.data.rows import Columns, Row, RowReader, recognise
+from droidft.data.rows import Columns, Row, RowReader
 from droidft.data.sources import Meter
 from droidft.errors import ConfigError
 from droidft.support.faults import InvalidData
@@ -18,7 +19,11 @@ from tests.data.helpers import settings, write_jsonl
 USER, BOT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 TOOL_TURNS = [
     USER,
-    {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}],
+    },
     {"role": "tool", "content": "3", "name": "f"},
     BOT,
 ]

@@ -919,6 +919,8 @@ export type Method = "sft" | "grpo" | "gspo" | "dr_grpo" | "dpo" | "orpo";
 export type SplitBy = "row" | "conversation";
 export type DataFormat =
   "auto" | "text" | "completion" | "instruction" | "chat" | "sharegpt";
+export type SystemRole = "auto" | "fold" | "refuse";
+export type TrainOn = "all-turns" | "last-turn";
 export type Optimizer = "adamw" | "adam" | "sgd" | "lion";
 export type LrSchedule = "constant" | "linear" | "cosine";
 export type FineTuneType = "lora" | "dora" | "full";
@@ -1049,8 +1051,19 @@ export type TrainingConfig = {
   messages_column?: string | null;
   /** A system message for every conversation that has none of its own. */
   system_prompt?: string | null;
-  /** Train on the assistant's turns only (all of them); otherwise on every token. */
+  /** System turns: `auto` leaves them to the chat template, `fold` puts their text into the user's turn beside them,
+    `refuse` makes a fault of one that the template does not show. */
+  system_role?: SystemRole;
+  /** Variables for the chat template, such as `{"enable_thinking": false}`. Answers have them too. */
+  chat_template_kwargs?: {
+    [key: string]: unknown;
+  } | null;
+  /** The day, such as 2026-11-30, for chat templates that write today's date. Default: the day the run is made. */
+  template_date?: string | null;
+  /** Train on the assistant's turns only; otherwise on every token. Turns of weight 0 are never trained. */
   mask_prompt?: boolean;
+  /** With `mask_prompt`: `all-turns` of the assistant's, or the `last-turn` only. */
+  train_on?: TrainOn;
   /** Rows longer than this many tokens are cut. Default: what the longest row needs, at most the model's limit. */
   max_seq_length?: number | null;
   /** Number of optimizer steps. Default: as many as `epochs` take. */
@@ -1552,7 +1565,8 @@ export type Bounds = {
 export type SettingView = {
   name: string;
   group: string;
-  kind: "text" | "integer" | "number" | "boolean" | "list" | "objects";
+  kind:
+    "text" | "integer" | "number" | "boolean" | "list" | "object" | "objects";
   required: boolean;
   /** Whether null is a value, the default. */
   optional: boolean;

@@ -66,8 +66,8 @@ def _value(setting: Setting, given: str | bool) -> Any:
         return given
     if setting.kind == "list":
         return [word.strip() for word in given.split(",") if word.strip()]
-    if setting.kind == "text":
-        return given
+    if setting.kind in ("text", "object"):
+        return None if setting.kind == "object" and given.lower() in {"none", "null"} else given
     if setting.kind == "objects":
         try:
             return strict_yaml.parse(given)

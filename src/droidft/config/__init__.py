@@ -26,6 +26,8 @@ from droidft.config.choices import (
     Optimizer,
     ScaleRewards,
     SplitBy,
+    SystemRole,
+    TrainOn,
 )
 from droidft.config.methods import METHODS, method_defaults
 from droidft.config.parse import load_config_file, parse_config, parse_config_text, problems
@@ -50,6 +52,8 @@ __all__ = [
     "Reward",
     "ScaleRewards",
     "SplitBy",
+    "SystemRole",
+    "TrainOn",
     "TrainingConfig",
     "load_config_file",
     "method_defaults",

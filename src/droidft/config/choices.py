@@ -107,6 +107,21 @@ class SplitBy(StrEnum):
     CONVERSATION = "conversation"
 
 
+class TrainOn(StrEnum):
+    """Which of the assistant's turns are trained, where `mask_prompt` leaves it at those."""
+
+    ALL_TURNS = "all-turns"
+    LAST_TURN = "last-turn"
+
+
+class SystemRole(StrEnum):
+    """What becomes of system turns."""
+
+    AUTO = "auto"
+    FOLD = "fold"
+    REFUSE = "refuse"
+
+
 class DataFormat(StrEnum):
     """What a row of training data looks like."""
 

@@ -135,7 +135,7 @@ METHODS: Mapping[Method, Description] = {
 }
 
 FAMILY_SETTINGS: Mapping[Family, frozenset[str]] = {
-    Family.ANSWERS: frozenset({"max_seq_length", "split_by", "split_column"}),
+    Family.ANSWERS: frozenset({"max_seq_length", "split_by", "split_column", "train_on"}),
     Family.REWARDS: frozenset(
         {
             "rewards",

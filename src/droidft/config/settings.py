@@ -49,7 +49,7 @@ class Setting:
     name: str
     group: str
     kind: str
-    """`text`, `integer`, `number`, `boolean`, `list` (of texts) or `objects` (a list of them)."""
+    """`text`, `integer`, `number`, `boolean`, `list` (of texts), `object` or `objects` (a list of them)."""
     required: bool
     optional: bool
     """Whether `none` (`null` in files) is a value, the default."""
@@ -96,7 +96,7 @@ class Setting:
             return [self.flag if value else self.flag.replace("--", "--no-", 1)]
         if value is None:
             return [self.flag, "none"]
-        if self.kind == "objects":
+        if self.kind in ("object", "objects"):
             return [self.flag, json.dumps(value, ensure_ascii=False)]
         text = ",".join(value) if self.kind == "list" else str(value)
         # A text that begins with a dash would be taken for a flag of its own.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
@@ -21,6 +24,8 @@ from droidft.config.choices import (
     Optimizer,
     ScaleRewards,
     SplitBy,
+    SystemRole,
+    TrainOn,
 )
 from droidft.config.methods import method_defaults, without_effect
 from droidft.config.rewards import Reward
@@ -37,6 +42,21 @@ class Contradiction(ValueError):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
         self.faults = faults
+
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        datetime.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -89,8 +109,17 @@ class TrainingConfig(BaseModel):
     """Column holding the conversation, when it is not named `messages` or `conversations`."""
     system_prompt: str | None = None
     """A system message for every conversation that has none of its own."""
+    system_role: SystemRole = SystemRole.AUTO
+    """System turns: `auto` leaves them to the chat template, `fold` puts their text into the user's turn beside them,
+    `refuse` makes a fault of one that the template does not show."""
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Variables for the chat template, such as `{"enable_thinking": false}`. Answers have them too."""
+    template_date: str | None = None
+    """The day, such as 2026-11-30, for chat templates that write today's date. Default: the day the run is made."""
     mask_prompt: bool = False
-    """Train on the assistant's turns only (all of them); otherwise on every token."""
+    """Train on the assistant's turns only; otherwise on every token. Turns of weight 0 are never trained."""
+    train_on: TrainOn = TrainOn.ALL_TURNS
+    """With `mask_prompt`: `all-turns` of the assistant's, or the `last-turn` only."""
     max_seq_length: Annotated[int, Field(ge=8)] | None = None
     """Rows longer than this many tokens are cut. Default: what the longest row needs, at most the model's limit."""
 
@@ -253,6 +282,29 @@ class TrainingConfig(BaseModel):
                 raise ValueError("holds half of a character")
         return value
 
+    @field_validator("chat_template_kwargs", mode="before")
+    @classmethod
+    def _kwargs(cls, value: Any) -> Any:
+        """JSON text is taken too, as forms and flags have it."""
+        if not isinstance(value, str):
+            return value
+        try:
+            parsed = json.loads(value, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            parsed = value
+        if not isinstance(parsed, dict):
+            raise ValueError('must be a JSON object, such as {"enable_thinking": false}')
+        return parsed
+
+    @field_validator("template_date", mode="before")
+    @classmethod
+    def _date(cls, value: Any) -> Any:
+        if type(value) is datetime.date:  # YAML reads a day as one
+            return value.isoformat()
+        if value is not None and not (isinstance(value, str) and _DAY.fullmatch(value) and _is_day(value)):
+            raise ValueError("must be a day such as 2026-11-30")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_method(cls, values: Any) -> Any:
@@ -278,6 +330,8 @@ class TrainingConfig(BaseModel):
             yield "lora_keys needs lora_targets 'custom'"
         if self.iterations is not None and self.warmup_steps >= self.iterations:
             yield f"warmup_steps {self.warmup_steps} leaves nothing of {self.iterations} iterations"
+        if self.train_on is TrainOn.LAST_TURN and not self.mask_prompt and self.method is Method.SFT:
+            yield "train_on 'last-turn' needs mask_prompt, without which every token is trained"
         yield from self._method_contradictions()
 
     def _method_contradictions(self) -> Iterator[str]:

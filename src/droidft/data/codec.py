@@ -204,14 +204,23 @@ def render(codec: Codec, row: Row, *, spans: bool) -> Rendered:
         return rendered
     if codec.marks_generation:
         tagged, spans_written = codec.generation_spans(row.messages, row.tools)
-        if tagged == text and len(spans_written) > row.given:
-            rendered.spans = spans_written[row.given :]
+        trained, untrained = answers(row, trained=True), answers(row, trained=False)
+        if (
+            tagged == text
+            and spans_written
+            and (not untrained or len(spans_written) == len(trained) + len(untrained))
+        ):
+            rendered.spans = [span for number, span in enumerate(spans_written) if row.trains(number)]
             return rendered
-    answers = [index for index, message in enumerate(row.messages) if message["role"] == "assistant"]
-    for index in answers[row.given :]:
-        rendered.spans.append(_turn(codec, row, rendered, index))
+    rendered.spans = [_turn(codec, row, rendered, index) for index in answers(row, trained=True)]
     _check_order(rendered.spans)
     return rendered
+
+
+def answers(row: Row, *, trained: bool) -> list[int]:
+    """The places among its messages of the assistant's turns that are to be trained, or that are not."""
+    turns = [index for index, message in enumerate(row.messages) if message["role"] == "assistant"]
+    return [index for number, index in enumerate(turns) if row.trains(number) is trained]
 
 
 def supervised(codec: Codec, encoding: Encoding, rendered: Rendered) -> npt.NDArray[np.bool_]:

@@ -18,24 +18,28 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.config import DataFormat, TrainingConfig
-from droidft.data.conversation import Message, characters, checked_turns, messages_key, sharegpt_turns, with_system
+from droidft.data.calls import Tool
+from droidft.data.conversation import Message, characters, messages_key, with_own_system
 from droidft.data.prepare import Indices, Keys, Kind, Parts, Sets
 from droidft.data.rows import (
     CONVERSATIONS,
+    HISTORY,
     PROMPTS,
+    TOOLS,
     Columns,
     Located,
     Row,
     Schema,
+    answer_in,
     filled,
     first_of,
+    history_of,
     input_column,
     is_conversation,
-    is_sharegpt,
     listed,
     missing,
     optional,
-    parsed,
+    prompt_in,
     refuse_two_prompts,
     tools_of,
     with_input,
@@ -55,7 +59,7 @@ class Choice(NamedTuple):
     prompt: list[Message]
     chosen: list[Message]
     rejected: list[Message]
-    tools: list[dict[str, Any]] | None = None
+    tools: list[Tool] | None = None
     plain: bool = False
 
     @property
@@ -215,7 +219,7 @@ class Preferences(Kind[Choice, PairSet]):
 
 def _row(choice: Choice, answer: list[Message]) -> Row:
     given = sum(turn["role"] == "assistant" for turn in choice.prompt)
-    return Row(None, [*choice.prompt, *answer], choice.tools, given)
+    return Row.of([*choice.prompt, *answer], choice.tools, given=given)
 
 
 def _of_both(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -266,18 +270,14 @@ class _Prompt:
     def read(self, value: dict[str, Any]) -> list[Message]:
         if self.column not in value:
             raise missing(value, self.column, "prompt_column")
+        before = history_of(value)
         if self.messages:
-            messages = _messages(value[self.column], self.column)
-        else:
-            text = with_input(filled(value[self.column], self.column), value, self.input)
-            messages = [{"role": "user", "content": text}]
-        if messages[-1]["role"] not in ("user", "tool"):
-            reason = f"has a prompt that ends with the {messages[-1]['role']}'s turn"
-            raise Refused("last-turn", reason, "end it with what the user asks")
-        return messages
+            return [*before, *prompt_in(value[self.column], self.column)]
+        text = with_input(filled(value[self.column], self.column), value, self.input)
+        return [*before, {"role": "user", "content": text}]
 
 
-_READ = (CHOSEN, REJECTED, "system", "tools")
+_READ = (CHOSEN, REJECTED, "system", HISTORY, *TOOLS)
 
 
 @dataclass(frozen=True)
@@ -292,7 +292,7 @@ class _Texts:
         return (*self.prompt.columns, *_READ)
 
     def row(self, value: dict[str, Any]) -> Choice:
-        prompt = with_system(self.prompt.read(value), optional(value, "system"))
+        prompt = with_own_system(self.prompt.read(value), optional(value, "system"))
         chosen, rejected = (_answer(value, column) for column in (CHOSEN, REJECTED))
         if chosen == rejected:
             raise _same()
@@ -321,9 +321,9 @@ class _Turns:
         else:
             shared = _shared(chosen, rejected)
             if self.prompt is not None and self.prompt.messages:
-                _check_beginning(self.prompt.read(value), chosen[:shared])
+                _check_beginning(prompt_in(value[self.prompt.column], self.prompt.column), chosen[:shared])
             prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-        return Choice(with_system(prompt, optional(value, "system")), chosen, rejected, tools_of(value))
+        return Choice(with_own_system(prompt, optional(value, "system")), chosen, rejected, tools_of(value))
 
 
 @dataclass(frozen=True)
@@ -373,25 +373,7 @@ def _answer(value: dict[str, Any], column: str) -> list[Message]:
 def _turns(value: dict[str, Any], column: str) -> list[Message]:
     if column not in value:
         raise missing(value, column, "")
-    messages = _messages(value[column], column)
-    if messages[-1]["role"] != "assistant":
-        reason = f"has no answer at the end of {column!r}: the last turn is the {messages[-1]['role']}'s"
-        raise Refused("last-turn", reason, "add it or remove the row")
-    return messages
-
-
-def _messages(value: Any, column: str) -> list[Message]:
-    """Messages of either form; a single one may stand without its list."""
-    turns = parsed(value, column)
-    if isinstance(turns, dict):
-        turns = [turns]
-    if isinstance(turns, list) and is_sharegpt(turns):
-        turns = sharegpt_turns(turns, None)
-    try:
-        return checked_turns(turns, column)
-    except Refused as why:
-        where = "" if repr(column) in why.reason else f" (in {column!r})"
-        raise Refused(why.kind, why.reason + where, why.fix) from None
+    return answer_in(value[column], column)
 
 
 def _shared(chosen: list[Message], rejected: list[Message]) -> int:

@@ -25,9 +25,10 @@ import numpy.typing as npt
 from droidft.config import DataFormat, SplitBy, TrainingConfig
 from droidft.data.batches import describe, divide
 from droidft.data.codec import Codec
+from droidft.data.formats import recognise
 from droidft.data.readers import Reading
 from droidft.data.report import Flag, TokenReport
-from droidft.data.rows import Columns, Content, Located, Row, RowReader, Schema, batched, recognise
+from droidft.data.rows import Columns, Content, Located, Row, RowReader, Schema, batched
 from droidft.data.sources import Fetch, Meter, Progress, fetch_dataset, files_to_test, find_test, locate
 from droidft.data.statistics import Measured, Noticed, alike, measure, overlap, warnings
 from droidft.data.tokens import Encoded, RowEncoder, TokenSet, TokenSetBuilder, ends_in_eos, hash64, untrainable

@@ -23,8 +23,17 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.config import DataFormat, TrainingConfig
+from droidft.data.calls import Tool
 from droidft.data.codec import Codec, check_messages
-from droidft.data.conversation import Message, characters, checked_turns, messages_key, sharegpt_turns, with_system
+from droidft.data.conversation import (
+    Message,
+    characters,
+    checked_turns,
+    messages_key,
+    with_own_system,
+    with_system,
+    without_weights,
+)
 from droidft.data.prepare import Indices, Keys, Kind, Parts, Sets
 from droidft.data.readers import Reading
 from droidft.data.report import Flag
@@ -37,6 +46,7 @@ from droidft.data.rows import (
     Schema,
     filled,
     first_of,
+    history_of,
     input_column,
     is_conversation,
     is_sharegpt,
@@ -64,7 +74,7 @@ class Ask(NamedTuple):
 
     messages: list[Message]
     columns: dict[str, Any]
-    tools: list[dict[str, Any]] | None = None
+    tools: list[Tool] | None = None
 
     @property
     def characters(self) -> int:
@@ -282,7 +292,7 @@ class Prompts(Kind[Ask, PromptSet]):
 
 
 def encode_prompts(
-    codec: Codec, prompts: Sequence[tuple[list[Message], list[dict[str, Any]] | None]]
+    codec: Codec, prompts: Sequence[tuple[list[Message], list[Tool] | None]]
 ) -> list[Encoded | Refused]:
     """What generation starts from, for messages with their tools: nothing of it is supervised.
 
@@ -310,7 +320,7 @@ def encode_prompts(
     return encoded
 
 
-def _prompt_text(codec: Codec, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
+def _prompt_text(codec: Codec, messages: list[Message], tools: list[Tool] | None) -> str:
     if codec.has_template:
         return codec.render(messages, tools, prompt=True)
     if tools is not None or [message["role"] for message in messages] != ["user"]:
@@ -362,7 +372,8 @@ class _Text:
         if self.prompt not in value:
             raise missing(value, self.prompt, "prompt_column")
         prompt = with_input(filled(value[self.prompt], self.prompt), value, self.input)
-        messages = with_system([{"role": "user", "content": prompt}], optional(value, "system"))
+        messages = [*without_weights(history_of(value)), {"role": "user", "content": prompt}]
+        messages = with_own_system(messages, optional(value, "system"))
         return Ask(messages, _with_answer(value, self.answer, None), tools_of(value))
 
 
@@ -380,9 +391,11 @@ class _Chat:
         if self.column not in value:
             raise missing(value, self.column, "messages_column" if self.takes_answer else "prompt_column")
         turns = parsed(value[self.column], self.column)
-        if self.format == DataFormat.SHAREGPT:
-            turns = sharegpt_turns(turns, optional(value, "system"))
-        messages = checked_turns(turns, self.column)
+        if isinstance(turns, dict) and not self.takes_answer:
+            turns = [turns]
+        by_from = self.format == DataFormat.SHAREGPT or (not self.takes_answer and is_sharegpt(turns))
+        messages = without_weights(checked_turns(turns, self.column, by_from=by_from))
+        messages = with_own_system(messages, optional(value, "system"))
         answer = None
         if self.takes_answer and messages[-1]["role"] == "assistant":
             answer, messages = messages[-1].get("content"), messages[:-1]

@@ -1,7 +1,6 @@
-"""Files -> records -> rows: which fields hold what, and the rules that every row must meet.
+"""Files -> records -> rows that know where they stand, and the parts that every format of rows is made of.
 
-The first record of a file decides its format; every other one is held to it. The formats here are those of data with
-answers; `prompts` and `preferences` have formats of their own, made of the same parts.
+`formats` has those of data with answers, `prompts` and `preferences` their own.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from droidft.config import DataFormat, TrainingConfig
-from droidft.data.conversation import Message, characters, conversation, messages_key, sharegpt, with_system
+from droidft.data.calls import Tool, tools_in
+from droidft.data.conversation import Message, characters, checked_turns, messages_key, without_weights
 from droidft.data.readers import Reading, read_records
 from droidft.data.sources import Meter
 from droidft.errors import ConfigError
@@ -26,6 +26,8 @@ INSTRUCTIONS = ("instruction", "prompt", "question")
 COMPLETIONS = ("completion", "answer", "output", "response")
 INPUTS = ("input", "context")
 CONVERSATIONS = ("messages", "conversations")
+HISTORY = "history"
+TOOLS = ("tools", "functions")
 _BATCH_ROWS = 256
 _BATCH_CHARACTERS = 4 << 20
 
@@ -141,13 +143,25 @@ def batched(rows: Iterator[Located[R]]) -> Iterator[list[Located[R]]]:
 class Row(NamedTuple):
     """One training example: plain `text`, or a conversation that ends with the assistant's turn.
 
-    The first `given` of the assistant's turns are not to be trained.
+    Of the assistant's turns, counted from 0, the first `given` and those in `masked` are not to be trained.
     """
 
     text: str | None
     messages: list[Message]
-    tools: list[dict[str, Any]] | None = None
+    tools: list[Tool] | None = None
     given: int = 0
+    masked: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, messages: list[Message], tools: list[Tool] | None = None, *, given: int = 0) -> Row:
+        """A conversation; turns of weight 0 are masked, and no message has a weight from here on."""
+        weights = [turn.get("weight", 1) for turn in messages if turn["role"] == "assistant"]
+        masked = frozenset(number for number, weight in enumerate(weights) if weight == 0)
+        return cls(None, without_weights(messages), tools, given, masked)
+
+    def trains(self, answer: int) -> bool:
+        """Whether the assistant's turn `answer`, counted from 0, is to be trained."""
+        return answer >= self.given and answer not in self.masked
 
     @property
     def characters(self) -> int:
@@ -180,144 +194,6 @@ class Columns:
             config.completion_column,
             config.messages_column,
         )
-
-
-def recognise(first: dict[str, Any], columns: Columns) -> Schema[Row]:
-    """The schema of the file whose first record is `first`.
-
-    Raises:
-        ConfigError: the chosen columns contradict each other.
-        Refused: the record fits no known format.
-    """
-    form = columns.format if columns.format is not DataFormat.AUTO else _by_columns(columns) or guess(first)
-    match form:
-        case DataFormat.TEXT:
-            return _Text(_column(first, columns.text, ("text",), form))
-        case DataFormat.COMPLETION | DataFormat.INSTRUCTION:
-            prompt = _column(first, columns.prompt, PROMPTS if form is DataFormat.COMPLETION else INSTRUCTIONS, form)
-            completion = _column(first, columns.completion, COMPLETIONS, form)
-            return _Pair(form, prompt, completion, input_column(first, prompt))
-        case DataFormat.CHAT | DataFormat.SHAREGPT:
-            names = CONVERSATIONS if form is DataFormat.CHAT else CONVERSATIONS[::-1]
-            return _Chat(form, _column(first, columns.messages, names, form))
-        case _:
-            known = (*CONVERSATIONS, *PROMPTS, *COMPLETIONS, "text")
-            raise Refused(
-                "unknown-fields", f"{listed(first)}, which fit no known format{near(first, known)}", _KNOWN_FIX
-            )
-
-
-def guess(value: dict[str, Any]) -> DataFormat | None:
-    """The format whose usual fields `value` has: conversations first, then pairs, then text."""
-    if name := first_of(CONVERSATIONS, value):
-        return DataFormat.SHAREGPT if is_sharegpt(value[name]) else DataFormat.CHAT
-    prompt = first_of(PROMPTS, value)
-    if prompt and first_of(COMPLETIONS, value):
-        return DataFormat.INSTRUCTION if prompt == "instruction" else DataFormat.COMPLETION
-    if "text" in value:
-        return DataFormat.TEXT
-    # Half a pair is a pair with something missing, which the rule for pairs words better.
-    return DataFormat.COMPLETION if prompt else None
-
-
-@dataclass(frozen=True)
-class _Text:
-    column: str
-    format: DataFormat = DataFormat.TEXT
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    def row(self, value: dict[str, Any]) -> Row:
-        return Row(_text(value, self.column, self.format), [])
-
-
-@dataclass(frozen=True)
-class _Pair:
-    format: DataFormat
-    prompt: str
-    completion: str
-    input: str | None
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.prompt, self.completion, "system", *([self.input] if self.input else []))
-
-    def row(self, value: dict[str, Any]) -> Row:
-        prompt = with_input(_text(value, self.prompt, self.format), value, self.input)
-        completion = _text(value, self.completion, self.format)
-        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-        return Row(None, with_system(messages, optional(value, "system")))
-
-
-@dataclass(frozen=True)
-class _Chat:
-    format: DataFormat
-    column: str
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.column, "tools", *(["system"] if self.format is DataFormat.SHAREGPT else []))
-
-    def row(self, value: dict[str, Any]) -> Row:
-        if self.column not in value:
-            raise _missing(value, self.column, self.format)
-        turns = parsed(value[self.column], self.column)
-        if self.format is DataFormat.SHAREGPT:
-            messages = sharegpt(turns, self.column, optional(value, "system"))
-        else:
-            messages = conversation(turns, self.column)
-        return Row(None, messages, tools_of(value))
-
-
-def _by_columns(columns: Columns) -> DataFormat | None:
-    chosen = {
-        "text_column": columns.text and DataFormat.TEXT,
-        "prompt_column": columns.prompt and DataFormat.COMPLETION,
-        "completion_column": columns.completion and DataFormat.COMPLETION,
-        "messages_column": columns.messages and DataFormat.CHAT,
-    }
-    given = {name: form for name, form in chosen.items() if form}
-    if len(set(given.values())) > 1:
-        raise ConfigError(
-            f"{' and '.join(given)} belong to different formats",
-            hint="keep one of them, or choose with data_format",
-            field=next(iter(given)),
-        )
-    return next((DataFormat(form) for form in given.values()), None)
-
-
-def _column(first: dict[str, Any], chosen: str | None, usual: tuple[str, ...], form: DataFormat) -> str:
-    column = chosen if chosen is not None else first_of(usual, first)
-    if column is None or column not in first:
-        raise _missing(first, column or usual[0], form)
-    return column
-
-
-def _text(value: dict[str, Any], column: str, form: DataFormat) -> str:
-    if column not in value:
-        raise _missing(value, column, form)
-    return filled(value[column], column)
-
-
-def _missing(value: dict[str, Any], column: str, form: DataFormat) -> Refused:
-    other = guess(value)
-    if other is not None and _OPTIONS[other] != _OPTIONS[form]:
-        reason = f"is a {other} row ({listed(value)}) where {form} rows with {column!r} are expected"
-        return Refused("mixed", reason, "keep one format in a file, or choose it with data_format")
-    return missing(value, column, _OPTIONS[form])
-
-
-_OPTIONS = {
-    DataFormat.TEXT: "text_column",
-    DataFormat.COMPLETION: "prompt_column, completion_column",
-    DataFormat.INSTRUCTION: "prompt_column, completion_column",
-    DataFormat.CHAT: "messages_column",
-    DataFormat.SHAREGPT: "messages_column",
-}
-"""The settings that name a format's columns."""
-_KNOWN_FIX = "use text, prompt and completion, instruction and output, or messages; or name your columns"
 
 
 # -- a record's fields, with the rules that hold for them in every format
@@ -377,19 +253,84 @@ def parsed(value: Any, column: str) -> Any:
         raise Refused("not-list", reason, 'write [{"role": "user", "content": "…"}, …]') from None
 
 
-def tools_of(value: dict[str, Any]) -> list[dict[str, Any]] | None:
+def tools_of(value: dict[str, Any]) -> list[Tool] | None:
     """The tools a record offers the model, or None.
 
     Raises:
-        Refused: they are not a list of objects.
+        Refused: they are not tools.
     """
-    tools = value.get("tools")
-    if not tools:
-        return None
-    tools = parsed(tools, "tools")
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise Refused("tools", "has 'tools' that are not a list of objects", "write one JSON schema for each tool")
-    return tools
+    column = next((name for name in TOOLS if value.get(name)), None)
+    return tools_in(value[column], column) if column else None
+
+
+def messages_in(value: Any, column: str) -> list[Message]:
+    """Messages of either form, or JSON text of them; a single one may stand without its list.
+
+    Raises:
+        Refused: they break a rule; the reason names the column.
+    """
+    turns = parsed(value, column)
+    if isinstance(turns, dict):
+        turns = [turns]
+    try:
+        return checked_turns(turns, column, by_from=is_sharegpt(turns))
+    except Refused as why:
+        where = "" if repr(column) in why.reason else f" (in {column!r})"
+        raise Refused(why.kind, why.reason + where, why.fix) from None
+
+
+def prompt_in(value: Any, column: str) -> list[Message]:
+    """Messages that ask something: they end with the user's turn, or with what a tool has given.
+
+    Raises:
+        Refused: as `messages_in`; or they do not.
+    """
+    messages = messages_in(value, column)
+    if (role := messages[-1]["role"]) not in ("user", "tool"):
+        reason = f"has a prompt that ends with the {role}'s turn (in {column!r})"
+        raise Refused("last-turn", reason, "end it with what the user asks")
+    return messages
+
+
+def answer_in(value: Any, column: str) -> list[Message]:
+    """Messages that end with the assistant's turn.
+
+    Raises:
+        Refused: as `messages_in`; or they do not.
+    """
+    messages = messages_in(value, column)
+    if (role := messages[-1]["role"]) != "assistant":
+        reason = f"has no answer at the end of {column!r}: the last turn is the {role}'s"
+        raise Refused("last-turn", reason, "add it or remove the row")
+    return messages
+
+
+def history_of(value: dict[str, Any]) -> list[Message]:
+    """Alpaca's earlier turns: a list of pairs of what was asked and answered, or JSON text of it.
+
+    Raises:
+        Refused: it is something else.
+    """
+    given = value.get(HISTORY)
+    if given is None or given == "" or given == []:
+        return []
+    pairs = parsed(given, HISTORY)
+    if not isinstance(pairs, list):
+        raise Refused("history", f"has {json_type(pairs)} in 'history', not a list", _HISTORY_FIX)
+    if all(isinstance(pair, dict) for pair in pairs):
+        return messages_in(pairs, HISTORY)
+    messages: list[Message] = []
+    for number, pair in enumerate(pairs, start=1):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise Refused(
+                "history", f"has {json_type(pair)} as pair {number} of 'history', not two texts", _HISTORY_FIX
+            )
+        for role, text in zip(("user", "assistant"), pair, strict=True):
+            messages.append({"role": role, "content": filled(text, f"history[{number}]")})
+    return messages
+
+
+_HISTORY_FIX = 'write [["question", "answer"], …]'
 
 
 def first_of(names: Iterable[str], value: dict[str, Any]) -> str | None:

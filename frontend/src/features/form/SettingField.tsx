@@ -87,6 +87,8 @@ export function SettingControl({
           onValue={(lines) => onValue(lines.split("\n"))}
         />
       );
+    case "object":
+      return <TextField {...shared} value={text} onValue={onValue} placeholder={placeholder ?? "{}"} mono />;
     case "text":
       if (setting.choices.length > 0) {
         const none = setting.optional ? [{ value: "", label: "default" }] : [];

@@ -41,6 +41,7 @@ export function shown(value: unknown): FieldValue {
   if (typeof value === "boolean") return value;
   if (typeof value === "number") return typed(value);
   if (Array.isArray(value)) return value.map(String);
+  if (typeof value === "object" && value !== null) return JSON.stringify(value);
   return typeof value === "string" ? value : "";
 }
 

@@ -26,7 +26,7 @@ class SettingView(Wire):
 
     name: str
     group: str
-    kind: Literal["text", "integer", "number", "boolean", "list", "objects"]
+    kind: Literal["text", "integer", "number", "boolean", "list", "object", "objects"]
     required: bool
     optional: bool
     """Whether null is a value, the default."""
