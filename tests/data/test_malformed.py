@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from droidft.data.check import check_structure
+from droidft.data.lines import Reading
 from droidft.data.prepare import prepare
-from droidft.data.readers import Reading, read_records
+from droidft.data.readers import read_records
 from droidft.support.faults import InvalidData
 from tests.data.helpers import make_tokenizer, settings
 
@@ -33,8 +34,7 @@ ROWS: dict[str, tuple[bytes, str, int | None, int | None, str]] = {
     "empty file": (b"", "empty", None, None, "is empty"),
     "only newlines": (b"\n\n\n", "blank", None, None, "only blank lines"),
     "blank line inside": (GOOD + b"\n" + GOOD, "blank-line", 2, 17, "is blank"),
-    "UTF-16": ('{"text": "a"}\n'.encode("utf-16"), "utf-16", None, None, "UTF-16"),
-    "UTF-16 without mark": ('{"text": "a"}\n'.encode("utf-16-le"), "utf-16", None, None, "UTF-16"),
+    "half a UTF-16 letter": ('{"text": "a"}\n'.encode("utf-16")[:-1], "encoding", None, None, "UTF-16"),
     "invalid UTF-8": (GOOD + b'{"text": "\xff"}\n', "utf-8", 2, 27, "0xff"),
     "NUL": (GOOD + b'{"text": "a\0b"}\n', "control", 2, 28, "NUL"),
     "NUL outside a string": (GOOD + b'{"text": \0"b"}\n', "nul", 2, 26, "NUL"),
@@ -57,8 +57,9 @@ ROWS: dict[str, tuple[bytes, str, int | None, int | None, str]] = {
     "top-level null": (GOOD + b"null\n", "not-object", 2, 17, "null"),
     "top-level true": (GOOD + b"true\n", "not-object", 2, 17, "true or false"),
     "top-level list": (GOOD + b'["text"]\n', "not-object", 2, 17, "a list"),
-    "NaN": (GOOD + b'{"text": "a", "score": NaN}\n', "nan", 2, 17, "NaN"),
-    "-Infinity": (GOOD + b'{"text": "a", "score": -Infinity}\n', "nan", 2, 17, "Infinity"),
+    "NaN": (GOOD + b'{"text": NaN}\n', "not-text", 2, 17, "null"),
+    "-Infinity": (GOOD + b'{"text": -Infinity}\n', "nan", 2, 17, "Infinity"),
+    "NaN inside": (CHAT.encode()[:-1] + b', "tools": [{"x": NaN}]}\n', "nan", 1, 0, "NaN"),
     "1e999": (GOOD + b'{"text": "a", "score": 1e999}\n', "overflow", 2, 17, "1e999"),
     "number of 5,000 digits": (GOOD + b'{"text": "a", "n": ' + b"9" * 5000 + b"}\n", "number", 2, 17, "too long"),
     "duplicate key": (GOOD + b'{"text": "a", "text": "b"}\n', "duplicate-key", 2, 17, "'text' twice"),

@@ -12,7 +12,8 @@ import pytest
 
 from droidft.data import check
 from droidft.data.check import check_structure
-from droidft.data.readers import Reading, Record, read_records
+from droidft.data.lines import Reading
+from droidft.data.readers import Record, read_records
 from droidft.errors import DataError
 from tests.data.helpers import settings, write_jsonl
 
@@ -55,7 +56,6 @@ ARRAYS: dict[str, tuple[bytes, str, int | None, int | None]] = {
     "duplicate key": (b'[{"text": "a", "text": "b"}]', "duplicate-key", 1, 1),
     "invalid UTF-8": (b'[{"text": "\xff"}]', "utf-8", 1, 11),
     "UTF-8 cut": (b'[{"text": "\xc3', "utf-8", 1, 11),
-    "NaN": (b'[{"text": NaN}]', "nan", 1, 1),
     "nested": (b'[{"a": ' + b"[" * 100_000, "depth", 1, 1),
     "one object over lines": (b'{\n"text": "a"}\n', "pretty-printed", 1, 0),
 }
@@ -110,11 +110,13 @@ CSVS: dict[str, tuple[bytes, str, int | None, int | None]] = {
     "nothing but a line break": (b"\n", "blank", None, None),
     "too few fields": (b"prompt,completion\na,b\nc\n", "fields", 3, 22),
     "too many fields": (b"prompt,completion\na,b,c\n", "fields", 2, 18),
-    "unnamed column": (b"prompt,\na,b\n", "header", 1, None),
     "two columns of one name": (b"prompt,prompt\na,b\n", "header", 1, None),
     "quote not closed": (b'prompt,completion\na,"b\n', "csv", 2, 18),
     "text after a quote": (b'prompt,completion\n"a"x,b\n', "csv", 2, 18),
-    "invalid UTF-8": (b"prompt,completion\na,\xe9\n", "utf-8", 2, 20),
+    "invalid UTF-8": (b"prompt,completion\na,\x81\n", "utf-8", 2, 20),
+    "UTF-8 with a damaged byte": ("prompt,completion\nä,b\na,".encode() + b"\xe9\n", "utf-8", 3, 25),
+    "Russian in Windows-1251": ("prompt,completion\na,привет\n".encode("cp1251"), "utf-8", 2, 20),
+    "Chinese in GBK": ("prompt,completion\na,你好吗\n".encode("gbk"), "utf-8", 2, 20),
     "NUL": (b"prompt,completion\na,\0\n", "nul", 2, 20),
     "blank line inside": (b"prompt,completion\na,b\n\nc,d\n", "blank-line", 3, 22),
 }
@@ -156,7 +158,8 @@ def test_without_pyarrow_parquet_says_how_to_install_it(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
         "from pathlib import Path\n"
-        "from droidft.data.readers import Reading, read_records\n"
+        "from droidft.data.lines import Reading\n"
+        "from droidft.data.readers import read_records\n"
         f"reading = Reading(); list(read_records(Path({str(path)!r}), reading)); print(reading.log.faults[0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 
 from droidft.data.check import check_structure
 from droidft.data.formats import recognise
-from droidft.data.readers import Reading
+from droidft.data.lines import Reading
 from droidft.data.rows import Columns, Row, RowReader
 from droidft.data.sources import Meter
 from droidft.errors import ConfigError
@@ -158,3 +158,64 @@ def test_the_whole_message_lists_faults(tmp_path: Path) -> None:
         "expected; keep one format in a file, or choose it with data_format",
     ]
     assert caught.value.as_dict()["code"] == "data"
+
+
+def test_nan_in_a_column_that_nobody_reads_is_no_fault(tmp_path: Path) -> None:
+    rows = '{"text": "a", "score": NaN, "more": {"x": [-Infinity]}}\n'
+    for name, content in (("a.jsonl", rows), ("a.json", f"[{rows}]")):
+        (tmp_path / name).write_text(content)
+        assert rows_of(tmp_path / name) == ("text", [Row("a", [])])
+
+
+def test_nan_in_a_column_that_is_read_is_a_missing_value(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"instruction": "q", "input": NaN, "output": "a"}\n')
+    assert rows_of(path) == ("instruction", [CHAT])
+
+
+@pytest.mark.parametrize("wrap", [json.dumps, repr, str], ids=["json", "repr", "str"])
+def test_messages_written_as_text_are_read_as_json_and_as_python(wrap: Any, tmp_path: Path) -> None:
+    for row in (
+        {"messages": [USER, {"role": "assistant", "content": 'it\'s "a"', "name": None}]},
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": 'it\'s "a"'}]},
+    ):
+        (name, turns) = next(iter(row.items()))
+        path = write_jsonl(tmp_path / "data.jsonl", [{name: wrap(turns)}])
+        _, (read,) = rows_of(path)
+        assert read.messages == [USER, {"role": "assistant", "content": 'it\'s "a"'}]
+
+
+def test_messages_that_numpy_printed_get_a_remedy_that_works(tmp_path: Path) -> None:
+    printed = "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]"
+    path = write_jsonl(tmp_path / "data.jsonl", [{"messages": printed}])
+    (fault,) = check_structure(settings(path)).faults
+    assert "json.dumps" in fault.fix
+
+
+@pytest.mark.parametrize(
+    ("value", "fix"),
+    [(7, "quotes"), (True, "quotes"), (None, "fill it"), (["a"], "one text"), ({"a": "b"}, "one text")],
+)
+def test_the_remedy_fits_what_stands_where_text_should(value: Any, fix: str, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [{"text": "a"}, {"text": value}])
+    (fault,) = check_structure(settings(path)).faults
+    assert fix in fault.fix
+    assert ("quotes" in fault.fix) == (fix == "quotes")
+
+
+@pytest.mark.parametrize("column", ["label", "kto_tag"])
+@pytest.mark.parametrize("bad", [False, "False", "false"])
+def test_answers_that_are_marked_as_bad_are_refused(column: str, bad: Any, tmp_path: Path) -> None:
+    chat = {"messages": [USER, BOT]}
+    for row in ({"prompt": "q", "completion": "a"}, chat):
+        good = write_jsonl(tmp_path / "good.jsonl", [row | {column: True}])
+        assert len(rows_of(good)[1]) == 1
+        path = write_jsonl(tmp_path / "data.jsonl", [row | {column: True}, row | {column: bad}])
+        (fault,) = check_structure(settings(path)).faults
+        assert (fault.kind, fault.line) == ("bad-answer", 2)
+        assert "dpo" in fault.fix
+
+
+def test_a_label_that_is_a_number_says_nothing_about_the_answer(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [{"prompt": "q", "completion": "a", "label": 0}])
+    assert len(rows_of(path)[1]) == 1

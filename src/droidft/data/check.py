@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from droidft.config import Family, TrainingConfig
 from droidft.data.batches import plan, steps_per_epoch
+from droidft.data.lines import Reading
 from droidft.data.preferences import Preferences, prepare_pairs
 from droidft.data.prepare import Answers, Kind, prepare
 from droidft.data.prompts import Prompts, prepare_prompts
-from droidft.data.readers import Reading
 from droidft.data.report import CheckReport, FileReport, Places, StructureReport, TokenReport
 from droidft.data.rows import Content, Located, RowReader
 from droidft.data.sources import Fetch, Meter, locate

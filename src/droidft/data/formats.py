@@ -1,7 +1,7 @@
 """The formats of data with answers: which columns a row has, and how it becomes text or a conversation.
 
 The first record of a file decides its format; every other one is held to it. `prompts` and `preferences` have formats
-of their own, made of the same parts (`rows`).
+of their own, made of the same parts (`fields`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from typing import Any
 
 from droidft.config import DataFormat
 from droidft.data.conversation import Message, conversation, with_own_system
-from droidft.data.rows import (
+from droidft.data.fields import (
     COMPLETIONS,
     CONVERSATIONS,
     HISTORY,
     INSTRUCTIONS,
     PROMPTS,
     TOOLS,
-    Columns,
-    Row,
-    Schema,
     answer_in,
     filled,
     first_of,
@@ -34,9 +31,11 @@ from droidft.data.rows import (
     optional,
     parsed,
     prompt_in,
+    refuse_bad_answer,
     tools_of,
     with_input,
 )
+from droidft.data.rows import Columns, Row, Schema
 from droidft.errors import ConfigError
 from droidft.support.faults import Refused
 
@@ -109,6 +108,7 @@ class _Pair:
         return (self.prompt, self.completion, "system", HISTORY, *TOOLS, *([self.input] if self.input else []))
 
     def row(self, value: dict[str, Any]) -> Row:
+        refuse_bad_answer(value)
         for column in (self.prompt, self.completion):
             if column not in value:
                 raise _missing(value, column, self.format)
@@ -145,6 +145,7 @@ class _Chat:
     def row(self, value: dict[str, Any]) -> Row:
         if self.column not in value:
             raise _missing(value, self.column, self.format)
+        refuse_bad_answer(value)
         turns = parsed(value[self.column], self.column)
         messages = conversation(turns, self.column, by_from=self.format is DataFormat.SHAREGPT)
         return Row.of(with_own_system(messages, optional(value, "system")), tools_of(value))

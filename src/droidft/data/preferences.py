@@ -20,16 +20,11 @@ import numpy.typing as npt
 from droidft.config import DataFormat, TrainingConfig
 from droidft.data.calls import Tool
 from droidft.data.conversation import Message, characters, messages_key, with_own_system
-from droidft.data.prepare import Indices, Keys, Kind, Parts, Sets
-from droidft.data.rows import (
+from droidft.data.fields import (
     CONVERSATIONS,
     HISTORY,
     PROMPTS,
     TOOLS,
-    Columns,
-    Located,
-    Row,
-    Schema,
     answer_in,
     filled,
     first_of,
@@ -40,10 +35,11 @@ from droidft.data.rows import (
     missing,
     optional,
     prompt_in,
-    refuse_two_prompts,
     tools_of,
     with_input,
 )
+from droidft.data.prepare import Indices, Keys, Kind, Parts, Sets
+from droidft.data.rows import Columns, Located, Row, Schema, refuse_two_prompts
 from droidft.data.sources import Fetch, Progress
 from droidft.data.statistics import Measured
 from droidft.data.tokens import Encoded, RowEncoder, TokenizedRow, TokenSet, hash64, untrainable

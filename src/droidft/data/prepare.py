@@ -26,7 +26,7 @@ from droidft.config import DataFormat, SplitBy, TrainingConfig
 from droidft.data.batches import describe, divide
 from droidft.data.codec import Codec
 from droidft.data.formats import recognise
-from droidft.data.readers import Reading
+from droidft.data.lines import Reading
 from droidft.data.report import Flag, TokenReport
 from droidft.data.rows import Columns, Content, Located, Row, RowReader, Schema, batched
 from droidft.data.sources import Fetch, Meter, Progress, fetch_dataset, files_to_test, find_test, locate

@@ -34,16 +34,11 @@ from droidft.data.conversation import (
     with_system,
     without_weights,
 )
-from droidft.data.prepare import Indices, Keys, Kind, Parts, Sets
-from droidft.data.readers import Reading
-from droidft.data.report import Flag
-from droidft.data.rows import (
+from droidft.data.fields import (
     COMPLETIONS,
     CONVERSATIONS,
     INSTRUCTIONS,
     PROMPTS,
-    Columns,
-    Schema,
     filled,
     first_of,
     history_of,
@@ -55,10 +50,13 @@ from droidft.data.rows import (
     near,
     optional,
     parsed,
-    refuse_two_prompts,
     tools_of,
     with_input,
 )
+from droidft.data.lines import Reading
+from droidft.data.prepare import Indices, Keys, Kind, Parts, Sets
+from droidft.data.report import Flag
+from droidft.data.rows import Columns, Schema, refuse_two_prompts
 from droidft.data.sources import Fetch, Meter, Progress
 from droidft.data.statistics import Measured
 from droidft.data.tokens import NO_TEMPLATE, Encoded, TokenSet, open_end

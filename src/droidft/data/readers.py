@@ -1,4 +1,4 @@
-"""Files -> records, streamed: JSONL, JSON arrays, CSV and Parquet.
+"""Files -> records, streamed: JSONL, JSON arrays, CSV and Parquet, in UTF-8 or what can be told for certain.
 
 A reader never holds more than a few rows; its memory does not grow with the file. Faults go to the log with line
 and byte offset, and reading goes on; only a file of the wrong kind ends it.
@@ -6,18 +6,20 @@ and byte offset, and reading goes on; only a file of the wrong kind ends it.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from droidft.data.array import read_array
-from droidft.support.faults import FaultLog, FileRefused, Refused
+from droidft.data.delimited import read_csv
+from droidft.data.encodings import BOM, Encoding, as_utf8, by_mark, is_windows_1252
+from droidft.data.lines import Blanks, Reading, numbered_lines, too_long
+from droidft.support.faults import FileRefused, Refused
 from droidft.support.strict_json import (
     MAX_DEPTH,
     MAX_ROW_BYTES,
@@ -27,7 +29,6 @@ from droidft.support.strict_json import (
     json_type,
     too_deep,
 )
-from droidft.support.words import count
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -37,28 +38,19 @@ SUFFIXES = {
     ".tsv": "csv",
     ".parquet": "parquet",
 }
-BOM = b"\xef\xbb\xbf"
-_REPORT_EVERY = 1 << 20
+_HEAD = 1 << 16
 
 
 class Record(NamedTuple):
-    """One row as read: `line` counts from 1 (row number in Parquet), `offset` is its first byte (None there)."""
+    """One row as read: `line` counts from 1 (row number in Parquet), `offset` is its first byte (None there).
+
+    `may_hold_nan` is False where no number in it can be NaN or infinite.
+    """
 
     value: dict[str, Any]
     line: int
     offset: int | None
-
-
-@dataclass
-class Reading:
-    """What one pass over files gives besides records: faults and notes."""
-
-    log: FaultLog = field(default_factory=FaultLog)
-    notes: list[str] = field(default_factory=list)
-    """Things tolerated, as sentences: a skipped byte order mark, blank lines at the end."""
-    progress: Callable[[int], None] | None = None
-    """Called with the bytes of the current file that are done, at least once a megabyte."""
-    bytes_read: int = 0
+    may_hold_nan: bool = True
 
 
 def read_records(path: Path, reading: Reading) -> Iterator[Record]:
@@ -82,8 +74,8 @@ def read_records(path: Path, reading: Reading) -> Iterator[Record]:
             reading.log.add_file(path, _CHANGED)
 
 
-def _read_open(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]:
-    head = file.read(4096)
+def _read_open(path: Path, file: BufferedReader, reading: Reading) -> Iterator[Record]:
+    head = file.read(_HEAD)
     file.seek(0)
     if not head:
         raise FileRefused("empty", "is empty", "put at least two rows into it")
@@ -97,8 +89,21 @@ def _read_open(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]
         reading.notes.append(f"{path.name}: the byte order mark at its start was skipped")
         file.seek(len(BOM))
         head = head[len(BOM) :]
+    encoding = by_mark(head)
+    if encoding is None and form == "csv" and is_windows_1252(file):
+        encoding = Encoding("cp1252")
+    if encoding is None:
+        yield from _text(path, file, head, form, reading)
+        return
+    reading.notes.append(f"{path.name}: read as {encoding.name}; UTF-8 is what other programs expect")
+    yield from _recoded(path, file, encoding, form, reading)
+
+
+def _text(path: Path, file: BufferedReader, head: bytes, form: str, reading: Reading) -> Iterator[Record]:
+    """The rows of a UTF-8 file that begins with `head` where `file` stands."""
     if form == "csv":
-        yield from _csv(path, file, reading)
+        for row in read_csv(path, file, head, reading):
+            yield Record(*row, may_hold_nan=False)
     elif form == "json" and head.lstrip()[:1] != b"{":
         for value, line, offset in read_array(path, file, reading.log, reading.progress):
             yield Record(value, line, offset)
@@ -108,7 +113,25 @@ def _read_open(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]
         yield from _jsonl(path, file, reading)
 
 
-def _open(path: Path) -> BinaryIO:
+def _recoded(path: Path, file: BufferedReader, encoding: Encoding, form: str, reading: Reading) -> Iterator[Record]:
+    """The rows of a file in another encoding. Their places are lines only: the bytes are not those of the file."""
+    before = len(reading.log.faults)
+    try:
+        with as_utf8(file, encoding) as text:
+            head = text.peek(_HEAD)[:_HEAD]
+            for record in _text(path, text, head, form, reading):
+                yield record._replace(offset=None)
+    except FileRefused as why:
+        raise FileRefused(why.kind, why.reason, why.fix, line=why.line) from None
+    except UnicodeDecodeError as error:
+        reason = f"is not whole {encoding.name} text: {error.reason}"
+        raise FileRefused("encoding", reason, "save it as UTF-8") from None
+    finally:
+        faults = reading.log.faults
+        faults[before:] = [replace(fault, offset=None) for fault in faults[before:]]
+
+
+def _open(path: Path) -> BufferedReader:
     """Open a regular file for reading. A FIFO or device is refused before it could block."""
     if path.suffix.lower() not in SUFFIXES:
         known = " ".join(SUFFIXES)
@@ -143,59 +166,11 @@ def _changed(path: Path, before: os.stat_result) -> bool:
     return (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns)
 
 
-def _lines(file: BinaryIO, reading: Reading) -> Iterator[tuple[int, int, bytes]]:
-    """(line number, byte offset, bytes with the line end). A line beyond the limit comes cut, one byte too long."""
-    offset = file.tell()
-    reported = 0
-    for number, raw in enumerate(iter(partial(file.readline, MAX_ROW_BYTES + 1), b""), start=1):
-        length = len(raw)
-        yield number, offset, raw
-        if length > MAX_ROW_BYTES and not raw.endswith(b"\n"):
-            while (rest := file.readline(MAX_ROW_BYTES)) and not rest.endswith(b"\n"):
-                length += len(rest)
-            length += len(rest)
-        offset += length
-        if reading.progress and offset - reported >= _REPORT_EVERY:
-            reported = offset
-            reading.progress(offset)
-
-
-def too_long() -> Refused:
-    """A row beyond `MAX_ROW_BYTES`."""
-    limit = MAX_ROW_BYTES // (1024 * 1024)
-    return Refused(
-        "too-long", f"is longer than {limit} MiB, the limit for a row", "split it; is a line break missing?"
-    )
-
-
-@dataclass
-class _Blanks:
-    """Blank lines are tolerated at the end of a file and refused before it."""
-
-    path: Path
-    log: FaultLog
-    waiting: list[tuple[int, int]] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, number: int, offset: int) -> None:
-        self.count += 1
-        if len(self.waiting) <= 100:
-            self.waiting.append((number, offset))
-
-    def flush(self) -> None:
-        """A row follows: the blank lines before it are faults."""
-        for number, offset in self.waiting:
-            self.log.add(self.path, number, offset, Refused("blank-line", "is blank", "remove the line"))
-        self.log.count += self.count - len(self.waiting)
-        self.waiting, self.count = [], 0
-
-
-def _jsonl(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]:
-    size = os.fstat(file.fileno()).st_size
-    blanks = _Blanks(path, reading.log)
+def _jsonl(path: Path, file: BufferedReader, reading: Reading) -> Iterator[Record]:
+    blanks = Blanks(path, reading.log)
     rows = 0
     last = b"\n"
-    for number, offset, raw in _lines(file, reading):
+    for number, offset, raw in numbered_lines(file, reading):
         last = raw
         if raw.isspace() and b"\r" not in raw.rstrip(b"\r\n"):
             blanks.add(number, offset)
@@ -208,17 +183,15 @@ def _jsonl(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]:
                 raise too_long()
             value = parse_line(raw.rstrip(b"\r\n"), last=not raw.endswith(b"\n"))
         except Refused as why:
-            if rows == 1 and (whole := whole_file_reason(raw, why, more=offset + len(raw) < size)):
+            if rows == 1 and (whole := whole_file_reason(raw, why, more=bool(file.peek(1)))):
                 raise whole from None
             reading.log.add(path, number, offset, why)
             continue
-        yield Record(value, number, offset)
+        yield Record(value, number, offset, may_hold_nan=b"NaN" in raw or b"Infinity" in raw)
     if not rows:
         raise FileRefused("blank", "holds only blank lines", "put at least two rows into it")
-    if blanks.count:
-        noun = "line" if blanks.count == 1 else "lines"
-        reading.notes.append(f"{path.name}: {blanks.count} blank {noun} at the end skipped")
-    elif not last.endswith(b"\n"):
+    blanks.note(reading)
+    if not blanks.count and not last.endswith(b"\n"):
         reading.notes.append(f"{path.name}: the last line has no line break")
 
 
@@ -257,8 +230,6 @@ def wrong_kind(head: bytes) -> FileRefused | None:
         if head.startswith(magic):
             article = "an" if name == "xz" else "a"
             return FileRefused(name.split()[0].lower(), f"is {article} {name} file under a text file's name", fix)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head[:4].count(0) >= 2 or head[1:2] == b"\0":
-        return FileRefused("utf-16", "is UTF-16 or UTF-32 text", "save it as UTF-8")
     return None
 
 
@@ -285,83 +256,6 @@ _MAGIC = [
     (b"BZh", "bzip2", "unpack it first: bunzip2 FILE"),
     (b"\xfd7zXZ\0", "xz", "unpack it first: unxz FILE"),
 ]
-
-
-def _csv(path: Path, file: BinaryIO, reading: Reading) -> Iterator[Record]:
-    csv.field_size_limit(MAX_ROW_BYTES)
-    starts: list[int] = []
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    rows = csv.reader(_csv_lines(file, reading, starts), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    blanks = _Blanks(path, reading.log)
-    count = 0
-    while True:
-        first = rows.line_num + 1
-        starts.clear()
-        try:
-            fields = next(rows, None)
-            if fields is None:
-                break
-            if not fields:
-                blanks.add(first, starts[0])
-                continue
-            blanks.flush()
-            if header is None:
-                header = _header(fields)
-                continue
-            count += 1
-            yield Record(_csv_row(header, fields), first, starts[0])
-        except csv.Error as error:
-            # The reader cannot find its place again after such a fault.
-            raise FileRefused("csv", f"is not CSV: {error}", _CSV_FIX, line=first, at=_first(starts)) from None
-        except UnicodeDecodeError as error:
-            reason = f"is not UTF-8: byte 0x{error.object[error.start]:02x}"
-            at = starts[-1] + error.start
-            raise FileRefused(
-                "utf-8", reason, "save the file as UTF-8", line=first + len(starts) - 1, at=at
-            ) from None
-        except FileRefused:
-            raise
-        except Refused as why:
-            reading.log.add(path, first, _first(starts), why)
-    if header is None or (not count and not reading.log.count):
-        raise FileRefused("blank", "has no rows under its header", "put at least two rows into it")
-    if blanks.count:
-        reading.notes.append(f"{path.name}: {blanks.count} blank lines at the end skipped")
-
-
-_CSV_FIX = 'put quotes around fields with commas or line breaks, and write a quote inside as ""'
-
-
-def _first(starts: list[int]) -> int | None:
-    return starts[0] if starts else None
-
-
-def _csv_lines(file: BinaryIO, reading: Reading, starts: list[int]) -> Iterator[str]:
-    for number, offset, raw in _lines(file, reading):
-        starts.append(offset)
-        if len(raw) > MAX_ROW_BYTES:
-            raise FileRefused("too-long", too_long().reason, too_long().fix, line=number, at=offset)
-        if b"\0" in raw:
-            fix = "the file is damaged or binary: write it again"
-            raise FileRefused("nul", "holds a NUL byte", fix, line=number, at=offset + raw.index(b"\0"))
-        yield raw.decode()
-
-
-def _header(fields: list[str]) -> list[str]:
-    for name in fields:
-        if not name.strip():
-            raise FileRefused("header", "has a column without a name", "name every column in the header", line=1)
-        if fields.count(name) > 1:
-            raise FileRefused("header", line=1, reason=f"has two columns named {name!r}", fix="rename one of them")
-    return fields
-
-
-def _csv_row(header: list[str], fields: list[str]) -> dict[str, Any]:
-    if len(fields) != len(header):
-        have = count(len(fields), "field")
-        raise Refused("fields", f"has {have} where the header has {len(header)}", _CSV_FIX)
-    return dict(zip(header, fields, strict=True))
 
 
 def _parquet(path: Path, head: bytes, reading: Reading) -> Iterator[Record]:

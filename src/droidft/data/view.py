@@ -9,7 +9,7 @@ from typing import Any
 from droidft.config import TrainingConfig
 from droidft.data.check import KINDS
 from droidft.data.codec import Codec
-from droidft.data.readers import Reading
+from droidft.data.lines import Reading
 from droidft.data.report import Piece, RowView, State
 from droidft.data.rows import Content, Located, RowReader, batched
 from droidft.data.sources import Fetch, Meter, locate

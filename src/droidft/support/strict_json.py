@@ -1,7 +1,8 @@
 """JSON as the standard has it: what is wrong with a text that is not, and where.
 
 Python's parser is lenient (it accepts NaN, 1e999, duplicate keys and lone surrogates); this one is not. Data files
-and requests are both read with it. Standard library only.
+and requests are both read with it; a data file may hold NaN, as pandas writes it, in columns that nobody reads.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def parse(raw: bytes) -> Any:
 
 
 def decode(text: str) -> Any:
-    """Decode one value of a data file; `check_value` finds the rest.
+    """Decode one value of a data file, NaN and Infinity included; `check_value` finds the rest.
 
     The scanner alone is twice as fast as the decoder's `decode`, which explains what it does not like.
 
@@ -104,6 +105,8 @@ def json_type(value: Any) -> str:
     """What JSON calls `value`, with its article."""
     if value is None:
         return "null"
+    if type(value) is float and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity"
     names: dict[type, str] = {
         bool: "true or false",
         int: "a number",
@@ -202,6 +205,11 @@ def _depth(value: Any) -> int:
     return deepest
 
 
+def not_finite(value: Any) -> str | None:
+    """`NaN` or `Infinity`, where a value or anything in it is that; else None."""
+    return next((json_type(item) for item in _values(value) if type(item) is float and not math.isfinite(item)), None)
+
+
 def _strings(value: Any) -> Iterator[str]:
     """Every string in a value, names of fields included."""
     for item in _values(value):
@@ -223,7 +231,7 @@ def _values(value: Any) -> Iterator[Any]:
             stack.extend(item)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float)
 _BODY_DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
 )
