@@ -15,6 +15,7 @@ import pytest
 
 import droidft.commands
 from droidft import cli
+from droidft.config.settings import DATA_SETTINGS
 from tests.places import ROOT
 
 FOLDERS = ("src", "tests", "scripts", "bench", "docs", "examples", ".ci")
@@ -129,3 +130,8 @@ def test_every_module_has_a_test_that_a_reader_finds() -> None:
         if long and not mirrored.exists() and not any(place.match(pattern) for pattern in elsewhere):
             homeless.append(str(place))
     assert not homeless, f"give each a test file of its name, or a row in CONTRIBUTING.md: {homeless}"
+
+
+def test_the_page_checks_the_data_again_after_the_settings_that_the_server_looks_at() -> None:
+    text = (ROOT / "frontend/src/features/data/settings.ts").read_text()
+    assert tuple(re.findall(r'^  "(\w+)",$', text, re.MULTILINE)) == DATA_SETTINGS

@@ -79,6 +79,7 @@ def test_all_faults_are_told_at_once() -> None:
         ({"lora_targets": "custom"}, "lora_keys"),
         ({"lora_keys": ["mlp.up_proj"]}, "custom"),
         ({"iterations": 10, "warmup_steps": 10}, "warmup_steps"),
+        ({"validation": "none", "val_data_path": "v.jsonl"}, "val_data_path"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(values: dict[str, Any], words: str) -> None:
@@ -100,9 +101,10 @@ def test_settings_that_contradict_each_other_are_refused(values: dict[str, Any],
         ({"val_data_path": "v.jsonl", "validation_fraction": 0.2}, "validation_fraction has no effect"),
         ({"fine_tune_type": "full", "lora_rank": 8, "learning_rate": 1e-5}, "lora_rank has no effect"),
         ({"fine_tune_type": "full"}, "high for full fine-tuning"),
+        ({"validation": "none"}, "learning by heart"),
     ],
 )
-def test_what_is_doubtful_or_without_effect_is_warned_about(values: dict[str, Any], words: str) -> None:
+def test_what_is_unusual_or_without_effect_is_warned_about(values: dict[str, Any], words: str) -> None:
     warnings = parse_config(NEEDED | values).warnings()
     assert len(warnings) == 1
     assert words in warnings[0]

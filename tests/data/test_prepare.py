@@ -13,7 +13,7 @@ from droidft.config import TrainingConfig
 from droidft.data.batches import divide, rows_of_share
 from droidft.data.prepare import Prepared, prepare, read_set
 from droidft.data.statistics import histogram
-from droidft.data.tokens import TokenSet
+from droidft.data.tokens import Encoded, TokenSet, windows
 from droidft.errors import ConfigError, DataError
 from droidft.support.faults import InvalidData
 from tests.data import templates
@@ -387,3 +387,62 @@ def test_gsm8k_works_as_it_is() -> None:
     assert "####" in text
     assert text.endswith("<|end|>")
     assert found.report.warnings == []
+
+
+# -- rows longer than the limit
+
+
+@given(st.integers(2, 200), st.integers(8, 40))
+def test_each_token_of_a_split_text_is_a_target_once(length: int, limit: int) -> None:
+    whole = Encoded(np.arange(length, dtype=np.int32), np.arange(length) > 0)
+    parts = windows(whole, limit)
+    assert all(2 <= len(part.tokens) <= limit and not part.supervised[0] for part in parts)
+    targets = np.concatenate([part.tokens[part.supervised] for part in parts])
+    assert targets.tolist() == list(range(1, length))
+
+
+def test_a_long_text_is_split_and_its_parts_stay_together(tmp_path: Path) -> None:
+    texts = [{"text": f"{index} " + "word " * 20} for index in range(6)]
+    path = write_jsonl(tmp_path / "data.jsonl", texts)
+    found = run(path, max_seq_length=16, long_rows="split", validation_fraction=0.4)
+    whole = run(path, validation_fraction=0.4)
+    targets = sum(int(part.supervised_counts.sum()) for part in (found.train, found.validation))
+    assert targets == sum(int(part.supervised_counts.sum()) for part in (whole.train, whole.validation))
+    assert max(found.train.lengths) == 16
+    assert not set(lines(found.train)) & set(lines(found.validation))
+    rows = len(found.train) + len(found.validation)
+    assert found.report.notes[-1] == f"6 rows longer than 16 tokens split into {rows}"
+    assert found.report.train.truncated.count == 0
+
+
+def test_a_long_row_is_refused_where_the_settings_ask_for_it(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [*pairs(3), {"prompt": "a", "completion": "word " * 20}])
+    with pytest.raises(InvalidData) as caught:
+        run(path, max_seq_length=60, long_rows="refuse")
+    (fault,) = caught.value.faults
+    assert (fault.kind, fault.line) == ("long", 4)
+    needed = int(fault.fix.split("raise max_seq_length to ")[1].split(",")[0])
+    assert len(run(path, max_seq_length=needed, long_rows="refuse").train)
+    with pytest.raises(InvalidData) as caught:
+        run(path, context_length=60, long_rows="refuse")
+    assert "raise" not in caught.value.faults[0].fix
+
+
+def test_a_long_conversation_is_never_split(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [*pairs(3), {"prompt": "a", "completion": "word " * 20}])
+    with pytest.raises(InvalidData, match="only plain text can be split"):
+        run(path, max_seq_length=60, long_rows="split")
+
+
+# -- no validation set
+
+
+def test_a_run_may_have_no_validation_set(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_jsonl(folder / "train.jsonl", pairs(1))
+    write_jsonl(folder / "valid.jsonl", pairs(3, prefix="v"))
+    found = run(folder, validation="none")
+    assert (len(found.train), len(found.validation)) == (1, 0)
+    assert found.report.split == "no rows held out for validation"
+    assert "not read, with validation 'none': valid.jsonl" in found.report.notes

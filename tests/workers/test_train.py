@@ -349,3 +349,15 @@ def test_a_stop_does_not_wait_for_a_reward_that_never_returns(home: Path, materi
     assert events(run)[-1] == Stopped(step=1)
     assert run.status() is RunStatus.STOPPED
     assert run.checkpoint_steps()[-1] == 1
+
+
+def test_without_a_validation_set_nothing_is_evaluated_and_nothing_is_best(material: dict[str, str]) -> None:
+    run = create(material, validation="none", iterations=6, early_stop=True)
+    record = finish(run)
+    assert isinstance(record[-1], Finished)
+    assert record[-1].best_step is None
+    assert not [event for event in record if isinstance(event, EvalReport)]
+    assert any("validation 'none'" in event.message for event in record if isinstance(event, Warned))
+    adapter = Home.find().adapter(run.adapter_name())
+    assert (adapter / "adapters.safetensors").exists()
+    assert not (adapter / "best_adapters.safetensors").exists()

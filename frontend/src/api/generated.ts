@@ -916,11 +916,13 @@ export type RunSummary = {
   best_reward: number | null;
 };
 export type Method = "sft" | "grpo" | "gspo" | "dr_grpo" | "dpo" | "orpo";
+export type Validation = "auto" | "none";
 export type SplitBy = "row" | "conversation";
 export type DataFormat =
   "auto" | "text" | "completion" | "instruction" | "chat" | "sharegpt";
 export type SystemRole = "auto" | "fold" | "refuse";
 export type TrainOn = "all-turns" | "last-turn";
+export type LongRows = "cut" | "split" | "refuse";
 export type Optimizer = "adamw" | "adam" | "sgd" | "lion";
 export type LrSchedule = "constant" | "linear" | "cosine";
 export type FineTuneType = "lora" | "dora" | "full";
@@ -1026,6 +1028,8 @@ export type TrainingConfig = {
   train_data_path: string;
   /** Validation data in the same forms. Without it, a seeded part of the training data is held out. */
   val_data_path?: string | null;
+  /** `none` trains on all rows: no validation loss, no best weights, no early stop. */
+  validation?: Validation;
   /** Share of the training rows held out when `val_data_path` is not given. */
   validation_fraction?: number;
   /** Share of the training rows set aside for a test: neither trained on nor evaluated. */
@@ -1066,6 +1070,9 @@ export type TrainingConfig = {
   train_on?: TrainOn;
   /** Rows longer than this many tokens are cut. Default: what the longest row needs, at most the model's limit. */
   max_seq_length?: number | null;
+  /** What becomes of rows longer than `max_seq_length`: `cut` after it, `split` into as many rows as it takes (plain
+    text only), or `refuse`. */
+  long_rows?: LongRows;
   /** Number of optimizer steps. Default: as many as `epochs` take. */
   iterations?: number | null;
   /** Passes over the training data, when `iterations` is not given. Default: 3; 1 for all methods but `sft`. */

@@ -14,31 +14,12 @@ from droidft.commands import _data_display as display
 from droidft.commands._settings import add_setting_flags, config_from, settings_from
 from droidft.commands._terminal import add_json, print_json, terminal
 from droidft.config import Family, Method, TrainingConfig
+from droidft.config.settings import DATA_SETTINGS
 from droidft.data.report import CheckReport, RowView, StructureReport
 from droidft.errors import ConfigError
 from droidft.home import Home
 from droidft.models import catalog
 from droidft.support.faults import Fault, InvalidData
-
-DATA_SETTINGS = (
-    "method",
-    "validation_fraction",
-    "split_by",
-    "split_column",
-    "data_format",
-    "text_column",
-    "prompt_column",
-    "completion_column",
-    "messages_column",
-    "system_prompt",
-    "mask_prompt",
-    "max_seq_length",
-    "rewards",
-    "max_prompt_length",
-    "max_completion_length",
-    "seed",
-    "offline",
-)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

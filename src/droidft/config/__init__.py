@@ -17,6 +17,7 @@ from droidft.config.choices import (
     DataFormat,
     Family,
     FineTuneType,
+    LongRows,
     LoraRouters,
     LoraScaling,
     LoraTargets,
@@ -28,6 +29,7 @@ from droidft.config.choices import (
     SplitBy,
     SystemRole,
     TrainOn,
+    Validation,
 )
 from droidft.config.methods import METHODS, method_defaults
 from droidft.config.parse import load_config_file, parse_config, parse_config_text, problems
@@ -41,6 +43,7 @@ __all__ = [
     "DataFormat",
     "Family",
     "FineTuneType",
+    "LongRows",
     "LoraRouters",
     "LoraScaling",
     "LoraTargets",
@@ -55,6 +58,7 @@ __all__ = [
     "SystemRole",
     "TrainOn",
     "TrainingConfig",
+    "Validation",
     "load_config_file",
     "method_defaults",
     "nearest",

@@ -122,6 +122,21 @@ class SystemRole(StrEnum):
     REFUSE = "refuse"
 
 
+class Validation(StrEnum):
+    """Where validation rows come from."""
+
+    AUTO = "auto"
+    NONE = "none"
+
+
+class LongRows(StrEnum):
+    """What becomes of a row with more tokens than the limit."""
+
+    CUT = "cut"
+    SPLIT = "split"
+    REFUSE = "refuse"
+
+
 class DataFormat(StrEnum):
     """What a row of training data looks like."""
 

@@ -135,7 +135,7 @@ METHODS: Mapping[Method, Description] = {
 }
 
 FAMILY_SETTINGS: Mapping[Family, frozenset[str]] = {
-    Family.ANSWERS: frozenset({"max_seq_length", "split_by", "split_column", "train_on"}),
+    Family.ANSWERS: frozenset({"max_seq_length", "long_rows", "split_by", "split_column", "train_on"}),
     Family.REWARDS: frozenset(
         {
             "rewards",
@@ -157,7 +157,7 @@ FAMILY_SETTINGS: Mapping[Family, frozenset[str]] = {
             "mask_truncated_completions",
         }
     ),
-    Family.PREFERENCES: frozenset({"beta", "max_seq_length"}),
+    Family.PREFERENCES: frozenset({"beta", "max_seq_length", "long_rows"}),
 }
 """Settings that only some families have."""
 

@@ -25,6 +25,33 @@ GROUPS = {
 }
 """First setting of a group -> the group's title, in the order of `TrainingConfig`."""
 
+DATA_SETTINGS = (
+    "method",
+    "validation",
+    "validation_fraction",
+    "split_by",
+    "split_column",
+    "data_format",
+    "text_column",
+    "prompt_column",
+    "completion_column",
+    "messages_column",
+    "system_prompt",
+    "system_role",
+    "chat_template_kwargs",
+    "template_date",
+    "mask_prompt",
+    "train_on",
+    "max_seq_length",
+    "long_rows",
+    "rewards",
+    "max_prompt_length",
+    "max_completion_length",
+    "seed",
+    "offline",
+)
+"""Settings that decide what rows and their tokens are, besides the model and the files."""
+
 
 @dataclass(frozen=True)
 class Bounds:

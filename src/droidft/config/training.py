@@ -15,6 +15,7 @@ from droidft.config.choices import (
     DataFormat,
     Family,
     FineTuneType,
+    LongRows,
     LoraRouters,
     LoraScaling,
     LoraTargets,
@@ -26,6 +27,7 @@ from droidft.config.choices import (
     SplitBy,
     SystemRole,
     TrainOn,
+    Validation,
 )
 from droidft.config.methods import method_defaults, without_effect
 from droidft.config.rewards import Reward
@@ -84,6 +86,8 @@ class TrainingConfig(BaseModel):
     """Training data: a JSONL, JSON, CSV or Parquet file, or a hub data set id (`hub:org/name`)."""
     val_data_path: str | None = None
     """Validation data in the same forms. Without it, a seeded part of the training data is held out."""
+    validation: Validation = Validation.AUTO
+    """`none` trains on all rows: no validation loss, no best weights, no early stop."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training rows held out when `val_data_path` is not given."""
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -122,6 +126,9 @@ class TrainingConfig(BaseModel):
     """With `mask_prompt`: `all-turns` of the assistant's, or the `last-turn` only."""
     max_seq_length: Annotated[int, Field(ge=8)] | None = None
     """Rows longer than this many tokens are cut. Default: what the longest row needs, at most the model's limit."""
+    long_rows: LongRows = LongRows.CUT
+    """What becomes of rows longer than `max_seq_length`: `cut` after it, `split` into as many rows as it takes (plain
+    text only), or `refuse`."""
 
     # Length of the run
     iterations: Annotated[int, Field(ge=1)] | None = None
@@ -328,6 +335,8 @@ class TrainingConfig(BaseModel):
             yield "lora_targets 'custom' needs lora_keys"
         if self.lora_keys is not None and self.lora_targets is not LoraTargets.CUSTOM:
             yield "lora_keys needs lora_targets 'custom'"
+        if self.validation is Validation.NONE and self.val_data_path is not None:
+            yield "validation 'none' and val_data_path contradict each other"
         if self.iterations is not None and self.warmup_steps >= self.iterations:
             yield f"warmup_steps {self.warmup_steps} leaves nothing of {self.iterations} iterations"
         if self.train_on is TrainOn.LAST_TURN and not self.mask_prompt and self.method is Method.SFT:
@@ -382,6 +391,11 @@ class TrainingConfig(BaseModel):
 
     def _unusual(self) -> list[str]:
         warnings = []
+        if self.validation is Validation.NONE:
+            warnings.append(
+                "validation 'none': the run cannot tell learning from learning by heart; it keeps the last weights, "
+                "not the best ones, and does not stop early"
+            )
         if self.fine_tune_type is not FineTuneType.FULL:
             if self.lora_rank > LARGE_RANK:
                 warnings.append(f"lora_rank {self.lora_rank} is above {LARGE_RANK}: memory and time grow with it")
@@ -443,6 +457,11 @@ class TrainingConfig(BaseModel):
             ({"lr_end_fraction"}, self.lr_schedule is LrSchedule.CONSTANT, "with a constant lr_schedule"),
             ({"split_by"}, self.split_column is not None, "when split_column is given"),
             ({"validation_fraction"}, self.val_data_path is not None, "when val_data_path is given"),
+            (
+                {"validation_fraction", "steps_per_eval", "patience", "min_delta", "max_eval_prompts"},
+                self.validation is Validation.NONE,
+                "with validation 'none'",
+            ),
             (set(without_effect(self.method)), True, f"with method '{self.method}'"),
         ]
         # Full fine-tuning still counts its layers, so `lora_num_layers` keeps its meaning there.

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from droidft.config import Family, SplitBy, TrainingConfig
+from droidft.config import Family, SplitBy, TrainingConfig, Validation
 from droidft.errors import DataError
 from droidft.events import TrainingPlan
 
@@ -101,7 +101,9 @@ def _end(ranked: NDArray[np.uint64], start: int, fraction: float, left: int) -> 
 def describe(config: TrainingConfig, division: Division, digests: NDArray[np.uint64], files: list[str]) -> str:
     """How the rows of these hashes were divided, in a sentence; `files` are those of a validation set of its own."""
     rows = len(digests)
-    if files:
+    if config.validation is Validation.NONE:
+        sentences = ["no rows held out for validation"]
+    elif files:
         sentences = [f"validation rows come from {', '.join(files)}"]
     else:
         sentences = [

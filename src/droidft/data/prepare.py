@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from droidft.config import DataFormat, SplitBy, TrainingConfig
+from droidft.config import DataFormat, LongRows, SplitBy, TrainingConfig, Validation
 from droidft.data.batches import describe, divide
 from droidft.data.codec import Codec
 from droidft.data.formats import recognise
@@ -31,9 +31,19 @@ from droidft.data.report import Flag, TokenReport
 from droidft.data.rows import Columns, Content, Located, Row, RowReader, Schema, batched
 from droidft.data.sources import Fetch, Meter, Progress, fetch_dataset, files_to_test, find_test, locate
 from droidft.data.statistics import Measured, Noticed, alike, measure, overlap, warnings
-from droidft.data.tokens import Encoded, RowEncoder, TokenSet, TokenSetBuilder, ends_in_eos, hash64, untrainable
+from droidft.data.tokens import (
+    Encoded,
+    RowEncoder,
+    TokenSet,
+    TokenSetBuilder,
+    ends_in_eos,
+    hash64,
+    untrainable,
+    windows,
+)
 from droidft.errors import ConfigError, DataError
 from droidft.support.faults import Refused
+from droidft.support.words import count
 
 Indices = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
@@ -192,6 +202,22 @@ class Kind(ABC, Generic[R, S]):
         """A hash that is equal for rows that belong together; None: this row belongs with equal ones only."""
         return None
 
+    def pieces(self, row: R, parts: Parts) -> list[Parts] | Refused:
+        """What is trained of a row: itself, or the rows that it is split into; or why it cannot be.
+
+        Rows that are too long for the limit are cut later, unless `long_rows` says otherwise.
+        """
+        tokens = max(len(part.tokens) for part in parts.values())
+        if self.limit is None or tokens <= self.limit or self.config.long_rows is LongRows.CUT:
+            return [parts]
+        room = self.context_length is None or tokens <= self.context_length
+        more = f"raise max_seq_length to {tokens:,}, " if room else ""
+        if self.config.long_rows is LongRows.REFUSE:
+            reason, fix = "", "shorten the row, or choose long_rows cut"
+        else:
+            reason, fix = "; only plain text can be split", "shorten the row, or choose long_rows cut or refuse"
+        return Refused("long", f"has {tokens:,} tokens, beyond the limit of {self.limit:,}{reason}", more + fix)
+
     def record(self, row: R) -> bytes | None:
         """What has to be kept of a row beside its tokens."""
         return None
@@ -210,25 +236,37 @@ class Kind(ABC, Generic[R, S]):
         gatherer = _Gatherer(self)
         for batch in batched(reader.rows(paths, meter)):
             for located, parts in zip(batch, self.encode([each.row for each in batch]), strict=True):
-                why = parts if isinstance(parts, Refused) else self.refuse(located.row, parts)
-                if why is not None:
-                    reading.log.add(located.path, located.line, located.offset, why)
+                pieces = self._checked(located.row, parts)
+                if isinstance(pieces, Refused):
+                    reading.log.add(located.path, located.line, located.offset, pieces)
                 elif not reading.log.count and not isinstance(parts, Refused):
                     # After the first fault the data is refused; only other faults matter then.
-                    gatherer.add(located, parts)
+                    gatherer.add(located, pieces, self.group(located, parts))
+        reading.notes += gatherer.notes()
         rows = self.collect(gatherer.builder.build(), gatherer.records)
         form = str(reader.schema.format) if reader.schema else ""
         return Loaded(rows, gatherer.noticed(), self.split_keys(rows), form)
+
+    def _checked(self, row: R, parts: Parts | Refused) -> list[Parts] | Refused:
+        if isinstance(parts, Refused):
+            return parts
+        return self.refuse(row, parts) or self.pieces(row, parts)
 
     def prepare(self, fetch: Fetch | None, progress: Progress | None) -> Sets[S]:
         """Both sets and the report. Raises as the function `prepare`."""
         reading = Reading()
         train_from, validation_from = locate(self.config, fetch)
+        if self.config.validation is Validation.NONE and validation_from:
+            names = ", ".join(path.name for path in validation_from)
+            reading.notes.append(f"not read, with validation 'none': {names}")
+            validation_from = ()
         meter = Meter(progress, [*train_from, *validation_from])
         rows = self.load(train_from, meter, reading)
         other = self.load(validation_from, meter, reading) if validation_from else None
         reading.log.raise_if_any()
-        division = divide(rows.split_keys, self.config, hold_out=other is None)
+        division = divide(
+            rows.split_keys, self.config, hold_out=other is None and self.config.validation is Validation.AUTO
+        )
         train = rows.take(division.train) if len(division.train) < len(rows.split_keys) else rows
         validation = rows.take(division.validation) if other is None else other
         split = describe(self.config, division, rows.split_keys, [path.name for path in validation_from])
@@ -279,12 +317,27 @@ class _Gatherer(Generic[R, S]):
     flags: array[int] = field(default_factory=_bits)
     ends: array[int] = field(default_factory=_bits)
     ended: array[int] = field(default_factory=_bits)
+    split: int = 0
+    """Rows that were split, and how many they became."""
+    split_into: int = 0
 
     def __post_init__(self) -> None:
         self.builder = TokenSetBuilder(self.kind.limit)
 
-    def add(self, located: Located[R], parts: Parts) -> None:
-        group = self.kind.group(located, parts)
+    def add(self, located: Located[R], pieces: list[Parts], group: int | None) -> None:
+        if len(pieces) > 1:
+            self.split += 1
+            self.split_into += len(pieces)
+        for parts in pieces:
+            self._add(located, parts, group)
+
+    def notes(self) -> list[str]:
+        if not self.split:
+            return []
+        rows = count(self.split, "row")
+        return [f"{rows} longer than {self.kind.limit:,} tokens split into {self.split_into:,}"]
+
+    def _add(self, located: Located[R], parts: Parts, group: int | None) -> None:
         for part in parts.values():
             self.builder.add(part, str(located.path), located.line, group=group)
         if (record := self.kind.record(located.row)) is not None:
@@ -329,6 +382,12 @@ class Answers(Kind[Row, TokenSet]):
             )
         return untrainable(parts[""], self.limit)
 
+    def pieces(self, row: Row, parts: Parts) -> list[Parts] | Refused:
+        """Plain text is split where the settings ask for it."""
+        if row.text is None or self.limit is None or self.config.long_rows is not LongRows.SPLIT:
+            return super().pieces(row, parts)
+        return [{"": window} for window in windows(parts[""], self.limit)]
+
     def collect(self, rows: TokenSet, records: list[bytes]) -> TokenSet:
         """The tokens are the set."""
         return rows
@@ -339,7 +398,8 @@ class Answers(Kind[Row, TokenSet]):
 
     def split_keys(self, rows: TokenSet) -> Keys:
         """By what belongs together, where the settings ask for it."""
-        grouped = self.config.split_by is SplitBy.CONVERSATION or self.config.split_column is not None
+        together = self.config.split_by is SplitBy.CONVERSATION or self.config.long_rows is LongRows.SPLIT
+        grouped = together or self.config.split_column is not None
         return rows.groups if grouped else rows.digests
 
     def group(self, located: Located[Row], parts: Parts) -> int | None:
@@ -353,7 +413,8 @@ class Answers(Kind[Row, TokenSet]):
             value = _value(located, column)
             return None if value is None else _key(value)
         if located.row.text is not None:
-            return None
+            # What a text is split into stays together.
+            return hash64(parts[""].tokens.tobytes()) if self.config.long_rows is LongRows.SPLIT else None
         messages = located.row.messages
         first = next((at for at, turn in enumerate(messages) if turn["role"] == "user"), len(messages) - 1)
         return _key(messages[: first + 1])

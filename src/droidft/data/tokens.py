@@ -143,6 +143,21 @@ def untrainable(encoded: Encoded, limit: int | None) -> Refused | None:
     )
 
 
+def windows(encoded: Encoded, limit: int) -> list[Encoded]:
+    """A row as rows of at most `limit` tokens, each of whose tokens is a target once.
+
+    The last token of a window is the first of the next, where it is what the first target is predicted from.
+    """
+    step = limit - 1
+    starts = range(0, max(1, len(encoded.tokens) - 1), step)
+    parts = []
+    for start in starts:
+        supervised = encoded.supervised[start : start + limit].copy()
+        supervised[0] = False
+        parts.append(Encoded(encoded.tokens[start : start + limit], supervised, encoded.flags))
+    return parts
+
+
 def ends_in_eos(codec: Codec, encoded: Encoded, limit: int | None) -> bool:
     """Whether the last trained token before the cut ends the sequence; white space after it does not count."""
     for position in np.flatnonzero(encoded.supervised[:limit])[::-1][:4]:

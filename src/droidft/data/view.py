@@ -46,9 +46,11 @@ def view_rows(
                 reading.log.add(located.path, located.line, located.offset, parts)
                 continue
             shown += 1
+            whole = kind.pieces(located.row, parts)
+            split = not isinstance(whole, Refused) and len(whole) > 1
             number = wanted.numbers[(str(located.path), located.line)]
             for part, encoded in parts.items():
-                pieces = _pieces(kind.codec, encoded, kind.limit)
+                pieces = _pieces(kind.codec, encoded, None if split else kind.limit)
                 flags = [str(flag) for flag in sorted(encoded.flags)]
                 views.append(RowView(number, str(located.path), located.line, pieces, flags, part))
     if shown < len(set(rows)) + len(set(lines)):

@@ -143,3 +143,10 @@ def test_a_loss_that_rose_again_and_a_run_that_stopped_early() -> None:
 )
 def test_how_far_it_can_be_trusted(changes: dict[str, Any], rows: int, note: str) -> None:
     assert note in verdict(run(**changes), said(rows=rows)).notes[-1]
+
+
+@pytest.mark.parametrize(("method", "word"), [("sft", "memorised"), ("grpo", "rewards")])
+def test_without_a_validation_set_nothing_is_claimed(method: str, word: str) -> None:
+    told = verdict(run(method=method, first_loss=None, best_loss=None, best_step=None), said(rows=0))
+    assert told.tone == "neutral"
+    assert word in told.title

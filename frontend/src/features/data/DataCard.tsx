@@ -131,12 +131,14 @@ export function DataCard(props: Props) {
   const { state, description, recheck = true, family, example, sample, before, validationAside, children } = props;
   const bound = useSetting("train_data_path");
   const validation = useSetting("val_data_path");
+  const without = useSetting("validation")?.text === "none";
   const [choosing, setChoosing] = useState(false);
   if (!bound) return null;
   const path = bound.text;
   const missing = path === "";
   const check = state.check ?? state.previous ?? state.partial;
-  const ownValidation = validation?.text ? shortName(validation.text) : "a share of the training data";
+  const heldOut = without ? "none" : "a share of the training data";
+  const ownValidation = validation?.text ? shortName(validation.text) : heldOut;
   return (
     <Card
       title="Data"

@@ -7,28 +7,9 @@ import type { ApiError, DataCheck, DataSettings, Job } from "@/api";
 import { useDebounced } from "@/lib/hooks";
 import { useJob } from "@/state/hooks";
 
-const TYPING_MS = 500;
+import { DATA_SETTINGS } from "./settings";
 
-/** Settings that change what the rows and their tokens are. */
-const MATTERS = [
-  "validation_fraction",
-  "split_by",
-  "split_column",
-  "data_format",
-  "text_column",
-  "prompt_column",
-  "completion_column",
-  "messages_column",
-  "system_prompt",
-  "mask_prompt",
-  "max_seq_length",
-  "seed",
-  "offline",
-  "method",
-  "rewards",
-  "max_prompt_length",
-  "max_completion_length",
-] as const;
+const TYPING_MS = 500;
 
 /** What to check for a configuration; null without data. */
 export function checkRequest(config: Record<string, unknown>): DataSettings | null {
@@ -39,7 +20,7 @@ export function checkRequest(config: Record<string, unknown>): DataSettings | nu
     val_data_path: typeof validation === "string" ? validation : null,
     model_path: typeof model === "string" ? model : null,
     settings: Object.fromEntries(
-      MATTERS.filter((name) => config[name] !== undefined).map((name) => [name, config[name]]),
+      DATA_SETTINGS.filter((name) => config[name] !== undefined).map((name) => [name, config[name]]),
     ),
   };
 }

@@ -3,6 +3,7 @@
 import type { ConfigDiff, Curves } from "@/api";
 import type { ChartSeries, SeriesColour } from "@/components/chart";
 import { smooth } from "@/components/chart/align";
+import { DATA_SETTINGS } from "@/features/data/settings";
 
 import type { Lines } from "./Curves";
 
@@ -139,23 +140,22 @@ export function metricSeries(
   });
 }
 
-const MEASURE = new Set([
+/** Settings of the data that leave the validation loss comparable. */
+const HARMLESS: readonly string[] = [
+  "method",
+  "seed",
+  "offline",
+  "rewards",
+  "max_prompt_length",
+  "max_completion_length",
+];
+const MEASURE = new Set<string>([
   "model_path",
   "train_data_path",
   "val_data_path",
-  "validation_fraction",
   "test_fraction",
   "split_seed",
-  "split_by",
-  "split_column",
-  "data_format",
-  "text_column",
-  "prompt_column",
-  "completion_column",
-  "messages_column",
-  "system_prompt",
-  "mask_prompt",
-  "max_seq_length",
+  ...DATA_SETTINGS.filter((name) => !HARMLESS.includes(name)),
 ]);
 
 /** Differing settings that make validation losses of the runs no longer the same measurement. */

@@ -23,7 +23,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map
 
-from droidft.config import TrainingConfig
+from droidft.config import TrainingConfig, Validation
 from droidft.config.schedule import learning_rate
 from droidft.data.batches import Batch, plan
 from droidft.engine.model.lora import trainable
@@ -239,6 +239,8 @@ class _Run:
 
     def _evaluation_is_due(self) -> bool:
         step = self.state.step
+        if self.config.validation is Validation.NONE:
+            return False
         return self.state.last_evaluated != step and (step % self.config.steps_per_eval == 0 or step == self.total)
 
     def _evaluate(self) -> EvalReport:

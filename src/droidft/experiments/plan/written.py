@@ -42,7 +42,8 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 SHARED = frozenset(
     {"model_path", "train_data_path", "val_data_path", "validation_fraction", "test_fraction", "split_seed"}
     | {"data_format", "text_column", "prompt_column", "completion_column", "messages_column", "system_prompt"}
-    | {"mask_prompt", "max_seq_length", "method", "offline", "split_by", "split_column"}
+    | {"system_role", "chat_template_kwargs", "template_date", "train_on"}
+    | {"mask_prompt", "max_seq_length", "long_rows", "method", "offline", "split_by", "split_column"}
 )
 """Settings that no arm can have of its own: their losses would not be those of the same tokens."""
 
@@ -318,6 +319,7 @@ def _refuse_own(values: Mapping[str, Any], where: str = "") -> None:
 OWN = {
     "seed": "give seeds",
     "train_fraction": "give shares",
+    "validation": "weights and learning rates are chosen by validation loss",
     "adapter_name": "adapters are named after their runs",
     "resume": "an experiment resumes by itself",
 }

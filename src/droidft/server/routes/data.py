@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 
 from droidft.config import Family, Method, TrainingConfig, load_config_file, parse_config
+from droidft.config.settings import DATA_SETTINGS
 from droidft.data import orders
 from droidft.errors import ConfigError
 from droidft.server import paths
@@ -29,11 +30,8 @@ FileName = Annotated[
 ]
 MATTERS = frozenset(
     {
-        "validation_fraction", "split_by", "split_column", "data_format", "text_column", "prompt_column",
-        "completion_column", "messages_column",
-        "system_prompt", "mask_prompt", "max_seq_length", "seed", "offline", "iterations", "epochs", "batch_size",
-        "grad_accumulation_steps", "method", "rewards", "max_prompt_length", "max_completion_length",
-        "num_iterations", "prompts_per_step", "num_generations",
+        *DATA_SETTINGS, "iterations", "epochs", "batch_size", "grad_accumulation_steps", "num_iterations",
+        "prompts_per_step", "num_generations",
     }
 )  # fmt: skip
 """Settings that decide what the data becomes and how long the run is; a draft's others are not looked at."""

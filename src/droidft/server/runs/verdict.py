@@ -34,6 +34,8 @@ def verdict(run: RunSummary, summary: Summary) -> RunVerdict:
 
 def _of_losses(run: RunSummary, summary: Summary) -> tuple[Tone, str]:
     first, best, step = run.first_loss, run.best_loss, run.best_step
+    if _without_validation(summary):
+        return "neutral", "There is no validation set, so whether the model learned or memorised cannot be told."
     if best is None or step is None:
         return "neutral", f"No validation loss has been measured{_yet(run)}."
     if first is None:
@@ -57,6 +59,8 @@ def _of_losses(run: RunSummary, summary: Summary) -> tuple[Tone, str]:
 
 def _of_rewards(run: RunSummary, summary: Summary) -> tuple[Tone, str]:
     first, best, step = run.first_loss, run.best_loss, run.best_step
+    if _without_validation(summary):
+        return "neutral", "There are no validation prompts: only rewards of prompts it trained on are known."
     if best is None or step is None:
         return "neutral", f"No mean reward of validation prompts has been measured{_yet(run)}."
     if first is None:
@@ -68,6 +72,11 @@ def _of_rewards(run: RunSummary, summary: Summary) -> tuple[Tone, str]:
     if not any(each.step > 0 for each in summary.evaluations):
         return "neutral", f"Mean reward before training was {_reward(first)}; it has not been measured since."
     return "warn", f"Mean reward did not rise: {_reward(first)} before training is the best so far."
+
+
+def _without_validation(summary: Summary) -> bool:
+    """Whether the run has `validation: none`."""
+    return summary.data is not None and not summary.data.val_rows
 
 
 def _yet(run: RunSummary) -> str:
