@@ -413,6 +413,7 @@ def test_a_long_text_is_split_and_its_parts_stay_together(tmp_path: Path) -> Non
     rows = len(found.train) + len(found.validation)
     assert found.report.notes[-1] == f"6 rows longer than 16 tokens split into {rows}"
     assert found.report.train.truncated.count == 0
+    assert found.report.train.ends_in_eos == len(found.train)
 
 
 def test_a_long_row_is_refused_where_the_settings_ask_for_it(tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ class _Gatherer(Generic[R, S]):
             self.split += 1
             self.split_into += len(pieces)
         for parts in pieces:
-            self._add(located, parts, group)
+            self._add(located, parts, pieces[-1], group)
 
     def notes(self) -> list[str]:
         if not self.split:
@@ -337,7 +337,8 @@ class _Gatherer(Generic[R, S]):
         rows = count(self.split, "row")
         return [f"{rows} longer than {self.kind.limit:,} tokens split into {self.split_into:,}"]
 
-    def _add(self, located: Located[R], parts: Parts, group: int | None) -> None:
+    def _add(self, located: Located[R], parts: Parts, last: Parts, group: int | None) -> None:
+        """One piece of a row; how the row ends is seen in the `last`."""
         for part in parts.values():
             self.builder.add(part, str(located.path), located.line, group=group)
         if (record := self.kind.record(located.row)) is not None:
@@ -345,10 +346,10 @@ class _Gatherer(Generic[R, S]):
         flags = frozenset().union(*(part.flags for part in parts.values()))
         self.flags.append(sum(1 << bit for bit, flag in enumerate(Flag) if flag in flags))
         limit, codec = self.kind.limit, self.kind.codec
-        ended = all(ends_in_eos(codec, part, None) for part in parts.values())
-        cut = limit is not None and any(len(part.tokens) > limit for part in parts.values())
+        ended = all(ends_in_eos(codec, part, None) for part in last.values())
+        cut = limit is not None and any(len(part.tokens) > limit for part in last.values())
         self.ended.append(ended)
-        self.ends.append(all(ends_in_eos(codec, part, limit) for part in parts.values()) if cut else ended)
+        self.ends.append(all(ends_in_eos(codec, part, limit) for part in last.values()) if cut else ended)
 
     def noticed(self) -> Noticed:
         flags = np.array(self.flags, dtype=np.uint8)

@@ -143,7 +143,7 @@ def _truncated(name: str, part: SetReport, limit: int) -> str | None:
     return (
         f"{_rows(part.truncated.count)} of the {name} set ({share:.1f} %) "
         f"{'is' if part.truncated.count == 1 else 'are'} cut at {limit:,} tokens ({part.truncated}); "
-        f"the longest has {part.lengths['max']:,}"
+        f"the longest has {part.lengths['max']:,}; long_rows can split plain text, or refuse such rows"
     )
 
 
