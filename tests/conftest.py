@@ -14,6 +14,8 @@ import pytest
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+# What the user's shell says about the BLAS is a warning of its own; tests that look for it set it themselves.
+os.environ.pop("OPENBLAS_CORETYPE", None)
 CACHE = Path(os.environ.get("DROIDFT_TEST_CACHE") or Path(__file__).parent.parent / ".cache").absolute()
 
 

@@ -171,7 +171,8 @@ class RunDisplay:
             f"{trained}; longest {event.max_seq_length}"
             + (f"; [yellow]{count(event.truncated_rows, 'row')} cut[/]" if event.truncated_rows else "")
         )
-        self._line(f"          {count(event.val_rows, 'validation row')}: {escape(event.split)}")
+        validation = f"{count(event.val_rows, 'validation row')}: " if event.val_rows else ""
+        self._line(f"          {validation}{escape(event.split)}")
 
     def _attached(self, event: LoraAttached) -> None:
         self._line(f"lora      {escape(event.log_line)}")
@@ -267,5 +268,5 @@ def lines_of_curve(train: dict[int, float], evaluation: dict[int, float], *, wid
     lines.append(f"{'':8} └{'─' * width}")
     label = f"step {last}"
     lines.append(f"{'':10}{first}{label:>{width - len(str(first))}}")
-    lines.append(f"{'':10}· training   ● validation")
+    lines.append(f"{'':10}· training" + "   ● validation" * bool(evaluation))
     return lines
