@@ -54,6 +54,12 @@ class ModelError(DroidError):
     code = "model"
 
 
+class PromptTooLong(ModelError):
+    """A prompt that leaves no room for an answer in the model's context."""
+
+    code = "context_length_exceeded"
+
+
 class TargetError(ModelError):
     """A LoRA target that matches nothing that can be adapted."""
 

@@ -143,7 +143,7 @@ class TestDiagnostics:
         error(asker.get("/api/adapters/none"), 404)
         write_adapter(adapters / "a", tiny.llama())
         error(asker.get("/api/adapters/a?which=best"), 404)
-        error(asker.get("/api/adapters/a?which=first"), 422)
+        error(asker.get("/api/adapters/a?which=first"), 400)
         error(asker.get("/api/adapters/a?model=absent"), 404)
         error(asker.get("/api/adapters/a?model=/etc"), 403)
         error(asker.get("/api/adapters/..%2Fmodels"), 404)

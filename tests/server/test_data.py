@@ -102,10 +102,10 @@ class TestUploads:
             ("model.safetensors", b"x", 400, "config"),
             ("noform", b"x", 400, "config"),
             ("big.jsonl", b"x" * 1_000_001, 413, "too_large"),
-            (".hidden.jsonl", b"x", 422, "invalid"),
-            ("a b.jsonl", b"x", 422, "invalid"),
-            ("a" * 96 + ".jsonl", b"x", 422, "invalid"),
-            ("ä.jsonl", b"x", 422, "invalid"),
+            (".hidden.jsonl", b"x", 400, "invalid"),
+            ("a b.jsonl", b"x", 400, "invalid"),
+            ("a" * 96 + ".jsonl", b"x", 400, "invalid"),
+            ("ä.jsonl", b"x", 400, "invalid"),
         ],
     )
     def test_what_is_refused_leaves_nothing(
@@ -283,7 +283,7 @@ class TestChecks:
         assert error(asker.post("/api/data/view", json={**body, "rows": [99]}), 400)["hint"].startswith(
             "the data has"
         )
-        error(asker.post("/api/data/view", json={**body, "rows": []}), 422)
+        error(asker.post("/api/data/view", json={**body, "rows": []}), 400)
         error(asker.post("/api/data/view", json={"train_data_path": "seen.jsonl", "rows": [0]}), 400)
 
     def test_rows_that_cannot_be_shown_say_why(self, asker: TestClient, data: Path) -> None:

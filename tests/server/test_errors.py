@@ -22,19 +22,21 @@ import droidft
 from droidft import errors as tree
 from droidft.server.errors import STATUS, Boundary, add_handlers
 from droidft.server.schemas.base import ErrorAnswer
+from droidft.server.schemas.openai import OpenAiErrorAnswer
 from droidft.support.channel import ChildError
 from tests.server.routes_of import METHODS, address
 from tests.server.serving import serving
 
 SOURCE = Path(droidft.__file__).parent
 SHAPE = TypeAdapter(ErrorAnswer)
+OPENAI_SHAPE = TypeAdapter(OpenAiErrorAnswer)
 
 
 def body_of(answer: Any) -> dict[str, Any]:
-    """The error of an answer, which has the one shape."""
+    """The error of an answer, which has the one shape, or below `/v1` that of OpenAI."""
     assert answer.headers["Content-Type"].startswith("application/json")
-    SHAPE.validate_json(answer.content)
     error: dict[str, Any] = answer.json()["error"]
+    (OPENAI_SHAPE if "type" in error else SHAPE).validate_json(answer.content)
     assert error["code"]
     assert error["message"]
     return error
@@ -107,7 +109,8 @@ def subclasses(of: type[tree.DroidError]) -> Iterator[type[tree.DroidError]]:
 
 def test_every_code_has_its_status(client: TestClient) -> None:
     wanted = {
-        "not_found": 404, "config": 400, "data": 400, "model": 400, "target": 400, "adapter": 400, "non_finite": 400,
+        "not_found": 404, "config": 400, "data": 400, "model": 400, "context_length_exceeded": 400,
+        "invalid": 400, "target": 400, "adapter": 400, "non_finite": 400,
         "reward": 400, "json": 400, "bad_request": 400, "unauthorized": 401, "forbidden": 403, "forbidden_path": 403,
         "run": 409, "experiment": 409, "checkpoint": 409, "conflict": 409, "timeout": 408, "too_large": 413,
         "unsupported_media_type": 415, "busy": 429, "headers_too_large": 431, "internal": 500, "download": 424,
@@ -177,7 +180,7 @@ def test_an_answer_that_breaks_off_is_seen_to_be_broken(client: TestClient) -> N
 )
 def test_what_is_wrong_with_a_request_is_a_sentence(client: TestClient, content: Any, field: str, says: str) -> None:
     answer = client.post("/numbers", json=content)
-    assert answer.status_code == 422
+    assert answer.status_code == 400
     error = body_of(answer)
     assert error["code"] == "invalid"
     assert error["field"] == field
@@ -188,7 +191,7 @@ def test_what_is_wrong_with_a_request_is_a_sentence(client: TestClient, content:
 def test_numbers_that_are_none_are_not_echoed_as_such(client: TestClient) -> None:
     for text in ('{"number": [NaN]}', '{"number": 1, "count": NaN}', '{"number": 1, "count": -Infinity}'):
         answer = client.post("/numbers", content=text, headers={"Content-Type": "application/json"})
-        assert answer.status_code == 422
+        assert answer.status_code == 400
         json.loads(answer.content, parse_constant=pytest.fail)
 
 
@@ -243,7 +246,8 @@ def test_the_document_names_that_shape_for_every_failure(home: Path) -> None:
         for method, operation in operations.items():
             for status in ("4XX", "5XX"):
                 schema = operation["responses"][status]["content"]["application/json"]["schema"]
-                assert schema["$ref"].endswith("/ErrorAnswer"), (method, path)
+                wanted = "/OpenAiErrorAnswer" if path.startswith("/v1") else "/ErrorAnswer"
+                assert schema["$ref"].endswith(wanted), (method, path)
 
 
 def modules(folder: str = ".") -> Iterator[tuple[Path, ast.Module]]:

@@ -50,7 +50,7 @@ def test_from_a_plan_to_a_report(server: LiveServer) -> None:
     assert planned["analysis"]["contrasts"][0]["kind"] == "pending"
     assert server.get("/api/runs") == [], "nothing is trained before it is started"
     status, answer = server.request("GET", f"/api/experiments/{experiment}/report?form=pdf")
-    assert (status, answer["error"]["field"]) == (422, "form")
+    assert (status, answer["error"]["field"]) == (400, "form")
 
     server.post(f"/api/experiments/{experiment}/start")
     done = state(server, experiment, "finished")

@@ -90,7 +90,7 @@ def test_no_request_ends_in_a_defect(
 def test_many_requests_were_sent_and_some_of_them_succeeded() -> None:
     print(sum(STATUSES.values()), sorted(STATUSES.items()))
     assert sum(STATUSES.values()) > 500
-    assert {200, 404, 422} <= STATUSES.keys()
+    assert {200, 400, 404} <= STATUSES.keys()
 
 
 def make_sense(case: schemathesis.Case, known: Furnished) -> None:

@@ -111,8 +111,8 @@ def test_the_same_key_makes_one_run(server: LiveServer, settings: dict[str, Any]
 @pytest.mark.parametrize(
     ("changes", "status", "field"),
     [
-        ({"lora_rank": 0}, 422, "lora_rank"),
-        ({"learning_rat": 1}, 422, "learning_rat"),
+        ({"lora_rank": 0}, 400, "lora_rank"),
+        ({"learning_rat": 1}, 400, "learning_rat"),
         ({"model_path": "nothing-here"}, 201, None),  # the worker says it: a hub id or name may still appear
         ({"train_data_path": "missing.jsonl"}, 404, "train_data_path"),
         ({"train_data_path": "/etc/passwd"}, 403, "train_data_path"),

@@ -1908,15 +1908,40 @@ export type ServedModels = {
   object?: "list";
   data: ServedModel[];
 };
+export type OpenAiError = {
+  message: string;
+  type: string;
+  /** The field at fault. */
+  param: string | null;
+  code: string;
+};
+export type OpenAiErrorAnswer = {
+  error: OpenAiError;
+};
 export type AnswerMessage = {
   role?: "assistant";
   content: string;
+};
+export type TopLogprob = {
+  token: string;
+  bytes: number[];
+  logprob: number;
+};
+export type TokenLogprob = {
+  token: string;
+  bytes: number[];
+  logprob: number;
+  top_logprobs: TopLogprob[];
+};
+export type ChatLogprobs = {
+  content: TokenLogprob[];
+  refusal?: null;
 };
 export type ChatChoice = {
   index?: number;
   message: AnswerMessage;
   finish_reason: "stop" | "length";
-  logprobs?: null;
+  logprobs?: ChatLogprobs | null;
 };
 export type Usage = {
   prompt_tokens: number;
@@ -1940,7 +1965,8 @@ export type ChatCompletion = {
 };
 export type StreamOptions = {
   include_usage?: boolean;
-  [key: string]: unknown;
+  /** Padding against listeners on the way, which OpenAI adds; here there is none. */
+  include_obfuscation?: boolean | null;
 };
 export type ChatMessage = {
   role: string;
@@ -1962,22 +1988,41 @@ export type ChatRequest = {
   repetition_penalty?: number | null;
   presence_penalty?: number | null;
   frequency_penalty?: number | null;
-  /** 512 where neither this nor `max_completion_tokens` is given. */
-  max_tokens?: number | null;
+  /** Added to the logits of tokens, by their ids; -100 forbids one, 100 forces it. */
+  logit_bias?: object | null;
+  /** Choice 0 is drawn with it, choice 1 with the next number, and so on. */
   seed?: number | null;
   stop?: string | string[] | null;
   stream?: boolean | null;
+  /** Only with `stream`. */
   stream_options?: StreamOptions | null;
+  /** Choices for each prompt. */
   n?: number | null;
   messages: ChatMessage[];
+  /** 512 where neither this nor `max_completion_tokens` is given. */
+  max_tokens?: number | null;
   max_completion_tokens?: number | null;
+  /** The log-probability of each token of the answer: the model's own, before temperature and penalties. */
+  logprobs?: boolean | null;
+  /** So many of the likeliest tokens in each place; only with `logprobs`. */
+  top_logprobs?: number | null;
   [key: string]: unknown;
+};
+export type TextLogprobs = {
+  tokens: string[];
+  /** Null for the first token of a prompt, which follows nothing. */
+  token_logprobs: (number | null)[];
+  /** The likeliest tokens, and the one that came. */
+  top_logprobs: ({
+    [key: string]: number;
+  } | null)[];
+  text_offset: number[];
 };
 export type TextChoice = {
   index?: number;
   text: string;
   finish_reason: "stop" | "length";
-  logprobs?: null;
+  logprobs?: TextLogprobs | null;
 };
 export type Completion = {
   id: string;
@@ -1998,14 +2043,25 @@ export type CompletionRequest = {
   repetition_penalty?: number | null;
   presence_penalty?: number | null;
   frequency_penalty?: number | null;
-  /** 512 where neither this nor `max_completion_tokens` is given. */
-  max_tokens?: number | null;
+  /** Added to the logits of tokens, by their ids; -100 forbids one, 100 forces it. */
+  logit_bias?: object | null;
+  /** Choice 0 is drawn with it, choice 1 with the next number, and so on. */
   seed?: number | null;
   stop?: string | string[] | null;
   stream?: boolean | null;
+  /** Only with `stream`. */
   stream_options?: StreamOptions | null;
+  /** Choices for each prompt. */
   n?: number | null;
   prompt: string | unknown[];
+  /** 512 where it is not given; 0, with `echo`, only reads the prompt. */
+  max_tokens?: number | null;
+  /** The log-probability of each token, and so many of the likeliest in its place. */
+  logprobs?: number | null;
+  /** As many as `n`: choosing among more is not supported. */
+  best_of?: number | null;
+  /** The prompt before its continuation, with `logprobs` for its tokens too. */
+  echo?: boolean | null;
   [key: string]: unknown;
 };
 export type ModelEntry = {

@@ -152,8 +152,8 @@ class Model:
             **sampling: see `Sampling`.
 
         Raises:
-            ConfigError: a sampling parameter is out of range; a system message without a chat template.
-            ModelError: the prompt is empty, fills the model's context, or the chat template refuses it.
+            ConfigError: a sampling parameter is out of range; a blank prompt; a system message without a template.
+            ModelError: the prompt fills the model's context, or the chat template refuses it.
         """
         return "".join(self.stream(prompt, system=system, use_chat_template=use_chat_template, **sampling))
 
@@ -233,7 +233,7 @@ class Model:
 
     def _pieces(self, prompt: Prompt, options: Mapping[str, Any]) -> Iterator[str]:
         from droidft.engine.generation import generate
-        from droidft.engine.generation.generate import Stops
+        from droidft.engine.generation.stops import Stops
 
         settings = dict(options)
         stops = Stops(settings.pop("stop", ()))

@@ -1,4 +1,5 @@
-"""Every failure as an answer of one shape: `{"error": {"code", "message", "hint", "field"}}`.
+"""Every failure as an answer of one shape: `{"error": {"code", "message", "hint", "field"}}`; below `/v1`, that
+of OpenAI's interface.
 
 `add_handlers` gives an application its handlers; `Boundary` catches what nobody foresaw. No route forms an error
 answer itself: it raises a `DroidError`.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from droidft.errors import DroidError
+from droidft.errors import DroidError, InternalError
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +54,16 @@ STATUS = {
 A hub that was named and cannot be reached is 424 (the request depends on it), not a failure of this server.
 """
 
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+"""OpenAI's types of errors, by status."""
+OPENAI_CODES = {"not_found": "model_not_found", "unauthorized": "invalid_api_key", "busy": "rate_limit_exceeded"}
+"""OpenAI's codes where ours differ."""
+
 OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
 """Codes of the errors that the framework raises by status."""
+
+OPENAI = re.compile(r"/+v1(/|$)", re.IGNORECASE)
+"""Where OpenAI's interface lies, however it is spelt."""
 
 LONGEST_ECHO = 80
 MOST_FAULTS = 10
@@ -119,6 +129,25 @@ class Ending(DroidError):
     code = "ending"
 
 
+class Invalid(DroidError):
+    """A request of the wrong form: what is missing, unknown, of the wrong type or out of range."""
+
+    code = "invalid"
+
+
+class Plain(DroidError):
+    """An error that the framework raised by status."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self._code = code
+
+    @property
+    def code(self) -> str:  # type: ignore[override]
+        """One of `OF_STATUS`."""
+        return self._code
+
+
 class BadJson(DroidError):
     """A body that is not strict JSON."""
 
@@ -130,15 +159,23 @@ def status_of(error: DroidError) -> int:
     return STATUS.get(error.code, 400)
 
 
-def answer(error: DroidError) -> Response:
-    """The answer to a request that ended in `error`. Defects are logged; the client gets no details of them."""
+def answer(error: DroidError, path: str) -> Response:
+    """The answer to a request for `path` that ended in `error`. Defects are logged; clients get no details."""
     if error.code == "internal":
         logger.error("internal error: %s", error.message)
-        return _defect()
+        return _defect(path)
     headers = {"Retry-After": "60"} if error.code == "busy" else {}
     if error.code == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
-    return _response(status_of(error), error.as_dict(), headers)
+    return _response(status_of(error), error, path, headers)
+
+
+def openai_shape(error: DroidError) -> dict[str, Any]:
+    """An error as OpenAI's clients know it: they show the message alone, so the hint is part of it."""
+    status = status_of(error)
+    kind = "server_error" if status >= 500 else TYPES.get(status, "invalid_request_error")
+    message = f"{error.message}; {error.hint}" if error.hint else error.message
+    return {"message": message, "type": kind, "param": error.field, "code": OPENAI_CODES.get(error.code, error.code)}
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -178,7 +215,8 @@ class Boundary:
         except asyncio.CancelledError:  # the server is ending, and nobody else would answer
             if started or scope["type"] == "websocket":
                 raise
-            await answer(Ending("the server is ending", hint="try again when it is back"))(scope, receive, send)
+            error = Ending("the server is ending", hint="try again when it is back")
+            await answer(error, scope["path"])(scope, receive, send)
         except Exception:  # the client must get an answer, whatever it is
             logger.error("%s %s failed:\n%s", scope.get("method", "socket"), scope["path"], traceback.format_exc())
             if scope["type"] == "websocket":
@@ -187,20 +225,20 @@ class Boundary:
             elif started:
                 raise  # half an answer is out: only a broken connection can show the client that
             else:
-                await _defect()(scope, receive, send)
+                await _defect(scope["path"])(scope, receive, send)
 
 
 async def refuse(error: DroidError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request, or a socket that is not accepted yet, with `error`."""
     if scope["type"] == "websocket":
-        await _deliver(WebSocket(scope, receive, send), answer(error))
+        await _deliver(WebSocket(scope, receive, send), answer(error, scope["path"]))
     else:
-        await answer(error)(scope, receive, send)
+        await answer(error, scope["path"])(scope, receive, send)
 
 
 async def _on_droid_error(connection: HTTPConnection, error: Exception) -> Response | None:
     assert isinstance(error, DroidError)
-    return await _deliver(connection, answer(error))
+    return await _deliver(connection, answer(error, connection.url.path))
 
 
 async def _on_invalid(connection: HTTPConnection, error: Exception) -> Response | None:
@@ -210,24 +248,19 @@ async def _on_invalid(connection: HTTPConnection, error: Exception) -> Response 
     if len(details) > MOST_FAULTS:
         sentences.append(f"… and {len(details) - MOST_FAULTS:,} more")
     fields = [field for field in (_field(detail) for detail in details) if field]
-    body = {
-        "code": "invalid",
-        "message": "; ".join(sentences),
-        "hint": "correct what is named; the OpenAPI document describes every request",
-        "field": fields[0] if fields else None,
-    }
-    return await _deliver(connection, _response(422, body))
+    invalid = Invalid(
+        "; ".join(sentences),
+        hint="correct what is named; the OpenAPI document describes every request",
+        field=fields[0] if fields else None,
+    )
+    return await _deliver(connection, answer(invalid, connection.url.path))
 
 
 async def _on_http(connection: HTTPConnection, error: Exception) -> Response | None:
     assert isinstance(error, HTTPException)
-    body = {
-        "code": OF_STATUS.get(error.status_code, f"http_{error.status_code}"),
-        "message": _PLAIN.get(error.status_code, str(error.detail)),
-        "hint": "",
-        "field": None,
-    }
-    return await _deliver(connection, _response(error.status_code, body, error.headers or {}))
+    code = OF_STATUS.get(error.status_code, f"http_{error.status_code}")
+    plain = Plain(code, _PLAIN.get(error.status_code, str(error.detail)))
+    return await _deliver(connection, _response(error.status_code, plain, connection.url.path, error.headers or {}))
 
 
 _PLAIN = {404: "there is nothing under this address", 405: "this address does not take that method"}
@@ -247,18 +280,14 @@ async def _deliver(connection: HTTPConnection, response: Response) -> Response |
     return None
 
 
-def _response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+def _response(status: int, error: DroidError, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    body = openai_shape(error) if OPENAI.match(path) else error.as_dict()
     return _AsciiJson({"error": body}, status_code=status, headers=dict(headers or {}))
 
 
-def _defect() -> Response:
-    body = {
-        "code": "internal",
-        "message": "the server made a mistake",
-        "hint": "a defect of droidft: the server's log has the traceback",
-        "field": None,
-    }
-    return _response(500, body)
+def _defect(path: str) -> Response:
+    hint = "a defect of droidft: the server's log has the traceback"
+    return _response(500, InternalError("the server made a mistake", hint=hint), path)
 
 
 class _AsciiJson(JSONResponse):

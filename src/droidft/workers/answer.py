@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,14 @@ from droidft.support.stamps import Stamp, stamps
 
 if TYPE_CHECKING:
     from droidft.engine.generation.generate import Prompt, Sampling, Token
+    from droidft.engine.generation.likelihood import TokenBytes
     from droidft.engine.generation.loaded import LoadedModel, Ready
+    from droidft.engine.generation.pieces import Piece, Pieces
 
 LONG_PROMPT = 1024
 """Progress is reported while a prompt of more tokens than this is read."""
+AT_ONCE = 4
+"""Sides that take turns; further ones wait for one of them to end."""
 
 
 def main() -> None:
@@ -42,8 +47,10 @@ class Side:
 
     number: int
     ready: Ready | None
-    tokens: Iterator[Token]
-    stops: Any
+    steps: Iterator[Piece | Token]
+    """The prompt, where it is wanted back, then the answer's tokens."""
+    pieces: Pieces
+    prompt_tokens: int
     last: Token | None = None
     seconds: float = 0.0
     """Spent on this side's tokens after the first."""
@@ -51,7 +58,8 @@ class Side:
     @property
     def tokens_per_second(self) -> float:
         """Of this side's own computing, without that of the others and the reading of the prompt."""
-        assert self.last is not None
+        if self.last is None:
+            return 0.0
         return (self.last.tokens - 1) / self.seconds if self.seconds else self.last.tokens_per_second
 
 
@@ -69,20 +77,23 @@ class Worker:
         """Put a prompt to the sides; their answers are the events.
 
         Parameters: `home`, `model`, `sides` (each `side` and `adapter`, null for the base alone), `prompt` and
-        `system` or else `messages`, `use_chat_template`, `sampling` (fields of `Sampling`), `stop` (texts).
+        `system` or else `messages`, `use_chat_template`, `sampling` (fields of `Sampling`), `stop` (texts). Several
+        texts, or tokens, to continue stand in `prompts` instead; a side then has the index of its `prompt`, and
+        where its seed is not that of `sampling`, a `seed`. `top_logprobs` asks for likelihoods, `echo` for the
+        prompt before the answer, `only_echo` for nothing else.
         """
         from droidft.engine.generation import generate
 
         home = Home(Path(call.params["home"]))
         try:
             model = self._model(call, home)
-            sampling = generate.Sampling(**call.params["sampling"])
-            prompt = _prompt(model, call.params)
-            sides = [
+            sampling = generate.Sampling(**_sampling(model, call.params["sampling"]))
+            prompts = _prompts(model, call.params)
+            sides = deque(
                 side
                 for wanted in call.params["sides"]
-                if (side := _side(call, model, home, prompt, sampling, **wanted)) is not None
-            ]
+                if (side := _side(call, model, home, prompts, sampling, **wanted)) is not None
+            )
             with generate.wired(model.model):
                 _take_turns(call, model, sides)
         finally:
@@ -141,38 +152,97 @@ def _stamps(path: Path) -> tuple[Stamp, ...]:
     return stamps(path / "config.json", *files)
 
 
-def _prompt(model: LoadedModel, params: dict[str, Any]) -> Prompt:
-    from droidft.engine.generation.generate import make_prompt
+def _sampling(model: LoadedModel, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `Sampling`; in JSON, tokens that are names are texts."""
+    from droidft.engine.generation.likelihood import check_tokens
+
+    bias = {int(token): value for token, value in fields.get("logit_bias", {}).items()}
+    check_tokens(model.model, list(bias), field="logit_bias")
+    return {**fields, "logit_bias": bias}
+
+
+def _prompts(model: LoadedModel, params: dict[str, Any]) -> list[Prompt]:
+    from droidft.engine.generation.generate import Prompt, make_prompt
+    from droidft.engine.generation.likelihood import check_tokens
 
     if params["messages"] is not None:
-        return make_prompt(model.tokenizer, params["messages"])
+        return [make_prompt(model.tokenizer, params["messages"])]
     how = params["use_chat_template"]
-    return make_prompt(model.tokenizer, params["prompt"], system=params["system"], use_chat_template=how)
+    if params.get("prompts") is None:
+        return [make_prompt(model.tokenizer, params["prompt"], system=params["system"], use_chat_template=how)]
+    made = []
+    for prompt in params["prompts"]:
+        if isinstance(prompt, str):
+            made.append(make_prompt(model.tokenizer, prompt, use_chat_template=how))
+        else:
+            check_tokens(model.model, prompt, field="prompt")
+            made.append(Prompt(prompt, chat_template_used=False))
+    return made
 
 
 def _side(
-    call: Call, model: LoadedModel, home: Home, prompt: Prompt, sampling: Sampling, *, side: int, adapter: str | None
+    call: Call,
+    model: LoadedModel,
+    home: Home,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    *,
+    side: int,
+    adapter: str | None,
+    prompt: int = 0,
+    seed: int | None = None,
 ) -> Side | None:
     """A side that is ready to answer, or None after its error was sent."""
-    from droidft.engine.generation.generate import Stops, complete
+    from droidft.engine.generation.generate import room_for
+    from droidft.engine.generation.likelihood import TokenBytes
+    from droidft.engine.generation.pieces import Pieces
 
     try:
         ready = None if adapter is None else model.ready(*_find(home, adapter))
     except DroidError as error:
         call.emit({"type": "error", "side": side, "error": error.as_dict()})
         return None
+    put, own = prompts[prompt], sampling if seed is None else replace(sampling, seed=seed)
+    room_for(put.tokens, 0 if call.params.get("only_echo") else own.max_tokens, model.context_length)
+    named = call.params.get("echo") or call.params.get("top_logprobs") is not None
+    bytes_of = TokenBytes(model.tokenizer) if named else None
+    details = _details(model, ready, put, _system(call.params))
+    call.emit({"type": "start", "side": side, "adapter_details": details, "seed": own.seed})
+    pieces = Pieces(call.params["stop"], bytes_of)
+    return Side(side, ready, _steps(call, model, prompt, put, own, bytes_of), pieces, len(put.tokens))
+
+
+def _steps(
+    call: Call, model: LoadedModel, number: int, prompt: Prompt, sampling: Sampling, bytes_of: TokenBytes | None
+) -> Iterator[Piece | Token]:
+    """The prompt, where it is wanted back, then the answer, token by token; computed as it is asked for."""
+    from droidft.engine.generation.generate import complete
+    from droidft.engine.generation.likelihood import read_prompt
+    from droidft.engine.generation.pieces import echo
 
     def reading(done: int, total: int) -> None:
         call.check()
         if total > LONG_PROMPT:
             call.emit({"type": "phase", "text": f"reading the prompt: {done:,} of {total:,} tokens"})
 
-    tokens = complete(
-        model.model, model.tokenizer, prompt, sampling, context_length=model.context_length, reading=reading
-    )
-    details = _details(model, ready, prompt, _system(call.params))
-    call.emit({"type": "start", "side": side, "adapter_details": details, "seed": sampling.seed})
-    return Side(side, ready, tokens, Stops(call.params["stop"]))
+    top, cache, known = call.params.get("top_logprobs"), None, None
+    if call.params.get("echo"):
+        assert bytes_of is not None
+        if top is not None:
+            known, cache = read_prompt(model.model, prompt.tokens, top, reading=reading)
+        text = call.params["prompts"][number]
+        yield echo(text if isinstance(text, str) else None, prompt.tokens, known, bytes_of)
+    if not call.params.get("only_echo"):
+        yield from complete(
+            model.model,
+            model.tokenizer,
+            prompt,
+            sampling,
+            context_length=model.context_length,
+            reading=reading if cache is None else None,
+            top_logprobs=top,
+            cache=cache,
+        )
 
 
 def _find(home: Home, ref: str) -> tuple[Path, Which]:
@@ -229,29 +299,39 @@ def _system(params: dict[str, Any]) -> str | None:
     return next((turn["content"] for turn in turns if turn["role"] == "system"), None)
 
 
-def _take_turns(call: Call, model: LoadedModel, sides: list[Side]) -> None:
-    """A token of each side in turn, until all have ended."""
-    while sides:
+def _take_turns(call: Call, model: LoadedModel, waiting: deque[Side]) -> None:
+    """A step of each side in turn, of a few at a time since each takes memory, until all have ended."""
+    sides: list[Side] = []
+    while sides or waiting:
+        while waiting and len(sides) < AT_ONCE:
+            sides.append(waiting.popleft())
         for side in list(sides):
             call.check()
             model.put(side.ready)
-            begun = time.perf_counter()
-            token = next(side.tokens)
-            if side.last is not None:
-                side.seconds += time.perf_counter() - begun
-            side.last = token
-            if _emit(call, side, token):
+            if _step(call, side):
                 sides.remove(side)
 
 
-def _emit(call: Call, side: Side, token: Token) -> bool:
-    """Send what a token adds to the answer; whether the answer has ended."""
-    text = side.stops.feed(token.text)
-    reason = "stop" if side.stops.reached else token.finish_reason
-    if reason is not None:
-        text += side.stops.rest()
-    if text:
-        call.emit({"type": "text", "side": side.number, "text": text})
+def _step(call: Call, side: Side) -> bool:
+    """Compute a step of a side and send what it adds to the answer; whether the answer has ended."""
+    from droidft.engine.generation.generate import Token
+
+    begun = time.perf_counter()
+    step = next(side.steps, None)
+    piece: Piece | None
+    if isinstance(step, Token):
+        if side.last is not None:
+            side.seconds += time.perf_counter() - begun
+        side.last = step
+        piece = side.pieces.feed(step)
+    else:
+        piece = step
+        if piece is not None:
+            side.pieces.follow(piece.text)
+    if piece is not None and (piece.text or piece.tokens):
+        told = {"described": piece.tokens} if call.params.get("top_logprobs") is not None else {}
+        call.emit({"type": "text", "side": side.number, "text": piece.text, **told})
+    reason = "length" if piece is None else piece.reason
     if reason is None:
         return False
     call.emit(
@@ -259,8 +339,8 @@ def _emit(call: Call, side: Side, token: Token) -> bool:
             "type": "end",
             "side": side.number,
             "finish_reason": reason,
-            "prompt_tokens": token.prompt_tokens,
-            "tokens": token.tokens,
+            "prompt_tokens": side.prompt_tokens,
+            "tokens": 0 if side.last is None else side.last.tokens,
             "tokens_per_second": side.tokens_per_second,
         }
     )

@@ -10,13 +10,13 @@ import pytest
 
 from droidft.engine.generation.generate import (
     Sampling,
-    Stops,
     Token,
     complete,
     generate,
     generate_batch,
     make_prompt,
 )
+from droidft.engine.generation.stops import Stops
 from droidft.engine.model.loading import load_model, load_tokenizer
 from droidft.errors import ConfigError, ModelError
 from tests.tiny import write_model
@@ -154,7 +154,7 @@ def test_the_context_is_a_limit(loaded: tuple[Any, Any]) -> None:
     assert len(found[1]) == 5
     with pytest.raises(ModelError, match=f"the prompt has {size} tokens, and the model's context is {size}"):
         next(generate(*loaded, "hello", context_length=size))
-    with pytest.raises(ModelError, match="empty"):
+    with pytest.raises(ConfigError, match="empty"):
         next(generate(*loaded, "", use_chat_template=False))
 
 

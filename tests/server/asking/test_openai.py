@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 
@@ -246,32 +247,62 @@ def test_conversations(client: openai.OpenAI) -> None:
     assert first.usage == second.usage
 
 
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [
-        ({"n": 2}, "n"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"logprobs": True}, "logprobs"),
-        ({"logit_bias": {"5": 1}}, "logit_bias"),
-        ({"modalities": ["text", "audio"]}, "modalities"),
-        ({"extra_body": {"temprature": 0}}, "temprature"),
-        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role"),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},
-            "messages.0.content.0",
-        ),
-        ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}], "content": ""}]}, "messages.0.tool_calls"),
-        ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
-    ],
-)
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"n": 0}, "n"),
+    ({"n": 129}, "n"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"top_logprobs": 2}, "top_logprobs"),
+    ({"logprobs": False, "top_logprobs": 0}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    ({"extra_body": {"logprobs": 1}}, "logprobs"),
+    ({"logit_bias": {"5": 101}}, "logit_bias.5"),
+    ({"logit_bias": {"272": 1}}, "logit_bias"),
+    ({"logit_bias": {"a": 1}}, "logit_bias.a.[key]"),
+    ({"modalities": ["text", "audio"]}, "modalities"),
+    ({"store": True}, "store"),
+    ({"verbosity": "low"}, "verbosity"),
+    ({"service_tier": "flex"}, "service_tier"),
+    ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ({"stream": True, "stream_options": {"continuous_usage_stats": True}}, "stream_options.continuous_usage_stats"),
+    ({"max_completion_tokens": 5}, "max_tokens"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"stop": ""}, "stop"),
+    ({"stop": ["a", ""]}, "stop"),
+    ({"stop": ["a"] * 17}, "stop"),
+    ({"extra_body": {"temprature": 0}}, "temprature"),
+    ({"extra_body": {"max_completion_length": 5}}, "max_completion_length"),
+    ({"extra_body": {"best_of": 2}}, "best_of"),
+    ({"extra_body": {"max_tokens": "4"}}, "max_tokens"),
+    ({"extra_body": {"max_tokens": True}}, "max_tokens"),
+    ({"extra_body": {"max_tokens": 4.0}}, "max_tokens"),
+    ({"extra_body": {"temperature": "0"}}, "temperature"),
+    ({"extra_body": {"stream": "yes"}}, "stream"),
+    ({"extra_body": {"seed": -1}}, "seed"),
+    ({"messages": []}, "messages"),
+    ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role"),
+    ({"messages": [{"role": "user", "content": " "}]}, "messages"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},
+        "messages.0.content.0",
+    ),
+    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}], "content": ""}]}, "messages.0.tool_calls"),
+    ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
+]
+
+
+@pytest.mark.parametrize(("options", "field"), REFUSED)
 def test_what_cannot_be_honoured_is_refused_by_name(client: openai.OpenAI, options: Any, field: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         said(client, **options)
-    assert isinstance(caught.value.body, dict)
-    assert caught.value.body["field"] == field
-    assert caught.value.body["message"] in str(caught.value)
+    error = caught.value
+    assert isinstance(error.body, dict)
+    assert error.body.keys() == {"message", "type", "param", "code"}
+    assert error.param is not None
+    assert (error.type, error.param.startswith(field)) == ("invalid_request_error", True), error.param
+    assert error.code in ("config", "invalid")
+    assert error.body["message"] in str(error)
 
 
 def test_what_asks_for_nothing_is_ignored(client: openai.OpenAI) -> None:
@@ -282,7 +313,9 @@ def test_what_asks_for_nothing_is_ignored(client: openai.OpenAI) -> None:
         "response_format": {"type": "text"},
         "store": False,
         "service_tier": "auto",
-        "reasoning_effort": "low",
+        "logit_bias": {},
+        "user": "me",
+        "parallel_tool_calls": False,
     }
     assert said(client, **options) == said(client)
 
@@ -306,7 +339,73 @@ def test_models_that_cannot_answer(
         client.chat.completions.create(model=model, messages=HELLO, stream=stream, max_tokens=2)
 
 
-@pytest.mark.parametrize("prompt", [["a", "b"], [1, 2, 3], [[1, 2]], []])
-def test_prompts_that_are_more_than_one_text(client: openai.OpenAI, prompt: Any) -> None:
-    with pytest.raises(openai.BadRequestError, match="prompt"):
-        client.completions.create(model="tiny", prompt=prompt)
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": " \n"}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [[]]}, "prompt.0"),
+        ({"prompt": ["a", ""]}, "prompt.1"),
+        ({"prompt": ["a", 5]}, "prompt.1"),
+        ({"prompt": [1, 2.5]}, "prompt.0"),
+        ({"prompt": [True, False]}, "prompt.0"),
+        ({"prompt": [1, 272]}, "prompt"),
+        ({"prompt": [-1]}, "prompt"),
+        ({"prompt": [1] * 512}, "prompt"),
+        ({"prompt": ["a"] * 257}, "prompt"),
+        ({"n": 100, "prompt": ["a"] * 3}, "n"),
+        ({"best_of": 2}, "best_of"),
+        ({"n": 3, "best_of": 2}, "best_of"),
+        ({"logprobs": 21}, "logprobs"),
+        ({"logprobs": True}, "logprobs"),
+        ({"suffix": "x"}, "suffix"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"extra_body": {"echo": 1}}, "echo"),
+    ],
+)
+def test_texts_that_cannot_be_continued_are_refused(client: openai.OpenAI, options: Any, field: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.completions.create(**{"model": "tiny", "prompt": "a", "max_tokens": 2, **options})
+    assert caught.value.param == field
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_a_prompt_beyond_the_context_has_the_code_that_clients_know(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"600 tokens, and the model's context is 512") as caught:
+        client.completions.create(model="tiny", prompt=[1] * 600)
+    assert caught.value.code == "context_length_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "kind", "code"),
+    [
+        ("/v1/nothing", {}, 404, "invalid_request_error", "model_not_found"),
+        ("/v1/models", {}, 405, "invalid_request_error", "method_not_allowed"),
+        ("/v1/chat/completions", {"model": "tiny"}, 400, "invalid_request_error", "invalid"),
+        (
+            "/v1/chat/completions",
+            {"model": "nobody", "messages": HELLO},
+            404,
+            "invalid_request_error",
+            "model_not_found",
+        ),
+    ],
+)
+def test_errors_have_openai_s_shape(
+    server: Listening, path: str, body: dict[str, Any], status: int, kind: str, code: str
+) -> None:
+    answer = server.post(path, body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["code"]) == (status, kind, code)
+    assert error.keys() == {"message", "type", "param", "code"}
+
+
+def test_a_key_is_needed_and_its_lack_is_an_error_of_the_client(server: Listening) -> None:
+    for method in ("GET", "HEAD"):
+        refused = httpx2.request(method, f"{server.url}/v1/models")
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert server.client.request(method, "/v1/models").status_code == 200
+    error = httpx2.get(f"{server.url}/v1/models").json()["error"]
+    assert (error["type"], error["code"]) == ("authentication_error", "invalid_api_key")

@@ -33,7 +33,7 @@ export default function RunPage() {
   if (asked.error) {
     const { status } = asApiError(asked.error);
     // A name that can be no run's is refused as such.
-    if (status === 404 || status === 422) return <Gone id={id} />;
+    if (status === 404 || status === 400) return <Gone id={id} />;
     return <Failed error={asked.error} retry={() => void asked.refetch()} />;
   }
   return <Waiting />;

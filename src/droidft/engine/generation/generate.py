@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from droidft.errors import ConfigError, ModelError
+from droidft.engine.generation.likelihood import PART, Likelihood, likelihoods
+from droidft.errors import ConfigError, ModelError, PromptTooLong
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -25,8 +27,11 @@ Message = Mapping[str, Any]
 """`role` and `content`, as chat templates take them."""
 
 REPETITION_WINDOW = 64
+PART_ON_GPU = 2048
+"""How many tokens of a prompt are read at once; on a processor fewer, so that reading can be cancelled soon."""
 COLDEST = 1e-4
 """Lower temperatures but 0 act as this one, which differs from 0 in nothing but rounding; quotients stay finite."""
+MOST_BIAS = 100
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,8 @@ class Sampling:
 
     `top_p`, `min_p` and `top_k` cut unlikely tokens off before drawing; 1, 0 and 0 turn them off.
     `repetition_penalty` above 1 makes the last 64 tokens less likely to come again; `presence_penalty` is taken from
-    the logit of every token that the answer holds already, `frequency_penalty` as often as it holds it. With `seed`
-    None every answer is drawn differently.
+    the logit of every token that the answer holds already, `frequency_penalty` as often as it holds it. `logit_bias`
+    is added to the logits of single tokens. With `seed` None every answer is drawn differently.
     """
 
     max_tokens: int = 512
@@ -48,6 +53,7 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     seed: int | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._within("max_tokens", 1, 2**31)
@@ -60,6 +66,13 @@ class Sampling:
         self._within("frequency_penalty", -2, 2)
         if self.seed is not None:
             self._within("seed", 0, 2**63)
+        for token, bias in self.logit_bias.items():
+            if not -MOST_BIAS <= bias <= MOST_BIAS:
+                raise ConfigError(
+                    f"logit_bias of token {token} is {bias:g}",
+                    hint=f"use from -{MOST_BIAS} up to {MOST_BIAS}",
+                    field="logit_bias",
+                )
 
     def _within(self, name: str, low: float, high: float, *, above: bool = False) -> None:
         value = getattr(self, name)
@@ -93,6 +106,8 @@ class Token:
     prompt_tokens: int
     tokens: int
     tokens_per_second: float
+    likelihood: Likelihood | None = None
+    """How likely the model had it, where that was asked for."""
 
 
 def make_prompt(
@@ -108,8 +123,11 @@ def make_prompt(
 
     Raises:
         ModelError: a conversation for a model without a chat template, or a template that refuses it.
-        ConfigError: a system message where there is no chat template.
+        ConfigError: a blank text; a system message where there is no chat template.
     """
+    if isinstance(messages_or_prompt, str) and not messages_or_prompt.strip():
+        hint = "write at least one word"
+        raise ConfigError(f"the prompt is {'blank' if messages_or_prompt else 'empty'}", hint=hint, field="prompt")
     if use_chat_template and tokenizer.has_chat_template:
         messages = messages_or_prompt
         if isinstance(messages, str):
@@ -160,28 +178,35 @@ def complete(
     *,
     context_length: int | None = None,
     reading: Callable[[int, int], None] | None = None,
+    top_logprobs: int | None = None,
+    cache: list[Any] | None = None,
 ) -> Iterator[Token]:
     """Continue a prompt. What is on the model at each step makes that step's token.
 
     Several answers of one model may be made in turns; wrap them, or one, in `wired`. `reading` is called with prompt
     tokens read and all, before the first and after each part of the prompt; what it raises ends the generation.
+    With `top_logprobs` each token comes with its likelihood and that of so many of the likeliest. `cache` holds all
+    of the prompt but its last token, if it was read before (`likelihood.read_prompt`).
 
     Raises:
         ModelError: the prompt is empty or fills the context; raised here, before the first token is asked for.
     """
     from mlx_lm.generate import generate_step
 
-    room = _room(prompt.tokens, sampling.max_tokens, context_length)
+    room = room_for(prompt.tokens, sampling.max_tokens, context_length)
+    read = [] if cache is None else prompt.tokens[:-1]
+    given: deque[mx.array] | None = None if top_logprobs is None else deque()
     steps = generate_step(
-        mx.array(prompt.tokens),
+        mx.array(prompt.tokens[len(read) :]),
         model,
         max_tokens=room,
         sampler=_sampler(sampling),
-        logits_processors=_processors(sampling, len(prompt.tokens)),
-        prefill_step_size=_part(),
+        logits_processors=_processors(sampling, prompt.tokens, read=len(read), given=given),
+        prompt_cache=cache,
+        prefill_step_size=PART if mx.default_device() == mx.Device(mx.cpu) else PART_ON_GPU,
         prompt_progress_callback=reading,
     )
-    return _tokens(steps, tokenizer, prompt, room)
+    return _tokens(steps, tokenizer, prompt, room, given, top_logprobs or 0)
 
 
 @contextmanager
@@ -194,8 +219,14 @@ def wired(model: nn.Module) -> Iterator[None]:
 
 
 def _tokens(
-    steps: Iterator[tuple[int, mx.array]], tokenizer: TokenizerWrapper, prompt: Prompt, room: int
+    steps: Iterator[tuple[int, mx.array]],
+    tokenizer: TokenizerWrapper,
+    prompt: Prompt,
+    room: int,
+    given: deque[mx.array] | None,
+    top: int,
 ) -> Iterator[Token]:
+    """The answer's tokens; `given` are the logits of each step as the model gave them, the oldest first."""
     text = _Text(tokenizer, after=None if prompt.chat_template_used else prompt.tokens[-1])
     begun = first = time.perf_counter()
     for number, (token, _) in enumerate(steps, start=1):
@@ -210,6 +241,7 @@ def _tokens(
             prompt_tokens=len(prompt.tokens),
             tokens=number,
             tokens_per_second=(number - 1) / (now - first) if number > 1 else 1 / (now - begun),
+            likelihood=None if given is None else likelihoods(given.popleft(), [token], top)[0],
         )
         if reason is not None:
             return
@@ -283,46 +315,6 @@ def generate_batch(
     return answers
 
 
-class Stops:
-    """Passes an answer on piece by piece, up to the first of `texts`; none of them is ever passed on in part.
-
-    What may be the beginning of such a text is held back until more is known.
-    """
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._texts = [text for text in texts if text]
-        self._held = ""
-        self.reached = False
-        """Whether one of the texts came; nothing is passed on any more."""
-
-    def feed(self, text: str) -> str:
-        """What can be passed on, now that `text` follows."""
-        if self.reached:
-            return ""
-        held = self._held + text
-        ends = [end for end in (held.find(stop) for stop in self._texts) if end >= 0]
-        if ends:
-            self.reached, self._held = True, ""
-            return held[: min(ends)]
-        keep = self._beginning(held)
-        self._held = held[len(held) - keep :]
-        return held[: len(held) - keep]
-
-    def rest(self) -> str:
-        """What was held back, once the answer has ended."""
-        held, self._held = self._held, ""
-        return held
-
-    def _beginning(self, text: str) -> int:
-        """Length of the longest end of `text` that begins a stop text."""
-        most = max((len(stop) - 1 for stop in self._texts), default=0)
-        for length in range(min(most, len(text)), 0, -1):
-            end = text[len(text) - length :]
-            if any(stop.startswith(end) for stop in self._texts):
-                return length
-        return 0
-
-
 def _render(tokenizer: TokenizerWrapper, messages: Sequence[Message]) -> list[int]:
     from jinja2 import TemplateError
 
@@ -335,20 +327,22 @@ def _render(tokenizer: TokenizerWrapper, messages: Sequence[Message]) -> list[in
         ) from error
 
 
-def _part() -> int:
-    """How many tokens of a prompt are read at once: the fewer, the sooner reading can be cancelled."""
-    return 256 if mx.default_device() == mx.Device(mx.cpu) else 2048
+def room_for(prompt: Sequence[int], max_tokens: int, context_length: int | None) -> int:
+    """How many tokens an answer of at most `max_tokens` may have.
 
-
-def _room(prompt: Sequence[int], max_tokens: int, context_length: int | None) -> int:
+    Raises:
+        ConfigError: the prompt is empty.
+        PromptTooLong: it fills the context.
+    """
     if not prompt:
-        raise ModelError("the prompt is empty", hint="write at least one word")
+        raise ConfigError("the prompt is empty", hint="write at least one word", field="prompt")
     if context_length is None:
         return max_tokens
-    if len(prompt) >= context_length:
-        raise ModelError(
-            f"the prompt has {len(prompt)} tokens, and the model's context is {context_length}",
+    if len(prompt) + min(max_tokens, 1) > context_length:
+        raise PromptTooLong(
+            f"the prompt has {len(prompt):,} tokens, and the model's context is {context_length:,}",
             hint="shorten it, or start a new conversation",
+            field="prompt",
         )
     return min(max_tokens, context_length - len(prompt))
 
@@ -376,21 +370,49 @@ def _sampler(sampling: Sampling) -> Callable[[mx.array], mx.array]:
     return draw
 
 
-def _processors(sampling: Sampling, prompt_length: int) -> list[Callable[[mx.array, mx.array], mx.array]]:
-    """Functions of (all tokens so far, logits (1, vocabulary)) that change the logits, or none."""
+Processor = Callable[[mx.array, mx.array], mx.array]
+"""(all tokens so far, logits (1, vocabulary)) -> logits."""
+
+
+def _processors(
+    sampling: Sampling, prompt: Sequence[int], *, read: int, given: deque[mx.array] | None
+) -> list[Processor]:
+    """What changes the logits before a token is drawn; first of all, `given` keeps them as they were."""
     from mlx_lm import sample_utils
 
-    made: list[Callable[[mx.array, mx.array], mx.array]] = []
+    made: list[Processor] = []
     if sampling.repetition_penalty != 1:
         made += sample_utils.make_logits_processors(
             repetition_penalty=sampling.repetition_penalty, repetition_context_size=REPETITION_WINDOW
         )
     if sampling.presence_penalty or sampling.frequency_penalty:
-        made.append(_penalty(sampling.presence_penalty, sampling.frequency_penalty, prompt_length))
-    return made
+        made.append(_penalty(sampling.presence_penalty, sampling.frequency_penalty, len(prompt)))
+    if made and read:
+        made = [_after(mx.array(list(prompt[:read])), each) for each in made]
+    if sampling.logit_bias:
+        made.append(_bias(sampling.logit_bias))
+    return made if given is None else [_keep(given), *made]
 
 
-def _penalty(presence: float, frequency: float, prompt_length: int) -> Callable[[mx.array, mx.array], mx.array]:
+def _keep(given: deque[mx.array]) -> Processor:
+    def keep(_: mx.array, logits: mx.array) -> mx.array:
+        given.append(mx.array(logits))  # a copy: mlx-lm changes what it is given in place
+        return logits
+
+    return keep
+
+
+def _after(read: mx.array, processor: Processor) -> Processor:
+    """`processor` with the tokens before those that mlx-lm knows of, which were read before."""
+    return lambda tokens, logits: processor(mx.concatenate([read, tokens]), logits)
+
+
+def _bias(bias: Mapping[int, float]) -> Processor:
+    tokens, values = mx.array(list(bias)), mx.array(list(bias.values()))
+    return lambda _, logits: logits.at[:, tokens].add(values.astype(logits.dtype))
+
+
+def _penalty(presence: float, frequency: float, prompt_length: int) -> Processor:
     def lower(tokens: mx.array, logits: mx.array) -> mx.array:
         answer = tokens[prompt_length:]
         if answer.size == 0:

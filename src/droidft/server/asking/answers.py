@@ -12,6 +12,7 @@ import secrets
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
@@ -51,8 +52,17 @@ class Question:
     prompt: str | None = None
     system: str | None = None
     messages: Sequence[dict[str, str]] | None = None
+    prompts: Sequence[str | Sequence[int]] | None = None
+    """Texts, or tokens, to continue as they are; they stand in for `prompt` too. Each side then answers each."""
     use_chat_template: bool = True
     stop: tuple[str, ...] = ()
+    choices: int = 1
+    """How many answers each side gives to each prompt."""
+    top_logprobs: int | None = None
+    """Whether tokens come with their likelihood, and how many of the likeliest in their place."""
+    echo: bool = False
+    only_echo: bool = False
+    """The prompts are wanted back, before their continuation or in place of one."""
     fields: tuple[str, str] = ("model_name", "adapter_name")
     """What the client calls model and adapter."""
 
@@ -104,7 +114,7 @@ class Asked:
             yield event
 
     async def started(self) -> None:
-        """Wait until the only side begins to answer; raises what keeps it from that."""
+        """Wait until the first side begins to answer; raises what keeps it from that."""
         while True:
             event = await self._queue.get()
             if isinstance(event, DroidError):
@@ -115,8 +125,8 @@ class Asked:
                 self._peeked.append(event)
                 return
 
-    async def only(self) -> AsyncIterator[dict[str, Any]]:
-        """Events of the only side, without phases; its error is raised."""
+    async def good(self) -> AsyncIterator[dict[str, Any]]:
+        """Events of the sides, without phases; the error of one is raised."""
         async for event in self:
             if event["type"] == "error":
                 raise ChildError(**event["error"])
@@ -129,16 +139,27 @@ class Asked:
         Raises:
             DroidError: also that of the side.
         """
-        answer: dict[str, Any] = {}
-        texts: list[str] = []
-        async for event in self.only():
+        (answer,) = await self.all_whole()
+        del answer["type"], answer["side"], answer["described"]
+        return answer
+
+    async def all_whole(self) -> list[dict[str, Any]]:
+        """Every side's answer, in order; `described` are its tokens, where their likelihoods were asked for.
+
+        Raises:
+            DroidError: also that of the first side that cannot answer.
+        """
+        answers: dict[int, dict[str, Any]] = {}
+        texts: dict[int, list[str]] = {}
+        async for event in self.good():
+            answer = answers.setdefault(event["side"], {"described": []})
             match event["type"]:
                 case "text":
-                    texts.append(event["text"])
+                    texts.setdefault(event["side"], []).append(event["text"])
+                    answer["described"] += event.get("described", [])
                 case "start" | "end":
                     answer |= event
-        del answer["type"], answer["side"]
-        return {**answer, "response": "".join(texts)}
+        return [{**answers[side], "response": "".join(texts.get(side, []))} for side in sorted(answers)]
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """However the task ended, a reader must not wait any longer."""
@@ -266,6 +287,10 @@ class Answers:
             "use_chat_template": question.use_chat_template,
             "sampling": question.sampling,
             "stop": list(question.stop),
+            "prompts": None if question.prompts is None else list(question.prompts),
+            "top_logprobs": question.top_logprobs,
+            "echo": question.echo,
+            "only_echo": question.only_echo,
         }
         return Asked(self, params, refused)
 
@@ -307,14 +332,22 @@ class Answers:
         """Sides for the worker, and error events of those it need not be asked about."""
         sides: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
-        for number, adapter in enumerate(question.adapters):
-            try:
-                field = question.fields[1]
-                named = None if adapter is None else paths.adapter_ref(self.options, adapter, field=field)
-                sides.append({"side": number, "adapter": named})
-            except DroidError as error:
-                refused.append({"type": "error", "side": number, "error": error.as_dict()})
+        number, seed = 0, question.sampling["seed"]
+        for adapter in question.adapters:
+            named, error = self._named(adapter, question.fields[1])
+            for prompt, choice in product(range(len(question.prompts or " ")), range(question.choices)):
+                if error is None:
+                    sides.append({"side": number, "adapter": named, "prompt": prompt, "seed": seed + choice})
+                else:
+                    refused.append({"type": "error", "side": number, "error": error.as_dict()})
+                number += 1
         return sides, refused
+
+    def _named(self, adapter: str | None, field: str) -> tuple[str | None, DroidError | None]:
+        try:
+            return None if adapter is None else paths.adapter_ref(self.options, adapter, field=field), None
+        except DroidError as error:
+            return None, error
 
     async def _unload_when_idle(self) -> None:
         while True:

@@ -5,7 +5,7 @@ Each field of a request is honoured, ignored because nothing depends on it, or r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,25 @@ from droidft.home import Home
 from droidft.models.catalog import ModelSummary, list_models
 from droidft.server.asking.answers import Question, draw_seed
 from droidft.server.paths import ADAPTER
-from droidft.server.schemas.openai import ChatMessage, ChatRequest, CommonRequest, CompletionRequest, ServedModel
+from droidft.server.schemas.openai import (
+    ChatLogprobs,
+    ChatMessage,
+    ChatRequest,
+    CommonRequest,
+    CompletionRequest,
+    ServedModel,
+    TextLogprobs,
+    TokenLogprob,
+    TopLogprob,
+)
 
 MOST_TOKENS = 512
+MOST_CHOICES = 256
+"""Answers of one request: prompts times `n`."""
 
 HARMLESS = frozenset(
     {
         "metadata",
-        "moderation",
         "parallel_tool_calls",
         "prediction",
         "prompt_cache_key",
@@ -30,28 +41,24 @@ HARMLESS = frozenset(
         "prompt_cache_retention",
         "reasoning_effort",
         "safety_identifier",
-        "service_tier",
-        "store",
         "user",
-        "verbosity",
     }
 )
 """Fields that change neither the answer nor its form."""
 
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "audio": (),
-    "best_of": (1,),
-    "echo": (False,),
     "function_call": ("none", "auto"),
     "functions": ([],),
-    "logit_bias": ({},),
-    "logprobs": (False,),
     "modalities": (["text"],),
+    "moderation": (),
     "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
     "suffix": ("",),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
-    "top_logprobs": (0,),
+    "verbosity": ("medium",),
     "web_search_options": (),
 }
 """Fields that cannot be honoured, and the values besides null that ask for nothing."""
@@ -65,23 +72,93 @@ def chat_question(request: ChatRequest) -> Question:
     Raises:
         ConfigError: a field or a kind of message that cannot be honoured; `field` names it.
     """
-    limit = request.max_completion_tokens or request.max_tokens
+    limits = {request.max_completion_tokens, request.max_tokens} - {None}
+    if len(limits) > 1:
+        raise ConfigError(
+            f"max_tokens is {request.max_tokens} and max_completion_tokens is {request.max_completion_tokens}",
+            hint="give one of them: they mean the same",
+            field="max_tokens",
+        )
+    if request.top_logprobs is not None and not request.logprobs:
+        raise ConfigError("top_logprobs without logprobs", hint="set logprobs to true", field="top_logprobs")
     messages = [_turn(message, f"messages.{index}") for index, message in enumerate(request.messages)]
-    return _question(request, limit, messages=messages)
+    if not any(message["content"].strip() for message in messages):
+        raise ConfigError("every message is blank", hint="write at least one word", field="messages")
+    top = (request.top_logprobs or 0) if request.logprobs else None
+    return _question(request, next(iter(limits), None), messages=messages, top_logprobs=top)
 
 
 def text_question(request: CompletionRequest) -> Question:
-    """The question that a text to continue puts. Raises as `chat_question`."""
-    prompt = request.prompt
-    if isinstance(prompt, list):
-        if len(prompt) != 1 or not isinstance(prompt[0], str):
-            raise ConfigError(
-                "prompt is not one text",
-                hint="send one text; several texts, or tokens, need a request each",
-                field="prompt",
+    """The question that texts, or tokens, to continue put. Raises as `chat_question`."""
+    if request.best_of not in (None, request.n or 1):
+        hint = f"leave it out: all {request.n or 1} of n are given"
+        raise ConfigError(f"best_of {request.best_of} is not supported", hint=hint, field="best_of")
+    if request.max_tokens == 0 and not request.echo:
+        raise ConfigError("max_tokens 0 asks for nothing", hint="add echo, or 1 and more tokens", field="max_tokens")
+    return _question(
+        request,
+        request.max_tokens or None,
+        prompts=_prompts(request.prompt),
+        use_chat_template=False,
+        top_logprobs=request.logprobs,
+        echo=request.echo or False,
+        only_echo=request.max_tokens == 0,
+    )
+
+
+def _prompts(given: str | list[Any]) -> list[str | list[int]]:
+    """The texts, or lists of tokens, that a prompt stands for: one of either, or a list of them."""
+    prompts: list[Any] = given if isinstance(given, list) and not _are_tokens(given) else [given]
+    if not prompts:
+        raise ConfigError("the prompt is empty", hint="write at least one word", field="prompt")
+    for index, prompt in enumerate(prompts):
+        field = "prompt" if prompts[0] is given else f"prompt.{index}"
+        if not isinstance(prompt, str) and not _are_tokens(prompt):
+            hint = "a prompt is a text, a list of tokens, or a list of several of either"
+            raise ConfigError(f"{field} is neither a text nor tokens", hint=hint, field=field)
+        if not prompt:
+            raise ConfigError(f"{field} is empty", hint="write at least one word", field=field)
+    return prompts
+
+
+def _are_tokens(given: Any) -> bool:
+    """Whether this is one prompt as tokens. An empty list is none, but an empty prompt in a list of prompts."""
+    return isinstance(given, list) and bool(given) and all(type(token) is int for token in given)
+
+
+def chat_logprobs(tokens: Sequence[Mapping[str, Any]]) -> ChatLogprobs:
+    """Tokens as the worker describes them (`engine.generation.pieces`), in the form of a chat's choice."""
+    return ChatLogprobs(
+        content=[
+            TokenLogprob(
+                token=each["token"],
+                bytes=each["bytes"],
+                logprob=each["logprob"],
+                top_logprobs=[TopLogprob(**other) for other in each["top"]],
             )
-        prompt = prompt[0]
-    return _question(request, request.max_tokens, prompt=prompt, use_chat_template=False)
+            for each in tokens
+        ]
+    )
+
+
+def text_logprobs(tokens: Sequence[Mapping[str, Any]]) -> TextLogprobs:
+    """The same in the form of a text's choice, in columns."""
+    return TextLogprobs(
+        tokens=[each["token"] for each in tokens],
+        token_logprobs=[each["logprob"] for each in tokens],
+        top_logprobs=[_by_text(each) for each in tokens],
+        text_offset=[each["offset"] for each in tokens],
+    )
+
+
+def _by_text(token: Mapping[str, Any]) -> dict[str, float] | None:
+    """The likeliest tokens and the one that came; of several that look alike, the likeliest."""
+    if token["top"] is None:
+        return None
+    found: dict[str, float] = {}
+    for each in (*token["top"], token):
+        found.setdefault(each["token"], each["logprob"])
+    return found
 
 
 def split_model(text: str) -> tuple[str, str | None]:
@@ -118,12 +195,18 @@ def _made(path: Path) -> int:
         return 0
 
 
-def _question(request: CommonRequest, limit: int | None, **prompt: Any) -> Question:
-    if request.n not in (None, 1):
-        raise ConfigError(
-            f"n is {request.n}, and only 1 is supported", hint="send several requests instead", field="n"
-        )
+def _question(request: CommonRequest, limit: int | None, **asked: Any) -> Question:
+    if request.stream_options is not None and not request.stream:
+        hint = "leave it out, or set stream to true"
+        raise ConfigError("stream_options is for streams", hint=hint, field="stream_options")
     _refuse_unknown(request.model_extra or {})
+    choices, prompts = request.n or 1, len(asked.get("prompts") or " ")
+    if choices * prompts > MOST_CHOICES:
+        raise ConfigError(
+            f"{prompts:,} prompts with {choices} choices each are {choices * prompts:,} answers",
+            hint=f"{MOST_CHOICES} are the most that one request may ask for",
+            field="n" if choices > 1 else "prompt",
+        )
     model, adapter = split_model(request.model)
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     return Question(
@@ -131,8 +214,9 @@ def _question(request: CommonRequest, limit: int | None, **prompt: Any) -> Quest
         adapters=(adapter,),
         sampling=_sampling(request, limit),
         stop=stop,
+        choices=choices,
         fields=("model", "model"),
-        **prompt,
+        **asked,
     )
 
 
@@ -148,7 +232,8 @@ def _sampling(request: CommonRequest, limit: int | None) -> dict[str, Any]:
     }
     given = {name: value for name in defaults if (value := getattr(request, name)) is not None}
     seed = draw_seed() if request.seed is None else request.seed
-    return {**defaults, **given, "max_tokens": limit or MOST_TOKENS, "seed": seed}
+    bias = request.logit_bias or {}
+    return {**defaults, **given, "max_tokens": limit or MOST_TOKENS, "seed": seed, "logit_bias": bias}
 
 
 def _refuse_unknown(fields: Mapping[str, Any]) -> None:

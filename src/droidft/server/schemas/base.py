@@ -13,6 +13,12 @@ class Wire(BaseModel):
     )
 
 
+class Body(Wire):
+    """Base of what clients send: types as JSON has them, so that `"4"` is no number and `1` no truth value."""
+
+    model_config = ConfigDict(strict=True)
+
+
 class ErrorBody(Wire):
     """An error, for the person who can fix it."""
 
@@ -25,6 +31,6 @@ class ErrorBody(Wire):
 
 
 class ErrorAnswer(Wire):
-    """The one shape of every error."""
+    """The shape of every error below `/api`."""
 
     error: ErrorBody

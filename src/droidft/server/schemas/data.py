@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from droidft.data.report import RowView, StructureReport, TokenReport
-from droidft.server.schemas.base import ErrorBody, Wire
+from droidft.server.schemas.base import Body, ErrorBody, Wire
 from droidft.support.faults import Fault
 
 
@@ -21,7 +21,7 @@ class DataFile(Wire):
     modified: float
 
 
-class DataSettings(Wire):
+class DataSettings(Body):
     """The part of a configuration that says what the data is and how it is cut; `model_path` for its tokenizer."""
 
     train_data_path: Annotated[str, Field(min_length=1, max_length=4096)]

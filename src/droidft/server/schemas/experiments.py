@@ -8,10 +8,10 @@ from droidft.experiments.findings.results import Analysis
 from droidft.experiments.plan.written import Plan
 from droidft.experiments.runs.folder import Obstacle
 from droidft.experiments.runs.progress import ExperimentState
-from droidft.server.schemas.base import Wire
+from droidft.server.schemas.base import Body, Wire
 
 
-class PlanRequest(Wire):
+class PlanRequest(Body):
     """A new experiment."""
 
     plan: dict[str, Any]

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from droidft.adapters.diagnostics import AdapterWarning
-from droidft.server.schemas.base import ErrorBody, Wire
+from droidft.server.schemas.base import Body, ErrorBody, Wire
 
 
-class SamplingFields(Wire):
+class SamplingFields(Body):
     """How the next token is chosen."""
 
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 512

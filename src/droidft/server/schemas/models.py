@@ -10,7 +10,7 @@ from pydantic import Field
 from droidft.adapters.diagnostics import AdapterWarning
 from droidft.adapters.folder import AdapterEntry
 from droidft.config import Name
-from droidft.server.schemas.base import Wire
+from droidft.server.schemas.base import Body, Wire
 
 
 class KeyCount(Wire):
@@ -86,13 +86,13 @@ class TargetsReport(Wire):
     learning_rate: RateHint
 
 
-class ModelPull(Wire):
+class ModelPull(Body):
     """A model to fetch: a hub id, or the name of the embedded one."""
 
     model: Annotated[str, Field(min_length=3, max_length=200)]
 
 
-class ModelImport(Wire):
+class ModelImport(Body):
     """A model folder or GGUF file below the allowed roots, to be known under a name."""
 
     path: Annotated[str, Field(min_length=1, max_length=4096)]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from droidft.config import TrainingConfig
 from droidft.rewards.own import RewardFileView
-from droidft.server.schemas.base import Wire
+from droidft.server.schemas.base import Body, Wire
 from droidft.server.schemas.settings import SettingView
 
 
@@ -35,7 +35,7 @@ class Rewards(Wire):
     """Where own files belong."""
 
 
-class TryRequest(Wire):
+class TryRequest(Body):
     """Rewards to try before a run: settings as they stand in the form."""
 
     settings: Annotated[dict[str, Any], Field(max_length=len(TrainingConfig.model_fields))]

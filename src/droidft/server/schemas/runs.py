@@ -18,7 +18,7 @@ from droidft.events import (
     TrainingPlan,
     Warned,
 )
-from droidft.server.schemas.base import Wire
+from droidft.server.schemas.base import Body, Wire
 
 
 class RunState(StrEnum):
@@ -159,14 +159,14 @@ class RunDetail(Wire):
     folder: str
 
 
-class RunClone(Wire):
+class RunClone(Body):
     """What to change in the copy of a run."""
 
     changes: dict[str, Any] = Field(default_factory=dict)
     """Settings by name; null takes one back to its default."""
 
 
-class StopRequest(Wire):
+class StopRequest(Body):
     """How to stop a run."""
 
     force: bool = False
@@ -268,7 +268,7 @@ class QueueView(Wire):
     """How many runs train at once."""
 
 
-class QueueMove(Wire):
+class QueueMove(Body):
     """Where a waiting run should stand."""
 
     position: Annotated[int, Field(ge=0, le=100_000)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from droidft.server.schemas.base import Wire
+from droidft.server.schemas.base import Body, Wire
 from droidft.server.schemas.data import StepPlan
 
 
@@ -44,7 +44,7 @@ class Settings(Wire):
     settings: list[SettingView]
 
 
-class Draft(Wire):
+class Draft(Body):
     """Settings as they stand in the form, possibly incomplete or wrong."""
 
     values: dict[str, Any]
@@ -78,7 +78,7 @@ class DraftReport(Wire):
     """Learning rate over optimizer steps, as (step, rate); empty where the number of steps is unknown."""
 
 
-class YamlText(Wire):
+class YamlText(Body):
     """A settings file."""
 
     text: Annotated[str, Field(max_length=100_000)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from droidft.server.schemas.base import Wire
+from droidft.server.schemas.base import Body, Wire
 
 
 class Health(Wire):
@@ -41,7 +41,7 @@ class SystemReport(Wire):
     """Folders from which data files and models may be taken."""
 
 
-class Login(Wire):
+class Login(Body):
     """The token that stands in the home folder's `server/token`, or a launch code."""
 
     token: Annotated[str, Field(min_length=1, max_length=200)]
