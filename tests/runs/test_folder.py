@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,13 @@ from droidft.config import TrainingConfig
 from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Failed, Finished, Stopped, Warned
 from droidft.home import Home
+from droidft.measurement import Measurement, RunMeasurement
 from droidft.runs import folder as runs
 from droidft.runs.folder import EventLog, Run, RunStatus
+
+MEASURE = RunMeasurement(
+    measurement=Measurement(test_data_path="test"), experiment="x20260101-000000", cell="a.seed0"
+)
 
 
 @pytest.fixture
@@ -87,11 +94,61 @@ def test_runs_are_found_by_the_beginning_of_their_id(run: Run) -> None:
     home = Home.find()
     other = runs.create(home, TrainingConfig(model_path="model", train_data_path="data"))
     assert runs.find(home, other.id) == other
-    assert runs.find(home, "last").id == max(run.id, other.id)
+    assert runs.find(home, "last") == other
     with pytest.raises(NotFound, match="any of 2 runs"):
         runs.find(home, run.id[:8])
     with pytest.raises(NotFound, match="did you mean"):
         runs.find(home, "x" + run.id)
+
+
+def test_last_is_the_newest_by_time_whatever_its_id(run: Run) -> None:
+    """Ids of another machine hold another clock, and those of experiments begin with a letter."""
+    home, config = Home.find(), TrainingConfig(model_path="model", train_data_path="data")
+    runs.create(home, config, run_id="x20990101-000000.a.seed0", measure=MEASURE)
+    older = runs.create(home, config, run_id="20990101-000000-model")
+    os.utime(older.path / "config.json", (1, 1))
+    newest = runs.create(home, config, run_id="20010101-000000-model")
+    os.utime(run.path / "config.json", (2, 2))
+    assert [each.id for each in runs.all_runs(home) if not each.belongs_to_experiment] == [
+        newest.id,
+        run.id,
+        older.id,
+    ]
+    assert runs.find(home, "last") == newest
+    newest.delete(home, files=True)
+    assert runs.find(home, "last") == run
+
+
+def test_last_is_never_a_run_of_an_experiment(home: Path) -> None:
+    at = Home.find()
+    with pytest.raises(NotFound, match=r"there is no run yet$"):
+        runs.find(at, "last")
+    config = TrainingConfig(model_path="model", train_data_path="data")
+    made = runs.create(at, config, run_id="x20260101-000000.a.seed0", measure=MEASURE)
+    with pytest.raises(NotFound, match="no run yet; 1 run here belongs to an experiment"):
+        runs.find(at, "last")
+    assert runs.find(at, "x2026") == made
+
+
+def test_a_copy_of_a_run_is_as_old_as_its_first_event(run: Run) -> None:
+    log = EventLog(run)
+    log.append(Warned(code="x", message="y"))
+    log.close()
+    began = run.records()[0][0].time
+    os.utime(run.path / "config.json", (began + 1000, began + 1000))
+    assert run.created == began
+
+
+def test_ids_are_in_universal_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")  # 14 hours ahead
+    time.tzset()
+    try:
+        made = runs.create(Home.find(), TrainingConfig(model_path="model", train_data_path="data"))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    stamp = datetime.strptime(made.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    assert abs((datetime.now(UTC) - stamp).total_seconds()) < 60
 
 
 def test_a_running_run_is_not_deleted_and_an_existing_adapter_not_overwritten(run: Run) -> None:

@@ -13,19 +13,20 @@ runs/<id>/
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol, TypeVar
 
 from droidft.adapters.folder import OWNER
 from droidft.config import TrainingConfig, nearest, parse_config
@@ -36,8 +37,21 @@ from droidft.measurement import Measurements, RunMeasurement
 from droidft.runs import log
 from droidft.support import locks, processes
 from droidft.support.durable import storage_errors, write_atomically
+from droidft.support.words import count
 
 HEARTBEAT_SECONDS = 2.0
+LAST = "last"
+"""Stands for the newest run or experiment."""
+
+
+class _Made(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def created(self) -> float: ...
+
+
+F = TypeVar("F", bound=_Made)
 
 
 class RunStatus(StrEnum):
@@ -62,6 +76,21 @@ class Run:
     def id(self) -> str:
         """The folder's name."""
         return self.path.name
+
+    @property
+    def created(self) -> float:
+        """When it was made, in seconds since the epoch; a copy of its folder is as old as its first event says."""
+        try:
+            made = (self.path / "config.json").stat().st_mtime
+        except OSError:
+            made = math.inf
+        first = log.first_record(self.events_file)
+        return made if first is None else min(made, first.time)
+
+    @property
+    def belongs_to_experiment(self) -> bool:
+        """Whether an experiment made it."""
+        return (self.path / "measure.json").exists()
 
     @property
     def home(self) -> Home:
@@ -313,22 +342,28 @@ def _reserve(adapter: Path, home: Home, run: Run, *, chosen: bool) -> None:
 
 
 def find(home: Home, run_id: str) -> Run:
-    """The run `run_id`; an unambiguous beginning of an id, or `last`, will do.
+    """The run `run_id`; an unambiguous beginning of an id will do, and `last`: the newest that no experiment made.
 
     Raises:
         NotFound: no run, or more than one, answers to it.
     """
-    return Run(home.run(identified(run_id, [run.id for run in all_runs(home)], kind="run")))
+    listed = all_runs(home)
+    own = [run.id for run in listed if not run.belongs_to_experiment] if run_id == LAST else []
+    return Run(home.run(identified(run_id, [run.id for run in listed], kind="run", last=own[:1])))
 
 
-def identified(asked: str, known: list[str], *, kind: str) -> str:
-    """Which of the `known` ids, newest first, is meant by one of them, by its unambiguous beginning, or by `last`.
+def identified(asked: str, known: list[str], *, kind: str, last: list[str]) -> str:
+    """Which of the `known` ids is meant by one of them, by its unambiguous beginning, or by `last`.
 
     Raises:
         NotFound: none, or more than one, answers to it.
     """
-    if asked == "last" and known:
-        return known[0]
+    if asked == LAST:
+        if last:
+            return last[0]
+        belong = count(len(known), f"{kind} here belongs", f"{kind}s here belong")
+        others = f"; {belong} to an experiment" if known else ""
+        raise NotFound(f"there is no {kind} yet{others}", hint=f"`droidft {kind}s` lists what there is")
     matches = [asked] if asked in known else [name for name in known if name.startswith(asked)]
     if len(matches) == 1:
         return matches[0]
@@ -339,8 +374,12 @@ def identified(asked: str, known: list[str], *, kind: str) -> str:
 
 def all_runs(home: Home) -> list[Run]:
     """Every run, newest first."""
-    folders = [path for path in home.runs.iterdir() if is_run(path)]
-    return [Run(path) for path in sorted(folders, key=lambda path: path.name, reverse=True)]
+    return newest_first(Run(path) for path in home.runs.iterdir() if is_run(path))
+
+
+def newest_first(folders: Iterable[F]) -> list[F]:
+    """Runs or experiments by the time they were made: ids hold the clock of the machine they were made on."""
+    return sorted(folders, key=lambda each: (each.created, each.id), reverse=True)
 
 
 def is_run(path: Path) -> bool:
@@ -389,7 +428,7 @@ def _owner(adapter: Path) -> str | None:
 
 def _new_id(home: Home, config: TrainingConfig) -> str:
     model = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.model_path).name).lower()[:12].strip("-") or "model"
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run_id, number = f"{stamp}-{model}", 2
     while home.run(run_id).exists():
         run_id, number = f"{stamp}-{model}-{number}", number + 1

@@ -109,6 +109,15 @@ def last_record(path: Path) -> Record | None:
         return None
 
 
+def first_record(path: Path) -> Record | None:
+    """The first line's record; None if there is none, or it is damaged."""
+    try:
+        with path.open("rb") as file:
+            return parse_record(file.readline(CHUNK_BYTES))
+    except OSError:
+        return None
+
+
 def parse_record(line: bytes) -> Record | None:
     """The record on a line of the log; None for one that a newer version wrote, or that is damaged."""
     try:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from droidft.errors import ExperimentError, RunError
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import Plan, parse_plan
 from droidft.home import Home, from_anywhere
-from droidft.runs.folder import Run, identified, is_run
+from droidft.runs.folder import Run, identified, is_run, newest_first
 from droidft.support import locks
 from droidft.support.durable import storage_errors, write_atomically
 
@@ -209,7 +209,7 @@ def create(home: Home, plan: Plan) -> Experiment:
         ConfigError: two values of a sweep are one file.
     """
     plan = parse_plan(_rooted(home, plan).model_dump(mode="json"), source="the plan")
-    stamp = datetime.now().strftime("x%Y%m%d-%H%M%S")
+    stamp = datetime.now(UTC).strftime("x%Y%m%d-%H%M%S")
     name, number = stamp, 2
     while home.experiment(name).exists():
         name, number = f"{stamp}-{number}", number + 1
@@ -244,9 +244,8 @@ def _rooted(home: Home, plan: Plan) -> Plan:
 
 def all_experiments(home: Home) -> list[Experiment]:
     """Every experiment, newest first."""
-    folders = sorted(home.experiments.iterdir(), key=lambda path: path.name, reverse=True)
-    experiments = [Experiment(path, home) for path in folders if not path.is_symlink()]
-    return [experiment for experiment in experiments if experiment.exists]
+    experiments = [Experiment(path, home) for path in home.experiments.iterdir() if not path.is_symlink()]
+    return newest_first(experiment for experiment in experiments if experiment.exists)
 
 
 def find(home: Home, experiment_id: str) -> Experiment:
@@ -256,4 +255,4 @@ def find(home: Home, experiment_id: str) -> Experiment:
         NotFound: none, or more than one, answers to it.
     """
     known = [experiment.id for experiment in all_experiments(home)]
-    return Experiment(home.experiment(identified(experiment_id, known, kind="experiment")), home)
+    return Experiment(home.experiment(identified(experiment_id, known, kind="experiment", last=known[:1])), home)

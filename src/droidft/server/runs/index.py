@@ -72,7 +72,7 @@ class Entry:
 def open_entry(path: Path) -> Entry:
     """The run in the folder `path`, read for the first time."""
     run = Run(path)
-    entry = Entry(run, created=_mtime(path / "config.json") / 1e9)
+    entry = Entry(run, created=run.created)
     try:
         entry.config = run.config()
     except DroidError as error:
