@@ -53,3 +53,13 @@ def test_delete(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not folder.exists()
     assert main(["adapters", "delete", "poet"]) == 1
     assert main(["adapters", "delete", "../models"]) == 2
+
+
+def test_several_are_deleted_at_once_or_none(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [write_adapter(home / "adapters" / name, llama()) for name in ("a", "b")]
+    assert main(["adapters", "delete", "a", "b", "c"]) == 1
+    assert all(folder.exists() for folder in folders)
+    capsys.readouterr()
+    assert main(["adapters", "delete", "a", "b", "a", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"deleted": ["a", "b"]}
+    assert not any(folder.exists() for folder in folders)

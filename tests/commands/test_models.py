@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,11 @@ import pytest
 from huggingface_hub import constants
 
 from droidft.cli import main
+from droidft.config import TrainingConfig
+from droidft.events import Stopped
+from droidft.home import Home
+from droidft.runs import folder as runs
+from droidft.runs.folder import EventLog
 from tests.models.gguf.files import write_llama
 from tests.models.hub_server import serve
 from tests.tiny import write_model
@@ -121,3 +127,66 @@ def test_the_embedded_model_is_pulled_by_its_name(home: Path, capsys: pytest.Cap
     folder = write_model(home / "models" / "smollm2-135m-instruct")
     found = run_json(capsys, "models", "pull", "smollm2-135m-instruct")
     assert (found["model"], found["path"]) == ("smollm2-135m-instruct", str(folder)), "one that is here stays"
+
+
+def test_delete_removes_folders_and_of_links_the_link_alone(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_model(tmp_path / "source")
+    assert main(["models", "import", str(source), "--name", "linked"]) == 0
+    write_model(home / "models" / "a")
+    write_model(home / "models" / "odd name (1)")
+    assert main(["models", "delete", "a", "linked", "nothing", "--yes"]) == 1
+    assert "there is no model 'nothing'" in capsys.readouterr().err
+    assert (home / "models" / "a").is_dir()  # all or none
+    size = sum(path.stat().st_size for path in (home / "models" / "a").iterdir())
+    deleted = run_json(capsys, "models", "delete", "a", "linked", "odd name (1)", "--yes")
+    assert [(each["model"], each["bytes"]) for each in deleted] == [
+        ("a", size),
+        ("linked", 0),
+        ("odd name (1)", size),
+    ]
+    assert [path.name for path in (home / "models").iterdir()] == []
+    assert (source / "model.safetensors").is_file()
+
+
+def test_delete_asks_and_keeps_what_nobody_answers_for(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_model(home / "models" / "a")
+    for answer, status in ((None, 1), ("n", 1), ("y", 0)):
+        monkeypatch.setattr("sys.stdin", io.StringIO("" if answer is None else f"{answer}\n"))
+        assert main(["models", "delete", "a"]) == status
+        shown = capsys.readouterr()
+        assert "Delete a (" in shown.out + shown.err
+        assert folder.exists() is (answer != "y")
+
+
+@pytest.mark.parametrize("named", ["a", "path"])
+def test_a_model_that_a_run_needs_is_not_deleted(home: Path, capsys: pytest.CaptureFixture[str], named: str) -> None:
+    folder = write_model(home / "models" / "a")
+    run = runs.create(
+        Home.find(), TrainingConfig(model_path="a" if named == "a" else str(folder), train_data_path="d")
+    )
+    assert main(["models", "delete", "a", "--yes"]) == 1
+    assert f"run {run.id} waits to begin with the model 'a'" in capsys.readouterr().err
+    log = EventLog(run)
+    assert main(["models", "delete", "a", "--yes"]) == 1
+    assert f"run {run.id} is training on the model 'a'" in capsys.readouterr().err
+    log.append(Stopped(step=1))
+    log.close()
+    assert main(["models", "delete", "a", "--yes"]) == 0
+
+
+def test_a_model_of_the_cache_is_deleted_from_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {path.name: path.read_bytes() for path in write_model(tmp_path / "files").iterdir()}
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with serve(acme__tiny=files) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        assert main(["models", "pull", "acme/tiny"]) == 0
+    capsys.readouterr()
+    assert main(["models", "delete", "acme/tiny", "--yes"]) == 0
+    assert "deleted acme/tiny (" in capsys.readouterr().out
+    assert not (tmp_path / "hub" / "models--acme--tiny").exists()

@@ -47,7 +47,7 @@ def show_check(console: Console, report: StructureReport | TokenReport) -> None:
 
 def _structure(part: FileReport) -> str:
     files = part.files[0] if len(part.files) == 1 else f"{len(part.files)} files"
-    return f"{count(part.rows, 'row')} of the format {part.format}, {size(part.bytes)} ({files})"
+    return f"{count(part.rows, f'{part.format} row')}, {size(part.bytes)} ({files})"
 
 
 def _repeats(console: Console, part: FileReport) -> None:

@@ -28,6 +28,7 @@ from droidft.support.progress import Progress
 
 GAP = 2
 """Blanks between two columns."""
+RUN_HELP = "id of a run, the beginning of one, or `last`: the newest that no experiment made"
 LEAST_FLOWING = 16
 """A column whose text may be broken into lines has at least so many characters."""
 

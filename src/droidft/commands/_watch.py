@@ -12,27 +12,36 @@ from rich.console import Console
 from rich.markup import escape
 
 from droidft.commands._display import RunDisplay
-from droidft.commands._terminal import line, marked, terminal
+from droidft.commands._terminal import line, marked, print_json, terminal
 from droidft.errors import RunError
 from droidft.events import Failed, Finished, Record, Stopped
 from droidft.runs.folder import Run
 
+DETACH_HELP = "start the run and return; watch it with `droidft runs watch`"
+EVENTS_HELP = "print the run and its events, a JSON object each in a line"
 
-def start_and_watch(run: Run, *, detach: bool) -> int:
-    """Start the run's worker and show what it says; the exit status says how it ended."""
+
+def start_and_watch(run: Run, *, detach: bool, as_json: bool = False) -> int:
+    """Start the run's worker and show what it reports; the exit status says how it ended."""
     console = terminal()
     earlier, offset = run.records()
     worker = run.start()
-    marked(console, f"run       [bold]{escape(run.id)}[/]")
+    if as_json:
+        print_json({"run": run.id, "adapter": run.adapter_name()}, indent=None)
+    else:
+        marked(console, f"run       [bold]{escape(run.id)}[/]")
     if detach:
-        line(console, f"watch it with: droidft runs watch {run.id}")
+        if not as_json:
+            line(console, f"watch it with: droidft runs watch {run.id}")
         return 0
-    status = watch(run, console, earlier=earlier, offset=offset)
+    status = watch(run, console, earlier=earlier, offset=offset, as_json=as_json)
     worker.wait()
     return status
 
 
-def watch(run: Run, console: Console, *, earlier: Sequence[Record] = (), offset: int = 0) -> int:
+def watch(
+    run: Run, console: Console, *, earlier: Sequence[Record] = (), offset: int = 0, as_json: bool = False
+) -> int:
     """Show `run` from byte `offset` of its events on: 0 when it finished or was stopped, 1 otherwise.
 
     The losses of `earlier` records, which are not shown again, belong to its curve.
@@ -43,6 +52,8 @@ def watch(run: Run, console: Console, *, earlier: Sequence[Record] = (), offset:
         if presses.new():
             _interrupt(run, console, presses.count)
 
+    if as_json:
+        return _print_events(run, offset, presses)
     with RunDisplay(console) as display, presses:
         display.collect(earlier)
         display.show(run.follow(offset, meanwhile=stop_if_pressed))
@@ -60,6 +71,21 @@ def watch(run: Run, console: Console, *, earlier: Sequence[Record] = (), offset:
     marked(console, f"[red]ended[/]     {why}; its log is {escape(str(run.log_file))}")
     line(console, f"continue with: droidft resume {run.id}")
     return 1
+
+
+def _print_events(run: Run, offset: int, presses: Presses) -> int:
+    """The events as JSON, a line each, until the run ends; Ctrl-C stops it, a second one kills it."""
+    quiet, last = terminal(quiet=True), None
+
+    def stop_if_pressed() -> None:
+        if presses.new():
+            _interrupt(run, quiet, presses.count)
+
+    with presses:
+        for record in run.follow(offset, meanwhile=stop_if_pressed):
+            print_json(record.model_dump(mode="json"), indent=None)
+            last = record.event
+    return 0 if isinstance(last, Finished | Stopped) else 1
 
 
 def _interrupt(run: Run, console: Console, count: int) -> None:

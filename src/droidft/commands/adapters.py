@@ -24,8 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.add_argument("adapter", metavar="ADAPTER", help="folder or name; add @best or @200 to choose weights")
     show.add_argument("--model", metavar="MODEL", help="check it against this model, without loading its weights")
     add_json(show)
-    delete = actions.add_parser("delete", help="remove an adapter's folder")
-    delete.add_argument("name", metavar="NAME", help="name from `droidft adapters list`")
+    delete = actions.add_parser("delete", help="remove adapters; of a linked folder, the link alone")
+    delete.add_argument("names", nargs="+", metavar="NAME", help="name from `droidft adapters list`")
+    add_json(delete)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,8 +38,15 @@ def run(args: argparse.Namespace) -> int:
         case "show":
             _show(args, home, console)
         case "delete":
-            runs.delete_adapter(home, args.name)
-            line(console, f"deleted {args.name}")
+            names = list(dict.fromkeys(args.names))
+            for name in names:
+                runs.check_adapter_deletion(home, name)
+            for name in names:
+                runs.delete_adapter(home, name)
+                if not args.json:
+                    line(console, f"deleted {name}")
+            if args.json:
+                print_json({"deleted": names})
     return 0
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from rich.console import Console
 
 from droidft.commands._experiment_display import ExperimentDisplay, analysed, rendered, show_findings, show_plan
-from droidft.commands._terminal import agreed, line, spinner, terminal, turn
+from droidft.commands._terminal import add_json, agreed, line, print_json, spinner, terminal, turn
 from droidft.commands._watch import Presses
 from droidft.config import load_config_file
+from droidft.errors import ConfigError
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import parse_plan
 from droidft.experiments.runs import folder
@@ -24,23 +26,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="PLAN", help="a YAML or JSON file with a plan, or the id of an experiment")
     parser.add_argument("--plan-only", action="store_true", help="settle the plan and show its cost; start nothing")
     parser.add_argument("--yes", action="store_true", help="start without asking")
+    add_json(parser, "print the plan, or at the end the report, as JSON; with --plan-only or --yes")
     parser.add_argument("--no-timing", action="store_true", help="do not time steps beforehand")
 
 
 def run(args: argparse.Namespace) -> int:
     """A new experiment for a plan file, or the continuation of one."""
-    home, console = Home.find(), terminal()
+    if args.json and not (args.plan_only or args.yes):
+        raise ConfigError("--json asks no question", hint="give --plan-only, or --yes to start at once")
+    home, console = Home.find(), terminal(quiet=args.json)
     made = _is_file(args.plan)
     experiment = _made(Path(args.plan), home) if made else folder.find(home, args.plan)
     fixed = experiment.fixed() or _settled(experiment, console, timed=not args.no_timing, made=made)
     show_plan(fixed, console)
     if args.plan_only:
+        if args.json:
+            print_json({"experiment": experiment.id, "plan": fixed.model_dump(mode="json")})
         line(console, f"\nstart it with: droidft experiment {experiment.id}")
         return 0
     if not args.yes and not agreed(console, "\nStart?", otherwise=True):
         line(console, f"not started; later: droidft experiment {experiment.id} [--yes]")
         return 0
-    return _drive(experiment, fixed, console)
+    status = _drive(experiment, fixed, console)
+    if args.json:
+        print_json({"experiment": experiment.id, "report": json.loads(rendered(experiment, "json"))})
+    return status
 
 
 def _is_file(text: str) -> bool:

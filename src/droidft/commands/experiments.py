@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from droidft.commands._experiment_display import analysed, rendered, show_findings, show_plan
-from droidft.commands._terminal import actions_of, agreed, line, print_json, show_table, terminal
+from droidft.commands._terminal import actions_of, add_json, agreed, line, print_json, show_table, terminal
 from droidft.errors import ExperimentError
 from droidft.experiments.plan.settled import count_of_runs
 from droidft.experiments.runs import folder
@@ -35,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("experiment", metavar="EXPERIMENT", help="its id, the beginning of one, or `last`")
         if name == "delete":
             action.add_argument("--yes", action="store_true", help="without asking")
+        add_json(action)
         if name == "report":
             action.add_argument("--form", choices=FORMS, default="html", help="what to write [html]")
             action.add_argument(
@@ -51,17 +53,26 @@ def run(args: argparse.Namespace) -> int:
     experiment = folder.find(home, args.experiment)
     match args.action:
         case "show":
-            _show(experiment, console)
+            _show(experiment, console, as_json=args.json)
         case "stop":
-            _stop(experiment, console)
+            _stop(experiment, console, as_json=args.json)
         case "report":
-            _report(experiment, args.form, args.out, console)
+            _report(experiment, args.form, args.out, console, as_json=args.json)
         case "delete":
-            if args.yes or _sure(experiment, console):
-                experiment.delete()
-                line(console, f"deleted {experiment.id}")
-            else:
-                line(console, f"kept {experiment.id}; --yes deletes without asking")
+            return _delete(experiment, console, asked=not args.yes, as_json=args.json)
+    return 0
+
+
+def _delete(experiment: Experiment, console: Console, *, asked: bool, as_json: bool) -> int:
+    asking = terminal(errors=as_json)
+    if asked and not _sure(experiment, asking):
+        line(asking, f"kept {experiment.id}; --yes deletes without asking")
+        return 1
+    experiment.delete()
+    if as_json:
+        print_json({"deleted": [experiment.id]})
+    else:
+        line(console, f"deleted {experiment.id}")
     return 0
 
 
@@ -71,7 +82,7 @@ def _sure(experiment: Experiment, console: Console) -> bool:
     return agreed(console, f"Delete {experiment.id}, with {runs} and their adapters?", otherwise=False)
 
 
-def _report(experiment: Experiment, form: str, out: Path | None, console: Console) -> None:
+def _report(experiment: Experiment, form: str, out: Path | None, console: Console, *, as_json: bool) -> None:
     text = rendered(experiment, form)
     if out == Path("-"):
         print(text.removesuffix("\n"))
@@ -79,7 +90,10 @@ def _report(experiment: Experiment, form: str, out: Path | None, console: Consol
     out = out or Path(f"{experiment.id}.{form}")
     with storage_errors(out):
         out.write_text(text, encoding="utf-8")
-    line(console, f"wrote {out}")
+    if as_json:
+        print_json({"report": str(out)})
+    else:
+        line(console, f"wrote {out}")
 
 
 def _summary(experiment: Experiment) -> dict[str, Any]:
@@ -119,7 +133,13 @@ def _list(experiments: list[Experiment], console: Console, *, as_json: bool) -> 
     show_table(console, names, cells, flowing=("title",))
 
 
-def _show(experiment: Experiment, console: Console) -> None:
+def _show(experiment: Experiment, console: Console, *, as_json: bool) -> None:
+    if as_json:
+        fixed = experiment.fixed()
+        report = json.loads(rendered(experiment, "json")) if fixed is not None else None
+        plan = (fixed or experiment.plan()).model_dump(mode="json")
+        print_json({**_summary(experiment), "plan": plan, "report": report})
+        return
     if (problem := experiment.problem()) is not None:
         line(console, f"refused   {problem.message}\n          hint: {problem.hint}")
     if (fixed := experiment.fixed()) is None:
@@ -134,10 +154,14 @@ def _show(experiment: Experiment, console: Console) -> None:
     show_findings(analysed(experiment), console)
 
 
-def _stop(experiment: Experiment, console: Console) -> None:
+def _stop(experiment: Experiment, console: Console, *, as_json: bool) -> None:
     fixed = experiment.fixed()
-    if fixed is not None and look(experiment, fixed).complete:
+    complete = fixed is not None and look(experiment, fixed).complete
+    if not complete:
+        experiment.stop()
+    if as_json:
+        print_json({"experiment": experiment.id, "asked_to_stop": not complete})
+    elif complete:
         line(console, f"{experiment.id} is finished: there is nothing to stop")
-        return
-    experiment.stop()
-    line(console, f"asked {experiment.id} to stop; continue with: droidft experiment {experiment.id}")
+    else:
+        line(console, f"asked {experiment.id} to stop; continue with: droidft experiment {experiment.id}")

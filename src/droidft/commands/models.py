@@ -1,4 +1,4 @@
-"""`droidft models [list | pull | import | inspect]`."""
+"""`droidft models [list | pull | import | inspect | delete]`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from rich.text import Text
 from droidft.commands._terminal import (
     actions_of,
     add_json,
+    agreed,
     consoles,
     line,
     print_json,
     progress_bar,
     show_table,
+    terminal,
     warn,
 )
 from droidft.errors import ConfigError, NotFound
 from droidft.home import Home
 from droidft.models import catalog, embedded
+from droidft.runs import removal
+from droidft.runs.removal import ModelRemoval
 from droidft.support.plain import safe
 from droidft.support.words import size
 
@@ -51,7 +55,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument("--batch-size", type=int, default=1, metavar="N", help="rows at once (default 1)")
     inspect.add_argument("--seq-length", type=int, default=512, metavar="N", help="tokens in a row (default 512)")
     inspect.add_argument("--offline", action="store_true", help="never use the network")
-    for action in (pull, taking, inspect):
+    delete = actions.add_parser("delete", help="remove models; of a linked folder, the link alone")
+    delete.add_argument("names", nargs="+", metavar="NAME", help="name or hub id from `droidft models list`")
+    delete.add_argument("--yes", action="store_true", help="without asking")
+    for action in (pull, taking, inspect, delete):
         add_json(action)
 
 
@@ -68,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
             _import(args, home, console, errors)
         case "inspect":
             _inspect(args, home, console)
+        case "delete":
+            return _delete(args, home, console)
     return 0
 
 
@@ -147,6 +156,32 @@ def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
         print_json({**facts, **_as_dict(described)})
         return
     _show(facts, described, console)
+
+
+def _delete(args: argparse.Namespace, home: Home, console: Console) -> int:
+    """Delete all that are named, or none: what refuses one is reported before the first goes."""
+    removals = [removal.model_removal(home, name) for name in dict.fromkeys(args.names)]
+    asking = terminal(errors=args.json)
+    deleted = []
+    for each in removals:
+        if not args.yes and not agreed(asking, _question(each), otherwise=False):
+            line(asking, f"kept {each.name}; --yes deletes without asking")
+            continue
+        each.do()
+        deleted.append(each)
+        if not args.json:
+            freed = "the link; its folder stays" if each.target else size(each.bytes)
+            line(console, f"deleted {each.name} ({freed})")
+    if args.json:
+        print_json([{"model": each.name, "path": str(each.path), "bytes": each.bytes} for each in deleted])
+    return 0 if len(deleted) == len(removals) else 1
+
+
+def _question(each: ModelRemoval) -> str:
+    if each.target is not None:
+        return f"Delete the link {each.name}? The folder {each.target} stays."
+    where = ", from the Hugging Face cache, which other programs use too" if each.shared else ""
+    return f"Delete {each.name} ({size(each.bytes)}){where}?"
 
 
 def _show(facts: dict[str, Any], described: ModelDescription, console: Console) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from droidft.commands._display import RunDisplay
-from droidft.commands._terminal import actions_of, line, marked, print_json, show_table, terminal
+from droidft.commands._terminal import RUN_HELP, actions_of, add_json, line, marked, print_json, show_table, terminal
 from droidft.commands._watch import watch
 from droidft.errors import DroidError
 from droidft.events import Failed
@@ -26,14 +26,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("show", "one run: settings, data, losses, checkpoints"),
         ("watch", "follow a running run"),
         ("stop", "save a checkpoint and end"),
-        ("delete", "remove a run folder"),
+        ("delete", "remove run folders"),
     ):
         action = actions.add_parser(name, help=what)
-        action.add_argument("run_id", metavar="RUN", help="id of the run, the beginning of one, or `last`")
-        if name == "show":
-            action.add_argument("--json", action="store_true", help="print JSON")
+        action.add_argument("run_ids", nargs="+" if name == "delete" else 1, metavar="RUN", help=RUN_HELP)
+        add_json(action, "print its events, a JSON object each in a line" if name == "watch" else "print JSON")
         if name == "delete":
-            action.add_argument("--files", action="store_true", help="remove its adapter folder too")
+            action.add_argument("--files", action="store_true", help="remove their adapter folders too")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,19 +41,34 @@ def run(args: argparse.Namespace) -> int:
     if args.action in (None, "list"):
         _list(runs.all_runs(home), console, as_json=args.json)
         return 0
-    run = runs.find(home, args.run_id)
+    chosen = [runs.find(home, run_id) for run_id in dict.fromkeys(args.run_ids)]
+    run = chosen[0]
     match args.action:
         case "show":
             _show(run, console, as_json=args.json)
         case "watch":
-            return watch(run, console)
+            return watch(run, console, as_json=args.json)
         case "stop":
             run.stop()
-            line(console, f"asked {run.id} to stop")
+            if args.json:
+                print_json({"run": run.id, "asked_to_stop": True})
+            else:
+                line(console, f"asked {run.id} to stop")
         case "delete":
-            run.delete(home, files=args.files)
-            line(console, f"deleted {run.id}")
+            _delete(list(dict.fromkeys(chosen)), home, console, files=args.files, as_json=args.json)
     return 0
+
+
+def _delete(chosen: list[Run], home: Home, console: Console, *, files: bool, as_json: bool) -> None:
+    """Delete all of them, or none: what refuses one is reported before the first goes."""
+    for run in chosen:
+        run.refuse_to_delete()
+    for run in chosen:
+        run.delete(home, files=files)
+        if not as_json:
+            line(console, f"deleted {run.id}")
+    if as_json:
+        print_json({"deleted": [run.id for run in chosen]})
 
 
 def summary(run: Run) -> dict[str, Any]:

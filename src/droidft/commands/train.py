@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from droidft.commands._settings import add_setting_flags, config_from, settings_from
-from droidft.commands._watch import start_and_watch
+from droidft.commands._terminal import add_json
+from droidft.commands._watch import DETACH_HELP, EVENTS_HELP, start_and_watch
 from droidft.commands.resume import resume
 from droidft.config import load_config_file
 from droidft.errors import ConfigError
@@ -17,7 +18,8 @@ from droidft.runs import folder as runs
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft train`."""
     parser.add_argument("file", nargs="?", type=Path, help="YAML or JSON file with settings; flags override it")
-    parser.add_argument("--detach", action="store_true", help="start the run and return; watch it with `runs watch`")
+    parser.add_argument("--detach", action="store_true", help=DETACH_HELP)
+    add_json(parser, EVENTS_HELP)
     add_setting_flags(parser)
 
 
@@ -31,6 +33,6 @@ def run(args: argparse.Namespace) -> int:
                 hint="leave them out, or start a new run with init_adapter",
                 field="resume",
             )
-        return resume(str(given["resume"]), detach=args.detach)
+        return resume(str(given["resume"]), detach=args.detach, as_json=args.json)
     created = runs.create(Home.find(), config_from(args, file=args.file))
-    return start_and_watch(created, detach=args.detach)
+    return start_and_watch(created, detach=args.detach, as_json=args.json)

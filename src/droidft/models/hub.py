@@ -92,15 +92,16 @@ def cached_models() -> list[CachedModel]:
 def forget(repo_id: str) -> None:
     """Remove what the cache holds of the model `repo_id`."""
     if REPO_ID.fullmatch(repo_id):
-        shutil.rmtree(_folder(repo_id), ignore_errors=True)
+        shutil.rmtree(folder_of(repo_id), ignore_errors=True)
 
 
 def is_known(repo_id: str) -> bool:
     """Whether the cache holds anything of the model `repo_id`, whole or not."""
-    return _folder(repo_id).is_dir()
+    return folder_of(repo_id).is_dir()
 
 
-def _folder(repo_id: str) -> Path:
+def folder_of(repo_id: str) -> Path:
+    """Where the cache keeps the model `repo_id`, whether or not it does."""
     return cache_dir() / f"models--{repo_id.replace('/', '--')}"
 
 

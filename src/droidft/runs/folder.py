@@ -239,13 +239,21 @@ class Run:
         Raises:
             RunError: it is running.
         """
-        if self.worker_pid() is not None:
-            raise RunError(f"run {self.id} is running", hint=f"stop it first: `droidft runs stop {self.id}`")
+        self.refuse_to_delete()
         adapters = [path for path in home.adapters.iterdir() if _owner(path) == self.id]
         shutil.rmtree(self.path)
         for adapter in adapters:
             if files or not (adapter / "adapter_config.json").exists():
                 shutil.rmtree(adapter, ignore_errors=True)
+
+    def refuse_to_delete(self) -> None:
+        """Check that it can be deleted.
+
+        Raises:
+            RunError: it is running.
+        """
+        if self.worker_pid() is not None:
+            raise RunError(f"run {self.id} is running", hint=f"stop it first: `droidft runs stop {self.id}`")
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a worker, in its own process group, and return once it holds the run's lock (or has died)."""
@@ -394,18 +402,23 @@ def delete_adapter(home: Home, name: str) -> None:
         NotFound: there is no such adapter.
         RunError: its run is under way, or waits to begin.
     """
-    folder = home.adapter(name)
-    if not folder.is_dir():
-        raise NotFound(f"there is no adapter {name!r}", hint="`droidft adapters list` shows those here")
+    folder = check_adapter_deletion(home, name)
     with storage_errors(folder):
         if folder.is_symlink():
             folder.unlink()
-            return
-        owner = _owner(folder)
-        for run in all_runs(home):
-            if run.id == owner:
-                _refuse_if_needed(run, name)
-        shutil.rmtree(folder)
+        else:
+            shutil.rmtree(folder)
+
+
+def check_adapter_deletion(home: Home, name: str) -> Path:
+    """The folder of the adapter `name`, if it may be deleted. Raises as `delete_adapter`."""
+    folder = home.adapter(name)
+    if not folder.is_dir() and not folder.is_symlink():
+        raise NotFound(f"there is no adapter {name!r}", hint="`droidft adapters list` shows those here")
+    owner = None if folder.is_symlink() else _owner(folder)
+    if owner is not None and is_run(home.runs / owner):
+        _refuse_if_needed(Run(home.runs / owner), name)
+    return folder
 
 
 def _refuse_if_needed(run: Run, adapter: str) -> None:
