@@ -2,12 +2,13 @@ import { useMemo, useState } from "react";
 
 import type { RunSummary } from "@/api";
 import type { RunHistory } from "@/api/history";
-import { LineChart, smooth } from "@/components/chart";
+import { LineChart } from "@/components/chart";
 import type { ChartSeries } from "@/components/chart";
 import { Card, Note, Segmented } from "@/components/ui";
+import { lossMarks, lossSeries, lossSummary } from "@/features/metrics/loss";
 import { MetricChart, panelsOf, rewardMarks, rewardSeries, rewardSummary } from "@/features/metrics/MetricChart";
 import { rewardText } from "@/features/metrics/score";
-import { count, loss, rate, significant } from "@/lib/format";
+import { rate, significant } from "@/lib/format";
 import { familyOf } from "@/lib/methods";
 import { isActive } from "@/state/live";
 
@@ -36,13 +37,7 @@ export function Curves({ run, history, version }: Props) {
   const series = useMemo(
     () => {
       if (rewarded) return rewardSeries(history, lines === "raw" ? 0 : SMOOTHING);
-      const x = train.step.view();
-      const raw = train.loss.view();
-      const made: ChartSeries[] = [];
-      if (lines !== "smoothed") made.push({ label: "training", x, y: raw, colour: 1, faint: lines === "both" });
-      if (lines !== "raw") made.push({ label: "training, smoothed", x, y: smooth(raw, SMOOTHING), colour: 1 });
-      made.push({ label: "validation", x: evals.step.view(), y: evals.loss.view(), colour: 2, points: true });
-      return made;
+      return lossSeries(history, lines === "raw" ? 0 : SMOOTHING, lines !== "smoothed");
     },
     // eslint-disable-next-line react-hooks/exhaustive-deps -- columns grow in place; `version` says when
     [history, train, evals, lines, rewarded, version],
@@ -59,20 +54,13 @@ export function Curves({ run, history, version }: Props) {
   );
   const { bestStep, bestLoss } = history;
   const marks = useMemo(
-    () =>
-      rewarded
-        ? rewardMarks({ bestStep, bestLoss })
-        : bestStep === null || bestLoss === null
-          ? []
-          : [{ x: bestStep, y: bestLoss, label: `best ${loss(bestLoss)}`, colour: 2 as const }],
+    () => (rewarded ? rewardMarks({ bestStep, bestLoss }) : lossMarks({ bestStep, bestLoss })),
     [bestStep, bestLoss, rewarded],
   );
   const reports = train.step.length;
   const nothing = reports === 0 && evals.step.length === 0;
   const key = `run-${run.id}`;
-  const summary = rewarded
-    ? rewardSummary(history)
-    : `Loss over ${count(run.step, "step")}: training from ${loss(train.loss.at(0))} to ${loss(train.loss.at(-1))}, validation from ${loss(evals.loss.at(0))} to ${loss(evals.loss.at(-1))}, best ${loss(bestLoss)} at step ${bestStep ?? "–"}.`;
+  const summary = rewarded ? rewardSummary(history) : lossSummary(history);
 
   return (
     <Card

@@ -1,9 +1,10 @@
 import { memo, useMemo, useState } from "react";
 
 import type { RunHistory } from "@/api/history";
-import { LineChart, smooth } from "@/components/chart";
-import type { ChartMark, ChartSeries, SeriesColour } from "@/components/chart";
+import { LineChart } from "@/components/chart";
+import type { ChartSeries, SeriesColour } from "@/components/chart";
 import { Card, Skeleton } from "@/components/ui";
+import { lossMarks, lossSeries, lossSummary } from "@/features/metrics/loss";
 import {
   MetricChart,
   metricLabel,
@@ -14,7 +15,7 @@ import {
   rewardSummary,
 } from "@/features/metrics/MetricChart";
 import { rewardText } from "@/features/metrics/score";
-import { bytes, compact, count, integer, loss, rate, significant } from "@/lib/format";
+import { bytes, compact, count, integer, rate, significant } from "@/lib/format";
 import { useThrottled } from "@/lib/hooks";
 import { familyOf } from "@/lib/methods";
 import type { Family } from "@/lib/methods";
@@ -113,42 +114,6 @@ const DESCRIPTIONS: Record<Family, string> = {
     "Mean of the weighted sum over all completions of a step, and one standard deviation around it. Drag to zoom, double-click for all.",
   preferences: "Of preferences, in nats per pair. Drag to zoom, double-click for all.",
 };
-
-function lossSeries({ train, evals }: RunHistory, weight: number): ChartSeries[] {
-  const [x, y] = [train.step.view(), train.loss.view()];
-  const raw: ChartSeries = { label: "Training", x, y, colour: 1, faint: weight > 0, points: x.length < 2 };
-  const smoothed: ChartSeries = { label: "Training, smoothed", x, y: smooth(y, weight), colour: 1 };
-  const points = evals.step.length <= 200;
-  const validation: ChartSeries = {
-    label: "Validation",
-    x: evals.step.view(),
-    y: evals.loss.view(),
-    colour: 2,
-    points,
-  };
-  return [raw, ...(weight > 0 ? [smoothed] : []), validation];
-}
-
-/** Step 0 is the base model: the best of one evaluation is no news. */
-function lossMarks({ bestStep, bestLoss }: Pick<RunHistory, "bestStep" | "bestLoss">): ChartMark[] {
-  if (bestStep === null || bestLoss === null || bestStep === 0) return [];
-  return [{ x: bestStep, y: bestLoss, label: `best ${loss(bestLoss)}`, colour: 2 }];
-}
-
-function lossSummary({ train, evals, bestStep, bestLoss }: RunHistory): string {
-  const parts: string[] = [];
-  if (train.loss.length > 0) {
-    parts.push(
-      `Training loss went from ${loss(train.loss.at(0))} at step ${integer(train.step.at(0))} ` +
-        `to ${loss(train.loss.at(-1))} at step ${integer(train.step.at(-1))}.`,
-    );
-  }
-  if (evals.loss.length > 0) {
-    parts.push(`Validation loss went from ${loss(evals.loss.at(0))} to ${loss(evals.loss.at(-1))}.`);
-  }
-  if (bestStep !== null) parts.push(`The best evaluation is ${loss(bestLoss)} at step ${integer(bestStep)}.`);
-  return parts.join(" ");
-}
 
 interface Lines {
   title: string;
