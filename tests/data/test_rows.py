@@ -219,3 +219,14 @@ def test_answers_that_are_marked_as_bad_are_refused(column: str, bad: Any, tmp_p
 def test_a_label_that_is_a_number_says_nothing_about_the_answer(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", [{"prompt": "q", "completion": "a", "label": 0}])
     assert len(rows_of(path)[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "content"), [("images", ["a.png"]), ("videos", "a.mp4"), ("audio", {"path": "a"})]
+)
+def test_what_is_no_text_is_never_left_out_in_silence(column: str, content: Any, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [{"messages": [USER, BOT], column: content}])
+    (fault,) = check_structure(settings(path)).faults
+    assert fault.kind == "media"
+    path = write_jsonl(tmp_path / "data.jsonl", [{"messages": [USER, BOT], column: None}])
+    assert len(rows_of(path)[1]) == 1

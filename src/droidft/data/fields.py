@@ -25,6 +25,8 @@ USUAL = frozenset(
     (*PROMPTS, *COMPLETIONS, *INPUTS, *CONVERSATIONS, *TOOLS, HISTORY, "text", "system", "chosen", "rejected")
 )
 """Names of columns that are recognised in any case."""
+MEDIA = {"images": "images", "videos": "videos", "audios": "sound", "audio": "sound"}
+"""Columns of content that is not text, by what it is."""
 BAD_ANSWER = ("label", "kto_tag", "desirable")
 """Columns of KTO's data: false marks an answer that is bad."""
 
@@ -71,6 +73,18 @@ def without_nan(value: dict[str, Any], columns: Iterable[str]) -> dict[str, Any]
             raise Refused("nan", reason, "write null, or remove the field")
         value = value | {column: None}
     return value
+
+
+def refuse_media(value: dict[str, Any]) -> None:
+    """Refuse a row whose text speaks of images, videos or sound that come with it: a model would learn to make them up.
+
+    Raises:
+        Refused: it has such a column, and something in it.
+    """
+    for column, what in MEDIA.items():
+        if value.get(column) not in (None, "", "[]", []):
+            reason = f"has {what} in {column!r}; this program trains on text only"
+            raise Refused("media", reason, "leave such rows out, or the column if the text does without")
 
 
 def refuse_bad_answer(value: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from droidft.config import DataFormat, TrainingConfig
 from droidft.data.calls import Tool
 from droidft.data.conversation import Message, characters, messages_key, without_weights
-from droidft.data.fields import USUAL, without_nan
+from droidft.data.fields import USUAL, refuse_media, without_nan
 from droidft.data.lines import Reading
 from droidft.data.readers import read_records
 from droidft.data.sources import Meter
@@ -114,6 +114,7 @@ class RowReader(Generic[R]):
                     self.unused = set(record) - used - {self.aliases[name] for name in used & set(self.aliases)}
                 elif self.aliases:
                     value = self._usual(record)
+                refuse_media(value)
                 if may_hold_nan:
                     value = without_nan(value, self.schema.columns)
                 row = self.schema.row(value)
