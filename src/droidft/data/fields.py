@@ -76,7 +76,7 @@ def without_nan(value: dict[str, Any], columns: Iterable[str]) -> dict[str, Any]
 
 
 def refuse_media(value: dict[str, Any]) -> None:
-    """Refuse a row whose text speaks of images, videos or sound that come with it: a model would learn to make them up.
+    """Refuse a row whose text comes with images, videos or sound: a model would learn to make them up.
 
     Raises:
         Refused: it has such a column, and something in it.
