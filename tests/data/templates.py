@@ -68,3 +68,38 @@ PLAIN = """{% for message in messages %}{{ message['role'] }}:
 # Truncates every turn to ten characters and writes answers twice: no way to tell what is trained.
 HOPELESS = """{% for message in messages %}{{ message['content'] }}#{{ message['content'] }}#{{ messages | length }}\
 {% endfor %}"""
+
+# In Qwen's manner: tools in the system turn, arguments as an object, thinking apart and only after the last question;
+# a developer's turn is left out.
+TOOL_TAGS = """{% if tools %}<|system|>
+{{ messages[0].content + '\\n' if messages[0].role == 'system' else '' }}{% for t in tools %}{{ t | tojson }}
+{% endfor %}<|end|>
+{% elif messages[0].role == 'system' %}<|system|>
+{{ messages[0].content }}<|end|>
+{% endif %}{% for m in messages %}{% if m.role == 'user' or (m.role == 'system' and not loop.first) %}<|{{ m.role }}|>
+{{ m.content }}<|end|>
+{% elif m.role == 'assistant' %}<|assistant|>
+{% if m.reasoning_content and loop.last %}<think>{{ m.reasoning_content }}</think>
+{% endif %}{{ m.content }}{% for c in m.tool_calls %}<call>{"name": "{{ c.function.name }}", "arguments": \
+{{ c.function.arguments | tojson }}}</call>{% endfor %}<|end|>
+{% elif m.role == 'tool' %}<|tool|>
+{{ m.content }}<|end|>
+{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>
+{% if enable_thinking is defined and enable_thinking is false %}<think></think>
+{% endif %}{% endif %}"""
+
+# In DeepSeek's manner: arguments are joined as text, and calls are written only where the turn has no content.
+TEXT_ARGUMENTS = """{% for m in messages %}<|{{ m['role'] }}|>
+{% if m['tool_calls'] and m['content'] is not defined %}{% for c in m['tool_calls'] %}\
+{{ c['function']['name'] + ': ' + c['function']['arguments'] }}{% endfor %}{% else %}{{ m['content'] }}\
+{% endif %}<|end|>
+{% endfor %}{% if add_generation_prompt %}<|assistant|>
+{% endif %}"""
+
+# Says which day it is.
+DATED = """<|system|>
+Today is {{ strftime_now('%d %b %Y') }}, {{ strftime_now("%A") }}.<|end|>
+{% for m in messages %}<|{{ m['role'] }}|>
+{{ m['content'] }}<|end|>
+{% endfor %}{% if add_generation_prompt %}<|assistant|>
+{% endif %}"""

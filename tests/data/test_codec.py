@@ -92,7 +92,7 @@ MASKS: dict[str, tuple[str, list[dict[str, Any]], Any, list[str], set[Flag]]] = 
         THINKING,
         None,
         ["two<|end|>", "<think>hm</think>four<|end|>"],
-        {Flag.CONTENT_ALTERED},
+        {Flag.THINKING_DROPPED},
     ),
     "moved tools": (
         templates.MOVED_TOOLS,
@@ -237,9 +237,12 @@ def test_pairs_without_a_template_are_joined(tmp_path: Path) -> None:
 
 
 def test_conversations_without_a_template_are_refused(tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "data.jsonl", [{"messages": TWO}])
-    with pytest.raises(InvalidData, match="no chat template"):
-        run(path, None)
+    for number, row in enumerate(
+        [{"messages": TWO}, {"messages": TWO[1:3]}, {"prompt": TWO[1:2], "completion": TWO[2:3]}]
+    ):
+        path = write_jsonl(tmp_path / f"{number}.jsonl", [row])
+        with pytest.raises(InvalidData, match="no chat template"):
+            run(path, None)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ TOOL_TURNS = [
 ]
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 CHAT = Row(None, [USER, BOT])
+PAIR = Row(None, [USER, BOT], joinable=True)
 
 
 def rows_of(path: Path, **more: Any) -> tuple[str, list[Row]]:
@@ -43,37 +44,37 @@ def rows_of(path: Path, **more: Any) -> tuple[str, list[Row]]:
 FORMATS: dict[str, tuple[dict[str, Any], dict[str, str], str, Row]] = {
     "text": ({"text": "t"}, {}, "text", Row("t", [])),
     "text_column": ({"body": "t", "text": "no"}, {"text_column": "body"}, "text", Row("t", [])),
-    "prompt, completion": ({"prompt": "q", "completion": "a"}, {}, "completion", CHAT),
-    "prompt, answer": ({"prompt": "q", "answer": "a"}, {}, "completion", CHAT),
-    "question, answer": ({"question": "q", "answer": "a", "id": 7}, {}, "completion", CHAT),
-    "prompt, response": ({"prompt": "q", "response": "a"}, {}, "completion", CHAT),
+    "prompt, completion": ({"prompt": "q", "completion": "a"}, {}, "completion", PAIR),
+    "prompt, answer": ({"prompt": "q", "answer": "a"}, {}, "completion", PAIR),
+    "question, answer": ({"question": "q", "answer": "a", "id": 7}, {}, "completion", PAIR),
+    "prompt, response": ({"prompt": "q", "response": "a"}, {}, "completion", PAIR),
     "own pair": (
         {"ask": "q", "tell": "a"},
         {"prompt_column": "ask", "completion_column": "tell"},
         "completion",
-        CHAT,
+        PAIR,
     ),
-    "half own pair": ({"ask": "q", "answer": "a"}, {"prompt_column": "ask"}, "completion", CHAT),
-    "pair before text": ({"text": "no", "prompt": "q", "completion": "a"}, {}, "completion", CHAT),
+    "half own pair": ({"ask": "q", "answer": "a"}, {"prompt_column": "ask"}, "completion", PAIR),
+    "pair before text": ({"text": "no", "prompt": "q", "completion": "a"}, {}, "completion", PAIR),
     "pair with system": (
         {"prompt": "q", "completion": "a", "system": "s"},
         {},
         "completion",
         Row(None, [{"role": "system", "content": "s"}, USER, BOT]),
     ),
-    "instruction, output": ({"instruction": "q", "output": "a"}, {}, "instruction", CHAT),
-    "instruction, empty input": ({"instruction": "q", "input": "", "output": "a"}, {}, "instruction", CHAT),
+    "instruction, output": ({"instruction": "q", "output": "a"}, {}, "instruction", PAIR),
+    "instruction, empty input": ({"instruction": "q", "input": "", "output": "a"}, {}, "instruction", PAIR),
     "instruction, input": (
         {"instruction": "do", "input": "this", "output": "a"},
         {},
         "instruction",
-        Row(None, [{"role": "user", "content": "do\n\nthis"}, BOT]),
+        Row(None, [{"role": "user", "content": "do\n\nthis"}, BOT], joinable=True),
     ),
     "instruction, context": (
         {"instruction": "do", "context": "this", "response": "a"},
         {},
         "instruction",
-        Row(None, [{"role": "user", "content": "do\n\nthis"}, BOT]),
+        Row(None, [{"role": "user", "content": "do\n\nthis"}, BOT], joinable=True),
     ),
     "messages": ({"messages": [USER, BOT]}, {}, "chat", CHAT),
     "messages and others": ({"messages": [USER, BOT], "prompt": "q", "answer": "a", "text": "t"}, {}, "chat", CHAT),

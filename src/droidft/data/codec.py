@@ -21,19 +21,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise, takewhile
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from droidft.config import SystemRole
 from droidft.data.conversation import Message
+from droidft.data.proof import THINK_END, Part, Proof
 from droidft.data.report import Flag
 from droidft.data.rows import Row
+from droidft.data.template import ChatTemplate, TemplateOptions
 from droidft.support.faults import Refused
 
-_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+Wanted = Literal["trained", "untrained"] | None
+"""Which of the assistant's turns are looked for in a rendering."""
 _SAMPLE = "Hello, wörld 123!\n\n  x = 1 "
-_FAILURES_OF_TEMPLATES = (TypeError, ValueError, KeyError, AttributeError)
 _MARKER = "Qx7droidft7marker7xQ"
 
 
@@ -52,7 +55,7 @@ class Encoding:
 class Codec:
     """Encodes text and renders conversations with one tokenizer."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, options: TemplateOptions | None = None) -> None:
         self.tokenizer = tokenizer
         self.eos_id: int | None = tokenizer.eos_token_id
         self.bos_id: int | None = tokenizer.bos_token_id
@@ -60,8 +63,9 @@ class Codec:
         ends = getattr(tokenizer, "eos_token_ids", None)
         more = ends if isinstance(ends, set | list | tuple) else [ends]
         self.eos_ids = frozenset(index for index in (self.eos_id, *more) if index is not None)
-        template = getattr(tokenizer, "has_chat_template", None)
-        self.has_template: bool = tokenizer.chat_template is not None if template is None else bool(template)
+        self.template = ChatTemplate(tokenizer, options)
+        self.has_template = self.template.present
+        self.proof = Proof(self.template)
         self._pieces: dict[int, str] = {}
 
     # -- text to tokens
@@ -139,49 +143,6 @@ class Codec:
         names = sorted((name for name in self.special.values() if name.strip()), key=len, reverse=True)
         return re.compile("|".join(map(re.escape, names))) if names else None
 
-    # -- conversations to text
-
-    def render(self, messages: list[Message], tools: list[Any] | None, *, prompt: bool = False) -> str:
-        """The conversation as the chat template writes it; `prompt` adds the assistant's opening.
-
-        Raises:
-            Refused: the template does not accept the conversation.
-        """
-        from jinja2 import TemplateError
-
-        try:
-            text = self.tokenizer.apply_chat_template(
-                messages, tools=tools, tokenize=False, add_generation_prompt=prompt
-            )
-        except (TemplateError, *_FAILURES_OF_TEMPLATES) as error:
-            fix = "change the row" if messages[0]["role"] != "system" else "change the row; some refuse a system turn"
-            raise Refused("template", f"is refused by the model's chat template: {error}", fix) from None
-        return str(text)
-
-    @cached_property
-    def marks_generation(self) -> bool:
-        """Whether the chat template itself says which parts the assistant writes (`{% generation %}`)."""
-        template = getattr(self.tokenizer, "chat_template", None)
-        return isinstance(template, str) and _GENERATION.search(template) is not None
-
-    def generation_spans(self, messages: list[Message], tools: list[Any] | None) -> tuple[str, list[tuple[int, int]]]:
-        """The rendering with the character spans inside `{% generation %}`."""
-        from transformers.utils.chat_template_utils import render_jinja_template
-
-        values = dict(self.tokenizer.special_tokens_map)
-        if hasattr(self.tokenizer, "has_thinking"):
-            values["enable_thinking"] = self.tokenizer.has_thinking
-        rendered: Any = render_jinja_template(
-            conversations=[messages],
-            tools=tools,
-            chat_template=self.tokenizer.chat_template,
-            return_assistant_tokens_mask=True,
-            add_generation_prompt=False,
-            **values,
-        )
-        (text,), (spans,) = rendered
-        return text, [(int(start), int(end)) for start, end in spans]
-
 
 @dataclass
 class Rendered:
@@ -192,35 +153,109 @@ class Rendered:
     flags: set[Flag] = field(default_factory=set)
 
 
-def render(codec: Codec, row: Row, *, spans: bool) -> Rendered:
-    """Render a conversation and, if asked, find the assistant's spans.
+def adapted(codec: Codec, messages: list[Message]) -> tuple[list[Message], set[Flag]]:
+    """Messages as the template takes them, and what is to be known about that.
 
     Raises:
-        Refused: the template refuses the row, or an assistant turn cannot be found in its output.
+        Refused: a system turn that can be folded into no user's turn.
     """
-    text = codec.render(row.messages, row.tools)
+    made = codec.template.adapted(messages)
+    developer = made is not messages and any(turn["role"] == "developer" for turn in messages)
+    renamed = developer and any(turn["role"] == "system" for turn in made)
+    return made, {Flag.DEVELOPER_AS_SYSTEM} if renamed else set()
+
+
+def render(codec: Codec, row: Row, *, wanted: Wanted) -> Rendered:
+    """Render a conversation and find the spans of the assistant's turns that are to be trained, or that are not.
+
+    Raises:
+        Refused: the template refuses the row or leaves out what is to be trained; a turn cannot be found in its text.
+    """
+    text = codec.template.render(row.messages, row.tools)
     rendered = Rendered(text)
-    if not spans:
+    check_whole(codec, row, rendered)
+    if wanted is None:
         return rendered
-    if codec.marks_generation:
-        tagged, spans_written = codec.generation_spans(row.messages, row.tools)
-        trained, untrained = answers(row, trained=True), answers(row, trained=False)
-        if (
-            tagged == text
-            and spans_written
-            and (not untrained or len(spans_written) == len(trained) + len(untrained))
-        ):
-            rendered.spans = [span for number, span in enumerate(spans_written) if row.trains(number)]
+    trained, untrained = _trained(row, yes=True), _trained(row, yes=False)
+    if codec.template.marks_generation:
+        tagged, marks = codec.template.generation_spans(row.messages, row.tools)
+        if tagged == text and marks and (not untrained or len(marks) == len(trained) + len(untrained)):
+            rendered.spans = [mark for at, mark in enumerate(marks) if row.trains(at) is (wanted == "trained")]
             return rendered
-    rendered.spans = [_turn(codec, row, rendered, index) for index in answers(row, trained=True)]
+    places = trained if wanted == "trained" else untrained
+    rendered.spans = [_turn(codec, row, rendered, index) for index in places]
     _check_order(rendered.spans)
     return rendered
 
 
-def answers(row: Row, *, trained: bool) -> list[int]:
-    """The places among its messages of the assistant's turns that are to be trained, or that are not."""
-    turns = [index for index, message in enumerate(row.messages) if message["role"] == "assistant"]
-    return [index for number, index in enumerate(turns) if row.trains(number) is trained]
+def check_whole(codec: Codec, row: Row, rendered: Rendered) -> None:
+    """Flag what the template leaves out of a row.
+
+    Raises:
+        Refused: it leaves out something that is to be trained.
+    """
+    missing = codec.proof.left_out(row.messages, row.tools, rendered.text)
+    trained = set(_trained(row, yes=True)) if missing else set()
+    for part in missing:
+        if part.turn in trained:
+            if part.what == "thinking" and codec.proof.dropped_later(row.messages, row.tools, part):
+                rendered.flags.add(Flag.THINKING_DROPPED)
+                continue
+            raise _left_out(part)
+        rendered.flags.add(flag_of(codec, row.messages, part))
+    if not missing and _altered(row.messages, rendered.text):
+        rendered.flags.add(Flag.CONTENT_ALTERED)
+
+
+def flag_of(codec: Codec, messages: Sequence[Message], part: Part) -> Flag:
+    """What is reported of a part that is left out and not to be trained.
+
+    Raises:
+        Refused: it is a system text, and those are not to be left out.
+    """
+    if part.turn is None:
+        return Flag.TOOLS_LEFT_OUT
+    if messages[part.turn]["role"] in ("system", "developer"):
+        if codec.template.options.system_role is SystemRole.REFUSE:
+            reason = f"turn {part.turn + 1} (system) is left out by the model's chat template"
+            raise Refused("left-out", reason, "set system_role to fold, or remove the turn")
+        return Flag.SYSTEM_LEFT_OUT
+    return Flag.THINKING_DROPPED if part.what == "thinking" else Flag.TURN_LEFT_OUT
+
+
+def _left_out(part: Part) -> Refused:
+    assert part.turn is not None
+    what = f"the {part.name}" if part.what == "argument" else f"its {part.name}"
+    fix = {
+        "text": "change the row",
+        "thinking": "write it into the content as the template has it, or take it out",
+    }.get(part.what, "use a model whose template writes tool calls, or write them into the content")
+    reason = f"turn {part.turn + 1} (assistant) is not whole: the model's chat template leaves out {what}"
+    return Refused("left-out", reason, fix)
+
+
+def _altered(messages: Sequence[Message], text: str) -> bool:
+    """Whether a turn's text does not stand in the rendering as it is."""
+    at = 0
+    for turn in messages:
+        content = (turn.get("content") or "").strip()
+        if THINK_END in content:
+            continue
+        place = text.find(content, at)
+        if place < 0 and content not in text:
+            return True
+        at = max(at, place)
+    return False
+
+
+def answers(row: Row) -> list[int]:
+    """The places of the assistant's turns among the messages of a row."""
+    return [index for index, message in enumerate(row.messages) if message["role"] == "assistant"]
+
+
+def _trained(row: Row, *, yes: bool) -> list[int]:
+    """The places of those that are to be trained, or that are not."""
+    return [index for number, index in enumerate(answers(row)) if row.trains(number) is yes]
 
 
 def supervised(codec: Codec, encoding: Encoding, rendered: Rendered) -> npt.NDArray[np.bool_]:
@@ -241,9 +276,8 @@ def supervised(codec: Codec, encoding: Encoding, rendered: Rendered) -> npt.NDAr
 def _turn(codec: Codec, row: Row, rendered: Rendered, index: int) -> tuple[int, int]:
     """Where assistant turn `index` starts (after its opening) and ends in the rendering."""
     text, messages = rendered.text, row.messages
-    content = messages[index].get("content") or ""
     marked: tuple[int, int] | None = None
-    prompt = codec.render(messages[:index], row.tools, prompt=True) if index else ""
+    prompt = codec.template.render(messages[:index], row.tools, prompt=True) if index else ""
     if text.startswith(prompt) and prompt:
         start = len(prompt)
     else:
@@ -254,16 +288,14 @@ def _turn(codec: Codec, row: Row, rendered: Rendered, index: int) -> tuple[int, 
     if index == len(messages) - 1:
         end = len(text)
     else:
-        turn = codec.render(messages[: index + 1], row.tools)
+        turn = codec.template.render(messages[: index + 1], row.tools)
         end = len(turn) if text.startswith(turn) else (marked or _marked(codec, row, text, index))[1]
-    if content.strip() not in text[start:end]:
-        rendered.flags.add(Flag.CONTENT_ALTERED)
     return start, end
 
 
 def _moved(codec: Codec, row: Row, text: str, index: int) -> bool:
     """Whether the earlier turns themselves render differently, so that the opening is not to blame."""
-    return not text.startswith(codec.render(row.messages[:index], row.tools))
+    return not text.startswith(codec.template.render(row.messages[:index], row.tools))
 
 
 def _marked(codec: Codec, row: Row, text: str, index: int) -> tuple[int, int]:
@@ -272,7 +304,7 @@ def _marked(codec: Codec, row: Row, text: str, index: int) -> tuple[int, int]:
     if not message.get("content"):
         raise _unclear(index, "it has no text of its own")
     changed = [*row.messages[:index], {**message, "content": _MARKER}, *row.messages[index + 1 :]]
-    other = codec.render(changed, row.tools)
+    other = codec.template.render(changed, row.tools)
     if other.count(_MARKER) != 1:
         raise _unclear(index, "the template does not write it exactly once")
     start = other.index(_MARKER)

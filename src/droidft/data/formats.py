@@ -119,14 +119,15 @@ class _Pair:
         else:
             text = with_input(filled(value[self.prompt], self.prompt), value, self.input)
             prompt, given = [*before, {"role": "user", "content": text}], False
-        if _as_messages(value[self.completion], as_json=self.completion_as_json):
+        turns = _as_messages(value[self.completion], as_json=self.completion_as_json)
+        if turns:
             answer = answer_in(value[self.completion], self.completion)
         else:
             answer = [{"role": "assistant", "content": filled(value[self.completion], self.completion)}]
         # Of a prompt in messages nothing is to be learned; earlier answers of alpaca's history are answers.
         untrained = sum(turn["role"] == "assistant" for turn in prompt) if given and not before else 0
         messages = with_own_system([*prompt, *answer], optional(value, "system"))
-        return Row.of(messages, tools_of(value), given=untrained)
+        return Row.of(messages, tools_of(value), given=untrained, joinable=not given and not turns)
 
 
 def _as_messages(value: Any, *, as_json: bool) -> bool:

@@ -50,13 +50,17 @@ CHOSEN, REJECTED = "chosen", "rejected"
 
 
 class Choice(NamedTuple):
-    """A prompt with two answers. `plain` says that all three are texts that no chat template touches."""
+    """A prompt with two answers.
+
+    `joinable` says that all three are texts, which need no chat template; `plain` that none touches them.
+    """
 
     prompt: list[Message]
     chosen: list[Message]
     rejected: list[Message]
     tools: list[Tool] | None = None
     plain: bool = False
+    joinable: bool = False
 
     @property
     def characters(self) -> int:
@@ -215,7 +219,7 @@ class Preferences(Kind[Choice, PairSet]):
 
 def _row(choice: Choice, answer: list[Message]) -> Row:
     given = sum(turn["role"] == "assistant" for turn in choice.prompt)
-    return Row.of([*choice.prompt, *answer], choice.tools, given=given)
+    return Row.of([*choice.prompt, *answer], choice.tools, given=given, joinable=choice.joinable)
 
 
 def _of_both(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -292,7 +296,7 @@ class _Texts:
         chosen, rejected = (_answer(value, column) for column in (CHOSEN, REJECTED))
         if chosen == rejected:
             raise _same()
-        return Choice(prompt, chosen, rejected, tools_of(value))
+        return Choice(prompt, chosen, rejected, tools_of(value), joinable=not self.prompt.messages)
 
 
 @dataclass(frozen=True)

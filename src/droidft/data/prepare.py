@@ -9,6 +9,7 @@ fault refuses the data.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -22,7 +23,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from droidft.config import DataFormat, LongRows, SplitBy, TrainingConfig, Validation
+from droidft.config import DataFormat, LongRows, SplitBy, TrainingConfig, TrainOn, Validation
 from droidft.data.batches import describe, divide
 from droidft.data.codec import Codec
 from droidft.data.formats import recognise
@@ -31,6 +32,7 @@ from droidft.data.report import Flag, TokenReport
 from droidft.data.rows import Columns, Content, Located, Row, RowReader, Schema, batched
 from droidft.data.sources import Fetch, Meter, Progress, fetch_dataset, files_to_test, find_test, locate
 from droidft.data.statistics import Measured, Noticed, alike, measure, overlap, warnings
+from droidft.data.template import TemplateOptions
 from droidft.data.tokens import (
     Encoded,
     RowEncoder,
@@ -165,7 +167,7 @@ class Kind(ABC, Generic[R, S]):
 
     def __init__(self, config: TrainingConfig, tokenizer: Any, context_length: int | None) -> None:
         self.config = config
-        self.codec = Codec(tokenizer)
+        self.codec = Codec(tokenizer, TemplateOptions.of(config))
         self.context_length = context_length
         self.limit = config.max_seq_length or context_length
 
@@ -300,11 +302,14 @@ class Kind(ABC, Generic[R, S]):
                 sentences.append(f"system_prompt has no effect: {self.whole_texts}")
             elif not self.codec.has_template:
                 sentences.append("system_prompt has no effect: the model's tokenizer has no chat template")
+        if self.codec.template.writes_date and formats != {DataFormat.TEXT}:
+            day = self.config.template_date or datetime.date.today().isoformat()
+            sentences.append(f"the chat template writes the date: every row has {day} (template_date)")
         return sentences
 
 
 def _bits() -> array[int]:
-    return array("B")
+    return array("H")
 
 
 @dataclass
@@ -352,7 +357,7 @@ class _Gatherer(Generic[R, S]):
         self.ends.append(all(ends_in_eos(codec, part, limit) for part in last.values()) if cut else ended)
 
     def noticed(self) -> Noticed:
-        flags = np.array(self.flags, dtype=np.uint8)
+        flags = np.array(self.flags, dtype=np.uint16)
         by_flag = {flag: (flags >> bit & 1).astype(np.bool_) for bit, flag in enumerate(Flag)}
         return Noticed(by_flag, np.array(self.ends, dtype=np.bool_), np.array(self.ended, dtype=np.bool_))
 
@@ -370,7 +375,8 @@ class Answers(Kind[Row, TokenSet]):
 
     def encode(self, rows: Sequence[Row]) -> list[Parts | Refused]:
         """One sequence for each row."""
-        encoder = RowEncoder(self.codec, self.config.mask_prompt, self.config.system_prompt)
+        last = self.config.train_on is TrainOn.LAST_TURN
+        encoder = RowEncoder(self.codec, self.config.mask_prompt, self.config.system_prompt, last_turn=last)
         return [one if isinstance(one, Refused) else {"": one} for one in encoder.encode(rows)]
 
     def refuse(self, row: Row, parts: Parts) -> Refused | None:

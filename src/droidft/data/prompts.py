@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from droidft.config import DataFormat, TrainingConfig
 from droidft.data.calls import Tool
-from droidft.data.codec import Codec, check_messages
+from droidft.data.codec import Codec, adapted, check_messages, flag_of
 from droidft.data.conversation import (
     Message,
     characters,
@@ -73,6 +73,8 @@ class Ask(NamedTuple):
     messages: list[Message]
     columns: dict[str, Any]
     tools: list[Tool] | None = None
+    joinable: bool = False
+    """Whether it is a text, which needs no chat template."""
 
     @property
     def characters(self) -> int:
@@ -247,12 +249,21 @@ class Prompts(Kind[Ask, PromptSet]):
     def encode(self, rows: Sequence[Ask]) -> list[Parts | Refused]:
         """What generation starts from, the run's system prompt included; refused where it is too long."""
         encoded: list[Parts | Refused] = []
-        for one in encode_prompts(self.codec, [(self._messages(ask), ask.tools) for ask in rows]):
+        for one in self._encode(rows):
             if isinstance(one, Refused):
                 encoded.append(one)
             else:
                 encoded.append(self._room.refuse(len(one.tokens)) or {"prompt": one})
         return encoded
+
+    def _encode(self, rows: Sequence[Ask]) -> list[Encoded | Refused]:
+        asked = [(self._messages(ask), ask.tools) for ask in rows]
+        if self.codec.has_template:
+            return encode_prompts(self.codec, asked)
+        encoded = iter(
+            encode_prompts(self.codec, [one for one, ask in zip(asked, rows, strict=True) if ask.joinable])
+        )
+        return [next(encoded) if ask.joinable else NO_TEMPLATE for ask in rows]
 
     def refuse(self, row: Ask, parts: Parts) -> Refused | None:
         """Nothing of a prompt is trained or cut."""
@@ -297,9 +308,11 @@ def encode_prompts(
     With a chat template the assistant's opening ends it; else it is the text of the only message.
     """
     texts: list[str | Refused] = []
+    flags: list[set[Flag]] = []
     for messages, tools in prompts:
+        flags.append(set())
         try:
-            texts.append(_prompt_text(codec, messages, tools))
+            texts.append(_prompt_text(codec, messages, tools, flags[-1]))
         except Refused as why:
             texts.append(why)
     usable = [text for text in texts if isinstance(text, str)]
@@ -308,22 +321,31 @@ def encode_prompts(
     else:
         rows = iter([open_end(codec, ids) for ids in codec.encode_texts(usable)])
     encoded: list[Encoded | Refused] = []
-    for (messages, _), text in zip(prompts, texts, strict=True):
+    for (messages, _), text, noticed in zip(prompts, texts, flags, strict=True):
         if isinstance(text, Refused):
             encoded.append(text)
             continue
-        flags = frozenset({Flag.SPECIAL_TOKENS} if check_messages(codec, messages) else ())
+        if check_messages(codec, messages):
+            noticed.add(Flag.SPECIAL_TOKENS)
         ids = np.array(next(rows), dtype=np.int32)
-        encoded.append(Encoded(ids, np.zeros(len(ids), dtype=np.bool_), flags))
+        encoded.append(Encoded(ids, np.zeros(len(ids), dtype=np.bool_), frozenset(noticed)))
     return encoded
 
 
-def _prompt_text(codec: Codec, messages: list[Message], tools: list[Tool] | None) -> str:
-    if codec.has_template:
-        return codec.render(messages, tools, prompt=True)
-    if tools is not None or [message["role"] for message in messages] != ["user"]:
-        raise NO_TEMPLATE
-    return str(messages[0]["content"])
+def _prompt_text(codec: Codec, messages: list[Message], tools: list[Tool] | None, flags: set[Flag]) -> str:
+    if not codec.has_template:
+        if tools is not None or [message["role"] for message in messages] != ["user"]:
+            raise NO_TEMPLATE
+        return str(messages[0]["content"])
+    made, noticed = adapted(codec, messages)
+    text = codec.template.render(made, tools, prompt=True)
+    for part in codec.proof.left_out(made, tools, text, prompt=True):
+        if part.turn == len(made) - 1:
+            reason = "asks nothing: the model's chat template leaves out what is asked last"
+            raise Refused("left-out", reason, "change the row, or use another model")
+        flags.add(flag_of(codec, made, part))
+    flags |= noticed
+    return text
 
 
 # -- records -> what is asked
@@ -372,7 +394,7 @@ class _Text:
         prompt = with_input(filled(value[self.prompt], self.prompt), value, self.input)
         messages = [*without_weights(history_of(value)), {"role": "user", "content": prompt}]
         messages = with_own_system(messages, optional(value, "system"))
-        return Ask(messages, _with_answer(value, self.answer, None), tools_of(value))
+        return Ask(messages, _with_answer(value, self.answer, None), tools_of(value), len(messages) == 1)
 
 
 @dataclass(frozen=True)

@@ -168,17 +168,26 @@ class Row(NamedTuple):
     tools: list[Tool] | None = None
     given: int = 0
     masked: frozenset[int] = frozenset()
+    joinable: bool = False
+    """Whether it is a prompt and a completion as texts, which need no chat template."""
 
     @classmethod
-    def of(cls, messages: list[Message], tools: list[Tool] | None = None, *, given: int = 0) -> Row:
+    def of(
+        cls, messages: list[Message], tools: list[Tool] | None = None, *, given: int = 0, joinable: bool = False
+    ) -> Row:
         """A conversation; turns of weight 0 are masked, and no message has a weight from here on."""
         weights = [turn.get("weight", 1) for turn in messages if turn["role"] == "assistant"]
         masked = frozenset(number for number, weight in enumerate(weights) if weight == 0)
-        return cls(None, without_weights(messages), tools, given, masked)
+        return cls(None, without_weights(messages), tools, given, masked, joinable and len(messages) == 2)
 
     def trains(self, answer: int) -> bool:
         """Whether the assistant's turn `answer`, counted from 0, is to be trained."""
         return answer >= self.given and answer not in self.masked
+
+    def only_last(self) -> Row:
+        """The same, with no answer to train but the last."""
+        count = sum(turn["role"] == "assistant" for turn in self.messages)
+        return self._replace(given=max(self.given, count - 1))
 
     @property
     def characters(self) -> int:

@@ -196,7 +196,18 @@ _RULES: list[Callable[[str, SetReport, int], str | None]] = [
         "the chat template opens the assistant's turn in another way than it writes a finished one, "
         "so generation starts from a prompt that training does not show",
     ),
-    _flagged(Flag.CONTENT_ALTERED, "the chat template leaves out part of an assistant turn, mostly earlier thinking"),
+    _flagged(Flag.CONTENT_ALTERED, "the chat template writes the text of a turn in another way than the row has it"),
+    _flagged(
+        Flag.THINKING_DROPPED,
+        "the chat template leaves out the thinking of earlier turns; a turn that is trained without it is not what "
+        "the model writes in answers, and train_on last-turn trains the last one only",
+    ),
+    _flagged(Flag.SYSTEM_LEFT_OUT, "the chat template leaves out the system text; system_role fold keeps it"),
+    _flagged(Flag.TOOLS_LEFT_OUT, "the chat template leaves out the tools, or part of what is said about them"),
+    _flagged(Flag.TURN_LEFT_OUT, "the chat template leaves out part of a turn that is not trained"),
+    _flagged(
+        Flag.DEVELOPER_AS_SYSTEM, "the chat template knows no developer's turn; its text is put as the system's"
+    ),
     _flagged(
         Flag.BOUNDARY_MERGED, "one token joins the end of the prompt and the start of the answer; it is not trained"
     ),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from droidft.data.codec import Codec, Rendered, check_messages, render, supervised
+from droidft.data.codec import Codec, Encoding, Rendered, Wanted, adapted, answers, check_messages, render, supervised
 from droidft.data.conversation import with_system
 from droidft.data.report import Flag
 from droidft.data.rows import Row
@@ -23,7 +23,7 @@ from droidft.support.faults import Refused
 NO_TEMPLATE = Refused(
     "no-template",
     "is a conversation, but the model's tokenizer has no chat template",
-    "choose an instruct model, or write prompt and completion",
+    "choose an instruct model, or write prompt and completion as texts, which are joined as they are",
 )
 
 
@@ -40,12 +40,14 @@ class Encoded:
 class RowEncoder:
     """Encodes rows with one tokenizer.
 
-    With `mask_prompt` the assistant's turns are the targets, else every token but the first.
+    With `mask_prompt` the assistant's turns are the targets, or with `last_turn` the last of them; else every token
+    but the first, and but those of turns that are masked.
     """
 
     codec: Codec
     mask_prompt: bool = False
     system_prompt: str | None = None
+    last_turn: bool = False
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded | Refused]:
         """Each row encoded, or why it cannot be."""
@@ -55,7 +57,7 @@ class RowEncoder:
                 texts.append(index)
             elif self.codec.has_template:
                 chats.append(index)
-            elif row.tools is None and [message["role"] for message in row.messages] == ["user", "assistant"]:
+            elif row.tools is None and row.joinable:
                 pairs.append(index)
         ways: list[tuple[list[int], Callable[[list[Row]], Sequence[Encoded | Refused]]]]
         ways = [(texts, self._texts), (pairs, self.pairs), (chats, self._chats)]
@@ -93,8 +95,7 @@ class RowEncoder:
         rendered: list[Rendered | Refused] = []
         for row in rows:
             try:
-                whole = row._replace(messages=with_system(row.messages, self.system_prompt))
-                rendered.append(render(self.codec, whole, spans=self.mask_prompt))
+                rendered.append(self._rendered(row))
             except Refused as why:
                 rendered.append(why)
         encodings = iter(self.codec.encode_rendered([one.text for one in rendered if isinstance(one, Rendered)]))
@@ -104,11 +105,30 @@ class RowEncoder:
                 encoded.append(one)
                 continue
             encoding = next(encodings)
-            mask = supervised(self.codec, encoding, one) if self.mask_prompt else _from(1, len(encoding.ids))
+            mask = self._mask(encoding, one, masked=bool(row.masked))
             if check_messages(self.codec, row.messages):
                 one.flags.add(Flag.SPECIAL_TOKENS)
             encoded.append(Encoded(np.array(encoding.ids, dtype=np.int32), mask, frozenset(one.flags)))
         return encoded
+
+    def _rendered(self, row: Row) -> Rendered:
+        """A conversation as text; its spans are the turns to train, or without `mask_prompt` those not to."""
+        messages, flags = adapted(self.codec, with_system(row.messages, self.system_prompt))
+        whole = row._replace(messages=messages, given=row.given if self.mask_prompt else 0)
+        if self.last_turn:
+            whole = whole.only_last()
+        if not any(whole.trains(number) for number in range(len(answers(whole)))):
+            raise Refused("no-target", "has no turn to train: the weight of each is 0", "give one a weight of 1")
+        wanted: Wanted = "trained" if self.mask_prompt else "untrained" if row.masked else None
+        rendered = render(self.codec, whole, wanted=wanted)
+        rendered.flags |= flags
+        return rendered
+
+    def _mask(self, encoding: Encoding, rendered: Rendered, *, masked: bool) -> npt.NDArray[np.bool_]:
+        if self.mask_prompt:
+            return supervised(self.codec, encoding, rendered)
+        trained = _from(1, len(encoding.ids))
+        return trained & ~supervised(self.codec, encoding, rendered) if masked else trained
 
     def _closed(self, ids: list[int], first: int, *, special: bool) -> Encoded:
         """Tokens with the end-of-sequence token after them, trained from `first` on."""
