@@ -171,7 +171,7 @@ def test_nan_in_a_column_that_nobody_reads_is_no_fault(tmp_path: Path) -> None:
 def test_nan_in_a_column_that_is_read_is_a_missing_value(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text('{"instruction": "q", "input": NaN, "output": "a"}\n')
-    assert rows_of(path) == ("instruction", [CHAT])
+    assert rows_of(path) == ("instruction", [PAIR])
 
 
 @pytest.mark.parametrize("wrap", [json.dumps, repr, str], ids=["json", "repr", "str"])
