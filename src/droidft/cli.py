@@ -24,7 +24,7 @@ COMMANDS = {
     "demo": ("demo", "fetch a small model, train it, and show what it learned"),
     "serve": ("serve", "open the application in a browser"),
     "train": ("train", "train an adapter on your data"),
-    "resume": ("resume", "continue a stopped or crashed run, bit for bit"),
+    "resume": ("resume", "continue a run, bit for bit, or make it longer"),
     "runs": ("runs", "list, show and delete runs"),
     "models": ("models", "list, fetch, import and inspect base models"),
     "adapters": ("adapters", "list, check and delete adapters"),

@@ -80,6 +80,17 @@ def test_a_run_is_stopped_and_resumed_and_no_step_is_told_twice(home: Path, mate
     assert steps == sorted(set(steps)) == run.metrics["step"].astype(int).tolist()
 
 
+def test_a_finished_run_is_made_longer(home: Path, material: dict[str, Any]) -> None:
+    run = droidft.train(material, iterations=2).wait()
+    with pytest.raises(RunError, match="is finished: it has done all 2 steps"):
+        run.resume()
+    with pytest.raises(ConfigError, match="lora_rank cannot change: the trained weights have its shape"):
+        run.resume(iterations=4, lora_rank=8)
+    assert run.resume(iterations=3).wait().config.iterations == 3
+    again = droidft.train(resume=run.id, iterations=5)
+    assert (again.id, again.wait().state, again.evaluations["step"][-1]) == (run.id, RunStatus.FINISHED, 5)
+
+
 def kill_at(run: droidft.Run, step: int) -> None:
     for event in run.follow():
         if isinstance(event, TrainReport) and event.step == step:
@@ -140,9 +151,6 @@ def test_settings_come_from_a_file_a_mapping_or_a_configuration(
     ) as refused:
         droidft.train(material, lora_rnk=2)
     assert refused.value.field == "lora_rnk"
-    with pytest.raises(ConfigError, match="resume continues a run") as refused:
-        droidft.train(material, resume="last")
-    assert "`droidft.Run.find('last').resume()`" in refused.value.hint
     with pytest.raises(ConfigError, match="model_path is required"):
         droidft.train(train_data_path="rows.jsonl")
 

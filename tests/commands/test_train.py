@@ -35,11 +35,21 @@ def test_train_then_list_show_and_delete(home: Path, material: list[str]) -> Non
     assert "finished  6 steps" in text
     (row,) = json.loads(droidft("runs", "list", "--json"))
     assert (row["status"], row["step"], row["adapter"]) == ("finished", 6, "mine")
+    helped = droidft("resume", "--help")
+    assert "--epochs" in helped
+    assert "--lora-rank" not in helped
     assert "mine" in droidft("adapters", "list")
     shown = json.loads(droidft("runs", "show", "last", "--json"))
     assert shown["config"]["lora_rank"] == 4
     assert shown["events"][0]["event"]["type"] == "run_started"
-    assert "is finished" in droidft("resume", "last", status=1)
+    assert "is finished: it has done all 6 steps" in droidft("resume", "last", status=1)
+    refused = droidft("resume", "last", "--iterations", "8", "--lora-rank", "8", status=2)
+    assert "lora_rank cannot change: the trained weights have its shape" in refused
+    longer = droidft("resume", "last", "--iterations", "8")
+    assert "settings changed from here on: iterations 6 -> 8" in longer
+    assert "finished  8 steps" in longer
+    assert "settings changed from here on: iterations 6 -> 8" in droidft("runs", "show", "last")
+    assert "iterations 8 -> 10" in droidft("train", "--resume", "last", "--iterations", "10")
     assert "exists" in droidft("train", *material, "--adapter-name", "mine", status=2)
     droidft("runs", "delete", "last", "--files")
     assert json.loads(droidft("runs", "list", "--json")) == []

@@ -87,6 +87,7 @@ const injectedRtkApi = api
         query: (queryArg) => ({
           url: `/api/runs/${encodeURIComponent(String(queryArg.run))}/resume`,
           method: "POST",
+          body: queryArg.request,
         }),
         invalidatesTags: ["runs"],
       }),
@@ -543,6 +544,7 @@ export type ResumeRunApiResponse =
 export type ResumeRunApiArg = {
   /** Id of the run. */
   run: string;
+  request: RunResume | null;
 };
 export type CloneRunApiResponse =
   /** status 201 Successful Response */ RunSummary;
@@ -1331,6 +1333,12 @@ export type RunDetail = {
 export type StopRequest = {
   /** Kill the worker at once; what came after its last checkpoint is lost. */
   force?: boolean;
+};
+export type RunResume = {
+  /** Settings by name: how long it is, and how it reports, evaluates, saves and stops early. Others are refused. */
+  changes?: {
+    [key: string]: unknown;
+  };
 };
 export type RunClone = {
   /** Settings by name; null takes one back to its default. */

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droidft.config import TrainingConfig, load_config_file, parse_config
-from droidft.errors import ConfigError, RunError, error_of
+from droidft.errors import RunError, error_of
 from droidft.events import Event, Failed, RunStarted, TrainReport
 from droidft.home import Home
+from droidft.runs import continuation
 from droidft.runs import folder as runs
 from droidft.runs.folder import RunStatus
 from droidft.runs.history import History, metrics
@@ -41,7 +42,8 @@ def train(
     Args:
         config: settings as a `TrainingConfig`, a mapping, or the path of a YAML or JSON file.
         home: the home folder; `DROIDFT_HOME` or `~/.droidft` if it is not given.
-        **settings: settings by name, over those of `config`; docs/config.md lists them with their limits.
+        **settings: settings by name, over those of `config`; docs/config.md lists them with their limits. With
+            `resume`, the id of a run, that run goes on, with the settings as `Run.resume` takes them.
 
     Returns:
         The run; `follow` shows its events, `wait` waits for its end.
@@ -50,10 +52,10 @@ def train(
         ConfigError: a setting is unknown, out of range or missing (`field` names it), or the adapter's name is taken.
             What only the worker can see, such as faults in the data, ends the run: `follow` and `wait` raise it.
     """
-    checked = _config(config, settings)
-    if checked.resume is not None:
-        hint = f"use `droidft.Run.find({checked.resume!r}).resume()`"
-        raise ConfigError("resume continues a run, and train makes a new one", hint=hint, field="resume")
+    values = _values(config, settings)
+    if (old := values.pop("resume", None)) is not None:
+        return Run.find(str(old), home=home).resume(**values)
+    checked = parse_config(values, source=str(config) if isinstance(config, str | Path) else "settings")
     run = Run(runs.create(home_at(home), checked))
     run._start()
     return run
@@ -154,13 +156,19 @@ class Run:
         """
         self._folder.stop()
 
-    def resume(self) -> Run:
+    def resume(self, **changes: Any) -> Run:
         """Continue it from its last checkpoint, bit for bit, and return at once; returns the run itself.
 
+        Args:
+            **changes: settings that are to be others from here on: `epochs` or `iterations`, which also make a
+                finished run longer; `steps_per_report`, `steps_per_eval`, `save_every`, `keep_checkpoints`,
+                `early_stop`, `patience`, `min_delta`.
+
         Raises:
-            RunError: it runs, or is finished.
+            ConfigError: a setting cannot change when a run goes on; the message gives the reason.
+            RunError: it runs, or is finished and there is nothing left to do.
         """
-        self._folder.refuse_to_resume()
+        continuation.prepare(self._folder, changes)
         self._start()
         return self
 
@@ -229,9 +237,9 @@ def home_at(path: str | Path | None) -> Home:
     return Home.find() if path is None else Home(Path(path).expanduser().absolute())
 
 
-def _config(
+def _values(
     given: TrainingConfig | Mapping[str, Any] | str | Path | None, settings: Mapping[str, Any]
-) -> TrainingConfig:
+) -> dict[str, Any]:
     match given:
         case None:
             values: dict[str, Any] = {}
@@ -241,8 +249,8 @@ def _config(
             values = load_config_file(Path(given).expanduser())
         case _:
             values = dict(given)
-    texts = {name: str(value) if isinstance(value, Path) else value for name, value in {**values, **settings}.items()}
-    return parse_config(texts, source=str(given) if isinstance(given, str | Path) else "settings")
+    merged = {**values, **settings}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in merged.items()}
 
 
 def _counting(events: list[Event]) -> list[Event]:

@@ -15,9 +15,12 @@ from droidft.support import strict_json, strict_yaml
 PREFIX = "setting_"
 
 
-def add_setting_flags(parser: argparse.ArgumentParser, names: Collection[str] | None = None) -> None:
+def add_setting_flags(
+    parser: argparse.ArgumentParser, names: Collection[str] | None = None, *, shown: Collection[str] | None = None
+) -> None:
     """Add a flag for every setting (or those of `names`), `--learning-rate` and `--learning_rate` alike.
 
+    With `shown`, the help names those alone; the others are understood, so that they can be refused with a reason.
     Values are taken as text: `config_from` has them checked by the one place that knows the limits.
     """
     parser.usage = "%(prog)s [FILE] [--SETTING VALUE ...]"  # argparse would list fifty flags
@@ -25,7 +28,8 @@ def add_setting_flags(parser: argparse.ArgumentParser, names: Collection[str] | 
     for setting in settings():
         if names is not None and setting.name not in names:
             continue
-        if group is None or group.title != setting.group:
+        hidden = shown is not None and setting.name not in shown
+        if not hidden and (group is None or group.title != setting.group):
             group = parser.add_argument_group(setting.group)
         text = setting.help.replace("%", "%%")
         common: dict[str, Any] = {"dest": PREFIX + setting.name, "default": argparse.SUPPRESS}
@@ -33,9 +37,11 @@ def add_setting_flags(parser: argparse.ArgumentParser, names: Collection[str] | 
             common["action"] = argparse.BooleanOptionalAction
         else:
             common["metavar"] = "{" + ",".join(setting.choices) + "}" if setting.choices else setting.kind.upper()
-        group.add_argument(setting.flag, help=f"{text} [{setting.shown_default}]", **common)
+        place = parser if hidden or group is None else group
+        wording = argparse.SUPPRESS if hidden else f"{text} [{setting.shown_default}]"
+        place.add_argument(setting.flag, help=wording, **common)
         if (alias := f"--{setting.name}") != setting.flag:
-            group.add_argument(alias, help=argparse.SUPPRESS, **common)
+            place.add_argument(alias, help=argparse.SUPPRESS, **common)
 
 
 def settings_from(args: argparse.Namespace) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from droidft.commands._terminal import add_json
 from droidft.commands._watch import DETACH_HELP, EVENTS_HELP, start_and_watch
 from droidft.commands.resume import resume
 from droidft.config import load_config_file
-from droidft.errors import ConfigError
 from droidft.home import Home
 from droidft.runs import folder as runs
 
@@ -27,12 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Create the run, start its worker and show it until it ends."""
     given = (load_config_file(args.file) if args.file else {}) | settings_from(args)
     if given.get("resume") is not None:
-        if len(given) > 1:
-            raise ConfigError(
-                "resume continues a run unchanged and takes no other settings",
-                hint="leave them out, or start a new run with init_adapter",
-                field="resume",
-            )
-        return resume(str(given["resume"]), detach=args.detach, as_json=args.json)
+        changes = {name: value for name, value in given.items() if name != "resume"}
+        return resume(str(given["resume"]), detach=args.detach, as_json=args.json, changes=changes)
     created = runs.create(Home.find(), config_from(args, file=args.file))
     return start_and_watch(created, detach=args.detach, as_json=args.json)

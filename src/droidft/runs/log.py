@@ -47,6 +47,14 @@ def _kept(resumed_from: int | None) -> int:
     return -1 if resumed_from is None else resumed_from
 
 
+def starts(path: Path) -> Iterator[RunStarted]:
+    """Every start of a worker in a log, oldest first; the log is read a chunk at a time."""
+    for line in all_lines(path):
+        record = parse_record(line) if b'"run_started"' in line else None
+        if record is not None and isinstance(record.event, RunStarted):
+            yield record.event
+
+
 def rewinds(records: Iterable[bytes]) -> dict[int, int]:
     """Where in these lines of a log a worker begins: number of the record -> last step that still counts then."""
     found = {}

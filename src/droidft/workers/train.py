@@ -18,15 +18,20 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from droidft.adapters import publish
+from droidft.config import LrSchedule, TrainingConfig
+from droidft.config.schedule import learning_rate
+from droidft.data.batches import plan
 from droidft.errors import DroidError
-from droidft.events import CheckpointSaved, Event, Failed, Finished, Stopped
+from droidft.events import CheckpointSaved, Event, Failed, Finished, Stopped, Warned
 from droidft.home import Home
 from droidft.rewards import calls
+from droidft.runs.continuation import changes_since, former
 from droidft.runs.folder import HEARTBEAT_SECONDS, EventLog, Run
 from droidft.support.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from droidft.engine.machine.device import Device
+    from droidft.engine.training.loop import Job
 
 
 class StoppedEarly(BaseException):
@@ -134,7 +139,11 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
     from droidft.workers.measure import Measuring
 
     config, adapter = run.config(), home.adapter(run.adapter_name())
+    earlier, changed = former(run), changes_since(run, config)
     assembled = yield from assemble(config, home.places(checkpoints=run.checkpoints), device)
+    assembled.job.former = earlier
+    if changed is not None:
+        yield Warned(code="settings_changed", message=changed + _new_rate(assembled.job, earlier[-1]))
     measuring = Measuring.of(run, assembled)
     if measuring is not None and measuring.wanted.base:
         stop.training_begins()
@@ -155,6 +164,22 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
             yield from measuring.trained(adapter, event, stop)
         else:
             yield event
+
+
+def _new_rate(job: Job, earlier: TrainingConfig) -> str:
+    """What another length makes of the learning rate, where its schedule depends on the length."""
+    config = job.config
+    if job.resume_from is None or config.lr_schedule is LrSchedule.CONSTANT:
+        return ""
+    before, now = (plan(each, job.method.steps_per_epoch).steps for each in (earlier, config))
+    step = job.resume_from[1].step + 1
+    if before == now or step > now:
+        return ""
+    old = learning_rate(earlier, step=min(step, before), total=before)
+    return (
+        f"; lr_schedule '{config.lr_schedule}' now falls over {now} steps instead of {before}: "
+        f"step {step} has the rate {learning_rate(config, step=step, total=now):.4g} instead of {old:.4g}"
+    )
 
 
 def _unexpected(error: Exception, run: Run, step: int | None) -> Failed:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from droidft.config import TrainingConfig, parse_config
-from droidft.errors import NotFound, RunError
+from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Stopped, TrainReport
 from droidft.home import Home
 from droidft.runs import folder as runs
@@ -391,3 +391,26 @@ def test_endings_are_told_apart(
     assert found.message
     assert found.hint
     assert found.log_tail[0] == "first"
+
+
+def test_a_finished_run_is_made_longer(home: Path, material: dict[str, str]) -> None:
+    async def scenario() -> None:
+        async with supervised() as supervisor:
+            run = (await supervisor.create(config(material, iterations=3))).id
+            await until(supervisor, run, state(RunState.FINISHED))
+            with pytest.raises(RunError, match="nothing to resume"):
+                await supervisor.resume(run)
+            with pytest.raises(ConfigError, match="seed cannot change"):
+                await supervisor.resume(run, {"iterations": 5, "seed": 7})
+            with pytest.raises(RunError, match="has done all 3 steps"):
+                await supervisor.resume(run, {"iterations": 3})
+            queued = await supervisor.resume(run, {"iterations": 5})
+            assert queued.state in (RunState.QUEUED, RunState.RUNNING)
+            done = await until(supervisor, run, lambda view: view.steps == 5 and view.state is RunState.FINISHED)
+            assert done.step == 5
+            entry = supervisor.entry(run)
+            assert entry.config is not None
+            assert entry.config.iterations == entry.run.config().iterations == 5
+            assert [it.code for it in entry.summary.warnings if it.code == "settings_changed"] == ["settings_changed"]
+
+    asyncio.run(scenario())

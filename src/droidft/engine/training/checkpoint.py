@@ -90,6 +90,8 @@ class RunState(BaseModel):
     seconds: float = 0.0
     """In all, over every worker of the run."""
     config_hash: str
+    core_hash: str = ""
+    """Of the settings that cannot change when a run goes on; empty where an older version saved it."""
     data_hash: str
     base_hash: str = ""
     rewards_hash: str = ""

@@ -24,6 +24,7 @@ import mlx.nn as nn
 from mlx.utils import tree_map
 
 from droidft.config import TrainingConfig, Validation
+from droidft.config.continuation import CHANGEABLE
 from droidft.config.schedule import learning_rate
 from droidft.data.batches import Batch, plan
 from droidft.engine.model.lora import trainable
@@ -66,6 +67,8 @@ class Job:
     """Hash of the base model's weights."""
     rewards_hash: str = ""
     """Hash of the reward files of the user's own."""
+    former: Sequence[TrainingConfig] = ()
+    """Settings with which earlier workers of the run began."""
     versions: dict[str, str] = field(default_factory=dict)
     resume_from: tuple[Path, RunState] | None = None
 
@@ -103,9 +106,18 @@ def config_hash(config: TrainingConfig) -> str:
 
     Paths are left out: what lies there is compared by its contents.
     """
+    return _hash(config, WITHOUT_TRACE)
+
+
+def core_hash(config: TrainingConfig) -> str:
+    """The same without the settings that a run may change when it goes on."""
+    return _hash(config, WITHOUT_TRACE.union(CHANGEABLE))
+
+
+def _hash(config: TrainingConfig, left_out: frozenset[str]) -> str:
     defaults = config.defaults()
     given = config.model_dump(mode="json")
-    values = {name: given[name] for name in given if given[name] != defaults[name] and name not in WITHOUT_TRACE}
+    values = {name: given[name] for name in given if given[name] != defaults[name] and name not in left_out}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -126,6 +138,7 @@ class _Run:
         self.state = RunState(
             step=0,
             config_hash=config_hash(config),
+            core_hash=core_hash(config),
             data_hash=job.data_hash,
             base_hash=job.base_hash,
             rewards_hash=job.rewards_hash,
@@ -307,7 +320,7 @@ class _Run:
 
     def _restore(self, folder: Path, state: RunState) -> None:
         for what, saved, present in (
-            ("configuration", state.config_hash, self.state.config_hash),
+            ("configuration", *self._compared(state)),
             ("data", state.data_hash, self.state.data_hash),
             ("base model", state.base_hash, self.state.base_hash),
             ("file of rewards", state.rewards_hash, self.state.rewards_hash),
@@ -322,9 +335,27 @@ class _Run:
         optimizer.restore(self.optimizer, optimizer_state)
         self.method.restore(method_state)
         mx.eval(self.job.model.trainable_parameters(), self.optimizer.state)
-        self.state = self.saved = state
+        if self.total < state.step:
+            raise CheckpointError(
+                f"the run is {self.total} steps long now, and {folder} was saved after {state.step}",
+                hint="give more iterations or epochs",
+            )
+        self.saved = state
+        self.state = state.model_copy(
+            update={"config_hash": self.state.config_hash, "core_hash": self.state.core_hash}
+        )
         self.earlier_seconds = state.seconds
         self.meter.restore(state)
+
+    def _compared(self, state: RunState) -> tuple[str, str]:
+        """The configuration's hash in a checkpoint, and that of the present one, over what cannot change."""
+        if state.core_hash:
+            return state.core_hash, self.state.core_hash
+        # Older checkpoints hold one over all settings: it is that of an earlier worker, if some were changed since.
+        for earlier in self.job.former:
+            if core_hash(earlier) == self.state.core_hash and config_hash(earlier) == state.config_hash:
+                return state.config_hash, state.config_hash
+        return state.config_hash, self.state.config_hash
 
     def _non_finite(self, step: int, batches: Sequence[Batch], loss_sum: float) -> NonFiniteError:
         """The error for a step whose loss or gradient is not finite, naming the rows that cause it."""

@@ -27,6 +27,7 @@ from droidft.server.schemas.runs import (
     QueueView,
     RunClone,
     RunDetail,
+    RunResume,
     RunSummary,
     StopRequest,
 )
@@ -85,9 +86,9 @@ async def stop_run(run: RunId, state: State, request: StopRequest) -> RunSummary
 
 
 @router.post("/runs/{run}/resume", operation_id="resumeRun")
-async def resume_run(run: RunId, state: State) -> RunSummary:
-    """Put a run that has ended early, or never begun, into the queue."""
-    return await state.supervisor.resume(run)
+async def resume_run(run: RunId, state: State, request: RunResume | None = None) -> RunSummary:
+    """Put a run that has ended early, or never begun, into the queue; with changes, a finished one to get longer."""
+    return await state.supervisor.resume(run, request.changes if request else None)
 
 
 @router.post("/runs/{run}/clone", operation_id="cloneRun", status_code=201)

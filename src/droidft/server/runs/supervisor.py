@@ -14,13 +14,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RunError
 from droidft.home import Home
+from droidft.runs import continuation
 from droidft.runs import folder as runs
 from droidft.server.errors import Conflict
 from droidft.server.runs import endings
@@ -111,21 +113,30 @@ class Supervisor:
             self._publish()
             return self.views[run.id]
 
-    async def resume(self, run_id: str) -> RunSummary:
+    async def resume(self, run_id: str, changes: Mapping[str, Any] | None = None) -> RunSummary:
         """Queue a run that has ended early or never begun; one that waits or runs already stays as it is.
+
+        With `changes` in its settings a finished run goes on too, where they leave something to do.
 
         Raises:
             NotFound: there is no such run.
-            RunError: it has finished, or cannot be read.
+            ConfigError: a setting cannot change.
+            RunError: it has finished, runs while it is to change, or cannot be read.
         """
-        async with self._lock:
+        async with self._settled(run_id):
             entry = await self._fresh(run_id)
             state = state_of(entry, self._known(run_id))
-            if state in RESUMABLE:
+            longer = state is RunState.FINISHED and bool(changes)
+            if changes and state is not RunState.UNREADABLE:
+                entry.config = await asyncio.to_thread(continuation.prepare, entry.run, changes)
+                entry.revision += 1
+            if state in RESUMABLE or longer:
                 began = entry.summary.last is not None
                 self._store.enqueue(run_id, "resume" if began else "start")
             elif state is not RunState.QUEUED and state not in LIVING:
-                hint = "clone it, or start a run from its adapter" if state is RunState.FINISHED else ""
+                hint = ""
+                if state is RunState.FINISHED:
+                    hint = "resume it with more epochs or iterations, clone it, or start a run from its adapter"
                 raise RunError(f"run {run_id} is {state}: there is nothing to resume", hint=hint)
             self._publish()
             return self.views[run_id]

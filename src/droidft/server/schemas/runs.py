@@ -166,6 +166,13 @@ class RunClone(Body):
     """Settings by name; null takes one back to its default."""
 
 
+class RunResume(Body):
+    """What to change in a run that goes on."""
+
+    changes: dict[str, Any] = Field(default_factory=dict)
+    """Settings by name: how long it is, and how it reports, evaluates, saves and stops early. Others are refused."""
+
+
 class StopRequest(Body):
     """How to stop a run."""
 
