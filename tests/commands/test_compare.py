@@ -22,7 +22,7 @@ WORDS = ["compare", "--model", "tiny", "--max-tokens", "6"]
 
 
 def test_answers_are_those_of_each_arm_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    adapters = ["poet", "idle", "poet@best"]
+    adapters = ["poet", "idle", "poet@latest"]
     asked = [word for adapter in adapters for word in ("--adapter", adapter)]
     assert main([*WORDS, *asked, "--prompt", "hello", "--prompt", "abc", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -52,7 +52,7 @@ def test_a_terminal_or_a_pipe_of_any_width(
     assert max(map(len, lines)) <= int(width)
     headings = [line for line in lines if "base" in line or "poet" in line]
     assert len(headings) == (2 if width == "80" else 1), "stacked, or side by side"
-    assert "poet (latest): lora, rank 4" in " ".join(captured.err.split())
+    assert "poet (best): lora, rank 4" in " ".join(captured.err.split())
 
 
 def test_prompts_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,10 +113,14 @@ def test_inspect(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert f"{full['trainable']:,}" in out
 
 
-def test_inspect_needs_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = write_model(tmp_path / "tiny")
+@pytest.mark.parametrize("by", ["name", "path"])
+def test_inspect_needs_no_weights_and_answers_do(home: Path, capsys: pytest.CaptureFixture[str], by: str) -> None:
+    folder = write_model(home / "models" / "bare")
     (folder / "model.safetensors").unlink()
-    assert run_json(capsys, "models", "inspect", str(folder))["blocks"] == 2
+    ref = "bare" if by == "name" else str(folder)
+    assert run_json(capsys, "models", "inspect", ref)["presets"][0]["trainable"] > 0
+    assert main(["chat", "--model", ref, "--prompt", "hello"]) == 1
+    assert "it has no model*.safetensors" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_embedded_model_is_pulled_by_its_name(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,7 +160,7 @@ class TestDownload:
         for which, source in (("latest", "adapters"), ("best", "0000007_adapters"), ("7", "0000007_adapters")):
             answer = asker.get(f"/api/adapters/a/download?which={which}")
             assert answer.headers["content-type"] == "application/zip"
-            label = "a" if which == "latest" else f"a-{which}"
+            label = f"a-{which}"
             assert answer.headers["content-disposition"] == f'attachment; filename="{label}.zip"'
             with zipfile.ZipFile(io.BytesIO(answer.content)) as found:
                 assert found.testzip() is None

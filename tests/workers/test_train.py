@@ -198,9 +198,10 @@ def test_a_run_started_from_an_adapter_begins_at_its_loss(home: Path, material: 
     first = create(material, adapter_name="first")
     best = finish(first)[-1]
     assert isinstance(best, Finished)
-    second = finish(create(material, init_adapter="first", iterations=1))
-    start = next(event for event in second if isinstance(event, EvalReport))
-    assert start.loss == best.final_loss
+    for chosen, loss in (("first@latest", best.final_loss), ("first", best.best_loss)):
+        second = finish(create(material, init_adapter=chosen, iterations=1))
+        start = next(event for event in second if isinstance(event, EvalReport))
+        assert start.loss == loss
 
 
 def test_mlx_lm_loads_the_adapter(home: Path, material: dict[str, str]) -> None:
@@ -254,7 +255,11 @@ def test_another_scale_or_base_is_said_when_starting_from_an_adapter(
 ) -> None:
     finish(create(material, iterations=3, adapter_name="first"))
     other = str(tiny.write_model(tmp_path / "other", seed=1))
-    found = finish(create(material | {"model_path": other}, init_adapter="first", lora_alpha=8, iterations=1))
+    settings: dict[str, Any] = {"init_adapter": "first", "lora_alpha": 8, "iterations": 1}
+    refused = finish(create(material | {"model_path": other}, **settings))[-1]
+    assert isinstance(refused, Failed)
+    assert (refused.code, "trained on other weights" in refused.message) == ("adapter", True)
+    found = finish(create(material | {"model_path": other}, **settings, allow_mismatch=True))
     messages = " ".join(event.message for event in found if isinstance(event, Warned))
     assert "scale 1, this run has 2" in messages
     assert "another base model" in messages

@@ -706,8 +706,7 @@ export type GetAdapterApiResponse =
 export type GetAdapterApiArg = {
   /** Name of the adapter. */
   name: string;
-  /** Which weights. */
-  which?: string;
+  which?: string | null;
   model?: string | null;
 };
 export type DeleteAdapterApiResponse = unknown;
@@ -720,8 +719,7 @@ export type DownloadAdapterApiResponse =
 export type DownloadAdapterApiArg = {
   /** Name of the adapter. */
   name: string;
-  /** Which weights. */
-  which?: string;
+  which?: string | null;
 };
 export type ListDataApiResponse =
   /** status 200 Successful Response */ DataFile[];
@@ -1202,8 +1200,11 @@ export type TrainingConfig = {
   seed?: number;
   /** Name of the adapter folder. Default: the run's id. */
   adapter_name?: string | null;
-  /** Adapter whose weights a new run starts from (`resume` continues an old run). */
+  /** Adapter whose weights a new run starts from (`resume` continues an old run). A bare name means its best
+    weights, or else its latest; `name@latest`, `name@200` choose others. */
   init_adapter?: string | null;
+  /** Start from `init_adapter` though it was trained on another base model of the same shapes. */
+  allow_mismatch?: boolean;
   /** Id of a run to continue, bit for bit, from its last checkpoint. */
   resume?: string | null;
   /** Never use the network: models and data must be on this machine already. */
@@ -1868,6 +1869,8 @@ export type InferenceRequest = {
   adapter_name?: string | null;
   system_prompt?: string | null;
   use_chat_template?: boolean;
+  /** Use an adapter though it was trained on other weights than those of the model; otherwise that is a 400. */
+  allow_mismatch?: boolean;
 };
 export type CompareRequest = {
   max_tokens?: number;
@@ -1883,6 +1886,8 @@ export type CompareRequest = {
   adapters: (string | null)[];
   system_prompt?: string | null;
   use_chat_template?: boolean;
+  /** Use an adapter though it was trained on other weights than those of the model; otherwise that is a 400. */
+  allow_mismatch?: boolean;
 };
 export type InferenceState = {
   model: string | null;
@@ -2006,6 +2011,8 @@ export type ChatRequest = {
   stream_options?: StreamOptions | null;
   /** Choices for each prompt. */
   n?: number | null;
+  /** Use an adapter though it was trained on other weights than those of the model; not a field of OpenAI's. */
+  allow_mismatch?: boolean;
   messages: ChatMessage[];
   /** 512 where neither this nor `max_completion_tokens` is given. */
   max_tokens?: number | null;
@@ -2061,6 +2068,8 @@ export type CompletionRequest = {
   stream_options?: StreamOptions | null;
   /** Choices for each prompt. */
   n?: number | null;
+  /** Use an adapter though it was trained on other weights than those of the model; not a field of OpenAI's. */
+  allow_mismatch?: boolean;
   prompt: string | unknown[];
   /** 512 where it is not given; 0, with `echo`, only reads the prompt. */
   max_tokens?: number | null;

@@ -80,6 +80,7 @@ export const compareRequest = z.object({
   adapters: z.array(z.nullable(z.string())),
   system_prompt: z.optional(z.nullable(z.string())),
   use_chat_template: z.optional(z.boolean()),
+  allow_mismatch: z.optional(z.boolean()),
 });
 /** Default and limits of each number that a comparison is asked with. */
 export const compareRequestNumbers = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from droidft.adapters.folder import BEST, AdapterInfo, Shape
 from droidft.errors import AdapterError
@@ -70,17 +71,62 @@ def diagnose(info: AdapterInfo, base: BaseModel | None = None) -> list[AdapterWa
     return [warning for warning in warnings if warning is not None]
 
 
-def _base_mismatch(info: AdapterInfo, base: BaseModel) -> AdapterWarning | None:
+def refuse_other_base(info: AdapterInfo, weights_sha256: str | None, *, ref: str, allowed: bool) -> None:
+    """Refuse to use an adapter on a model whose weights have another hash than those it was trained on.
+
+    `ref` is how the user named the model. Where either hash is not known there is nothing to refuse.
+
+    Raises:
+        AdapterError: they differ, and that was not `allowed`.
+    """
+    trained = _recorded(info).get("weights_sha256")
+    if allowed or weights_sha256 is None or trained in (None, weights_sha256):
+        return
+    raise AdapterError(
+        f"adapter {info.name} was {_other_weights(info, ref)}; the shapes fit, but its answers would mean little",
+        hint="use the model it was trained on, or go on with allow_mismatch (in the terminal --allow-mismatch)",
+        field="adapter",
+    )
+
+
+def asked_otherwise(info: AdapterInfo, *, chat_template_used: bool, system: str | None) -> list[AdapterWarning]:
+    """Warnings about a prompt that is put in another way than those the adapter was trained on.
+
+    `system` is the system message of the prompt, if it has one.
+    """
+    record, warnings = info.record, []
+    trained_on, template = record.get("data_format"), record.get("chat_template_sha256")
+    if trained_on not in (None, "text") and template is not None and not chat_template_used:
+        text = "was trained on prompts in the chat template, and this one was put without it"
+        warnings.append(AdapterWarning("template_unused", text))
+    if trained_on == "text" and chat_template_used:
+        text = "was trained on plain texts, and this prompt was put in the chat template"
+        warnings.append(AdapterWarning("template_added", text))
+    trained = record.get("system_prompt")
+    if isinstance(trained, str) and trained and chat_template_used and system != trained:
+        instead = "another one" if system else "none"
+        text = f"was trained with the system prompt {trained[:200]!r}, and was asked with {instead}"
+        warnings.append(AdapterWarning("system_prompt", text))
+    return warnings
+
+
+def _recorded(info: AdapterInfo) -> Mapping[str, Any]:
+    """What the adapter's config says of its base."""
     recorded = info.record.get("base")
-    recorded = recorded if isinstance(recorded, dict) else {}
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def _other_weights(info: AdapterInfo, ref: str) -> str:
+    trained = info.base or _recorded(info).get("path") or "another model"
+    return f"trained on other weights ({trained}) than those of {ref}"
+
+
+def _base_mismatch(info: AdapterInfo, base: BaseModel) -> AdapterWarning | None:
+    recorded = _recorded(info)
     weights = recorded.get("weights_sha256")
     if weights is not None and base.weights_sha256 is not None:
         if weights != base.weights_sha256:
-            trained = info.base or recorded.get("path") or "another model"
-            message = (
-                f"trained on other weights ({trained}) than those of {base.ref}; the shapes fit, so it loads, "
-                "but its answers mean little"
-            )
+            message = f"{_other_weights(info, base.ref)}; the shapes fit, but its answers mean little"
             return AdapterWarning("base_mismatch", message)
         if recorded.get("config_sha256") not in (None, base.config_sha256):
             message = f"the config.json of {base.ref} was changed since the training"

@@ -169,21 +169,28 @@ def _text(value: Any) -> str | None:
 def find_adapter(ref: str, *, adapters_dir: Path) -> tuple[Path, Which]:
     """The folder and weights that `ref` means: a name below `adapters_dir` or a path, then `@best` or `@200`.
 
+    Without an `@`, the weights of `usual`.
+
     Raises:
         NotFound: no such folder; the hint lists the nearest names.
         AdapterError: anything but `latest`, `best` or a step after the `@`.
     """
-    name, _, chosen = ref.partition("@")
-    which = parse_which(chosen or "latest")
+    name, at, chosen = ref.partition("@")
+    which = parse_which(chosen) if at else None
     for folder in (adapters_dir / name, Path(name).expanduser()):
         if name and folder.is_dir():
-            return folder, which
+            return folder, usual(folder) if which is None else which
     known = (
         [entry.name for entry in sorted(adapters_dir.iterdir()) if entry.is_dir()] if adapters_dir.is_dir() else []
     )
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}?" if near else "`droidft adapters list` shows those here"
     raise NotFound(f"there is no adapter {name!r}", hint=hint)
+
+
+def usual(folder: Path) -> Which:
+    """The weights that an adapter's bare name means, everywhere: the best evaluated ones, or else the latest."""
+    return "best" if (folder / BEST).is_file() else "latest"
 
 
 def parse_which(text: str) -> Which:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from droidft.adapters.diagnostics import asked_otherwise
 from droidft.adapters.folder import AdapterInfo, Which, find_adapter
 from droidft.api.training import home_at
 from droidft.config import parse_config
@@ -63,6 +64,7 @@ def load(
     *,
     home: str | Path | None = None,
     offline: bool = False,
+    allow_mismatch: bool = False,
     progress: Progress | None = None,
 ) -> Model:
     """Load a model into this process, fetched if it is not here, and put an adapter on it.
@@ -75,9 +77,10 @@ def load(
     Args:
         model: a folder, a name in the home folder, a hub id, or `smollm2-135m-instruct`.
         adapter: a name, such as `run.adapter`, or a folder; `name@best` and `name@200` choose weights too.
-        which: the adapter's weights: `latest` (if nothing else is said), `best`, or those of a step.
+        which: the adapter's weights: `best` (if nothing else is said, and there are some), `latest`, or a step's.
         home: the home folder; `DROIDFT_HOME` or `~/.droidft` if it is not given.
         offline: never reach for the network.
+        allow_mismatch: put the adapter on though it was trained on other weights than those of this model.
         progress: called with what is done, how much of it, and of how much, while a model is fetched.
 
     Raises:
@@ -91,7 +94,7 @@ def load(
     from droidft.engine.generation import loaded
 
     base = loaded.load(str(model), models_dir=place.models, cache_dir=place.cache, offline=offline, progress=progress)
-    made = Model(base, place)
+    made = Model(base, place, allow_mismatch=allow_mismatch)
     made._put(folder)
     return made
 
@@ -99,9 +102,10 @@ def load(
 class Model:
     """A loaded model; `load` makes one. Not for several threads at once."""
 
-    def __init__(self, loaded: LoadedModel, home: Home) -> None:
+    def __init__(self, loaded: LoadedModel, home: Home, *, allow_mismatch: bool = False) -> None:
         self._loaded = loaded
         self._home = home
+        self._allow_mismatch = allow_mismatch
         self._ready: Ready | None = None
 
     def __repr__(self) -> str:
@@ -169,6 +173,7 @@ class Model:
         from droidft.engine.generation.generate import make_prompt
 
         made = make_prompt(self.tokenizer, prompt, system=system, use_chat_template=use_chat_template)
+        self._warn_of_prompt(made, system)
         return self._pieces(made, sampling)
 
     def chat(self, messages: Sequence[Message], **sampling: Unpack[Sampling]) -> str:
@@ -179,7 +184,10 @@ class Model:
         """
         from droidft.engine.generation.generate import make_prompt
 
-        return "".join(self._pieces(make_prompt(self.tokenizer, messages), sampling))
+        made = make_prompt(self.tokenizer, messages)
+        first = messages[0] if messages else {}
+        self._warn_of_prompt(made, first.get("content") if first.get("role") == "system" else None)
+        return "".join(self._pieces(made, sampling))
 
     def loss(self, rows: str | Path | Sequence[Mapping[str, Any]], **settings: Any) -> RowLosses:
         """How well it does on rows it has not been trained on: cross-entropy of their supervised tokens, in nats.
@@ -260,8 +268,15 @@ class Model:
 
         return pieces()
 
+    def _warn_of_prompt(self, prompt: Prompt, system: str | None) -> None:
+        """Warn of a prompt that is put in another way than those the adapter was trained on."""
+        if (info := self.adapter) is not None:
+            for each in asked_otherwise(info, chat_template_used=prompt.chat_template_used, system=system):
+                warnings.warn(f"adapter {info.name}: {each.message}", stacklevel=3)
+
     def _put(self, folder: tuple[Path, Which] | None) -> None:
-        self._ready = None if folder is None else self._loaded.ready(*folder)
+        allowed = self._allow_mismatch
+        self._ready = None if folder is None else self._loaded.ready(*folder, allow_mismatch=allowed)
         self._loaded.put(self._ready)
         if self._ready is not None:
             details = self._ready.details

@@ -25,6 +25,11 @@ def add_options(parser: argparse.ArgumentParser, *, temperature: float) -> None:
     """The form of the prompt, and how the next token is chosen."""
     parser.add_argument("--raw", action="store_true", help="continue the text as it is, without the chat template")
     parser.add_argument("--offline", action="store_true", help="never use the network")
+    parser.add_argument(
+        "--allow-mismatch",
+        action="store_true",
+        help="use an adapter though it was trained on other weights than those of the model",
+    )
     group = parser.add_argument_group("sampling")
     group.add_argument("--max-tokens", type=int, default=512, metavar="N", help="longest answer (default 512)")
     group.add_argument(

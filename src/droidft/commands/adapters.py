@@ -21,7 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft adapters`."""
     actions = actions_of(parser, listing="all adapters")
     show = actions.add_parser("show", help="one adapter: settings, weights and warnings")
-    show.add_argument("adapter", metavar="ADAPTER", help="folder or name; add @best or @200 to choose weights")
+    show.add_argument(
+        "adapter", metavar="ADAPTER", help="folder or name; its best weights unless @latest or @200 chooses others"
+    )
     show.add_argument("--model", metavar="MODEL", help="check it against this model, without loading its weights")
     add_json(show)
     delete = actions.add_parser("delete", help="remove adapters; of a linked folder, the link alone")

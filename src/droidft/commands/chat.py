@@ -28,7 +28,9 @@ HELP = "/reset forgets the conversation, /exit leaves, Ctrl-C stops an answer"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `droidft chat`."""
     parser.add_argument("--model", required=True, metavar="MODEL", help="folder, name or hub id of the base model")
-    parser.add_argument("--adapter", metavar="ADAPTER", help="folder or name; add @best or @200 to choose weights")
+    parser.add_argument(
+        "--adapter", metavar="ADAPTER", help="folder or name; its best weights unless @latest or @200 chooses others"
+    )
     parser.add_argument("--prompt", metavar="TEXT", help="answer this one prompt and exit")
     parser.add_argument("--system", metavar="TEXT", help="a system message before the conversation")
     add_json(parser, "print the answer as JSON (with --prompt)")
@@ -51,9 +53,13 @@ def run(args: argparse.Namespace) -> int:
 def _chat(
     args: argparse.Namespace, model: LoadedModel, info: AdapterInfo | None, sampling: Sampling, errors: Console
 ) -> int:
+    if info is not None:
+        model.check_base(info, allow_mismatch=args.allow_mismatch)
     details = model.use(info)
-    show_details(details, errors)
     templated = not args.raw and model.tokenizer.has_chat_template
+    if details is not None:
+        details = details.asked(chat_template_used=templated, system=args.system)
+    show_details(details, errors)
     conversation = Conversation(model, sampling, system=args.system, use_chat_template=templated)
     if args.prompt is None:
         return _converse(conversation, errors)

@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="ADAPTER",
-        help="folder or name; add @best or @200 to choose weights; give it again for more",
+        help="folder or name (its best weights), or name@latest, name@200; give it again for more",
     )
     prompts = parser.add_mutually_exclusive_group(required=True)
     prompts.add_argument("--prompt", action="append", metavar="TEXT", help="a prompt; give it again for more")
@@ -57,9 +57,13 @@ def run(args: argparse.Namespace) -> int:
     prompts = _read_prompts(Path(args.prompts)) if args.prompts else list(args.prompt)
     adapters = [read_adapter(*find_adapter(ref, adapters_dir=home.adapters)) for ref in args.adapter]
     with loaded_base(args.model, home, errors, offline=args.offline) as model:
+        templated = not args.raw and model.tokenizer.has_chat_template
         arms = [Arm("base", None), *(Arm(label, info) for label, info in zip(args.adapter, adapters, strict=True))]
         for arm in arms:  # all of them first, so that one that does not fit is reported before any answer
-            arm.details = model.use(arm.info)
+            if arm.info is not None:
+                model.check_base(arm.info, allow_mismatch=args.allow_mismatch)
+            details = model.use(arm.info)
+            arm.details = None if details is None else details.asked(chat_template_used=templated)
             show_details(arm.details, errors)
         show = _quietly if args.json else _beside if console.width >= SIDE_BY_SIDE_WIDTH else _stacked
         answers = []

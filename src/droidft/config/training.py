@@ -249,7 +249,10 @@ class TrainingConfig(BaseModel):
     adapter_name: Name | None = None
     """Name of the adapter folder. Default: the run's id."""
     init_adapter: str | None = None
-    """Adapter whose weights a new run starts from (`resume` continues an old run)."""
+    """Adapter whose weights a new run starts from (`resume` continues an old run). A bare name means its best
+    weights, or else its latest; `name@latest`, `name@200` choose others."""
+    allow_mismatch: bool = False
+    """Start from `init_adapter` though it was trained on another base model of the same shapes."""
     resume: Name | None = None
     """Id of a run to continue, bit for bit, from its last checkpoint."""
     offline: bool = False

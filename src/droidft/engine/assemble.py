@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 import mlx.nn as nn
 
+from droidft.adapters.diagnostics import refuse_other_base
 from droidft.adapters.folder import AdapterInfo, Origin, find_adapter, read_adapter
 from droidft.config import Family, FineTuneType, TrainingConfig
 from droidft.data.preferences import PreparedPairs, prepare_pairs
@@ -172,6 +173,8 @@ def _load(
     lora.attach(model, plan, config)
     if config.init_adapter is not None and fresh:
         info = read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters))
+        base = identity["weights_sha256"]
+        refuse_other_base(info, base, ref=config.model_path, allowed=config.allow_mismatch)
         _start_from(model, info)
         yield from _origin_warnings(info, config, identity)
     yield from (Warned(code="targets", message=note) for note in plan.notes)

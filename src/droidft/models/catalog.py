@@ -122,7 +122,7 @@ def find_model(ref: str, *, models_dir: Path, offline: bool = False, progress: P
     if ref == embedded.NAME and not offline and not (models_dir / ref).is_dir() and not Path(ref).is_dir():
         return embedded.install(models_dir, progress=progress)
     if (folder := _local(ref, models_dir)) is not None:
-        return folder
+        return usable(folder)
     return usable(hub.download(ref, offline=offline, progress=progress))
 
 
@@ -139,20 +139,28 @@ def find_config(ref: str, *, models_dir: Path, offline: bool = False) -> Path:
 
 
 def _local(ref: str, models_dir: Path) -> Path | None:
-    """The folder of `ref` on this machine; None for a hub id that is not."""
+    """The folder of `ref` on this machine, with a config.json; None for a hub id that is not.
+
+    Weights need not be there: whoever computes asks for a `usable` one.
+    """
     folder = Path(ref).expanduser()
     if (folder / "config.json").is_file():
         return folder.absolute()
     if _is_name(ref) and (models_dir / ref).is_dir():
-        return usable(models_dir / ref)
+        return _described(models_dir / ref)
     if folder.is_dir():
-        return usable(folder)
+        return _described(folder.absolute())
     if folder.suffix == ".gguf" and folder.is_file():
         raise ModelError(f"{ref} is a GGUF file", hint=f"import it first: `droidft models import {ref}`")
     if not hub.REPO_ID.fullmatch(ref):
         raise NotFound(f"there is no model {ref!r} here", hint=_nearest(ref, models_dir))
     cached = hub.cached(ref)
     return None if cached is None else usable(cached)
+
+
+def _described(path: Path) -> Path:
+    """`path`, if it holds a config.json. Raises as `usable`."""
+    return path if (path / "config.json").is_file() else usable(path)
 
 
 def list_models(models_dir: Path) -> list[ModelSummary]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from droidft.adapters.folder import BEST, Which, parse_which
+from droidft.adapters.diagnostics import asked_otherwise
+from droidft.adapters.folder import Which, find_adapter
 from droidft.errors import DroidError, NotFound
 from droidft.home import Home, valid_name
 from droidft.support.channel import Call, serve
@@ -198,7 +199,8 @@ def _side(
     from droidft.engine.generation.pieces import Pieces
 
     try:
-        ready = None if adapter is None else model.ready(*_find(home, adapter))
+        allowed = call.params.get("allow_mismatch", False)
+        ready = None if adapter is None else model.ready(*_find(home, adapter), allow_mismatch=allowed)
     except DroidError as error:
         call.emit({"type": "error", "side": side, "error": error.as_dict()})
         return None
@@ -246,14 +248,11 @@ def _steps(
 
 
 def _find(home: Home, ref: str) -> tuple[Path, Which]:
-    """Folder and weights of a named adapter; without `@` the best weights, or the latest where none are best."""
-    name, at, chosen = ref.partition("@")
-    folder = home.adapters / valid_name(name, what="adapter")
-    if not folder.is_dir():
+    """Folder and weights of an adapter of the home folder, by its name; no path is followed."""
+    name = valid_name(ref.partition("@")[0], what="adapter")
+    if not (home.adapters / name).is_dir():
         raise NotFound(f"there is no adapter {name!r}", hint="choose one from the list", field="adapter")
-    if at:
-        return folder, parse_which(chosen)
-    return folder, "best" if (folder / BEST).is_file() else "latest"
+    return find_adapter(ref, adapters_dir=home.adapters)
 
 
 def _details(model: LoadedModel, ready: Ready | None, prompt: Prompt, system: str | None) -> dict[str, Any]:
@@ -269,26 +268,10 @@ def _details(model: LoadedModel, ready: Ready | None, prompt: Prompt, system: st
     details = ready.details.as_dict()
     change = details.pop("difference")["max_logit"]
     del details["fine_tune_type"]
-    warnings += _asked_otherwise(ready.details.info.record, prompt, system)
+    used = prompt.chat_template_used
+    asked = asked_otherwise(ready.details.info, chat_template_used=used, system=system)
+    warnings += [vars(warning) for warning in asked]
     return {**details, **common, "max_logit_change": change, "warnings": [*details["warnings"], *warnings]}
-
-
-def _asked_otherwise(record: Mapping[str, Any], prompt: Prompt, system: str | None) -> list[dict[str, str]]:
-    """Warnings about a prompt that is put in another way than those the adapter was trained on."""
-    warnings = []
-    trained_on, template = record.get("data_format"), record.get("chat_template_sha256")
-    if trained_on not in (None, "text") and template is not None and not prompt.chat_template_used:
-        text = "was trained on prompts in the chat template, and this one was put without it"
-        warnings.append({"code": "template_unused", "message": text})
-    if trained_on == "text" and prompt.chat_template_used:
-        text = "was trained on plain texts, and this prompt was put in the chat template"
-        warnings.append({"code": "template_added", "message": text})
-    trained = record.get("system_prompt")
-    if isinstance(trained, str) and trained and prompt.chat_template_used and system != trained:
-        instead = "another one" if system else "none"
-        text = f"was trained with the system prompt {trained[:200]!r}, and was asked with {instead}"
-        warnings.append({"code": "system_prompt", "message": text})
-    return warnings
 
 
 def _system(params: dict[str, Any]) -> str | None:

@@ -73,6 +73,7 @@ const LABELS: Record<string, string> = {
   seed: "Seed",
   adapter_name: "Name of the adapter",
   init_adapter: "Start from an adapter",
+  allow_mismatch: "Though of another base model",
   offline: "Stay offline",
 };
 

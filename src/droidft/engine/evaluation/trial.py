@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import mlx.nn as nn
 import numpy as np
 
+from droidft.adapters.diagnostics import refuse_other_base
 from droidft.adapters.folder import find_adapter, read_adapter
 from droidft.config import ScaleRewards, TrainingConfig
 from droidft.data.prompts import PromptRow, PromptSet, prepare_prompts
@@ -55,7 +56,10 @@ def try_rewards(
     report("loading the model", 0, 0)
     model, _ = loading.load_model(path)
     if config.init_adapter is not None:
-        adapter_weights.apply(model, read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters)))
+        info = read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters))
+        base = catalog.fingerprint(path, cache=places.cache / "fingerprints.json")["weights_sha256"]
+        refuse_other_base(info, base, ref=config.model_path, allowed=config.allow_mismatch)
+        adapter_weights.apply(model, info)
     model.eval()
     begun = time.perf_counter()
     drawn = _sample(model, config, texts, rows, min(completions, config.num_generations), seed, report)

@@ -16,7 +16,7 @@ import mlx.nn as nn
 import numpy as np
 from numpy.typing import NDArray
 
-from droidft.adapters.diagnostics import AdapterWarning, BaseModel, diagnose
+from droidft.adapters.diagnostics import AdapterWarning, BaseModel, asked_otherwise, diagnose, refuse_other_base
 from droidft.adapters.folder import CONFIG, AdapterInfo, Which, read_adapter
 from droidft.engine.generation.generate import Message, Sampling, Token, generate
 from droidft.engine.model import adapter_weights, loading
@@ -46,6 +46,11 @@ class AdapterDetails:
     warnings: list[AdapterWarning]
     difference: Difference
     """How far it moves the logits of a short English text."""
+
+    def asked(self, *, chat_template_used: bool, system: str | None = None) -> AdapterDetails:
+        """The same with warnings about the way it is asked."""
+        more = asked_otherwise(self.info, chat_template_used=chat_template_used, system=system)
+        return replace(self, warnings=[*self.warnings, *more])
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that `--json` and the server give."""
@@ -89,14 +94,16 @@ class LoadedModel:
     """What in its folder asks for code to be run; none of it is."""
     _kept: OrderedDict[tuple[object, ...], Ready] = field(default_factory=OrderedDict)
 
-    def ready(self, folder: Path, which: Which) -> Ready:
+    def ready(self, folder: Path, which: Which, *, allow_mismatch: bool = False) -> Ready:
         """The adapter of a folder, from memory if its files are still those that were read; nothing stays on.
 
         Raises:
-            NotFound, AdapterError: see `read_adapter`; it does not fit; or its files keep changing.
+            NotFound, AdapterError: see `read_adapter`; it does not fit, or was trained on other weights and that is
+                not allowed; or its files keep changing.
         """
         for _ in range(READINGS):
             info = read_adapter(folder, which, check_values=False)
+            self.check_base(info, allow_mismatch=allow_mismatch)
             version = _version(info)
             if (known := self._kept.get(version)) is not None:
                 self._kept.move_to_end(version)
@@ -114,6 +121,10 @@ class LoadedModel:
         raise AdapterError(
             f"the files of adapter {folder.name} change faster than they can be read", hint="try again later"
         )
+
+    def check_base(self, info: AdapterInfo, *, allow_mismatch: bool) -> None:
+        """Refuse an adapter of another base, unless that is allowed. Raises as `diagnostics.refuse_other_base`."""
+        refuse_other_base(info, self.base.weights_sha256, ref=self.base.ref, allowed=allow_mismatch)
 
     def put(self, ready: Ready | None) -> None:
         """Make the base answer with `ready`, or alone; takes well under a millisecond."""

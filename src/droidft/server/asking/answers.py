@@ -56,6 +56,8 @@ class Question:
     """Texts, or tokens, to continue as they are; they stand in for `prompt` too. Each side then answers each."""
     use_chat_template: bool = True
     stop: tuple[str, ...] = ()
+    allow_mismatch: bool = False
+    """Whether an adapter may be used on a base with other weights than those it was trained on."""
     choices: int = 1
     """How many answers each side gives to each prompt."""
     top_logprobs: int | None = None
@@ -288,6 +290,7 @@ class Answers:
             "sampling": question.sampling,
             "stop": list(question.stop),
             "prompts": None if question.prompts is None else list(question.prompts),
+            "allow_mismatch": question.allow_mismatch,
             "top_logprobs": question.top_logprobs,
             "echo": question.echo,
             "only_echo": question.only_echo,

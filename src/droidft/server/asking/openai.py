@@ -215,6 +215,7 @@ def _question(request: CommonRequest, limit: int | None, **asked: Any) -> Questi
         sampling=_sampling(request, limit),
         stop=stop,
         choices=choices,
+        allow_mismatch=request.allow_mismatch,
         fields=("model", "model"),
         **asked,
     )

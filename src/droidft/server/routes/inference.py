@@ -81,6 +81,7 @@ def _question(body: InferenceRequest | CompareRequest, adapters: Sequence[str | 
         prompt=body.prompt,
         system=body.system_prompt,
         use_chat_template=body.use_chat_template,
+        allow_mismatch=body.allow_mismatch,
     )
 
 

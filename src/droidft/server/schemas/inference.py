@@ -32,6 +32,8 @@ class InferenceRequest(SamplingFields):
     """A name, then `@best`, `@latest` or `@200`. Without `@`: the best weights if there are any, else the latest."""
     system_prompt: Annotated[str, Field(max_length=1_000_000)] | None = None
     use_chat_template: bool = True
+    allow_mismatch: bool = False
+    """Use an adapter though it was trained on other weights than those of the model; otherwise that is a 400."""
 
 
 class CompareRequest(SamplingFields):
@@ -43,6 +45,8 @@ class CompareRequest(SamplingFields):
     """A side each: an adapter as in `InferenceRequest`, or null for the base alone."""
     system_prompt: Annotated[str, Field(max_length=1_000_000)] | None = None
     use_chat_template: bool = True
+    allow_mismatch: bool = False
+    """Use an adapter though it was trained on other weights than those of the model; otherwise that is a 400."""
 
 
 class AdapterDetails(Wire):

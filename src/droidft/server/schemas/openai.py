@@ -55,6 +55,8 @@ class CommonRequest(Open):
     """Only with `stream`."""
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     """Choices for each prompt."""
+    allow_mismatch: bool = False
+    """Use an adapter though it was trained on other weights than those of the model; not a field of OpenAI's."""
 
 
 class ChatMessage(Open):

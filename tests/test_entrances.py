@@ -1,0 +1,148 @@
+"""What one entrance says, every entrance says: terminal, HTTP, OpenAI's interface, Python, runs."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import droidft
+from droidft.api.answering import _release
+from droidft.cli import main
+from droidft.engine.model.adapter_weights import template_hash
+from droidft.errors import AdapterError
+from droidft.models.fingerprint import fingerprint
+from tests.adapters.files import edit_config, write_adapter
+from tests.conftest import CACHE
+from tests.server.listening import Listening, listening
+from tests.tiny import CHAT_TEMPLATE, llama, write_chat, write_model
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "cache").symlink_to(CACHE, target_is_directory=True)
+    own = write_model(folder / "models" / "tiny")
+    write_model(folder / "models" / "other", seed=3)
+    base = dict(fingerprint(own, cache=None)) | {"path": str(own)}
+    for name, kind in (("poet", "best_adapters.safetensors"), ("young", None)):
+        path = folder / "adapters" / name
+        write_adapter(path, llama(), strength=0.2)
+        if kind is not None:
+            write_adapter(path, llama(), strength=0.9, name=kind)
+        record = {"base": base, "data_format": "text", "chat_template_sha256": template_hash(CHAT_TEMPLATE)}
+        edit_config(path, model=str(own), droidft=record)
+    write_chat(folder / "chat.jsonl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DROIDFT_HOME", str(folder))
+        yield folder
+    _release()
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[Listening]:
+    with listening(home, roots=(home,)) as running:
+        yield running
+
+
+Said = tuple[int, str, list[str]]
+"""Status (400 for a refusal), the weights that answered or the message, and the codes of warnings."""
+
+
+def by_chat(server: Listening, capsys: Any, model: str, adapter: str, *, allow: bool) -> Said:
+    words = ["chat", "--model", model, "--adapter", adapter, "--prompt", "hello", "--max-tokens", "2", "--json"]
+    return _printed(main(words + ["--allow-mismatch"] * allow), capsys, lambda found: found["adapter"])
+
+
+def by_compare(server: Listening, capsys: Any, model: str, adapter: str, *, allow: bool) -> Said:
+    words = ["compare", "--model", model, "--adapter", adapter, "--prompt", "hello", "--max-tokens", "2", "--json"]
+    return _printed(main(words + ["--allow-mismatch"] * allow), capsys, lambda found: found["arms"][1]["adapter"])
+
+
+def by_http(server: Listening, capsys: Any, model: str, adapter: str, *, allow: bool) -> Said:
+    body = {"model_name": model, "adapter_name": adapter, "prompt": "hello", "max_tokens": 2, "allow_mismatch": allow}
+    answer = server.post("/api/models/inference", body)
+    return _answered(answer.status_code, answer.json(), lambda found: found["adapter_details"])
+
+
+def by_stream(server: Listening, capsys: Any, model: str, adapter: str, *, allow: bool) -> Said:
+    body = {"model_name": model, "adapters": [adapter], "prompt": "hello", "max_tokens": 2, "allow_mismatch": allow}
+    lines = [json.loads(line) for line in server.post("/api/models/inference/stream", body).text.splitlines()]
+    first = next(line for line in lines if line["type"] in ("start", "error"))
+    status = 400 if first["type"] == "error" else 200
+    return _answered(status, first, lambda found: found["adapter_details"])
+
+
+def by_openai(server: Listening, capsys: Any, model: str, adapter: str, *, allow: bool) -> Said:
+    turns = [{"role": "user", "content": "hello"}]
+    body = {"model": f"{model}:{adapter}", "messages": turns, "max_tokens": 2, "allow_mismatch": allow}
+    answer = server.post("/v1/chat/completions", body)
+    return _answered(answer.status_code, answer.json(), lambda found: found["droidft"]["adapter_details"])
+
+
+def by_python(server: Listening, capsys: Any, model: str, adapter: str, *, allow: bool) -> Said:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            loaded = droidft.load(model, adapter, allow_mismatch=allow)
+        except AdapterError as error:
+            return 400, error.message, []
+        loaded.answer("hello", max_tokens=2)
+    assert loaded.adapter is not None
+    texts = " ".join(str(each.message) for each in caught)
+    return 200, str(loaded.adapter.which), [code for code, text in TOLD.items() if text in texts]
+
+
+def _printed(status: int, capsys: Any, details: Callable[[dict[str, Any]], dict[str, Any]]) -> Said:
+    captured = capsys.readouterr()
+    if status:
+        return 400, captured.out + captured.err, []
+    return _answered(200, json.loads(captured.out), details)
+
+
+def _answered(status: int, found: dict[str, Any], details: Callable[[dict[str, Any]], dict[str, Any]]) -> Said:
+    if status != 200:
+        return status, found["error"]["message"], []
+    codes = [warning["code"] for warning in details(found)["warnings"]]
+    return 200, details(found)["type"], [code for code in TOLD if code in codes]
+
+
+TOLD = {
+    "template_added": "was trained on plain texts, and this prompt was put in the chat template",
+    "base_mismatch": "trained on other weights",
+}
+ENTRANCES = [by_chat, by_compare, by_http, by_stream, by_openai, by_python]
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_a_bare_name_means_the_best_weights_or_else_the_latest(
+    server: Listening, capsys: pytest.CaptureFixture[str], entrance: Any
+) -> None:
+    for adapter, wanted in (("poet", "best"), ("young", "latest"), ("poet@latest", "latest"), ("poet@best", "best")):
+        status, weights, told = entrance(server, capsys, "tiny", adapter, allow=False)
+        assert (status, weights) == (200, wanted), adapter
+        assert told == ["template_added"]
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_an_adapter_of_other_weights_is_refused_unless_that_is_allowed(
+    server: Listening, capsys: pytest.CaptureFixture[str], entrance: Any
+) -> None:
+    status, message, _ = entrance(server, capsys, "other", "poet", allow=False)
+    assert (status, "trained on other weights" in " ".join(message.split())) == (400, True), message
+    assert entrance(server, capsys, "other", "poet", allow=True) == (200, "best", ["template_added", "base_mismatch"])
+    assert entrance(server, capsys, "other", "poet", allow=False)[0] == 400, "it was kept in memory, and is refused"
+
+
+def test_an_adapter_that_is_shown_is_the_one_that_answers(
+    server: Listening, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, wanted in (("poet", "best"), ("young", "latest")):
+        assert server.client.get(f"/api/adapters/{name}").json()["which"] == wanted
+        assert main(["adapters", "show", name, "--json"]) == 0
+        file = {"best": "best_adapters.safetensors", "latest": "adapters.safetensors"}[wanted]
+        assert json.loads(capsys.readouterr().out)["weights"] == file
