@@ -9,6 +9,8 @@ const target = process.env["DROIDFT_URL"] ?? "http://127.0.0.1:8323";
 
 export default defineConfig({
   plugins: [react(), tailwindcss()],
+  // Addresses relative to the page's <base>: the server may show the application below a path.
+  base: "./",
   resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
   build: {
     outDir: "../src/droidft/server/static",

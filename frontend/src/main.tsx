@@ -4,6 +4,7 @@ import { Provider } from "react-redux";
 import { BrowserRouter } from "react-router";
 
 import { App } from "@/app/App";
+import { ROOT } from "@/lib/root";
 import { makeStore } from "@/state/store";
 
 import "./index.css";
@@ -13,7 +14,7 @@ if (!root) throw new Error("index.html has no #root");
 createRoot(root).render(
   <StrictMode>
     <Provider store={makeStore()}>
-      <BrowserRouter>
+      <BrowserRouter basename={ROOT}>
         <App />
       </BrowserRouter>
     </Provider>

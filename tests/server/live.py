@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-STARTS = re.compile(r"open\s+http://127\.0\.0\.1:(\d+)/launch\?code=(\S+)")
+STARTS = re.compile(r"open\s+http://127\.0\.0\.1:(\d+)\S*?/launch\?code=(\S+)")
 
 
 @dataclass

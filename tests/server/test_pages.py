@@ -27,7 +27,8 @@ def test_every_page_is_the_application_and_its_files_are_there(server: LiveServe
     answer, page = get(server, "/")
     assert answer.status == 200
     assert b'<div id="root"' in page
-    for path in re.findall(rb'(?:src|href)="(/[^"]+)"', page):
+    assert b'<base href="/" />' in page
+    for path in re.findall(rb'(?:src|href)="\.(/[^"]+)"', page):
         found, content = get(server, path.decode())
         assert (found.status, bool(content)) == (200, True), path
     for path in ("/training", "/training/20261124-010101-x", "/results/overlay?run=a", "/compare"):

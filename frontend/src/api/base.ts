@@ -3,6 +3,8 @@
 import { createApi, fetchBaseQuery } from "@reduxjs/toolkit/query/react";
 import type { BaseQueryFn, FetchArgs, FetchBaseQueryError } from "@reduxjs/toolkit/query/react";
 
+import { ROOT } from "@/lib/root";
+
 import { fromAnswer, OFFLINE } from "./errors";
 import type { ApiError } from "./errors";
 
@@ -18,7 +20,7 @@ function serializeParams(params: Record<string, unknown>): string {
 }
 
 const request = fetchBaseQuery({
-  baseUrl: window.location.origin,
+  baseUrl: window.location.origin + ROOT,
   credentials: "same-origin",
   paramsSerializer: serializeParams,
   responseHandler: "content-type",

@@ -2,6 +2,8 @@
 
 import Reconnecting from "partysocket/ws";
 
+import { addressOf } from "@/lib/root";
+
 export type SocketState = "connecting" | "open" | "lost";
 
 export interface SocketOptions {
@@ -57,7 +59,7 @@ export class ReconnectingSocket {
     const address = () => {
       opened = false;
       onState?.("connecting");
-      return `${window.location.origin.replace(/^http/, "ws")}${path()}`;
+      return `${window.location.origin.replace(/^http/, "ws")}${addressOf(path())}`;
     };
     const socket = new Reconnecting(address, [], {
       // A random part, so that many pages do not return in the same instant.

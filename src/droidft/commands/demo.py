@@ -102,7 +102,7 @@ def _prove(run: Run, test: Path, questions: int, home: Home, console: Console) -
     if sys.stdin.isatty() and agreed(console, "\nOpen the application in a browser now?", otherwise=True):
         parser = argparse.ArgumentParser(prog="droidft serve")
         serve.configure(parser)
-        serve.run(parser.parse_args([]))
+        serve.run(parser.parse_args([], argparse.Namespace(json=False)))
 
 
 def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, console: Console) -> list[Side]:

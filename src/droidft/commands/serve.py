@@ -11,13 +11,13 @@ import socket
 import sys
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from droidft import __version__
-from droidft.commands._terminal import line, marked, terminal, warn
+from droidft.commands._terminal import add_json, line, marked, print_json, terminal, warn
 from droidft.errors import ConfigError, RunError
 from droidft.home import Home
 from droidft.support import locks, network
@@ -42,6 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--name", action="append", default=[], metavar="HOST", help="a further name the server is reached under"
     )
     parser.add_argument(
+        "--root-path", default="", metavar="PATH", help="path below which a proxy shows the server, such as /droid"
+    )
+    parser.add_argument(
         "--allow",
         action="append",
         default=[],
@@ -50,23 +53,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--parallel", type=int, default=1, metavar="N", help="runs that train at once [1]")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    add_json(parser, "print where it is as a line of JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; a run in training goes on without the server."""
-    console, home = terminal(), Home.find()
+    console, home = terminal(quiet=args.json), Home.find()
     lock = locks.hold(home.server / "lock")
     if lock is None:
-        return _already_running(home, console)
+        return _already_running(home, console, as_json=args.json)
     with lock:
         listener = _listen(args.host, args.port)
         options = _options(args, home, listener)
         _log_to(home.server / "log.txt")
-        return _serve(options, listener, console, browser=not args.no_browser)
+        return _serve(options, listener, console, browser=not args.no_browser, as_json=args.json)
 
 
 def _options(args: argparse.Namespace, home: Home, listener: socket.socket) -> Options:
     from droidft.server.options import Options
+    from droidft.server.prefix import checked_root_path
     from droidft.server.security import check_bind
 
     warning = check_bind(args.host, allow_remote=args.allow_remote)
@@ -83,12 +88,13 @@ def _options(args: argparse.Namespace, home: Home, listener: socket.socket) -> O
         host=args.host,
         port=listener.getsockname()[1],
         hosts=tuple(args.name),
+        root_path=checked_root_path(args.root_path),
         roots=tuple(dict.fromkeys(roots)),
         parallel=args.parallel,
     )
 
 
-def _serve(options: Options, listener: socket.socket, console: Console, *, browser: bool) -> int:
+def _serve(options: Options, listener: socket.socket, console: Console, *, browser: bool, as_json: bool) -> int:
     import uvicorn
 
     from droidft.server.main import STATIC, create_app
@@ -96,7 +102,7 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
     app = create_app(options)
     host = "127.0.0.1" if options.host in ("", "0.0.0.0", "::") else options.host
     host = f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{options.port}"
+    url = f"http://{host}:{options.port}{options.root_path}"
     # The server's log is for defects; requests, with what is in them, are not logged.
     config = uvicorn.Config(
         app,
@@ -119,13 +125,15 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
     if not (STATIC / "index.html").is_file():
         warn(console, "this checkout has no built front end; `make serve` builds it")
     line(console, "Ctrl-C ends the server; a run in training goes on", style="dim")
+    if as_json:
+        print_json(_where(options.home, url, link, running=False), indent=None)
     if browser:
         _open(link)
     uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 
-def _already_running(home: Home, console: Console) -> int:
+def _already_running(home: Home, console: Console, *, as_json: bool) -> int:
     """Give a new link to the server that runs already."""
     try:
         url = json.loads((home.server / "server.json").read_text())["url"]
@@ -138,9 +146,17 @@ def _already_running(home: Home, console: Console) -> int:
     except (OSError, ValueError, KeyError) as error:
         hint = "end it, then start it again"
         raise RunError(f"a server holds {home.root} and does not answer: {error}", hint=hint) from error
+    if as_json:
+        print_json(_where(home, url, link, running=True), indent=None)
     line(console, f"a server is running already at {url}")
     line(console, f"open      {link}")
     return 0
+
+
+def _where(home: Home, url: str, link: str, *, running: bool) -> dict[str, Any]:
+    """Where the server is, for programs; `running`: it was there before."""
+    token = str(home.server / "token")
+    return {"url": url, "open": link, "home": str(home.root), "token": token, "already_running": running}
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

@@ -8,11 +8,12 @@ answer itself: it raises a `DroidError`.
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import logging
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +21,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError, ValidationException, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -65,6 +66,7 @@ OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
 OPENAI = re.compile(r"/+v1(/|$)", re.IGNORECASE)
 """Where OpenAI's interface lies, however it is spelt."""
 
+_HOST = re.compile(r"[A-Za-z0-9._\[\]:-]+")
 LONGEST_ECHO = 80
 MOST_FAULTS = 10
 
@@ -79,6 +81,27 @@ class Forbidden(DroidError):
     """A request that another site may have caused, or one for another host."""
 
     code = "forbidden"
+
+
+class UnknownHost(Forbidden):
+    """A request for a name that is not the server's: of a tunnel or proxy, or of somebody who wants to trick it."""
+
+    def __init__(self, names: Sequence[str], *, here: str) -> None:
+        named = " and ".join(map(ascii, names)) or "no name"
+        self.name = names[0] if len(names) == 1 and _HOST.fullmatch(names[0]) else "NAME"
+        hint = f"open {here}, or start the server with `droidft serve --name {self.name}`"
+        super().__init__(f"this server does not answer to {named}", hint=hint)
+
+    def page(self) -> Response:
+        """The same for a person with a browser, who came through a tunnel or a proxy."""
+        reason = html.escape(self.message[:1].upper() + self.message[1:])
+        command = f"<code>droidft serve --name {html.escape(self.name)}</code>"
+        text = (
+            '<!doctype html><html lang="en"><meta charset="utf-8"><title>Droid FineTuning</title>'
+            f"<h1>Droid FineTuning</h1><p>{reason}.</p><p>If this is the name of a tunnel or proxy of yours, end the "
+            f"server with Ctrl-C and start it again with {command}. Runs go on meanwhile.</p></html>"
+        )
+        return HTMLResponse(text, status_code=403)
 
 
 class Conflict(DroidError):

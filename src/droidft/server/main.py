@@ -14,6 +14,7 @@ from droidft.server.app_state import AppState
 from droidft.server.errors import Boundary, add_handlers
 from droidft.server.openapi import document
 from droidft.server.options import Options
+from droidft.server.prefix import Prefix
 from droidft.server.routes import (
     adapters,
     data,
@@ -62,6 +63,8 @@ def create_app(options: Options | None = None) -> FastAPI:
     add_handlers(app)
     app.add_middleware(Boundary)
     app.add_middleware(Guard, access=state.access, options=state.options)
+    if state.options.root_path:
+        app.add_middleware(Prefix, root=state.options.root_path)
     for router in ROUTERS:
         app.include_router(router)
     if (STATIC / "index.html").is_file():

@@ -17,6 +17,8 @@ class Options:
     port: int = 8323
     hosts: tuple[str, ...] = ()
     """Further names under which a browser may reach the server."""
+    root_path: str = ""
+    """The path below which a proxy shows the application, such as `/droid`; empty for none."""
     roots: tuple[Path, ...] = ()
     """Folders below which clients may name data files and models, besides the home folder."""
     parallel: int = 1

@@ -26,6 +26,7 @@ from droidft.server.errors import (
     SlowBody,
     TooLarge,
     Unauthorized,
+    UnknownHost,
     UnsupportedMediaType,
     refuse,
 )
@@ -44,7 +45,7 @@ LONG_BODY = 1 << 18
 """Longer ones are parsed in a thread, so that other requests do not wait."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'",
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -90,6 +91,10 @@ class Guard:
             self._check_site(scope, headers)
             self._check_secret(scope, headers)
             inward = await _checked_body(scope, headers, receive) if scope["type"] == "http" else receive
+        except UnknownHost as error:
+            page = scope["type"] == "http" and "text/html" in headers.get("accept", "")
+            await (error.page()(scope, receive, dressed) if page else refuse(error, scope, receive, dressed))
+            return
         except DroidError as error:
             await refuse(error, scope, receive, dressed)
             return
@@ -109,9 +114,7 @@ class Guard:
     def _check_host(self, headers: Headers) -> None:
         given = headers.getlist("host")
         if len(given) != 1 or given[0].lower() not in self.hosts:
-            named = " and ".join(ascii(name[:100]) for name in given) or "no name"
-            hint = f"open {min(self.origins)}, or start the server with `--name` and the name you use"
-            raise Forbidden(f"this server does not answer to {named}", hint=hint)
+            raise UnknownHost([name[:100] for name in given], here=min(self.origins))
 
     def _check_site(self, scope: Scope, headers: Headers) -> None:
         """Refuse what a page of another site may have caused."""

@@ -21,6 +21,7 @@ import type { SystemReport } from "@/api";
 import { Badge, Dialog, ErrorNote, Loading, Note, Segmented, Stat, Stats } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { bytes, integer } from "@/lib/format";
+import { addressOf } from "@/lib/root";
 import { useThemeChoice } from "@/lib/theme";
 import { useActiveRuns, useConnection, useQueue } from "@/state/hooks";
 import type { Connection } from "@/state/live";
@@ -109,7 +110,7 @@ export function Shell() {
   return (
     <>
       <a
-        href="#main"
+        href={addressOf(`${pathname}#main`)}
         className="sr-only z-50 rounded-md bg-accent px-3 py-2 text-on-accent focus:not-sr-only focus:fixed focus:top-2 focus:left-2"
       >
         Skip to the content
@@ -121,7 +122,7 @@ export function Shell() {
             className="mr-2 flex shrink-0 items-center gap-2 font-semibold whitespace-nowrap"
             aria-label="Droid FineTuning, home"
           >
-            <img src="/favicon.svg" alt="" className="size-6" />
+            <img src={addressOf("/favicon.svg")} alt="" className="size-6" />
             <span className="max-[380px]:hidden md:max-lg:hidden">Droid FineTuning</span>
           </NavLink>
           <Navigation />

@@ -4,6 +4,7 @@ import type { SubmitEvent } from "react";
 
 import { api, useLoginMutation } from "@/api";
 import { Button, Card, ErrorNote, TextField } from "@/components/ui";
+import { addressOf } from "@/lib/root";
 import { useAppDispatch } from "@/state/hooks";
 import { signedIn } from "@/state/store";
 
@@ -22,7 +23,7 @@ export function SignIn() {
   return (
     <main className="mx-auto flex min-h-dvh max-w-md flex-col justify-center px-4 py-10">
       <div className="mb-6 flex items-center gap-2.5">
-        <img src="/favicon.svg" alt="" className="size-8" />
+        <img src={addressOf("/favicon.svg")} alt="" className="size-8" />
         <h1 className="text-lg font-semibold">Droid FineTuning</h1>
       </div>
       <Card title="Sign this browser in" icon={KeyRound}>

@@ -4,6 +4,7 @@ import type { ComponentProps, ReactNode } from "react";
 import { Link } from "react-router";
 
 import { cx } from "@/lib/cx";
+import { addressOf } from "@/lib/root";
 
 export type ButtonVariant = "primary" | "secondary" | "ghost" | "danger";
 export type ButtonSize = "sm" | "md";
@@ -124,7 +125,7 @@ export function LinkButton({
   );
   if (download || newTab) {
     return (
-      <a href={to} download={download} {...(newTab ? { target: "_blank", rel: "noreferrer" } : {})} className={look}>
+      <a href={to.startsWith("/") ? addressOf(to) : to} download={download} {...(newTab ? { target: "_blank", rel: "noreferrer" } : {})} className={look}>
         {inside}
       </a>
     );

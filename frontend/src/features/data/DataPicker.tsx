@@ -11,6 +11,7 @@ import { dataFile } from "@/api/generatedSchemas";
 import { Answered, Button, ErrorNote, IconButton, Progress, Select, Skeleton, TextField } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { bytes, percent } from "@/lib/format";
+import { addressOf } from "@/lib/root";
 import { parsed } from "@/lib/stored";
 import { useAppDispatch } from "@/state/hooks";
 
@@ -36,7 +37,7 @@ function plain(text: string): string {
 function upload(file: File, onProgress: (share: number) => void, signal: AbortSignal): Promise<DataFile> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("PUT", `/api/data/files/${encodeURIComponent(safeName(file.name))}`);
+    request.open("PUT", addressOf(`/api/data/files/${encodeURIComponent(safeName(file.name))}`));
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => onProgress(event.lengthComputable ? event.loaded / event.total : 0);
     // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the one shape of errors

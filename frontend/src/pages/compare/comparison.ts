@@ -6,6 +6,7 @@ import type { CompareRequest, ErrorBody, StreamEvent } from "@/api";
 import { fromAnswer, OFFLINE } from "@/api/errors";
 import type { ApiError } from "@/api/errors";
 import { adapterDetails, compareRequest, errorBody, streamEnd, streamEvent } from "@/api/generatedSchemas";
+import { addressOf } from "@/lib/root";
 
 /** A line's event; null for an empty line and for what a newer server may say and we do not know. */
 export function parseEvent(line: string): StreamEvent | null {
@@ -52,7 +53,7 @@ export async function ask(
 ): Promise<Outcome> {
   let answered = false;
   try {
-    const response = await fetch("/api/models/inference/stream", {
+    const response = await fetch(addressOf("/api/models/inference/stream"), {
       method: "POST",
       credentials: "same-origin",
       headers: { "Content-Type": "application/json", Accept: "application/x-ndjson" },

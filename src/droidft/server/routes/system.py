@@ -58,7 +58,9 @@ async def logout(request: Request, state: State) -> Response:
 @router.post("/launch", operation_id="launch")
 async def launch(request: Request, state: State) -> Launch:
     """A link that signs a browser in, once, within ten minutes."""
-    return Launch(url=state.access.launch_url(f"{request.url.scheme}://{request.url.netloc}"))
+    return Launch(
+        url=state.access.launch_url(f"{request.url.scheme}://{request.url.netloc}{state.options.root_path}")
+    )
 
 
 @pages.get("/launch")
