@@ -181,13 +181,13 @@ def _template(info: AdapterInfo, base: BaseModel) -> AdapterWarning | None:
 
 
 def _no_keys(info: AdapterInfo) -> AdapterWarning | None:
-    if info.fine_tune_type == "full" or info.keys is not None:
+    if info.fine_tune_type == "full" or info.keys == info.adapted:
         return None
-    return AdapterWarning(
-        "no_keys",
-        "its config names no keys: mlx-lm takes that for every linear layer since 0.28.2 and for queries and values "
-        f"before; the file holds {', '.join(info.modules)}, and these are loaded",
-    )
+    why = "names no keys: mlx-lm takes that for every linear layer since 0.28.2 and for queries and values before"
+    if info.keys:
+        why = f"names keys that the file has nothing for ({', '.join(info.keys)}): mlx-lm would load none of it"
+    held = ", ".join(info.modules)
+    return AdapterWarning("no_keys", f"its config {why}; the file holds {held}, and these are loaded")
 
 
 def _scale(info: AdapterInfo) -> AdapterWarning | None:

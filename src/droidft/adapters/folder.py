@@ -84,6 +84,11 @@ class AdapterInfo:
         """Numbers of the blocks that the tensors adapt."""
         return tuple(sorted({block for name in self.tensors if (block := _split(name)[0]) is not None}))
 
+    @cached_property
+    def adapted(self) -> tuple[str, ...]:
+        """Modules to be adapted: the config's keys, or the file's own where it names none or none that is there."""
+        return self.keys if self.keys and set(self.keys) & set(self.modules) else self.modules
+
     @property
     def parameters(self) -> int:
         """Values in the chosen file."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from droidft.adapters.diagnostics import check_fits
+from droidft.adapters.diagnostics import BaseModel, check_fits, diagnose
 from droidft.adapters.folder import read_adapter
 from droidft.engine.model import adapter_weights
 from droidft.engine.model.architectures import build_lazily
@@ -146,7 +146,7 @@ def test_an_adapter_is_checked_without_weights(tmp_path: Path) -> None:
 def test_dora_on_experts_is_refused(tmp_path: Path) -> None:
     config = {**LLAMA, "model_type": "mixtral", "num_local_experts": 2, "num_experts_per_tok": 1}
     folder = write_adapter(tmp_path / "a", llama(), kind="dora")
-    keys = ["block_sparse_moe.switch_mlp.up_proj"]
+    keys = ["block_sparse_moe.switch_mlp.up_proj", "self_attn.q_proj"]
     edit_config(folder, lora_parameters={"rank": 4, "scale": 1.0, "dropout": 0.0, "keys": keys})
     with pytest.raises(AdapterError, match="cannot be put on this model"):
         adapter_weights.apply(build_lazily(config), read_adapter(folder))
@@ -198,3 +198,18 @@ def test_details_of_a_loaded_model(tmp_path: Path) -> None:
     assert (fields["num_layers"], fields["expected_layers"], fields["type"]) == (2, 2, "latest")
     assert loaded.use(None) is None
     assert adapter_weights.current(loaded.model) is None
+
+
+def test_keys_that_name_nothing_in_the_file_give_way_to_what_is_in_it(tmp_path: Path) -> None:
+    right, wrong = (write_adapter(tmp_path / name, llama()) for name in ("right", "wrong"))
+    edit_config(wrong, lora_parameters={"rank": 4, "scale": 1.0, "dropout": 0.0, "keys": ["auto"]})
+    edit_config(right, lora_parameters={"rank": 4, "scale": 1.0, "dropout": 0.0, "keys": FULL_LAYER})
+    found = []
+    for folder in (right, wrong):
+        model = llama()
+        adapter_weights.apply(model, read_adapter(folder))
+        found.append(logits(model))
+    np.testing.assert_array_equal(*found)
+    base = BaseModel(path=tmp_path, ref="m", num_layers=2, full_layer=tuple(FULL_LAYER))
+    warned = {warning.code: warning.message for warning in diagnose(read_adapter(wrong), base)}
+    assert "auto" in warned["no_keys"]

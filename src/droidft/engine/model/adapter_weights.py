@@ -202,7 +202,7 @@ def _attach(model: nn.Module, info: AdapterInfo) -> dict[str, nn.Module]:
         "scale": info.scale,
         "dropout": info.dropout,
         # Without keys mlx-lm's meaning depends on its version; the file itself holds what was trained.
-        "keys": list(info.keys or info.modules),
+        "keys": list(info.adapted),
     }
     try:
         linear_to_lora_layers(model, info.num_layers, settings, use_dora=info.fine_tune_type == "dora")
