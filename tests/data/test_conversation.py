@@ -31,8 +31,8 @@ def test_roles_of_every_dialect_are_mapped(name: str) -> None:
 # name: (turn, turn in normal form)
 TURNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "parts": (
-        {"role": "user", "content": [{"type": "text", "text": "one "}, "two", {"type": "input_text", "text": "!"}]},
-        {"role": "user", "content": "one two!"},
+        {"role": "user", "content": [{"type": "text", "text": "one"}, "two", {"type": "input_text", "text": "!"}]},
+        {"role": "user", "content": "one\ntwo\n!"},
     ),
     "parts with Arrow's nulls": (
         {"role": "user", "content": [{"type": "text", "text": "q", "image_url": None}]},

@@ -55,8 +55,10 @@ def test_a_call_is_put_as_the_template_wants_it() -> None:
 
 def test_a_developers_turn_is_the_systems_where_the_template_knows_none() -> None:
     assert "<|system|>\nBe brief.<|end|>" in written(templates.TOOL_TAGS, [DEVELOPER, USER, BOT])
-    assert "<|developer|>\nBe brief.<|end|>" in written(templates.CHATML, [DEVELOPER, USER, BOT])
-    for source, flags in ((templates.TOOL_TAGS, {Flag.DEVELOPER_AS_SYSTEM}), (templates.CHATML, set())):
+    assert "<|system|>\nBe brief.<|end|>" in written(templates.CHATML, [DEVELOPER, USER, BOT])
+    knows = templates.CHATML + "{# developer #}"
+    assert "<|developer|>\nBe brief.<|end|>" in written(knows, [DEVELOPER, USER, BOT])
+    for source, flags in ((templates.TOOL_TAGS, {Flag.DEVELOPER_AS_SYSTEM}), (knows, set())):
         assert adapted(Codec(make_tokenizer(source)), [DEVELOPER, USER, BOT])[1] == flags
 
 

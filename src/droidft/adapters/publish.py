@@ -63,6 +63,9 @@ def prepare_folder(
             "chat_template_sha256": origin.chat_template_sha256,
             "mask_prompt": config.mask_prompt,
             "system_prompt": config.system_prompt,
+            "system_role": config.system_role.value,
+            "chat_template_kwargs": config.chat_template_kwargs,
+            "train_on": config.train_on.value,
         },
     }
     if config.fine_tune_type is not FineTuneType.FULL:

@@ -23,8 +23,9 @@ from droidft.home import Home
 from droidft.measurement import RowLosses
 
 if TYPE_CHECKING:
-    from droidft.engine.generation.generate import Message, Prompt
+    from droidft.data.template import TemplateOptions
     from droidft.engine.generation.loaded import LoadedModel, Ready
+    from droidft.engine.generation.prompt import Message, Prompt
     from droidft.engine.machine.device import Device
     from droidft.support.progress import Progress
 
@@ -145,6 +146,7 @@ class Model:
         *,
         system: str | None = None,
         use_chat_template: bool = True,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         **sampling: Unpack[Sampling],
     ) -> str:
         """The answer to one prompt.
@@ -153,13 +155,22 @@ class Model:
             prompt: what the user says; without a chat template, a text to be continued.
             system: a system message before it.
             use_chat_template: False continues the text as it is.
+            chat_template_kwargs: variables of the chat template, such as `enable_thinking`, over those that the
+                adapter was trained with.
             **sampling: see `Sampling`.
 
         Raises:
             ConfigError: a sampling parameter is out of range; a blank prompt; a system message without a template.
             ModelError: the prompt fills the model's context, or the chat template refuses it.
         """
-        return "".join(self.stream(prompt, system=system, use_chat_template=use_chat_template, **sampling))
+        pieces = self.stream(
+            prompt,
+            system=system,
+            use_chat_template=use_chat_template,
+            chat_template_kwargs=chat_template_kwargs,
+            **sampling,
+        )
+        return "".join(pieces)
 
     def stream(
         self,
@@ -167,24 +178,36 @@ class Model:
         *,
         system: str | None = None,
         use_chat_template: bool = True,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         **sampling: Unpack[Sampling],
     ) -> Iterator[str]:
         """The answer to one prompt, piece by piece as it comes; characters are whole. As `answer` otherwise."""
-        from droidft.engine.generation.generate import make_prompt
+        from droidft.engine.generation.prompt import make_prompt
 
-        made = make_prompt(self.tokenizer, prompt, system=system, use_chat_template=use_chat_template)
+        options = self._options(chat_template_kwargs)
+        made = make_prompt(
+            self.tokenizer, prompt, system=system, use_chat_template=use_chat_template, options=options
+        )
         self._warn_of_prompt(made, system)
         return self._pieces(made, sampling)
 
-    def chat(self, messages: Sequence[Message], **sampling: Unpack[Sampling]) -> str:
-        """The answer to a conversation: messages with `role` and `content`, as chat templates take them.
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        **sampling: Unpack[Sampling],
+    ) -> str:
+        """The answer to a conversation: messages with `role` and `content`, in any form that training data has.
 
         Raises:
             ConfigError, ModelError: as `answer`; or the model has no chat template.
         """
-        from droidft.engine.generation.generate import make_prompt
+        from droidft.engine.generation.prompt import make_prompt
 
-        made = make_prompt(self.tokenizer, messages)
+        offered = None if tools is None else [dict(tool) for tool in tools]
+        made = make_prompt(self.tokenizer, messages, tools=offered, options=self._options(chat_template_kwargs))
         first = messages[0] if messages else {}
         self._warn_of_prompt(made, first.get("content") if first.get("role") == "system" else None)
         return "".join(self._pieces(made, sampling))
@@ -238,6 +261,11 @@ class Model:
         tokens = self.tokenizer.encode(text) if isinstance(text, str) else [int(token) for token in text]
         self._loaded.put(self._ready)
         return self._loaded.logits(tokens)
+
+    def _options(self, kwargs: Mapping[str, Any] | None) -> TemplateOptions:
+        from droidft.engine.generation.prompt import options_for
+
+        return options_for(self.tokenizer, None if self.adapter is None else self.adapter.record, kwargs=kwargs)
 
     def _pieces(self, prompt: Prompt, options: Mapping[str, Any]) -> Iterator[str]:
         from droidft.engine.generation import generate

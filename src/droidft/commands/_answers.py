@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from droidft.commands._terminal import line, progress_bar, spinner, warn
+from droidft.config import parse_config
 from droidft.engine.machine.device import computing
 from droidft.home import Home
 from droidft.support.words import count
 
 if TYPE_CHECKING:
+    from droidft.adapters.folder import AdapterInfo
+    from droidft.data.template import TemplateOptions
     from droidft.engine.generation.generate import Sampling
     from droidft.engine.generation.loaded import AdapterDetails, LoadedModel
 
@@ -24,6 +28,19 @@ _DRAWING_ONLY = ("top_p", "min_p", "top_k", "seed")
 def add_options(parser: argparse.ArgumentParser, *, temperature: float) -> None:
     """The form of the prompt, and how the next token is chosen."""
     parser.add_argument("--raw", action="store_true", help="continue the text as it is, without the chat template")
+    parser.add_argument(
+        "--template-kwargs",
+        metavar="JSON",
+        help='variables of the chat template, such as {"enable_thinking": false}, over those of the training',
+    )
+    parser.add_argument(
+        "--thinking",
+        action=argparse.BooleanOptionalAction,
+        help="let the model think first, or not, where its chat template can (enable_thinking)",
+    )
+    parser.add_argument(
+        "--template-date", metavar="DAY", help="the day, for chat templates that write the date (default today)"
+    )
     parser.add_argument("--offline", action="store_true", help="never use the network")
     parser.add_argument(
         "--allow-mismatch",
@@ -66,6 +83,24 @@ def sampling_from(args: argparse.Namespace, console: Console) -> Sampling:
         repetition_penalty=args.repetition_penalty,
         **given,
     )
+
+
+def options_from(args: argparse.Namespace, model: LoadedModel, info: AdapterInfo | None) -> TemplateOptions:
+    """How the chat template is used: as the adapter was trained, but for the options given.
+
+    Raises:
+        ConfigError: an option that cannot be read.
+    """
+    from droidft.engine.generation.prompt import options_for
+
+    # The settings of a run know how these are written.
+    given = {"chat_template_kwargs": args.template_kwargs, "template_date": args.template_date}
+    read = parse_config({**given, "model_path": "-", "train_data_path": "-"}, source="command line")
+    kwargs = dict(read.chat_template_kwargs or {})
+    if args.thinking is not None:
+        kwargs["enable_thinking"] = args.thinking
+    day = datetime.date.fromisoformat(read.template_date) if read.template_date else None
+    return options_for(model.tokenizer, info.record if info else None, kwargs=kwargs, day=day)
 
 
 @contextmanager

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
-from droidft.commands._answers import add_options, loaded_base, sampling_from, show_details
+from droidft.commands._answers import add_options, loaded_base, options_from, sampling_from, show_details
 from droidft.commands._terminal import add_json, consoles, line, print_json
 from droidft.errors import ConfigError, ModelError
 from droidft.home import Home
 from droidft.support.plain import safe
 
 if TYPE_CHECKING:
+    from droidft.data.template import TemplateOptions
     from droidft.engine.generation.generate import Sampling, Token
     from droidft.engine.generation.loaded import LoadedModel
 
@@ -60,7 +61,8 @@ def _chat(
     if details is not None:
         details = details.asked(chat_template_used=templated, system=args.system)
     show_details(details, errors)
-    conversation = Conversation(model, sampling, system=args.system, use_chat_template=templated)
+    options = options_from(args, model, info)
+    conversation = Conversation(model, sampling, args.system, templated, options)
     if args.prompt is None:
         return _converse(conversation, errors)
     text, last = _print_answer(conversation.answer(args.prompt), silent=args.json)
@@ -78,6 +80,7 @@ class Conversation:
     sampling: Sampling
     system: str | None
     use_chat_template: bool
+    options: TemplateOptions | None = None
 
     def __post_init__(self) -> None:
         if self.system is not None and not self.use_chat_template:
@@ -93,12 +96,12 @@ class Conversation:
     def answer(self, text: str) -> Iterator[Token]:
         """Answer `text`; the conversation keeps both, even where the answer is stopped midway."""
         if not self.use_chat_template:
-            yield from self.model.answer(text, self.sampling, use_chat_template=False)
+            yield from self.model.answer(text, self.sampling, use_chat_template=False, options=self.options)
             return
         messages = [*self.messages, {"role": "user", "content": text}]
         parts: list[str] = []
         try:
-            for token in self.model.answer(messages, self.sampling):
+            for token in self.model.answer(messages, self.sampling, options=self.options):
                 parts.append(token.text)
                 yield token
         finally:

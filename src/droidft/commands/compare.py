@@ -15,13 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
-from droidft.commands._answers import add_options, loaded_base, sampling_from, show_details
+from droidft.commands._answers import add_options, loaded_base, options_from, sampling_from, show_details
 from droidft.commands._terminal import add_json, consoles, line, print_json
+from droidft.data.conversation import checked_turns
+from droidft.data.fields import is_sharegpt
 from droidft.errors import DataError
 from droidft.home import Home
+from droidft.support.faults import Refused
 from droidft.support.plain import safe
 
 if TYPE_CHECKING:
+    from droidft.data.template import TemplateOptions
     from droidft.engine.generation.generate import Sampling, Token
     from droidft.engine.generation.loaded import AdapterDetails, LoadedModel
 
@@ -64,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
                 model.check_base(arm.info, allow_mismatch=args.allow_mismatch)
             details = model.use(arm.info)
             arm.details = None if details is None else details.asked(chat_template_used=templated)
+            # The base alone is asked as the first adapter was trained.
+            arm.options = options_from(args, model, arm.info or adapters[0])
             show_details(arm.details, errors)
         show = _quietly if args.json else _beside if console.width >= SIDE_BY_SIDE_WIDTH else _stacked
         answers = []
@@ -86,6 +92,7 @@ class Arm:
     label: str
     info: AdapterInfo | None
     details: AdapterDetails | None = None
+    options: TemplateOptions | None = None
     tokens: list[Token] = field(default_factory=list)
 
     @property
@@ -118,7 +125,7 @@ class Question:
         """Answer with one arm; yields after every token."""
         self.model.switch(arm.info)
         templated = self.use_chat_template and self.model.tokenizer.has_chat_template
-        for token in self.model.answer(self.prompt, self.sampling, use_chat_template=templated):
+        for token in self.model.answer(self.prompt, self.sampling, use_chat_template=templated, options=arm.options):
             arm.tokens.append(token)
             yield token
 
@@ -183,15 +190,15 @@ def _row_prompt(path: Path, number: int, text: str) -> Any:
         raise DataError(f"{path}:{number} is not JSON: {error}") from error
     if isinstance(row, dict) and isinstance(row.get("prompt"), str):
         return row["prompt"]
-    messages = row.get("messages") if isinstance(row, dict) else None
-    if not isinstance(messages, list) or not all(_is_message(message) for message in messages):
+    turns = row.get("messages", row.get("prompt")) if isinstance(row, dict) else None
+    if not isinstance(turns, list):
         raise DataError(f"{path}:{number} has neither a `prompt` nor `messages`")
-    if messages and messages[-1]["role"] == "assistant":
+    try:
+        messages = checked_turns(turns, "messages", by_from=is_sharegpt(turns))
+    except Refused as why:
+        raise DataError(f"{path}:{number} {why.reason}", hint=why.fix) from None
+    if messages[-1]["role"] == "assistant":
         messages = messages[:-1]
     if not messages:
         raise DataError(f"{path}:{number} asks nothing")
     return messages
-
-
-def _is_message(message: Any) -> bool:
-    return isinstance(message, dict) and all(isinstance(message.get(name), str) for name in ("role", "content"))

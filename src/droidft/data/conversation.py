@@ -233,7 +233,7 @@ def _is_part(part: Any) -> bool:
 
 
 def _joined(parts: list[Any], number: int, role: str) -> tuple[str, str]:
-    """Text parts as one text, with nothing between them, as chat templates join them; thinking apart."""
+    """Text parts as one text, each on lines of its own; thinking apart."""
     texts: list[str] = []
     thoughts: list[str] = []
     for part in parts:
@@ -250,7 +250,7 @@ def _joined(parts: list[Any], number: int, role: str) -> tuple[str, str]:
             reason = f"the content of turn {number} ({role}) has a part of the type {_shown(kind)}"
             raise Refused("content-part", reason, 'only text is read: {"type": "text", "text": …}')
         texts.append(text)
-    return "".join(texts), "".join(thoughts)
+    return "\n".join(texts), "\n".join(thoughts)
 
 
 def _reasoning(turn: Message, where: str) -> str:

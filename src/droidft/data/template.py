@@ -46,6 +46,8 @@ class TemplateOptions:
     """Variables of the template, such as `enable_thinking`."""
     day: datetime.date | None = None
     """What a template that writes the date takes for today; None: today."""
+    chosen: bool = False
+    """Whether `kwargs` were given for this answer, so that they must not be without effect."""
 
     @classmethod
     def of(cls, config: TrainingConfig) -> TemplateOptions:
@@ -131,7 +133,9 @@ class ChatTemplate:
 
     @cached_property
     def knows_developer(self) -> bool:
-        """Whether a developer's turn shows in what it writes."""
+        """Whether it names the developer's role, and shows its turn; one that writes any role as it is knows none."""
+        if self.text is not None and "developer" not in self.text:
+            return False
         turns = [{"role": "developer", "content": "Zq1zQ"}, {"role": "user", "content": "Zq2zQ"}]
         return "Zq1zQ" in self._tried(turns, None)
 

@@ -6,6 +6,7 @@ the data, the length against the model's context.
 
 from __future__ import annotations
 
+import datetime
 import math
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -23,6 +24,7 @@ from droidft.data.preferences import PreparedPairs, prepare_pairs
 from droidft.data.prepare import Prepared, prepare
 from droidft.data.prompts import PreparedPrompts, prepare_prompts
 from droidft.data.report import TokenReport
+from droidft.data.template import ChatTemplate
 from droidft.engine.machine import host
 from droidft.engine.machine.device import Device
 from droidft.engine.methods.grpo import GroupRelative
@@ -54,6 +56,8 @@ class Assembled:
     """A job, what its adapter records about its base, and what a measurement afterwards needs."""
 
     job: Job
+    config: TrainingConfig
+    """The run's settings as its data was read with: with the day that the chat template writes, if it does."""
     origin: Origin
     tokenizer: TokenizerWrapper
     context_length: int | None
@@ -108,7 +112,8 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
 
     yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
     tokenizer, context_length = loading.load_tokenizer(model_path), catalog.context_length(model_config)
-    method, prepared, rewards = _method(config, places, tokenizer, context_length)
+    dated = _dated(config, tokenizer, saved[1] if saved else None)
+    method, prepared, rewards = _method(dated, places, tokenizer, context_length)
     report = prepared.report
     yield report.event()
     yield from (Warned(code="data", message=message) for message in report.warnings)
@@ -125,6 +130,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         data_hash=report.data_hash,
         base_hash=identity["weights_sha256"],
         rewards_hash=rewards,
+        template_date=dated.template_date,
         versions=versions,
         resume_from=saved[:2] if saved else None,
     )
@@ -136,7 +142,15 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         versions=versions,
     )
     answers = prepared if isinstance(prepared, Prepared) else None
-    return Assembled(job, origin, tokenizer, context_length, answers, attached)
+    return Assembled(job, dated, origin, tokenizer, context_length, answers, attached)
+
+
+def _dated(config: TrainingConfig, tokenizer: TokenizerWrapper, saved: checkpoint.RunState | None) -> TrainingConfig:
+    """The settings with the day that the chat template writes: a run keeps the one it was made with."""
+    if config.template_date is not None or not ChatTemplate(tokenizer).writes_date:
+        return config
+    day = (saved.template_date if saved else None) or datetime.date.today().isoformat()
+    return config.model_copy(update={"template_date": day})
 
 
 def _method(

@@ -6,12 +6,14 @@ and every side's answer is the one that it would give alone. Adapters are only e
 
 from __future__ import annotations
 
+import datetime
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +25,12 @@ from droidft.support.channel import Call, serve
 from droidft.support.stamps import Stamp, stamps
 
 if TYPE_CHECKING:
-    from droidft.engine.generation.generate import Prompt, Sampling, Token
+    from droidft.data.template import TemplateOptions
+    from droidft.engine.generation.generate import Sampling, Token
     from droidft.engine.generation.likelihood import TokenBytes
     from droidft.engine.generation.loaded import LoadedModel, Ready
     from droidft.engine.generation.pieces import Piece, Pieces
+    from droidft.engine.generation.prompt import Prompt
 
 LONG_PROMPT = 1024
 """Progress is reported while a prompt of more tokens than this is read."""
@@ -81,7 +85,8 @@ class Worker:
         `system` or else `messages`, `use_chat_template`, `sampling` (fields of `Sampling`), `stop` (texts). Several
         texts, or tokens, to continue stand in `prompts` instead; a side then has the index of its `prompt`, and
         where its seed is not that of `sampling`, a `seed`. `top_logprobs` asks for likelihoods, `echo` for the
-        prompt before the answer, `only_echo` for nothing else.
+        prompt before the answer, `only_echo` for nothing else. `chat_template_kwargs` and `template_date` say how
+        the chat template is used, where that is not as the adapter was trained.
         """
         from droidft.engine.generation import generate
 
@@ -89,7 +94,7 @@ class Worker:
         try:
             model = self._model(call, home)
             sampling = generate.Sampling(**_sampling(model, call.params["sampling"]))
-            prompts = _prompts(model, call.params)
+            prompts = _Prompts(model, call.params, _first_record(model, home, call.params["sides"]))
             sides = deque(
                 side
                 for wanted in call.params["sides"]
@@ -162,19 +167,59 @@ def _sampling(model: LoadedModel, fields: dict[str, Any]) -> dict[str, Any]:
     return {**fields, "logit_bias": bias}
 
 
-def _prompts(model: LoadedModel, params: dict[str, Any]) -> list[Prompt]:
-    from droidft.engine.generation.generate import Prompt, make_prompt
-    from droidft.engine.generation.likelihood import check_tokens
+@dataclass
+class _Prompts:
+    """The prompts of a request, put as each side's adapter was trained; the base alone as the `first` one was."""
 
+    model: LoadedModel
+    params: dict[str, Any]
+    first: Mapping[str, Any]
+    made: list[tuple[TemplateOptions, list[Prompt]]] = field(default_factory=list)
+
+    def of(self, ready: Ready | None) -> list[Prompt]:
+        """Those for a side; made once for sides that are asked alike."""
+        from droidft.engine.generation.prompt import options_for
+
+        day = self.params.get("template_date")
+        options = options_for(
+            self.model.tokenizer,
+            self.first if ready is None else ready.details.info.record,
+            kwargs=self.params.get("chat_template_kwargs"),
+            day=None if day is None else datetime.date.fromisoformat(day),
+        )
+        for known, prompts in self.made:
+            if known == options:
+                return prompts
+        prompts = _prompts(self.model, self.params, options)
+        self.made.append((options, prompts))
+        return prompts
+
+
+def _first_record(model: LoadedModel, home: Home, sides: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What the first adapter that can be used records about its training."""
+    for side in sides:
+        if side["adapter"] is not None:
+            try:
+                return model.ready(*_find(home, side["adapter"])).details.info.record
+            except DroidError:  # its own side reports it
+                continue
+    return {}
+
+
+def _prompts(model: LoadedModel, params: dict[str, Any], options: TemplateOptions) -> list[Prompt]:
+    from droidft.engine.generation.likelihood import check_tokens
+    from droidft.engine.generation.prompt import Prompt, make_prompt
+
+    put = partial(make_prompt, model.tokenizer, options=options)
     if params["messages"] is not None:
-        return [make_prompt(model.tokenizer, params["messages"])]
+        return [put(params["messages"])]
     how = params["use_chat_template"]
     if params.get("prompts") is None:
-        return [make_prompt(model.tokenizer, params["prompt"], system=params["system"], use_chat_template=how)]
+        return [put(params["prompt"], system=params["system"], use_chat_template=how)]
     made = []
     for prompt in params["prompts"]:
         if isinstance(prompt, str):
-            made.append(make_prompt(model.tokenizer, prompt, use_chat_template=how))
+            made.append(put(prompt, use_chat_template=how))
         else:
             check_tokens(model.model, prompt, field="prompt")
             made.append(Prompt(prompt, chat_template_used=False))
@@ -185,7 +230,7 @@ def _side(
     call: Call,
     model: LoadedModel,
     home: Home,
-    prompts: Sequence[Prompt],
+    prompts: _Prompts,
     sampling: Sampling,
     *,
     side: int,
@@ -204,7 +249,7 @@ def _side(
     except DroidError as error:
         call.emit({"type": "error", "side": side, "error": error.as_dict()})
         return None
-    put, own = prompts[prompt], sampling if seed is None else replace(sampling, seed=seed)
+    put, own = prompts.of(ready)[prompt], sampling if seed is None else replace(sampling, seed=seed)
     room_for(put.tokens, 0 if call.params.get("only_echo") else own.max_tokens, model.context_length)
     named = call.params.get("echo") or call.params.get("top_logprobs") is not None
     bytes_of = TokenBytes(model.tokenizer) if named else None
@@ -260,6 +305,9 @@ def _details(model: LoadedModel, ready: Ready | None, prompt: Prompt, system: st
     if model.code:
         text = f"the model's folder holds code that is not run: {', '.join(model.code[:5])}"
         warnings.append({"code": "model_code", "message": text})
+    if prompt.left_out:
+        text = f"the model's chat template leaves out {', '.join(prompt.left_out)}"
+        warnings.append({"code": "left_out", "message": text})
     common = {"chat_template_used": prompt.chat_template_used, "expected_layers": model.base.num_layers}
     if ready is None:
         names = ("name", "rank", "alpha", "scale", "dropout", "keys", "num_layers", "model_recorded")
@@ -279,7 +327,7 @@ def _system(params: dict[str, Any]) -> str | None:
     turns = params["messages"]
     if turns is None:
         return params["system"] or None
-    return next((turn["content"] for turn in turns if turn["role"] == "system"), None)
+    return next((turn["content"] for turn in turns if turn["role"] in ("system", "developer")), None)
 
 
 def _take_turns(call: Call, model: LoadedModel, waiting: deque[Side]) -> None:

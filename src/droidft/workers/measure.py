@@ -44,7 +44,7 @@ class Measuring:
             return None
         assert assembled.data is not None, "experiments are made of methods that learn from answers"
         material = prepare_measurement(
-            run.config(),
+            assembled.config,
             wanted.measurement,
             assembled.tokenizer,
             assembled.data,

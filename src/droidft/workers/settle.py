@@ -7,6 +7,7 @@ timing steps takes memory that a server must not keep.
 
 from __future__ import annotations
 
+import datetime
 import math
 import tempfile
 import time
@@ -19,6 +20,7 @@ from droidft.config import FineTuneType, LoraScaling, SplitBy, TrainingConfig
 from droidft.data.batches import plan as length_of
 from droidft.data.batches import rows_of_share, steps_per_epoch
 from droidft.data.prepare import Prepared, prepare
+from droidft.data.template import ChatTemplate
 from droidft.engine.machine.device import Device, computing
 from droidft.engine.machine.host import versions
 from droidft.errors import ConfigError
@@ -101,6 +103,9 @@ def fix(
     shape = open_shape(model)
     report("reading data", 0, 0)
     tokenizer = loading.load_tokenizer(model)
+    if ChatTemplate(tokenizer).writes_date:  # one day for all runs, whenever each begins
+        today = {"template_date": first.template_date or datetime.date.today().isoformat()}
+        configs = {name: config.model_copy(update=today) for name, config in configs.items()}
     configs, data = _read(plan, configs, tokenizer, context)
     first = next(iter(configs.values()))
     material = prepare_measurement(
@@ -158,7 +163,11 @@ def _read(
         own_test = plan.measurement.test_data_path is not None and "split_column" not in plan.settings
         if error.field != "split_column" or not own_test:
             raise
-    without = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0]), None) for name in configs}
+    own = {name: plan.config(name, seed=plan.seeds[0]).split_column for name in configs}
+    without = {
+        name: _grouped(plan, config.model_copy(update={"split_column": own[name]}), None)
+        for name, config in configs.items()
+    }
     return without, prepare(next(iter(without.values())), tokenizer, context_length=context)
 
 

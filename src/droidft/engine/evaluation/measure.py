@@ -17,13 +17,14 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from droidft.config import DataFormat, TrainingConfig
+from droidft.config import DataFormat, TrainingConfig, TrainOn
 from droidft.data import batches
 from droidft.data.batches import mixed, numbered
 from droidft.data.prepare import Prepared, prepare, read_set
 from droidft.data.prompts import PromptRow, prompts_of
 from droidft.data.tokens import TokenSet
-from droidft.engine.generation.generate import Message, generate_batch
+from droidft.engine.generation.generate import generate_batch
+from droidft.engine.generation.prompt import Prompt
 from droidft.engine.methods.sft import Supervised
 from droidft.engine.model.loss import SplitModel, losses
 from droidft.engine.training.loop import Job, step_once
@@ -69,9 +70,9 @@ class Asked:
     prompts: list[PromptRow]
     scorer: Scorer
 
-    def questions(self) -> list[str | Sequence[Message]]:
-        """The conversation or text of each."""
-        return [prompt.messages or prompt.text or "" for prompt in self.prompts]
+    def questions(self) -> list[Prompt]:
+        """The prompt of each, as training reads it: with its tools and the run's way of using the template."""
+        return [Prompt(prompt.tokens.tolist(), prompt.messages is not None) for prompt in self.prompts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +116,7 @@ def prepare_measurement(
     text = wanted.general_data_path or str(general)
     plain = config.model_copy(
         update={"data_format": DataFormat.AUTO, "mask_prompt": False, "system_prompt": None, "max_seq_length": None}
+        | {"train_on": TrainOn.ALL_TURNS}
         | dict.fromkeys(("text_column", "prompt_column", "completion_column", "messages_column", "split_column"))
     )
     unseen = read_set(plain, text, tokenizer, called="the general text", context_length=context_length)

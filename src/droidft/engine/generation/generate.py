@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from droidft.data.template import TemplateOptions
 from droidft.engine.generation.likelihood import PART, Likelihood, likelihoods
-from droidft.errors import ConfigError, ModelError, PromptTooLong
+from droidft.engine.generation.prompt import Message, Prompt, make_prompt
+from droidft.errors import ConfigError, PromptTooLong
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
-
-Message = Mapping[str, Any]
-"""`role` and `content`, as chat templates take them."""
 
 REPETITION_WINDOW = 64
 PART_ON_GPU = 2048
@@ -85,14 +84,6 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """A prompt as tokens, and whether the model's chat template made it."""
-
-    tokens: list[int]
-    chat_template_used: bool
-
-
-@dataclass(frozen=True)
 class Token:
     """One step of an answer.
 
@@ -110,45 +101,6 @@ class Token:
     """How likely the model had it, where that was asked for."""
 
 
-def make_prompt(
-    tokenizer: TokenizerWrapper,
-    messages_or_prompt: str | Sequence[Message],
-    *,
-    system: str | None = None,
-    use_chat_template: bool = True,
-) -> Prompt:
-    """Encode a text or a conversation; a text becomes a user's message where the model has a chat template.
-
-    `system` is a system message before a text; an empty one is none.
-
-    Raises:
-        ModelError: a conversation for a model without a chat template, or a template that refuses it.
-        ConfigError: a blank text; a system message where there is no chat template.
-    """
-    if isinstance(messages_or_prompt, str) and not messages_or_prompt.strip():
-        hint = "write at least one word"
-        raise ConfigError(f"the prompt is {'blank' if messages_or_prompt else 'empty'}", hint=hint, field="prompt")
-    if use_chat_template and tokenizer.has_chat_template:
-        messages = messages_or_prompt
-        if isinstance(messages, str):
-            first = [{"role": "system", "content": system}] if system else []
-            messages = [*first, {"role": "user", "content": messages}]
-        return Prompt(_render(tokenizer, messages), chat_template_used=True)
-    if system:
-        why = "this model has none" if use_chat_template else "it is turned off"
-        raise ConfigError(
-            f"a system prompt needs a chat template, and {why}",
-            hint="leave the system prompt out, or write it into the prompt",
-            field="system_prompt",
-        )
-    if not isinstance(messages_or_prompt, str):
-        raise ModelError(
-            "the model has no chat template, so a conversation cannot be put to it",
-            hint="give it one text to continue, or use an instruction-tuned model",
-        )
-    return Prompt(list(tokenizer.encode(messages_or_prompt)), chat_template_used=False)
-
-
 def generate(
     model: nn.Module,
     tokenizer: TokenizerWrapper,
@@ -156,6 +108,7 @@ def generate(
     sampling: Sampling | None = None,
     *,
     use_chat_template: bool = True,
+    options: TemplateOptions | None = None,
     context_length: int | None = None,
 ) -> Iterator[Token]:
     """Answer token by token; closing the iterator ends the generation.
@@ -165,7 +118,7 @@ def generate(
     Raises:
         ModelError: see `make_prompt`; or the prompt is empty or fills the context.
     """
-    prompt = make_prompt(tokenizer, messages_or_prompt, use_chat_template=use_chat_template)
+    prompt = make_prompt(tokenizer, messages_or_prompt, use_chat_template=use_chat_template, options=options)
     with wired(model):
         yield from complete(model, tokenizer, prompt, sampling or Sampling(), context_length=context_length)
 
@@ -288,7 +241,7 @@ def shown(tokenizer: TokenizerWrapper, tokens: Sequence[int], *, after: int | No
 def generate_batch(
     model: nn.Module,
     tokenizer: TokenizerWrapper,
-    prompts: Sequence[str | Sequence[Message]],
+    prompts: Sequence[str | Sequence[Message] | Prompt],
     *,
     max_tokens: int = 256,
     batch_size: int = 16,
@@ -301,7 +254,12 @@ def generate_batch(
     """
     from mlx_lm import batch_generate
 
-    encoded = [make_prompt(tokenizer, prompt, use_chat_template=use_chat_template).tokens for prompt in prompts]
+    encoded = [
+        prompt.tokens
+        if isinstance(prompt, Prompt)
+        else make_prompt(tokenizer, prompt, use_chat_template=use_chat_template).tokens
+        for prompt in prompts
+    ]
     # Prompts of like length share a batch, so that little of it is padding.
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
     answers = [""] * len(encoded)
@@ -313,18 +271,6 @@ def generate_batch(
         if progress is not None:
             progress(start + len(chosen), len(order))
     return answers
-
-
-def _render(tokenizer: TokenizerWrapper, messages: Sequence[Message]) -> list[int]:
-    from jinja2 import TemplateError
-
-    try:
-        return list(tokenizer.apply_chat_template([dict(m) for m in messages], add_generation_prompt=True))
-    except (TemplateError, TypeError, KeyError, ValueError) as error:
-        raise ModelError(
-            f"the model's chat template refuses this conversation: {error}",
-            hint="some templates want user and assistant in turn, or no system message",
-        ) from error
 
 
 def room_for(prompt: Sequence[int], max_tokens: int, context_length: int | None) -> int:

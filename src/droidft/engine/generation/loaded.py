@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from droidft.adapters.diagnostics import AdapterWarning, BaseModel, asked_otherwise, diagnose, refuse_other_base
 from droidft.adapters.folder import CONFIG, AdapterInfo, Which, read_adapter
-from droidft.engine.generation.generate import Message, Sampling, Token, generate
+from droidft.data.template import TemplateOptions
+from droidft.engine.generation.generate import Sampling, Token, generate
+from droidft.engine.generation.prompt import Message
 from droidft.engine.model import adapter_weights, loading
 from droidft.engine.model.adapter_weights import Applied, Difference
 from droidft.errors import AdapterError, ConfigError
@@ -184,7 +186,12 @@ class LoadedModel:
         return np.array(logits)
 
     def answer(
-        self, messages_or_prompt: str | Sequence[Message], sampling: Sampling, *, use_chat_template: bool = True
+        self,
+        messages_or_prompt: str | Sequence[Message],
+        sampling: Sampling,
+        *,
+        use_chat_template: bool = True,
+        options: TemplateOptions | None = None,
     ) -> Iterator[Token]:
         """Generate with what is on the base now; see `generate`."""
         return generate(
@@ -193,6 +200,7 @@ class LoadedModel:
             messages_or_prompt,
             sampling,
             use_chat_template=use_chat_template,
+            options=options,
             context_length=self.context_length,
         )
 

@@ -96,6 +96,8 @@ class RunState(BaseModel):
     base_hash: str = ""
     rewards_hash: str = ""
     """Of the reward files of the user's own."""
+    template_date: str | None = None
+    """The day that the chat template wrote into the data, where it writes one."""
     versions: dict[str, str]
 
 

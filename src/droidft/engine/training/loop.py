@@ -69,6 +69,8 @@ class Job:
     """Hash of the reward files of the user's own."""
     former: Sequence[TrainingConfig] = ()
     """Settings with which earlier workers of the run began."""
+    template_date: str | None = None
+    """The day that the chat template wrote into the data, where it writes one."""
     versions: dict[str, str] = field(default_factory=dict)
     resume_from: tuple[Path, RunState] | None = None
 
@@ -142,6 +144,7 @@ class _Run:
             data_hash=job.data_hash,
             base_hash=job.base_hash,
             rewards_hash=job.rewards_hash,
+            template_date=job.template_date,
             versions=job.versions,
         )
         self.saved: RunState | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
@@ -55,6 +55,10 @@ class Question:
     prompts: Sequence[str | Sequence[int]] | None = None
     """Texts, or tokens, to continue as they are; they stand in for `prompt` too. Each side then answers each."""
     use_chat_template: bool = True
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    """Variables for the chat template, over those that the adapter was trained with."""
+    template_date: str | None = None
+    """The day for templates that write the date; None: today."""
     stop: tuple[str, ...] = ()
     allow_mismatch: bool = False
     """Whether an adapter may be used on a base with other weights than those it was trained on."""
@@ -287,6 +291,10 @@ class Answers:
             "system": question.system,
             "messages": None if question.messages is None else list(question.messages),
             "use_chat_template": question.use_chat_template,
+            "chat_template_kwargs": None
+            if question.chat_template_kwargs is None
+            else dict(question.chat_template_kwargs),
+            "template_date": question.template_date,
             "sampling": question.sampling,
             "stop": list(question.stop),
             "prompts": None if question.prompts is None else list(question.prompts),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from droidft.adapters.folder import AdapterInfo, list_adapters
+from droidft.data.conversation import normal_turns
 from droidft.errors import ConfigError
 from droidft.home import Home
 from droidft.models.catalog import ModelSummary, list_models
@@ -26,6 +27,7 @@ from droidft.server.schemas.openai import (
     TokenLogprob,
     TopLogprob,
 )
+from droidft.support.faults import Refused
 
 MOST_TOKENS = 512
 MOST_CHOICES = 256
@@ -39,7 +41,6 @@ HARMLESS = frozenset(
         "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
-        "reasoning_effort",
         "safety_identifier",
         "user",
     }
@@ -63,8 +64,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 """Fields that cannot be honoured, and the values besides null that ask for nothing."""
 
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-
 
 def chat_question(request: ChatRequest) -> Question:
     """The question that a conversation puts.
@@ -85,7 +84,12 @@ def chat_question(request: ChatRequest) -> Question:
     if not any(message["content"].strip() for message in messages):
         raise ConfigError("every message is blank", hint="write at least one word", field="messages")
     top = (request.top_logprobs or 0) if request.logprobs else None
-    return _question(request, next(iter(limits), None), messages=messages, top_logprobs=top)
+    kwargs = dict(request.chat_template_kwargs or {})
+    if request.reasoning_effort is not None:
+        kwargs.setdefault("reasoning_effort", request.reasoning_effort)
+    return _question(
+        request, next(iter(limits), None), messages=messages, top_logprobs=top, chat_template_kwargs=kwargs or None
+    )
 
 
 def text_question(request: CompletionRequest) -> Question:
@@ -246,33 +250,29 @@ def _refuse_unknown(fields: Mapping[str, Any]) -> None:
         raise ConfigError(f"{name[:80]!r} is unknown", hint="check the spelling, or leave it out", field=name[:80])
 
 
-def _turn(message: ChatMessage, field: str) -> dict[str, str]:
-    role = ROLES.get(message.role)
-    if role is None:
-        raise ConfigError(
-            f"a message with the role {message.role!r} is not supported",
-            hint=f"roles are {', '.join(ROLES)}",
-            field=f"{field}.role",
-        )
+def _turn(message: ChatMessage, field: str) -> dict[str, Any]:
     for name in ("tool_calls", "function_call", "audio"):
         if (message.model_extra or {}).get(name):
             raise ConfigError(f"{name} in a message is not supported", hint="leave it out", field=f"{field}.{name}")
-    return {"role": role, "content": _content(message.content, f"{field}.content")}
+    if message.content is None:
+        raise ConfigError("a message without content", hint="give every message a text", field=f"{field}.content")
+    try:
+        (turn,) = normal_turns([message.model_dump(exclude_none=True)])
+    except Refused as why:
+        reason = why.reason.replace("turn 1", "a message", 1)
+        place = "role" if why.kind == "role" else _part_at_fault(message)
+        raise ConfigError(f"{reason} is not supported", hint=why.fix, field=f"{field}.{place}") from None
+    if turn["role"] == "tool":
+        reason = f"a message with the role {message.role!r} is not supported"
+        raise ConfigError(reason, hint="roles are system, developer, user, assistant", field=f"{field}.role")
+    return turn
 
 
-def _content(content: str | list[dict[str, Any]] | None, field: str) -> str:
-    if isinstance(content, str):
-        return content
-    if content is None:
-        raise ConfigError("a message without content", hint="give every message a text", field=field)
-    texts = []
-    for index, part in enumerate(content):
-        text = part.get("text")
-        if part.get("type") != "text" or not isinstance(text, str):
-            raise ConfigError(
-                f"a part of the type {part.get('type')!r} is not supported",
-                hint='parts are {"type": "text", "text": …}',
-                field=f"{field}.{index}",
-            )
-        texts.append(text)
-    return "\n".join(texts)
+def _part_at_fault(message: ChatMessage) -> str:
+    """`content`, or `content.2` where that part of it is refused."""
+    for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
+        try:
+            normal_turns([{"role": message.role, "content": [part]}])
+        except Refused:
+            return f"content.{index}"
+    return "content"

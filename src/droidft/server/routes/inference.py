@@ -82,6 +82,8 @@ def _question(body: InferenceRequest | CompareRequest, adapters: Sequence[str | 
         system=body.system_prompt,
         use_chat_template=body.use_chat_template,
         allow_mismatch=body.allow_mismatch,
+        chat_template_kwargs=body.chat_template_kwargs,
+        template_date=None if body.template_date is None else body.template_date.isoformat(),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -22,7 +23,17 @@ class SamplingFields(Body):
     seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
 
 
-class InferenceRequest(SamplingFields):
+class TemplateFields(Wire):
+    """How the chat template is used, where that is not as the adapter was trained."""
+
+    use_chat_template: bool = True
+    chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=100)] | None = None
+    """Variables of the template, such as `enable_thinking`."""
+    template_date: Annotated[datetime.date, Field(strict=False)] | None = None
+    """The day, for templates that write the date; today if it is not given."""
+
+
+class InferenceRequest(SamplingFields, TemplateFields):
     """A prompt for a model, with or without an adapter."""
 
     prompt: Annotated[str, Field(min_length=1, max_length=1_000_000)]
@@ -31,12 +42,11 @@ class InferenceRequest(SamplingFields):
     adapter_name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """A name, then `@best`, `@latest` or `@200`. Without `@`: the best weights if there are any, else the latest."""
     system_prompt: Annotated[str, Field(max_length=1_000_000)] | None = None
-    use_chat_template: bool = True
     allow_mismatch: bool = False
     """Use an adapter though it was trained on other weights than those of the model; otherwise that is a 400."""
 
 
-class CompareRequest(SamplingFields):
+class CompareRequest(SamplingFields, TemplateFields):
     """One prompt for several sides; they answer at the same time."""
 
     prompt: Annotated[str, Field(min_length=1, max_length=1_000_000)]
@@ -44,7 +54,6 @@ class CompareRequest(SamplingFields):
     adapters: Annotated[list[str | None], Field(min_length=1, max_length=4)]
     """A side each: an adapter as in `InferenceRequest`, or null for the base alone."""
     system_prompt: Annotated[str, Field(max_length=1_000_000)] | None = None
-    use_chat_template: bool = True
     allow_mismatch: bool = False
     """Use an adapter though it was trained on other weights than those of the model; otherwise that is a 400."""
 

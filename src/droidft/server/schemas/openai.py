@@ -72,6 +72,10 @@ class ChatRequest(CommonRequest):
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=10_000)]
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """512 where neither this nor `max_completion_tokens` is given."""
+    chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=100)] | None = None
+    """Variables of the chat template, such as `enable_thinking`, as vLLM has them."""
+    reasoning_effort: Annotated[str, Field(max_length=100)] | None = None
+    """Put to the chat template under this name; refused where it reads none."""
     max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     logprobs: bool | None = None
     """The log-probability of each token of the answer: the model's own, before temperature and penalties."""
