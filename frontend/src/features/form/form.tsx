@@ -49,11 +49,14 @@ export interface Form {
   setMode: (mode: Mode) => void;
 }
 
-/** The form of each page, kept in this browser. */
+/**
+ * The form of each page, kept in this browser: one form, in however many tabs. Each change is made to what is kept by
+ * then, so a tab that was opened earlier never puts an old value back.
+ */
 const FORMS = {
-  "/setup": stored("droidft.setup", restore),
-  "/enhanced": stored("droidft.enhanced", restore),
-  "/experiments": stored("droidft.experiments", restore),
+  "/setup": stored("droidft.setup", restore, { shared: true }),
+  "/enhanced": stored("droidft.enhanced", restore, { shared: true }),
+  "/experiments": stored("droidft.experiments", restore, { shared: true }),
 } as const;
 export type Page = keyof typeof FORMS;
 

@@ -162,6 +162,13 @@ function SamplingFields({ form, onForm }: SamplingFieldsProps) {
           checked={form.template}
           onValue={(template) => onForm({ template })}
         />
+        <Switch
+          className="sm:pt-6"
+          label="Other weights"
+          hint="Lets adapters answer that were trained on another model of the same shapes. Off: they are refused."
+          checked={form.mismatch}
+          onValue={(mismatch) => onForm({ mismatch })}
+        />
       </div>
       <p className="mt-3 text-xs text-muted">
         {greedy
@@ -173,7 +180,7 @@ function SamplingFields({ form, onForm }: SamplingFieldsProps) {
         variant="ghost"
         icon={RotateCcw}
         className="mt-2 -ml-2.5"
-        onClick={() => onForm({ sampling: initialSampling(), drawSeed: true, template: true })}
+        onClick={() => onForm({ sampling: initialSampling(), drawSeed: true, template: true, mismatch: false })}
       >
         Back to the defaults
       </Button>
@@ -217,9 +224,10 @@ function isZero(text: string): boolean {
   return parsed.kind === "number" && parsed.value === 0;
 }
 
-function summary({ sampling, drawSeed, seed, template }: Form): string {
+function summary({ sampling, drawSeed, seed, template, mismatch }: Form): string {
   const parts = [`temperature ${sampling.temperature}`, `up to ${sampling.max_tokens} tokens`];
   if (!drawSeed) parts.push(`seed ${seed}`);
   if (!template) parts.push("no chat template");
+  if (mismatch) parts.push("adapters of other weights too");
   return parts.join(" · ");
 }

@@ -98,7 +98,11 @@ const VOTE = z.union([z.number(), z.literal("tie"), z.literal("bad")]);
 export type Vote = z.infer<typeof VOTE>;
 
 /** Request with everything spelled out, so that it can be sent again. */
-const ASKED = z.extend(z.required(compareRequest), { seed: z.number() });
+// What was kept by an earlier version lacks what it did not know.
+const ASKED = z.extend(z.required(compareRequest), {
+  seed: z.number(),
+  allow_mismatch: z._default(z.boolean(), false),
+});
 export type Asked = z.infer<typeof ASKED>;
 
 export const COMPARISON = z.object({

@@ -28,6 +28,7 @@ describe("a form", () => {
         adapters: [null, "orders@best"],
         system_prompt: null,
         use_chat_template: true,
+        allow_mismatch: false,
       },
     });
   });

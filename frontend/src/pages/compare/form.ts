@@ -64,6 +64,8 @@ const FORM = z.object({
   drawSeed: z.boolean(),
   seed: z.string(),
   template: z.boolean(),
+  /** Adapters may have been trained on other weights than the model's. */
+  mismatch: z.boolean(),
   blind: z.boolean(),
   /** Which comparison of the history is on the page. */
   shown: z.nullable(z.string()),
@@ -84,6 +86,7 @@ export function initialForm(): Form {
     drawSeed: true,
     seed: "0",
     template: true,
+    mismatch: false,
     blind: false,
     shown: null,
   };
@@ -113,6 +116,7 @@ export function readForm(form: Form, model: string, adapters: readonly Chosen[])
     adapters: [null, ...refs],
     system_prompt: form.system === "" ? null : form.system,
     use_chat_template: form.template,
+    allow_mismatch: form.mismatch,
   };
   return { kind: "ready", question };
 }
@@ -155,6 +159,7 @@ export function formOf(asked: Asked, form: Form): Form {
     system: asked.system_prompt ?? "",
     sampling: each((field) => typed(asked[field])),
     template: asked.use_chat_template,
+    mismatch: asked.allow_mismatch,
     seed: typed(asked.seed),
   };
 }

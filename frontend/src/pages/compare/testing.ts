@@ -18,6 +18,7 @@ export const ASKED: Asked = {
   adapters: [null, "orders@best"],
   system_prompt: null,
   use_chat_template: true,
+  allow_mismatch: false,
 };
 
 export const BASE: AdapterDetails = {

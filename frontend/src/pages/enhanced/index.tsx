@@ -1,23 +1,20 @@
 import { useCallback, useMemo } from "react";
 
-import { useGetMethodsQuery, useGetRewardsQuery, useGetSettingsQuery, useListModelsQuery } from "@/api";
+import { useGetMethodsQuery, useGetRewardsQuery, useGetSettingsQuery } from "@/api";
 import type { Methods, SettingView } from "@/api";
-import { ErrorNote, PageHeader, Segmented, Skeleton } from "@/components/ui";
-import { useDataCheck } from "@/features/data/useDataCheck";
+import { ErrorNote } from "@/components/ui";
 import { AdvancedCard } from "@/features/form/AdvancedCard";
 import { forMethod, textOf, toConfig } from "@/features/form/draft";
 import type { Draft } from "@/features/form/draft";
-import { FormProvider, MODES, useForm, useStart } from "@/features/form/form";
+import { useForm } from "@/features/form/form";
 import type { Form } from "@/features/form/form";
+import { FormPage, FormSkeleton, Part } from "@/features/form/FormPage";
 import { PLACED } from "@/features/form/labels";
-import { PreviewCard, StartBar } from "@/features/form/PreviewCard";
-import { useDraftReport, useTargets } from "@/features/form/queries";
-import { memoryWarning, merge, reasons } from "@/features/form/readiness";
 import { useClone } from "@/features/form/useClone";
+import { useByName, useReadiness } from "@/features/form/useReadiness";
 import { ModelCard } from "@/features/model/ModelCard";
 import { readRewards, rewardsIn } from "@/features/rewards/draft";
 import { familyOf } from "@/lib/methods";
-import { useConnection } from "@/state/hooks";
 
 import { CostCard } from "./CostCard";
 import { DataCard } from "./DataCard";
@@ -35,7 +32,7 @@ interface Props {
 }
 
 function Loaded({ methods, settings: all, form }: Props) {
-  const { draft, mode, setMode } = form;
+  const { draft } = form;
   const offered = methods.filter(({ family }) => family !== "answers");
   const asked = textOf(draft, "method") || FIRST_METHOD;
   const method = offered.find(({ name }) => name === asked) ?? offered[0];
@@ -45,48 +42,28 @@ function Loaded({ methods, settings: all, form }: Props) {
     const useless = new Set(method?.without_effect);
     return forMethod(all, name).filter((setting) => !useless.has(setting.name));
   }, [all, method, name]);
-  const byName = useMemo(() => new Map(settings.map((setting) => [setting.name, setting])), [settings]);
-  const connection = useConnection();
-  const { data: models } = useListModelsQuery();
+  const byName = useByName(settings);
   const { data: known } = useGetRewardsQuery();
-  const { start, isLoading, refusalOf } = useStart();
 
   const rewarded = family === "rewards";
   const drafted = rewarded ? rewardsIn(draft["rewards"]) : [];
   const read = readRewards(drafted, known?.kinds ?? []);
-  const typed = toConfig(draft, settings);
-  const config: Record<string, unknown> = { ...typed.config, method: name };
+  const { config: fields, problems: typed } = toConfig(draft, settings);
+  const config: Record<string, unknown> = { ...fields, method: name };
   if (rewarded && known) config["rewards"] = read.rewards;
   const defaults = Object.fromEntries(settings.map((setting) => [setting.name, setting.default]));
   const full = { ...defaults, ...config };
-
-  const data = useDataCheck(config, models === undefined && config["model_path"] !== undefined);
-  const latest = data.check ?? data.previous;
-  const rows = latest?.ok ? (latest.tokens?.train.rows ?? latest.structure?.train.rows ?? null) : null;
-  const longest = latest?.tokens ? (latest.tokens.train.lengths["max"] ?? latest.tokens.max_seq_length) : null;
-
-  const most = typeof full["max_completion_length"] === "number" ? full["max_completion_length"] : 0;
-  const targets = useTargets(full, typed.problems, rewarded ? (longest ?? 256) + most : longest);
-  const judged = useDraftReport(config, rows);
-  const refusal = refusalOf(config);
-  const found = judged.report?.problems ?? [];
   const faulty = Object.keys(read.problems).length;
-  const own =
-    faulty > 0 ? { ...typed.problems, rewards: "Some of their parameters are missing or wrong." } : typed.problems;
-  const problems = merge(own, found, [refusal, targets.error]);
-  const preset = targets.report?.presets.find((one) => one.preset === full["lora_targets"]);
-  const why = reasons({
+  const most = typeof full["max_completion_length"] === "number" ? full["max_completion_length"] : 0;
+  const ready = useReadiness({
     config,
-    problems,
-    general: found.filter(({ field }) => field === null),
-    report: judged.report,
-    check: data.check,
-    checkFailed: data.error?.message ?? null,
-    targetsFailed: targets.error?.field == null ? (targets.error?.message ?? null) : null,
-    presetProblem: preset?.problem ?? null,
-    model: models?.find((model) => model.ref === config["model_path"]),
-    connection,
+    full,
+    typed,
+    own: faulty > 0 ? { ...typed, rewards: "Some of their parameters are missing or wrong." } : typed,
+    longestOf: (tokens) => tokens.train.lengths["max"] ?? tokens.max_seq_length,
+    lengthOf: (longest) => (rewarded ? (longest ?? 256) + most : longest),
   });
+  const { data, longest, targets, judged, preset } = ready;
   const placed = useMemo(
     () => new Set([...PLACED, ...HERE, "method", "rewards", ...(method?.settings ?? [])]),
     [method],
@@ -100,63 +77,49 @@ function Loaded({ methods, settings: all, form }: Props) {
         : faulty > 0
           ? "Fix the rewards first."
           : null;
-  const common = { reasons: why, fresh: judged.fresh, busy: isLoading, onStart: () => void start(config) };
+  const refused = judged.report?.problems.filter(({ field }) => field === "rewards") ?? [];
   return (
-    <FormProvider value={{ ...form, page: "/enhanced", settings: byName, problems }}>
-      <MethodContext value={method}>
-        <PageHeader
-          title="Enhanced Setup"
-          description="Train from rewards or from preferences, beside Setup’s training on answers."
-          actions={<Segmented label="How much to show" value={mode} options={MODES} onValue={setMode} />}
+    <MethodContext value={method}>
+      <FormPage
+        page="/enhanced"
+        title="Enhanced Setup"
+        description="Train from rewards or from preferences, beside Setup’s training on answers."
+        form={form}
+        settings={byName}
+        ready={ready}
+      >
+        <MethodCard methods={offered} value={name} onMethod={(next) => form.set("method", next)} />
+        <Part setting="model_path">
+          <ModelCard targets={targets} />
+        </Part>
+        <Part setting="train_data_path">
+          <DataCard state={data} family={family} />
+        </Part>
+        {rewarded && (
+          <Part setting="rewards">
+            <RewardsCard
+              config={config}
+              problems={read.problems}
+              refused={faulty > 0 ? [] : refused.map(({ message }) => message)}
+              hindrance={hindrance}
+            />
+          </Part>
+        )}
+        <ParametersCard method={method} />
+        <Part setting="lora_targets">
+          <LoraCard targets={targets} scale={judged.report?.scale} />
+        </Part>
+        <TrainingCard report={judged.report} />
+        <CostCard
+          family={family}
+          plan={judged.report?.plan ?? null}
+          longest={longest}
+          report={targets.report}
+          memory={preset?.memory ?? null}
         />
-        <div className="grid items-start gap-5 lg:grid-cols-[minmax(0,1fr)_21rem]">
-          <div className="min-w-0 space-y-5">
-            <MethodCard methods={offered} value={name} onMethod={(next) => form.set("method", next)} />
-            <div id="part-model_path" tabIndex={-1}>
-              <ModelCard targets={targets} />
-            </div>
-            <div id="part-train_data_path" tabIndex={-1}>
-              <DataCard state={data} family={family} />
-            </div>
-            {rewarded && (
-              <div id="part-rewards" tabIndex={-1}>
-                <RewardsCard
-                  config={config}
-                  problems={read.problems}
-                  refused={
-                    faulty > 0 ? [] : found.filter(({ field }) => field === "rewards").map(({ message }) => message)
-                  }
-                  hindrance={hindrance}
-                />
-              </div>
-            )}
-            <ParametersCard method={method} />
-            <div id="part-lora_targets" tabIndex={-1}>
-              <LoraCard targets={targets} scale={judged.report?.scale} />
-            </div>
-            <TrainingCard report={judged.report} />
-            <CostCard
-              family={family}
-              plan={judged.report?.plan ?? null}
-              longest={longest}
-              report={targets.report}
-              memory={preset?.memory ?? null}
-            />
-            {mode === "advanced" && <AdvancedCard placed={placed} />}
-          </div>
-          <div className="min-w-0 lg:sticky lg:top-[4.5rem] lg:max-h-[calc(100dvh-5.5rem)] lg:overflow-y-auto">
-            <PreviewCard
-              {...common}
-              report={judged.report}
-              checking={data.running}
-              memory={memoryWarning(preset)}
-              error={refusal ?? judged.error}
-            />
-          </div>
-        </div>
-        <StartBar {...common} />
-      </MethodContext>
-    </FormProvider>
+        {form.mode === "advanced" && <AdvancedCard placed={placed} />}
+      </FormPage>
+    </MethodContext>
   );
 }
 
@@ -179,17 +142,6 @@ export default function EnhancedPage() {
         }}
       />
     );
-  if (!settings.data || !methods.data) {
-    return (
-      <div className="space-y-5">
-        <span role="status" className="sr-only">
-          Loading the form…
-        </span>
-        <Skeleton className="h-9 w-48" />
-        <Skeleton className="h-40" />
-        <Skeleton className="h-64" />
-      </div>
-    );
-  }
+  if (!settings.data || !methods.data) return <FormSkeleton />;
   return <Loaded methods={methods.data.methods} settings={settings.data.settings} form={form} />;
 }
