@@ -146,3 +146,121 @@ def test_an_adapter_that_is_shown_is_the_one_that_answers(
         assert main(["adapters", "show", name, "--json"]) == 0
         file = {"best": "best_adapters.safetensors", "latest": "adapters.safetensors"}[wanted]
         assert json.loads(capsys.readouterr().out)["weights"] == file
+
+
+# Runs
+
+
+def train_in_terminal(server: Listening, home: Path, capsys: Any, settings: dict[str, Any]) -> str | None:
+    file = home / "settings.json"
+    file.write_text(json.dumps(settings))
+    status = main(["train", str(file)])
+    captured = capsys.readouterr()
+    return captured.err + captured.out if status else None
+
+
+def train_over_http(server: Listening, home: Path, capsys: Any, settings: dict[str, Any]) -> str | None:
+    answer = server.post("/api/runs", settings)
+    if answer.status_code == 201:
+        return None
+    assert answer.status_code in (400, 404, 424), answer.text
+    error = answer.json()["error"]
+    return f"{error['message']} {error['hint']}"
+
+
+def train_a_clone(server: Listening, home: Path, capsys: Any, settings: dict[str, Any]) -> str | None:
+    first = server.client.get("/api/runs").json()[0]["id"]
+    changes = {name: settings.get(name) for name in {*settings, *GOOD}} | {
+        "init_adapter": settings.get("init_adapter")
+    }
+    answer = server.post(f"/api/runs/{first}/clone", {"changes": changes})
+    if answer.status_code == 201:
+        return None
+    error = answer.json()["error"]
+    return f"{error['message']} {error['hint']}"
+
+
+def train_in_python(server: Listening, home: Path, capsys: Any, settings: dict[str, Any]) -> str | None:
+    try:
+        droidft.train(settings)
+    except droidft.errors.DroidError as error:
+        return f"{error.message} {error.hint}"
+    return None
+
+
+def plan_an_experiment(server: Listening, home: Path, capsys: Any, settings: dict[str, Any]) -> str | None:
+    plan = {
+        "arms": {"one": {"learning_rate": 1e-4}, "two": {"learning_rate": 2e-4}},
+        "seeds": [0],
+        "settings": settings,
+    }
+    try:
+        droidft.experiment(plan)
+    except droidft.errors.DroidError as error:
+        return f"{error.message} {error.hint}"
+    return None
+
+
+GOOD: dict[str, Any] = {"model_path": "tiny", "train_data_path": "chat.jsonl", "iterations": 2, "lora_rank": 4}
+FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"model_path": "nobody"}, "there is no model 'nobody'"),
+    ({"model_path": "bare"}, "it has no model*.safetensors"),
+    ({"model_path": "strange"}, "martian"),
+    ({"model_path": "org/nobody", "offline": True}, "org/nobody"),
+    ({"train_data_path": "nothing.jsonl"}, "nothing.jsonl"),
+    ({"train_data_path": "broken.jsonl"}, "broken.jsonl:2"),
+    ({"lora_targets": "custom", "lora_keys": ["nothing"]}, "nothing"),
+    ({"lora_num_layers": 7}, "7"),
+    ({"init_adapter": "nobody"}, "there is no adapter 'nobody'"),
+    ({"init_adapter": "poet", "lora_rank": 8}, "has rank 4, and this run 8"),
+    ({"init_adapter": "poet", "fine_tune_type": "dora"}, "is of the kind lora"),
+    ({"init_adapter": "poet", "model_path": "other"}, "trained on other weights"),
+    ({"model_path": "nobody", "lora_num_layers": 7, "init_adapter": "nobody"}, "there is no adapter 'nobody'"),
+]
+ACCEPTING = [train_in_terminal, train_over_http, train_a_clone, train_in_python, plan_an_experiment]
+
+
+@pytest.fixture(scope="module")
+def faulty(home: Path) -> Path:
+    """Models and data that cannot be used, and a run that can be copied."""
+    (write_model(home / "models" / "bare") / "model.safetensors").unlink()
+    config = write_model(home / "models" / "strange") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "martian"}))
+    data = home / "data"
+    data.mkdir(exist_ok=True)
+    write_chat(data / "chat.jsonl")
+    good = (data / "chat.jsonl").read_text().splitlines()
+    (data / "broken.jsonl").write_text("\n".join([good[0], '{"messages": 5}', *good[1:]]))
+    return home
+
+
+@pytest.fixture
+def somewhere(faulty: Path, monkeypatch: pytest.MonkeyPatch, server: Listening) -> Path:
+    monkeypatch.chdir(faulty / "data")
+    if not server.client.get("/api/runs").json():
+        assert server.post("/api/runs", GOOD).status_code == 201
+    return faulty
+
+
+def folders(home: Path) -> list[str]:
+    return sorted(path.name for part in ("runs", "adapters", "experiments") for path in (home / part).glob("*"))
+
+
+@pytest.mark.parametrize("entrance", ACCEPTING)
+def test_what_cannot_be_trained_is_refused_before_anything_is_made(
+    server: Listening, somewhere: Path, capsys: pytest.CaptureFixture[str], entrance: Any
+) -> None:
+    for fault, wanted in FAULTS:
+        before = folders(somewhere)
+        said = entrance(server, somewhere, capsys, GOOD | fault)
+        assert said is not None, fault
+        assert wanted in " ".join(said.split()), fault
+        assert folders(somewhere) == before, fault
+
+
+@pytest.mark.parametrize("entrance", ACCEPTING)
+def test_what_can_be_trained_is_accepted(
+    server: Listening, somewhere: Path, capsys: pytest.CaptureFixture[str], entrance: Any
+) -> None:
+    settings = GOOD | ({} if entrance is plan_an_experiment else {"init_adapter": "poet"})
+    assert entrance(server, somewhere, capsys, settings) is None

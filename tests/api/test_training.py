@@ -120,6 +120,9 @@ def report(step: int) -> EvalReport:
 def test_a_failed_run_raises_its_reason(home: Path, material: dict[str, Any], tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"prompt": "a"}\n')
+    with pytest.raises(DataError, match=r"bad\.jsonl"):
+        droidft.train(material, train_data_path=bad)
+    bad.write_text('{"prompt": "a"}\n' * 300_000)  # rows of large files are read by the worker alone
     run = droidft.train(material, train_data_path=bad)
     with pytest.raises(DataError, match=r"bad\.jsonl"):
         run.wait()
@@ -141,7 +144,8 @@ def test_settings_come_from_a_file_a_mapping_or_a_configuration(
     file = tmp_path / "run.json"
     file.write_text(json.dumps(material, default=str))
     rewarded = {"method": "grpo", "rewards": [{"kind": "exact_answer"}]}
-    config = droidft.TrainingConfig(model_path="m", train_data_path="d", **rewarded)
+    places = {name: str(material[name]) for name in ("model_path", "train_data_path")}
+    config = droidft.TrainingConfig(**places, **rewarded)
     assert droidft.train(file, lora_rank=2).config.lora_rank == 2
     assert droidft.train(str(file)).config.batch_size == 4
     assert droidft.train(config).config == config

@@ -92,7 +92,16 @@ def test_bad_settings_are_refused_before_a_run_is_made(home: Path, material: lis
     assert json.loads(droidft("runs", "list", "--json")) == []
 
 
-def test_a_failing_run_ends_with_its_reason_and_status(home: Path, material: list[str]) -> None:
-    text = droidft("train", *material, "--lora-num-layers", "7", status=1)
-    assert "lora_num_layers" in text
-    assert "2" in text
+def test_a_failing_run_ends_with_its_reason_and_status(home: Path, material: list[str], tmp_path: Path) -> None:
+    # Rows of large files are read by the worker alone.
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "a"}\n' * 300_000)
+    text = droidft("train", *material, "--train-data-path", str(bad), status=1)
+    assert "bad.jsonl:1" in text
+    assert "lacks 'completion'" in text
+
+
+def test_what_cannot_be_trained_makes_no_run(home: Path, material: list[str]) -> None:
+    text = droidft("train", *material, "--lora-num-layers", "7", status=2)
+    assert "lora_num_layers 7 is more than the model's 2 blocks" in text
+    assert not list((home / "runs").glob("*"))

@@ -87,6 +87,7 @@ def test_no_text_is_run_and_no_process_is_started_for_it(known: Furnished, tmp_p
                     ("/api/models/inference", prompt | {"model_name": text}),
                     ("/api/models/inference", prompt | {"adapter_name": text}),
                     ("/api/runs", run),
+                    ("/api/runs", {name: value for name, value in run.items() if name != "text_column"}),
                     ("/api/runs", run | {"adapter_name": text}),
                     ("/api/settings/parse", {"text": text}),
                     ("/api/settings/parse", {"text": f"system_prompt: {text}"}),

@@ -113,7 +113,8 @@ def test_the_same_key_makes_one_run(server: LiveServer, settings: dict[str, Any]
     [
         ({"lora_rank": 0}, 400, "lora_rank"),
         ({"learning_rat": 1}, 400, "learning_rat"),
-        ({"model_path": "nothing-here"}, 201, None),  # the worker says it: a hub id or name may still appear
+        ({"model_path": "nothing-here"}, 404, "model_path"),
+        ({"lora_targets": "custom", "lora_keys": ["nothing"]}, 400, "lora_keys"),
         ({"train_data_path": "missing.jsonl"}, 404, "train_data_path"),
         ({"train_data_path": "/etc/passwd"}, 403, "train_data_path"),
         ({"model_path": "/etc"}, 403, "model_path"),

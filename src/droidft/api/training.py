@@ -20,6 +20,7 @@ from droidft.runs import folder as runs
 from droidft.runs.folder import RunStatus
 from droidft.runs.history import History, metrics
 from droidft.runs.log import rewound
+from droidft.workers.accept import refuse_unacceptable
 
 if TYPE_CHECKING:
     import pandas
@@ -50,13 +51,16 @@ def train(
 
     Raises:
         ConfigError: a setting is unknown, out of range or missing (`field` names it), or the adapter's name is taken.
-            What only the worker can see, such as faults in the data, ends the run: `follow` and `wait` raise it.
+        DroidError: the model, its targets, the data or `init_adapter` cannot be used. What only the worker can see,
+            such as faults in large data, ends the run: `follow` and `wait` raise it.
     """
     values = _values(config, settings)
     if (old := values.pop("resume", None)) is not None:
         return Run.find(str(old), home=home).resume(**values)
     checked = parse_config(values, source=str(config) if isinstance(config, str | Path) else "settings")
-    run = Run(runs.create(home_at(home), checked))
+    place = home_at(home)
+    refuse_unacceptable(checked, place)
+    run = Run(runs.create(place, checked))
     run._start()
     return run
 

@@ -12,6 +12,7 @@ from droidft.commands.resume import resume
 from droidft.config import load_config_file
 from droidft.home import Home
 from droidft.runs import folder as runs
+from droidft.workers.accept import refuse_unacceptable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,5 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if given.get("resume") is not None:
         changes = {name: value for name, value in given.items() if name != "resume"}
         return resume(str(given["resume"]), detach=args.detach, as_json=args.json, changes=changes)
-    created = runs.create(Home.find(), config_from(args, file=args.file))
+    home, config = Home.find(), config_from(args, file=args.file)
+    refuse_unacceptable(config, home)
+    created = runs.create(home, config)
     return start_and_watch(created, detach=args.detach, as_json=args.json)

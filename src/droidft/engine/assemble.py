@@ -108,7 +108,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     model_config = catalog.load_config(model_path)
     empty = build_lazily(model_config, stored=catalog.stored_names(model_path))
     plan = lora.targets_of(empty, config)
-    _check_space(plan, config, places.checkpoints)
+    check_space(plan, config, places.checkpoints)
 
     yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
     tokenizer, context_length = loading.load_tokenizer(model_path), catalog.context_length(model_config)
@@ -246,7 +246,7 @@ def _resume_warnings(
     return warnings
 
 
-def _check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None:
+def check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None:
     """Refuse to start where three checkpoints (float32 weights and two moments) do not fit."""
     dora = config.fine_tune_type is FineTuneType.DORA
     trained = (

@@ -197,6 +197,19 @@ def view_rows(call: Call) -> dict[str, Any]:
     return {"rows": rows, "faults": []}
 
 
+def accept(call: Call) -> list[str]:
+    """Warnings about a new run. Raises what keeps it from being accepted."""
+    from droidft.engine.machine import device
+
+    home, config = _home(call), _config(call)
+    device.prepare(home.cache)
+    from droidft.engine import acceptance
+
+    found = acceptance.check(config, home.places(checkpoints=home.runs))
+    found.refuse()
+    return found.warnings
+
+
 def adapters(call: Call) -> list[AdapterEntry]:
     """Every adapter folder."""
     from droidft.adapters.folder import entry, list_adapters
@@ -314,7 +327,7 @@ def storage(call: Call) -> dict[str, Any]:
 HANDLERS: Mapping[str, Handler] = {
     handler.__name__: handler
     for handler in (
-        warm, models, targets, data_key, check_data, view_rows, adapters, adapter, adapter_file, pull, forget,
+        warm, models, targets, data_key, check_data, accept, view_rows, adapters, adapter, adapter_file, pull, forget,
         import_model, experiment, experiment_report, system, storage,
     )
 }  # fmt: skip

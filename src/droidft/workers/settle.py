@@ -43,6 +43,7 @@ from droidft.models import catalog
 from droidft.models.fingerprint import fingerprint
 from droidft.support.channel import Call, serve
 from droidft.support.words import count, percent
+from droidft.workers.accept import refuse_unacceptable
 
 if TYPE_CHECKING:
     from droidft.engine.evaluation.measure import Material, Rehearsal
@@ -98,6 +99,7 @@ def fix(
     column = plan.measurement.cluster_column
     configs = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0]), column) for name in plan.all_arms()}
     first = next(iter(configs.values()))
+    _refuse_unacceptable(configs, home)
     model = catalog.find_model(first.model_path, models_dir=home.models, offline=first.offline)
     context = catalog.context_length(catalog.load_config(model))
     shape = open_shape(model)
@@ -143,6 +145,12 @@ def fix(
         ],
     )
     return _costed(fixed, configs, material, home, device, report) if timed else fixed
+
+
+def _refuse_unacceptable(configs: Mapping[str, TrainingConfig], home: Home) -> None:
+    """Refuse arms that could not be trained, as every entrance does."""
+    for config in configs.values():
+        refuse_unacceptable(config, home)
 
 
 def _grouped(plan: Plan, config: TrainingConfig, column: str | None) -> TrainingConfig:

@@ -63,6 +63,9 @@ async def create_run(config: TrainingConfig, state: State, key: ClientKey = None
             "resume is for the command line", hint=f"POST /api/runs/{config.resume}/resume", field="resume"
         )
     confined = await asyncio.to_thread(confine, state.options, config)
+    if key is None or not state.supervisor.knows(key):
+        # The same checks as at every other entrance, before anything is made.
+        await state.inspector.ask_patiently("accept", config=confined.model_dump(mode="json"))
     return await state.supervisor.create(confined, key)
 
 

@@ -113,6 +113,10 @@ class Supervisor:
             self._publish()
             return self.views[run.id]
 
+    def knows(self, key: str) -> bool:
+        """Whether this key has made a run."""
+        return self._store.run_of_key(key) is not None
+
     async def resume(self, run_id: str, changes: Mapping[str, Any] | None = None) -> RunSummary:
         """Queue a run that has ended early or never begun; one that waits or runs already stays as it is.
 
