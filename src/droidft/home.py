@@ -17,7 +17,7 @@ from droidft.errors import ConfigError
 from droidft.support.places import Places
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-REFERENCES = ("model_path", "train_data_path", "val_data_path", "init_adapter")
+REFERENCES = ("model_path", "train_data_path", "val_data_path", "init_adapter", "reference_adapter")
 """Settings of a run that name a file or folder."""
 
 
@@ -95,7 +95,11 @@ class Home:
     def rooted(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """`settings` of a run, with absolute paths for every file and folder that they name."""
         whole = dict(settings)
-        named = {"model_path": self._model_reference, "init_adapter": self._adapter_reference}
+        named = {
+            "model_path": self._model_reference,
+            "init_adapter": self._adapter_reference,
+            "reference_adapter": self._reference_adapter,
+        }
         for name in REFERENCES:
             if isinstance(value := whole.get(name), str):
                 whole[name] = named.get(name, from_anywhere)(value)
@@ -111,6 +115,9 @@ class Home:
         # One of this home goes by its name.
         known = not folder or (self.adapters / folder).is_dir()
         return text if known else from_anywhere(folder) + at + which
+
+    def _reference_adapter(self, text: str) -> str:
+        return text if text == "none" else self._adapter_reference(text)
 
     def _folder(self, name: str) -> Path:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)

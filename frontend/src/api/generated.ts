@@ -1205,6 +1205,9 @@ export type TrainingConfig = {
   init_adapter?: string | null;
   /** Start from `init_adapter` though it was trained on another base model of the same shapes. */
   allow_mismatch?: boolean;
+  /** Adapter that DPO and the KL term compare with: a name or folder, or `none` for the bare base model. Default:
+    `init_adapter`, so that a run starts where it is compared with. */
+  reference_adapter?: string | null;
   /** Id of a run to continue, bit for bit, from its last checkpoint. */
   resume?: string | null;
   /** Never use the network: models and data must be on this machine already. */

@@ -38,6 +38,7 @@ _REASONS: Mapping[str, str] = {
     "method": "the loss and its state belong to it",
     "adapter_name": "its checkpoints are published under that name",
     "init_adapter": "it only says where a run starts",
+    "reference_adapter": "the steps that are done were compared with it",
     "resume": "it names the run itself",
 }
 

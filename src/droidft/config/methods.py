@@ -155,9 +155,10 @@ FAMILY_SETTINGS: Mapping[Family, frozenset[str]] = {
             "loss_type",
             "scale_rewards",
             "mask_truncated_completions",
+            "reference_adapter",
         }
     ),
-    Family.PREFERENCES: frozenset({"beta", "max_seq_length", "long_rows"}),
+    Family.PREFERENCES: frozenset({"beta", "max_seq_length", "long_rows", "reference_adapter"}),
 }
 """Settings that only some families have."""
 
@@ -178,4 +179,6 @@ def without_effect(method: Method) -> frozenset[str]:
         more |= {"grad_accumulation_steps"}
     if method is Method.DPO:
         more |= {"mask_prompt"}
+    if method is Method.ORPO:
+        more |= {"reference_adapter"}
     return (FAMILY_ONLY - FAMILY_SETTINGS[method.family]) | more

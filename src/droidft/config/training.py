@@ -32,6 +32,8 @@ from droidft.config.choices import (
 from droidft.config.methods import method_defaults, without_effect
 from droidft.config.rewards import Reward
 
+NO_ADAPTER = "none"
+"""Value of `reference_adapter` that stands for the bare base model."""
 LARGE_RANK = 256
 HIGH_SCALE = 4.0
 LARGEST = 2**53 - 1
@@ -253,6 +255,9 @@ class TrainingConfig(BaseModel):
     weights, or else its latest; `name@latest`, `name@200` choose others."""
     allow_mismatch: bool = False
     """Start from `init_adapter` though it was trained on another base model of the same shapes."""
+    reference_adapter: str | None = None
+    """Adapter that DPO and the KL term compare with: a name or folder, or `none` for the bare base model. Default:
+    `init_adapter`, so that a run starts where it is compared with."""
     resume: Name | None = None
     """Id of a run to continue, bit for bit, from its last checkpoint."""
     offline: bool = False
@@ -362,6 +367,13 @@ class TrainingConfig(BaseModel):
         return self.method is Method.DPO or (self.method.family is Family.REWARDS and self.beta > 0)
 
     @property
+    def reference(self) -> str | None:
+        """The adapter that the loss compares with; None where that is the bare base model, or where nothing is."""
+        if not self.needs_reference or self.reference_adapter == NO_ADAPTER:
+            return None
+        return self.reference_adapter or self.init_adapter
+
+    @property
     def completions_per_step(self) -> int:
         """Sampled completions that make one optimizer step."""
         return self.prompts_per_step * self.num_generations
@@ -459,6 +471,7 @@ class TrainingConfig(BaseModel):
             ({"weight_decay"}, self.optimizer is Optimizer.ADAM, "with optimizer 'adam'; use 'adamw'"),
             ({"lr_end_fraction"}, self.lr_schedule is LrSchedule.CONSTANT, "with a constant lr_schedule"),
             ({"split_by"}, self.split_column is not None, "when split_column is given"),
+            ({"reference_adapter"}, not self.needs_reference, "with beta 0, which compares with nothing"),
             ({"validation_fraction"}, self.val_data_path is not None, "when val_data_path is given"),
             (
                 {"validation_fraction", "steps_per_eval", "patience", "min_delta", "max_eval_prompts"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import math
 import shutil
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,11 +32,11 @@ from droidft.engine.methods.preference import Preference
 from droidft.engine.methods.rollouts import Texts
 from droidft.engine.methods.sft import Supervised
 from droidft.engine.model import loading, lora
-from droidft.engine.model.adapter_weights import template_hash
+from droidft.engine.model.adapter_weights import keep_as_reference, template_hash
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.estimate import Estimator
 from droidft.engine.model.targets import Survey, TargetPlan
-from droidft.engine.training import checkpoint
+from droidft.engine.training import checkpoint, reference
 from droidft.engine.training.loop import Job
 from droidft.engine.training.method import Method
 from droidft.errors import AdapterError, StorageError, TargetError
@@ -97,14 +97,11 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         device=device.as_dict(),
         resumed_from_step=saved[1].step if saved else None,
     )
-    yield from (Warned(code="device", message=message) for message in device.warnings)
-    yield from (Warned(code="setting", message=message) for message in config.warnings())
+    yield from _first_warnings(config, device)
     if saved is not None:
         yield from _resume_warnings(saved[1], saved[2], versions)
     model_path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
-    if code := catalog.code_files(model_path):
-        message = f"the model folder holds code that will not be run: {', '.join(code)}"
-        yield Warned(code="model_code", message=message)
+    yield from _code_warning(model_path)
     model_config = catalog.load_config(model_path)
     empty = build_lazily(model_config, stored=catalog.stored_names(model_path))
     plan = lora.targets_of(empty, config)
@@ -119,8 +116,8 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     yield from (Warned(code="data", message=message) for message in report.warnings)
     estimator = Estimator(Survey(empty), bytes_per_value=loading.bytes_per_value(model_config))
     yield from _memory_warning(estimator, plan, config, report, device)
-
     model, identity, attached = yield from _load(config, places, model_path, fresh=saved is None)
+    compared = yield from _reference(config, places, model, identity, fresh=saved is None)
 
     job = Job(
         config=config,
@@ -131,6 +128,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         base_hash=identity["weights_sha256"],
         rewards_hash=rewards,
         template_date=dated.template_date,
+        reference_hash=compared,
         versions=versions,
         resume_from=saved[:2] if saved else None,
     )
@@ -195,6 +193,37 @@ def _load(
     attached = attached_event(model, plan, config)
     yield attached
     return model, identity, attached
+
+
+def _first_warnings(config: TrainingConfig, device: Device) -> Iterator[Event]:
+    yield from (Warned(code="device", message=message) for message in device.warnings)
+    yield from (Warned(code="setting", message=message) for message in config.warnings())
+
+
+def _code_warning(model_path: Path) -> list[Event]:
+    if not (code := catalog.code_files(model_path)):
+        return []
+    message = f"the model folder holds code that will not be run: {', '.join(code)}"
+    return [Warned(code="model_code", message=message)]
+
+
+def _reference(
+    config: TrainingConfig, places: Places, model: nn.Module, identity: Fingerprint, *, fresh: bool
+) -> Generator[Event, None, str]:
+    """Give `model` the adapter that its loss compares with, if any; its hash. A run that goes on has a copy."""
+    if not config.needs_reference:
+        return ""
+    if fresh:
+        name = config.reference
+        found = None if name is None else read_adapter(*find_adapter(name, adapters_dir=places.adapters))
+        reference.keep(places.checkpoints, found)
+        if found is not None:
+            refuse_other_base(found, identity["weights_sha256"], ref=config.model_path, allowed=config.allow_mismatch)
+            yield Phase(name=PhaseName.LOADING, detail=f"adapter {name} as the reference")
+    if (copy := reference.kept(places.checkpoints)) is None:
+        return ""
+    keep_as_reference(model, copy[0])
+    return copy[1]
 
 
 def attached_event(model: nn.Module, plan: TargetPlan, config: TrainingConfig) -> LoraAttached:

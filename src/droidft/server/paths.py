@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droidft.config import TrainingConfig
+from droidft.config.training import NO_ADAPTER
 from droidft.data.readers import SUFFIXES
 from droidft.data.sources import HUB
 from droidft.errors import AdapterError, ConfigError, ForbiddenPath, NotFound
@@ -151,7 +152,9 @@ def confine(options: Options, config: TrainingConfig) -> TrainingConfig:
     if config.val_data_path is not None:
         changes["val_data_path"] = data_ref(options, config.val_data_path, field="val_data_path")
     if config.init_adapter is not None:
-        changes["init_adapter"] = adapter_ref(options, config.init_adapter)
+        changes["init_adapter"] = adapter_ref(options, config.init_adapter, field="init_adapter")
+    if config.reference_adapter not in (None, NO_ADAPTER):
+        changes["reference_adapter"] = adapter_ref(options, config.reference_adapter, field="reference_adapter")
     return config.model_copy(update=changes)
 
 
@@ -164,8 +167,9 @@ def confine_plan(options: Options, plan: Plan) -> Plan:
         if settings.get(name) is not None:
             settings[name] = getattr(checked, name)
     for arm in plan.all_arms().values():
-        if (start := arm.settings.get("init_adapter")) is not None:
-            adapter_ref(options, str(start))
+        for name in ("init_adapter", "reference_adapter"):
+            if (start := arm.settings.get(name)) is not None and (name, start) != ("reference_adapter", NO_ADAPTER):
+                adapter_ref(options, str(start), field=name)
     changes: dict[str, Any] = {
         name: data_ref(options, value, field=name)
         for name in ("test_data_path", "general_data_path")

@@ -23,7 +23,7 @@ from droidft.data.prompts import PromptRow, PromptSet
 from droidft.data.tokens import TokenizedRow
 from droidft.engine.methods.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
 from droidft.engine.methods.rollouts import Completion, Rollout, Sampler, Texts, streams
-from droidft.engine.model.lora import base_only
+from droidft.engine.model.lora import reference
 from droidft.engine.model.loss import SplitModel, log_probabilities, losses
 from droidft.engine.training.method import Evaluation, Interrupted, Method, Sums
 from droidft.errors import RewardError
@@ -158,7 +158,7 @@ class GroupRelative(Method):
             if model.rounds:
                 rollout.old = self._read(model, rollout, should_stop)
             if self._config.needs_reference:
-                with base_only(model.model):
+                with reference(model.model):
                     rollout.reference = self._read(model, rollout, should_stop)
         finally:
             model.model.train()
@@ -190,7 +190,15 @@ class GroupRelative(Method):
                 "temperature or num_generations, or choose other prompts"
             )
             yield Warned(code="all_tied", message=message)
-        unscored = np.isnan(self._scorer.total(rollout.scores))
+        totals = self._scorer.total(rollout.scores)
+        if rollout.number == 0 and tied(totals[None])[0] and not rollout.truncated.all():
+            message = (
+                f"all {len(rollout)} completions of the first rollout earned the same ({np.nanmax(totals):g}): "
+                "nothing is learned from equal rewards. Look at the completions (`droidft rewards try`), and add a "
+                "reward that tells them apart"
+            )
+            yield Warned(code="equal_rewards", message=message)
+        unscored = np.isnan(totals)
         if unscored.any() and not self._told_unscored:
             self._told_unscored = True
             place = self._train[int(rollout.prompts[np.argmax(unscored)])].place

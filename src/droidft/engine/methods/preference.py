@@ -3,14 +3,16 @@
     DPO    -log sigmoid(beta ((log p(chosen) - log p0(chosen)) - (log p(rejected) - log p0(rejected))))
     ORPO   nll(chosen) - beta log sigmoid(log odds(chosen) - log odds(rejected)),  odds(y) = m / (1 - m)
 
-log p(y) is summed over the answer's tokens and p0 is the base model; m is the geometric mean of their probabilities.
-The loss is summed over pairs and divided by their number, so that how pairs are batched changes nothing.
+log p(y) is summed over the answer's tokens and p0 is the reference: an adapter, or the base model. m is the geometric
+mean of the tokens' probabilities. The loss is summed over pairs and divided by their number, so that how pairs are
+batched changes nothing.
 
 Suffixes name dimensions: P pairs, R rows (the chosen answers, then the rejected ones), N targets.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,13 +26,17 @@ from droidft.data import batches
 from droidft.data.batches import Batch
 from droidft.data.preferences import PairSet
 from droidft.data.tokens import TokenizedRow, TokenSet
-from droidft.engine.model.lora import base_only
+from droidft.engine.model.lora import reference
 from droidft.engine.model.loss import SplitModel, log_probabilities, losses
 from droidft.engine.training.method import Evaluation, Interrupted, OverRows, Sums
-from droidft.events import Event
+from droidft.events import Event, Warned
 
 CERTAIN = -1e-7
 """Largest mean log-probability of which odds are taken: beyond it 1 - p is nothing in float32."""
+
+
+LITTLE_TO_LEARN = 0.2
+"""Loss of DPO below which hardly any gradient is left: a mean margin of 1.5."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +45,7 @@ class PairBatch(Batch):
 
     answers    (rows, targets): which targets are tokens of whose answer
     counted    (rows, targets): the same, with the prompt's where these count in the loss on chosen answers
-    reference  (targets,): log-probability of each target by the base model, where it is needed
+    reference  (targets,): log-probability of each target by the reference, where it is needed
     """
 
     answers: NDArray[np.bool_]
@@ -150,7 +156,7 @@ class Preference(OverRows):
         self._step: tuple[int, list[PairBatch]] = (0, [])
 
     def prepare(self, step: int, model: SplitModel, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Read the step's answers with the base model, where the loss compares with it.
+        """Read the step's answers with the reference, where the loss compares with it.
 
         Again in every step: a step may depend on the steps before it through the weights alone.
         """
@@ -160,7 +166,29 @@ class Preference(OverRows):
                 raise Interrupted
             made.append(self._with_reference(model, self._batch(self._train, rows)))
         self._step = (step, made)
-        yield from ()
+        if step == 1 and self._dpo:
+            yield from self._start(model, made)
+
+    def _start(self, model: SplitModel, made: list[PairBatch]) -> Iterator[Event]:
+        """A warning where the policy is so far from its reference at the start that there is nothing to learn."""
+        training = model.model.training
+        model.model.eval()
+        try:
+            parts = [self._of(-losses(model, batch), batch) for batch in made]
+        finally:
+            model.model.train(training)
+        pairs = sum(batch.pairs for batch in made)
+        loss = sum(float(np.asarray(part)) for part, _ in parts) / pairs
+        right = sum(float(np.asarray(sums["accuracy"])) for _, sums in parts) / pairs
+        if loss > LITTLE_TO_LEARN:
+            return
+        start, compared = self._config.init_adapter, self._config.reference
+        message = (
+            f"nothing to learn: the run starts with a loss of {loss:.4f} ({math.log(2):.4f} where policy and "
+            f"reference are one) and an accuracy of {right:.0%}. It starts from {_called(start)} and is compared "
+            f"with {_called(compared)}: leave reference_adapter out, so that it is compared with what it starts from"
+        )
+        yield Warned(code="nothing_to_learn", message=message)
 
     def batches(self, step: int) -> list[PairBatch]:
         """The pairs that optimizer step `step` (1-based) accumulates."""
@@ -221,7 +249,7 @@ class Preference(OverRows):
         training = model.model.training
         model.model.eval()
         try:
-            with base_only(model.model):
+            with reference(model.model):
                 return replace(batch, reference=-np.array(losses(model, batch)))
         finally:
             model.model.train(training)
@@ -231,3 +259,7 @@ class Preference(OverRows):
         if not self._dpo:  # there is no base whose gain a rating could be
             del means["reward_chosen"], means["reward_rejected"]
         return means
+
+
+def _called(adapter: str | None) -> str:
+    return "the bare base model" if adapter is None else f"the adapter {adapter}"

@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from droidft.adapters.diagnostics import AdapterWarning, BaseModel, check_fits, diagnose
 from droidft.adapters.folder import AdapterInfo, Shape
 from droidft.engine.model.architectures import build_lazily
-from droidft.engine.model.lora import ATTACHED, Attached, base_only, fill, slot_of
+from droidft.engine.model.lora import ATTACHED, REFERENCE, Attached, base_only, fill, slot_of
 from droidft.engine.model.targets import resolve
 from droidft.errors import AdapterError, TargetError
 from droidft.models import catalog
@@ -60,6 +60,20 @@ def apply(model: nn.Module, info: AdapterInfo) -> Applied:
     setattr(model, ATTACHED, applied)
     model.eval()
     return applied
+
+
+def keep_as_reference(model: nn.Module, info: AdapterInfo) -> None:
+    """Make the adapter what `lora.reference` shows of `model`, whatever is trained on it.
+
+    Raises:
+        AdapterError: it does not fit this model, or is incomplete.
+    """
+    with base_only(model):
+        made = _load_full(model, info) if info.fine_tune_type == "full" else _load_lora(model, info)
+        model.eval()  # no dropout in its layers, which later calls do not reach
+        fill(made.slots, adapted=False)
+    model.train()
+    setattr(model, REFERENCE, made)
 
 
 def put(model: nn.Module, applied: Applied | None) -> None:

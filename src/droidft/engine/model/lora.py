@@ -27,6 +27,10 @@ ATTACHED = "_attached_adapter"
 """Attribute of a model with an adapter on it: an `Attached`."""
 
 
+REFERENCE = "_reference_adapter"
+"""Attribute of a model whose policy is compared with an adapter: an `Attached` that is not in place."""
+
+
 @dataclass(frozen=True)
 class Slot:
     """`holder[key]` is a module or, in full fine-tuning, an array: the base's own or the adapted one."""
@@ -98,6 +102,19 @@ def base_only(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         fill(slots, adapted=True)
+
+
+@contextmanager
+def reference(model: nn.Module) -> Iterator[None]:
+    """What the policy is compared with, for the length of the block: its reference adapter, else the base model."""
+    compared: Attached | None = getattr(model, REFERENCE, None)
+    with base_only(model):
+        slots = compared.slots if compared else []
+        fill(slots, adapted=True)
+        try:
+            yield
+        finally:
+            fill(slots, adapted=False)
 
 
 def trainable(model: nn.Module) -> dict[str, mx.array]:

@@ -98,6 +98,8 @@ class RunState(BaseModel):
     """Of the reward files of the user's own."""
     template_date: str | None = None
     """The day that the chat template wrote into the data, where it writes one."""
+    reference_hash: str = ""
+    """Of the adapter that the loss compares with; empty where that is the base model."""
     versions: dict[str, str]
 
 

@@ -67,6 +67,8 @@ class Job:
     """Hash of the base model's weights."""
     rewards_hash: str = ""
     """Hash of the reward files of the user's own."""
+    reference_hash: str = ""
+    """Hash of the adapter that the loss compares with."""
     former: Sequence[TrainingConfig] = ()
     """Settings with which earlier workers of the run began."""
     template_date: str | None = None
@@ -145,6 +147,7 @@ class _Run:
             base_hash=job.base_hash,
             rewards_hash=job.rewards_hash,
             template_date=job.template_date,
+            reference_hash=job.reference_hash,
             versions=job.versions,
         )
         self.saved: RunState | None = None
@@ -327,6 +330,7 @@ class _Run:
             ("data", state.data_hash, self.state.data_hash),
             ("base model", state.base_hash, self.state.base_hash),
             ("file of rewards", state.rewards_hash, self.state.rewards_hash),
+            ("reference adapter", state.reference_hash, self.state.reference_hash),
         ):
             if saved != present:
                 raise CheckpointError(
