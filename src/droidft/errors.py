@@ -114,6 +114,12 @@ class NonFiniteError(DroidError):
     code = "non_finite"
 
 
+class DamagedFile(DroidError):
+    """A file that the program keeps is missing, cut, edited or not readable; the message names it."""
+
+    code = "damaged"
+
+
 class StorageError(DroidError):
     """The disk is full, read-only or failing."""
 

@@ -10,7 +10,7 @@ Nothing here changes a trained bit: a run with a measurement trains exactly as o
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -116,7 +116,7 @@ class RunMeasurement(_Settings):
 
 
 class _Values(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class RowLosses(_Values):
@@ -133,6 +133,13 @@ class RowLosses(_Values):
     data_hash: str
     """SHA-256 over the rows' tokens and masks: equal in every run that was measured on the same data."""
 
+    @model_validator(mode="after")
+    def _of_rows(self) -> Self:
+        columns = (self.losses, self.tokens, self.clusters, self.places)
+        if len({len(column) for column in columns}) != 1 or sum(self.tokens) < 1 or min(self.tokens) < 0:
+            raise ValueError("losses, tokens, clusters and places are not of the same rows")
+        return self
+
     @property
     def mean(self) -> float:
         """Nats per supervised token."""
@@ -148,6 +155,12 @@ class Answers(_Values):
     """Which rows of the test set were asked, by their index there."""
     right: list[bool]
     answers: list[str]
+
+    @model_validator(mode="after")
+    def _of_rows(self) -> Self:
+        if not len(self.rows) == len(self.right) == len(self.answers):
+            raise ValueError("rows, right and answers have different lengths")
+        return self
 
 
 class TaskScore(_Values):

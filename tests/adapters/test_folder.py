@@ -211,7 +211,7 @@ class TestDamage:
     def test_config_that_is_none(self, tmp_path: Path, content: str) -> None:
         folder = write_adapter(tmp_path / "a", llama())
         (folder / "adapter_config.json").write_text(content)
-        with pytest.raises(AdapterError, match=r"adapter_config\.json of a"):
+        with pytest.raises(AdapterError, match=r"adapter_config\.json"):
             read_adapter(folder)
 
     @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from droidft.errors import ConfigError, DataError, NonFiniteError, NotFound, Run
 from droidft.events import EvalReport, Finished, RunStarted, Stopped, TrainReport, Warned
 from droidft.home import Home
 from droidft.runs import folder as folders
-from droidft.runs.folder import EventLog, RunStatus
+from droidft.runs.folder import RunStatus
+from droidft.runs.writer import EventLog
 
 LONG = {"iterations": 3000, "steps_per_report": 1, "steps_per_eval": 3000, "save_every": 3000}
 

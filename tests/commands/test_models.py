@@ -13,7 +13,7 @@ from droidft.config import TrainingConfig
 from droidft.events import Stopped
 from droidft.home import Home
 from droidft.runs import folder as runs
-from droidft.runs.folder import EventLog
+from droidft.runs.writer import EventLog
 from tests.models.gguf.files import write_llama
 from tests.models.hub_server import serve
 from tests.tiny import write_model

@@ -12,7 +12,8 @@ from droidft.config import TrainingConfig
 from droidft.events import Finished
 from droidft.home import Home
 from droidft.runs import folder as runs
-from droidft.runs.folder import EventLog, Run
+from droidft.runs.folder import Run
+from droidft.runs.writer import EventLog
 
 
 @pytest.fixture

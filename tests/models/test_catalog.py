@@ -224,7 +224,7 @@ class TestImporting:
         (half / "model.safetensors").write_bytes(b"")
         good, bad = catalog.list_models(home)
         assert (good.problem, good.model_type, good.bytes > 0) == ("", "llama", True)
-        assert "not JSON" in bad.problem
+        assert "is damaged" in bad.problem
 
 
 class TestLoading:

@@ -19,7 +19,8 @@ from droidft.events import Failed, Finished, Stopped, Warned
 from droidft.home import Home
 from droidft.measurement import Measurement, RunMeasurement
 from droidft.runs import folder as runs
-from droidft.runs.folder import EventLog, Run, RunStatus
+from droidft.runs.folder import Run, RunStatus
+from droidft.runs.writer import EventLog
 
 MEASURE = RunMeasurement(
     measurement=Measurement(test_data_path="test"), experiment="x20260101-000000", cell="a.seed0"

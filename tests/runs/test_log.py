@@ -12,7 +12,8 @@ from droidft.events import EvalReport, Finished, RunStarted, Warned
 from droidft.home import Home
 from droidft.runs import folder as runs
 from droidft.runs import log
-from droidft.runs.folder import EventLog, Run
+from droidft.runs.folder import Run
+from droidft.runs.writer import EventLog
 
 
 @pytest.fixture

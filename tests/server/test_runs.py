@@ -14,7 +14,8 @@ from droidft.events import Completions, EvalReport, Record, RunStarted, SampledC
 from droidft.home import Home
 from droidft.reports.plot import Series, chart, round_ticks
 from droidft.runs import folder as runs
-from droidft.runs.folder import EventLog
+from droidft.runs.history import chosen
+from droidft.runs.writer import EventLog
 from droidft.server.runs import history
 from tests.server.live import LiveServer
 from tests.server.test_sockets import report as train_report
@@ -153,11 +154,11 @@ def test_a_run_whose_settings_are_damaged_is_listed_and_can_be_deleted(
 def test_long_histories_are_thinned_to_their_extremes(home: Path) -> None:
     values = [float(index % 97) for index in range(100_000)]
     values[54_321], values[77_777] = -5.0, 1e6
-    kept = history.thinned(values, 2000)
+    kept = chosen(values, 2000)
     assert len(kept) <= 2002
     assert {0, 54_321, 77_777, 99_999} <= set(kept)
     assert kept == sorted(kept)
-    assert history.thinned(values[:100], 2000) == list(range(100))
+    assert chosen(values[:100], 2000) == list(range(100))
 
 
 def test_steps_that_a_resumed_run_does_again_appear_once(home: Path, settings: dict[str, Any]) -> None:

@@ -18,7 +18,8 @@ from droidft.config import parse_config
 from droidft.events import TrainReport
 from droidft.home import Home
 from droidft.runs import folder as runs
-from droidft.runs.folder import EventLog, Run
+from droidft.runs.folder import Run
+from droidft.runs.writer import EventLog
 from tests.server import live
 from tests.server.live import LiveServer
 

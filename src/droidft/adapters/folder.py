@@ -10,8 +10,10 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from droidft.errors import AdapterError, NotFound
+from droidft.errors import AdapterError, DroidError, NotFound
+from droidft.support import stored
 from droidft.support.shapes import shape
 
 Shape = tuple[int, ...]
@@ -29,7 +32,7 @@ Which = int | Literal["latest", "best"]
 CONFIG = "adapter_config.json"
 LATEST = "adapters.safetensors"
 BEST = "best_adapters.safetensors"
-_NUMBERED = re.compile(r"(\d{7,})_adapters\.safetensors")
+NUMBERED = re.compile(r"([0-9]{7,15})_adapters\.safetensors")
 _LEAVES = ("lora_a", "lora_b", "m")
 
 # Bits of the exponent: all of them set means NaN or infinity.
@@ -41,6 +44,8 @@ _EXPONENTS = {
 }
 
 
+MOST, MOST_SCALE = 2**31 - 1, 1e9
+"""Of a rank or a number of layers, and of a scale: beyond them, weights of float32 overflow long before."""
 OWNER = ".run"
 """File in an adapter folder that holds the id of the run it belongs to."""
 
@@ -148,8 +153,12 @@ def entry(folder: Path, info: AdapterInfo | None, problem: str = "") -> AdapterE
     """An adapter folder as the list shows it; `info` is None where `problem` says why it cannot be used."""
     record = info.record if info else {}
     files = {file.resolve() for file in folder.glob("*adapters.safetensors") if file.is_file()}
+    bytes_ = 0
+    for file in files:
+        with suppress(OSError):  # removed just then
+            bytes_ += file.stat().st_size
     return AdapterEntry(
-        name=folder.name,
+        name=shown(folder),
         problem=problem,
         fine_tune_type=info.fine_tune_type if info else None,
         method=_text(record.get("method")),
@@ -162,7 +171,7 @@ def entry(folder: Path, info: AdapterInfo | None, problem: str = "") -> AdapterE
         base=info.base if info else None,
         run=_text(record.get("run")),
         weights=weights(folder),
-        bytes=sum(file.stat().st_size for file in files),
+        bytes=bytes_,
     )
 
 
@@ -217,7 +226,15 @@ def list_adapters(adapters_dir: Path) -> list[AdapterSummary]:
     """Every folder below `adapters_dir`, by name; weights are not read, only their headers."""
     folders = sorted(entry for entry in adapters_dir.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     # A folder that holds nothing but its owner's name belongs to a run that has not saved anything yet.
-    return [_summary(folder) for folder in folders if [path.name for path in folder.iterdir()] != [OWNER]]
+    return [_summary(folder) for folder in folders if _names(folder) != [OWNER]]
+
+
+def _names(folder: Path) -> list[str]:
+    """What is in a folder; nothing, where that cannot be known."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def read_adapter(path: Path, which: Which = "latest", *, check_values: bool = True) -> AdapterInfo:
@@ -248,31 +265,39 @@ def read_adapter(path: Path, which: Which = "latest", *, check_values: bool = Tr
 def weights(path: Path) -> list[str]:
     """Which weights the folder holds, as they may follow an `@`: latest, best, then steps."""
     named = [label for label, name in (("latest", LATEST), ("best", BEST)) if (path / name).is_file()]
-    steps = (_NUMBERED.fullmatch(file.name) for file in sorted(path.iterdir()))
+    steps = (NUMBERED.fullmatch(name) for name in sorted(_names(path)))
     return [*named, *(str(int(match[1])) for match in steps if match)]
 
 
 def _summary(folder: Path) -> AdapterSummary:
     try:
-        return AdapterSummary(folder.name, folder, read_adapter(folder, check_values=False))
-    except (AdapterError, NotFound) as error:
-        return AdapterSummary(folder.name, folder, None, error.message)
+        return AdapterSummary(shown(folder), folder, read_adapter(folder, check_values=False))
+    except (DroidError, OSError) as error:
+        return AdapterSummary(shown(folder), folder, None, str(error))
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     file = path / CONFIG
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise AdapterError(
-            f"adapter {path.name} has no {CONFIG}, so its rank, scale and layers are unknown",
+            f"adapter {shown(path)} has no {CONFIG}, so its rank, scale and layers are unknown",
             hint="copy it from where the adapter was trained; it lies beside the weights",
         )
+    hint = "copy it from where the adapter was trained; it lies beside the weights"
+    return stored.mapping(file, kind=AdapterError, hint=hint)
+
+
+def owner_of(adapter: Path) -> str | None:
+    """Id of the run that an adapter folder was made for; None where that is not known."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AdapterError(f"{CONFIG} of {path.name} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise AdapterError(f"{CONFIG} of {path.name} is not a JSON object")
-    return config
+        return stored.content(adapter / OWNER, most=1 << 10).decode("utf-8", "replace")
+    except DroidError:
+        return None
+
+
+def shown(folder: Path) -> str:
+    """The folder's name; bytes that are no UTF-8 are written as escapes."""
+    return folder.name.encode("utf-8", "backslashreplace").decode()
 
 
 def _weights(path: Path, which: Which) -> Path:
@@ -294,7 +319,7 @@ def _read_header(file: Path) -> dict[str, Shape]:
     try:
         with safe_open(file, framework="numpy") as tensors:
             shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise AdapterError(
             f"{file.name} of adapter {file.parent.name} is damaged: {error}",
             hint="use another checkpoint of this adapter (`droidft adapters show`)",
@@ -308,11 +333,16 @@ def _describe(path: Path, file: Path, which: Which, config: dict[str, Any], tens
     name = path.name
     # Names of mlx-lm before 0.19: use_dora, lora_layers.
     kind = config.get("fine_tune_type") or ("dora" if config.get("use_dora") else "lora")
-    if kind not in ("lora", "dora", "full"):
-        raise AdapterError(f"{CONFIG} of {name} has fine_tune_type {kind!r}; known are lora, dora and full")
+    if not isinstance(kind, str) or kind not in ("lora", "dora", "full"):
+        raise AdapterError(f"{CONFIG} of {name} has fine_tune_type {_brief(kind)}; known are lora, dora and full")
     num_layers = config.get("num_layers", config.get("lora_layers", -1 if kind == "full" else None))
-    if isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers == 0 or num_layers < -1:
-        raise AdapterError(f"{CONFIG} of {name} has num_layers {num_layers!r}, not -1 or a positive number")
+    if (
+        isinstance(num_layers, bool)
+        or not isinstance(num_layers, int)
+        or num_layers == 0
+        or not -1 <= num_layers <= MOST
+    ):
+        raise AdapterError(f"{CONFIG} of {name} has num_layers {_brief(num_layers)}, not -1 or a positive number")
     record = _section(config, "droidft")
     rank, scale, dropout, keys = (None, None, 0.0, None) if kind == "full" else _lora(name, config)
     recorded = config.get("model") or _section(record, "base").get("path")
@@ -328,9 +358,15 @@ def _describe(path: Path, file: Path, which: Which, config: dict[str, Any], tens
         dropout=dropout,
         keys=keys,
         tensors=tensors,
-        base=str(recorded) if recorded else None,
+        base=recorded if isinstance(recorded, str) and recorded else None,
         record=record,
     )
+
+
+def _brief(value: Any) -> str:
+    """A value of others as it may stand in a sentence."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -343,16 +379,17 @@ def _lora(name: str, config: dict[str, Any]) -> tuple[int, float, float, tuple[s
     if not isinstance(parameters, dict):
         raise AdapterError(f"{CONFIG} of {name} has no lora_parameters", hint="it must give rank, scale and dropout")
     rank, scale, dropout = parameters.get("rank"), parameters.get("scale"), parameters.get("dropout", 0.0)
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise AdapterError(f"{CONFIG} of {name} has rank {rank!r}, not a positive whole number")
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
+    if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= MOST:
+        raise AdapterError(f"{CONFIG} of {name} has rank {_brief(rank)}, not a whole number from 1 to {MOST:,}")
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not abs(scale) <= MOST_SCALE:
         hint = "it has an alpha; mlx-lm's scale is alpha / rank" if "alpha" in parameters else ""
-        raise AdapterError(f"{CONFIG} of {name} has scale {scale!r}, not a number", hint=hint)
+        reason = f"not a number up to {MOST_SCALE:g}"
+        raise AdapterError(f"{CONFIG} of {name} has scale {_brief(scale)}, {reason}", hint=hint)
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise AdapterError(f"{CONFIG} of {name} has dropout {dropout!r}, not a number from 0 to below 1")
+        raise AdapterError(f"{CONFIG} of {name} has dropout {_brief(dropout)}, not a number from 0 to below 1")
     keys = parameters.get("keys")
     if keys is not None and not (isinstance(keys, list) and keys and all(isinstance(key, str) for key in keys)):
-        raise AdapterError(f"{CONFIG} of {name} has keys {keys!r}, not a list of module names")
+        raise AdapterError(f"{CONFIG} of {name} has keys {_brief(keys)}, not a list of module names")
     return rank, float(scale), float(dropout), None if keys is None else tuple(keys)
 
 
@@ -383,7 +420,7 @@ def non_finite(file: Path) -> tuple[str, int] | None:
     """
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
+        header = json.loads(stream.read(length))  # checked by the reference reader
     header.pop("__metadata__", None)
     for name, tensor in header.items():
         if tensor["dtype"] not in _EXPONENTS:

@@ -18,7 +18,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from droidft.adapters.folder import BEST, CONFIG, LATEST, OWNER, Origin
+from droidft.adapters.folder import BEST, CONFIG, LATEST, OWNER, Origin, owner_of
 from droidft.config import FineTuneType, TrainingConfig
 from droidft.errors import AdapterError
 from droidft.events import LoraAttached
@@ -38,7 +38,7 @@ def prepare_folder(
     It holds the fingerprint of the base model, so that a moved folder is still recognised and another model in
     the same place is not.
     """
-    if (folder / OWNER).is_file() and (owner := (folder / OWNER).read_text()) != run_id:
+    if (owner := owner_of(folder)) not in (None, run_id):
         raise AdapterError(
             f"the adapter folder {folder} belongs to run {owner}", hint="start a run with another name"
         )

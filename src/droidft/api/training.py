@@ -15,7 +15,7 @@ from droidft.config import TrainingConfig, load_config_file, parse_config
 from droidft.errors import RunError, error_of
 from droidft.events import Event, Failed, RunStarted, TrainReport
 from droidft.home import Home
-from droidft.runs import continuation
+from droidft.runs import continuation, log
 from droidft.runs import folder as runs
 from droidft.runs.folder import RunStatus
 from droidft.runs.history import History, metrics
@@ -147,7 +147,7 @@ class Run:
             if end is not None and time.monotonic() > end:
                 raise TimeoutError(f"run {self.id} still runs after {timeout:g} seconds")
 
-        for _ in self._folder.follow(self._folder.records()[1], meanwhile=check):
+        for _ in self._folder.follow(log.end(self._folder.events_file), meanwhile=check):
             pass
         self._raise_unless_ended_well()
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Self
@@ -12,10 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from droidft.commands._display import RunDisplay
-from droidft.commands._terminal import line, marked, print_json, terminal
+from droidft.commands._terminal import line, marked, print_json, terminal, warn
 from droidft.errors import RunError
-from droidft.events import Failed, Finished, Record, Stopped
-from droidft.runs.folder import Run
+from droidft.events import Failed, Finished, Stopped
+from droidft.runs import log
+from droidft.runs.folder import NO_ROOM, Run
 
 DETACH_HELP = "start the run and return; watch it with `droidft runs watch`"
 EVENTS_HELP = "print the run and its events, a JSON object each in a line"
@@ -24,7 +24,9 @@ EVENTS_HELP = "print the run and its events, a JSON object each in a line"
 def start_and_watch(run: Run, *, detach: bool, as_json: bool = False) -> int:
     """Start the run's worker and show what it reports; the exit status says how it ended."""
     console = terminal()
-    earlier, offset = run.records()
+    offset = log.end(run.events_file)
+    display = RunDisplay(console)
+    display.collect(run.stream())
     worker = run.start()
     if as_json:
         print_json({"run": run.id, "adapter": run.adapter_name()}, indent=None)
@@ -34,18 +36,20 @@ def start_and_watch(run: Run, *, detach: bool, as_json: bool = False) -> int:
         if not as_json:
             line(console, f"watch it with: droidft runs watch {run.id}")
         return 0
-    status = watch(run, console, earlier=earlier, offset=offset, as_json=as_json)
-    worker.wait()
+    status = watch(run, console, display=display, offset=offset, as_json=as_json)
+    if worker.wait() == NO_ROOM:
+        warn(terminal(errors=True), f"the disk took no more events of the run: free some space at {run.path}")
     return status
 
 
 def watch(
-    run: Run, console: Console, *, earlier: Sequence[Record] = (), offset: int = 0, as_json: bool = False
+    run: Run, console: Console, *, display: RunDisplay | None = None, offset: int = 0, as_json: bool = False
 ) -> int:
     """Show `run` from byte `offset` of its events on: 0 when it finished or was stopped, 1 otherwise.
 
-    The losses of `earlier` records, which are not shown again, belong to its curve.
+    A `display` may hold losses from before that, which belong to the curve.
     """
+    display = display or RunDisplay(console)
     presses = Presses()
 
     def stop_if_pressed() -> None:
@@ -54,8 +58,7 @@ def watch(
 
     if as_json:
         return _print_events(run, offset, presses)
-    with RunDisplay(console) as display, presses:
-        display.collect(earlier)
+    with display, presses:
         display.show(run.follow(offset, meanwhile=stop_if_pressed))
     match display.last:
         case Finished():

@@ -155,7 +155,7 @@ def _show_figures(run: Run, sides: list[Side], console: Console) -> None:
         rows.append((side.name, f"{side.loss:.4f}", share, f"{low:.1%} to {high:.1%}"))
     line(console, "\nMeasured in this run")
     show_table(console, names, rows, right=names[1:])
-    for record in run.records()[0]:
+    for record in run.stream():
         if isinstance(attached := record.event, LoraAttached):
             share = f"{attached.trainable:,} of {attached.total:,} parameters"
             line(console, f"trained  {share} ({attached.trainable / attached.total:.2%})")

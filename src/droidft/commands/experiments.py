@@ -11,7 +11,7 @@ from rich.console import Console
 
 from droidft.commands._experiment_display import analysed, rendered, show_findings, show_plan
 from droidft.commands._terminal import actions_of, add_json, agreed, line, print_json, show_table, terminal
-from droidft.errors import ExperimentError
+from droidft.errors import DroidError
 from droidft.experiments.plan.settled import count_of_runs
 from droidft.experiments.runs import folder
 from droidft.experiments.runs.folder import Experiment
@@ -96,12 +96,17 @@ def _report(experiment: Experiment, form: str, out: Path | None, console: Consol
         line(console, f"wrote {out}")
 
 
-def _summary(experiment: Experiment) -> dict[str, Any]:
+def _summary_or_fault(experiment: Experiment) -> dict[str, Any]:
+    """The summary; of one that another version wrote, or that is damaged, why there is none."""
     try:
-        plan, fixed = experiment.plan(), experiment.fixed()
-    except ExperimentError as error:
+        return _summary(experiment)
+    except (DroidError, OSError) as error:
         nothing = {"id": experiment.id, "title": "", "state": "unreadable", "arms": [], "seeds": [], "done": 0}
-        return nothing | {"runs": None, "seconds_left": None, "problem": error.message}
+        return nothing | {"runs": None, "seconds_left": None, "problem": str(error)}
+
+
+def _summary(experiment: Experiment) -> dict[str, Any]:
+    plan, fixed = experiment.plan(), experiment.fixed()
     progress = look(experiment, fixed) if fixed is not None else None
     problem = progress.obstacle if progress else experiment.problem()
     return {
@@ -118,7 +123,7 @@ def _summary(experiment: Experiment) -> dict[str, Any]:
 
 
 def _list(experiments: list[Experiment], console: Console, *, as_json: bool) -> None:
-    rows = [_summary(experiment) for experiment in experiments]
+    rows = [_summary_or_fault(experiment) for experiment in experiments]
     if as_json:
         print_json(rows)
         return

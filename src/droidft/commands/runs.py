@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -12,11 +14,12 @@ from droidft.commands._display import RunDisplay
 from droidft.commands._terminal import RUN_HELP, actions_of, add_json, line, marked, print_json, show_table, terminal
 from droidft.commands._watch import watch
 from droidft.errors import DroidError
-from droidft.events import Failed
+from droidft.events import Failed, Record
 from droidft.home import Home
 from droidft.runs import folder as runs
+from droidft.runs import log
 from droidft.runs.folder import Run
-from droidft.runs.summary import Summary
+from droidft.runs.kept import summary_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -73,9 +76,7 @@ def _delete(chosen: list[Run], home: Home, console: Console, *, files: bool, as_
 
 def summary(run: Run) -> dict[str, Any]:
     """What the list shows of one run."""
-    config, so_far = run.config(), Summary()
-    for record in run.records()[0]:
-        so_far.add(record)
+    config, so_far = run.config(), summary_of(run)
     return {
         "id": run.id,
         "status": run.status().value,
@@ -97,10 +98,10 @@ def _summary_or_fault(run: Run) -> dict[str, Any]:
     """The summary; of a run that a newer version wrote, or that a crash damaged, why there is none."""
     try:
         return summary(run)
-    except DroidError as error:
+    except (DroidError, OSError) as error:
         names = ("model", "method", "targets", "step", "steps", "loss", "best_loss", "trainable", "adapter")
         unknown = dict.fromkeys(names)
-        return {"id": run.id, "status": "unreadable", **unknown, "error": error.message}
+        return {"id": run.id, "status": "unreadable", **unknown, "error": str(error)}
 
 
 def _list(listed: list[Run], console: Console, *, as_json: bool) -> None:
@@ -121,17 +122,31 @@ def _list(listed: list[Run], console: Console, *, as_json: bool) -> None:
 
 
 def _show(run: Run, console: Console, *, as_json: bool) -> None:
-    records, _ = run.records()
     if as_json:
-        events = [record.model_dump(mode="json") for record in records]
-        print_json({**summary(run), "config": run.config().model_dump(mode="json"), "events": events})
+        _print_all(run)
         return
+    config = run.config()
     marked(console, f"run       [bold]{escape(run.id)}[/]  {run.status()}")
-    for name, value in run.config().changed().items():
+    for name, value in config.changed().items():
         line(console, f"  {name}: {value}")
     display = RunDisplay(console)
-    display.show(records)
+    display.show(run.stream() if console.is_terminal else _with_completions(run))
     display.show_curve()
+
+
+def _with_completions(run: Run) -> Iterator[Record]:
+    return (record for each, _ in log.stream(run.events_file) if (record := log.parse_record(each)) is not None)
+
+
+def _print_all(run: Run) -> None:
+    """The run as one JSON object, its events one after another: a log can have any length."""
+    head = json.dumps({**summary(run), "config": run.config().model_dump(mode="json")}, ensure_ascii=False, indent=1)
+    print(head.removesuffix("\n}") + ',\n "events": [', end="")
+    comma = ""
+    for record in _with_completions(run):
+        print(f"{comma}\n  {record.model_dump_json()}", end="")
+        comma = ","
+    print("\n ]\n}")
 
 
 def _score(row: dict[str, Any], name: str) -> str:

@@ -11,6 +11,7 @@ import datetime
 import json
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,8 @@ from typing import Any
 from droidft.config import SystemRole, TrainingConfig
 from droidft.data.calls import Call, Tool
 from droidft.data.conversation import Message
-from droidft.errors import ConfigError
+from droidft.errors import ConfigError, ModelError
+from droidft.support import limits
 from droidft.support.faults import Refused
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -35,6 +37,25 @@ RESERVED = frozenset(
 THINKING = "enable_thinking"
 Span = tuple[int, int]
 _SYSTEM = ("system", "developer")
+
+
+TEMPLATE_SECONDS, TEMPLATE_BYTES = 5.0, 1 << 30
+"""What one rendering of a conversation may take; a long one takes some milliseconds."""
+
+
+def rendering() -> AbstractContextManager[None]:
+    """While a chat template runs: it is a program that came with the model, and may loop or ask for all memory.
+
+    Raises:
+        ModelError: it took too long or too much.
+    """
+    return limits.within(
+        "the model's chat template",
+        seconds=TEMPLATE_SECONDS,
+        memory=TEMPLATE_BYTES,
+        kind=ModelError,
+        hint="get the model's tokenizer files again, or use another model",
+    )
 
 
 @dataclass(frozen=True)
@@ -181,9 +202,10 @@ class ChatTemplate:
         source = self._source(tools)
         more = {} if source is None else {"chat_template": source}
         try:
-            text = self.tokenizer.apply_chat_template(
-                messages, tools=tools, tokenize=False, add_generation_prompt=prompt, **more, **self.options.kwargs
-            )
+            with rendering():
+                text = self.tokenizer.apply_chat_template(
+                    messages, tools=tools, tokenize=False, add_generation_prompt=prompt, **more, **self.options.kwargs
+                )
         except (TemplateError, *_FAILURES) as error:
             raise self._refusal(messages, error) from None
         return str(text)
@@ -197,14 +219,15 @@ class ChatTemplate:
         values = dict(self.tokenizer.special_tokens_map)
         if hasattr(self.tokenizer, "has_thinking"):
             values[THINKING] = self.tokenizer.has_thinking
-        rendered: Any = render_jinja_template(
-            conversations=[messages],
-            tools=list(tools) if tools else None,
-            chat_template=self._source(tools) or self.tokenizer.chat_template,
-            return_assistant_tokens_mask=True,
-            add_generation_prompt=False,
-            **{**values, **self.options.kwargs},
-        )
+        with rendering():
+            rendered: Any = render_jinja_template(
+                conversations=[messages],
+                tools=list(tools) if tools else None,
+                chat_template=self._source(tools) or self.tokenizer.chat_template,
+                return_assistant_tokens_mask=True,
+                add_generation_prompt=False,
+                **{**values, **self.options.kwargs},
+            )
         (text,), (spans,) = rendered
         return text, [(int(start), int(end)) for start, end in spans]
 

@@ -7,7 +7,6 @@ ever run: `code_files` names it, and a model that cannot do without is refused w
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from droidft.errors import ModelError, NotFound
 from droidft.models import embedded, hub
 from droidft.models.fingerprint import Fingerprint, fingerprint, weight_files
+from droidft.support import stored
 from droidft.support.durable import commit_folder, storage_errors
 from droidft.support.progress import Progress
 from droidft.support.shapes import shape
@@ -275,10 +275,27 @@ def _problem(path: Path) -> str:
         return "it has no config.json"
     index = path / "model.safetensors.index.json"
     if index.is_file():
-        shards = set(_read_json(index).get("weight_map", {}).values())
-        if missing := sorted(str(name) for name in shards if not (path / str(name)).is_file()):
+        shards = _shards(index)
+        if missing := sorted(name for name in shards if not (path / name).is_file()):
             return f"{len(missing)} of {len(shards)} weight files are missing, such as {missing[0]}"
     return "" if weight_files(path) else "it has no model*.safetensors"
+
+
+def _shards(index: Path) -> set[str]:
+    """Names of the weight files that an index lists.
+
+    Raises:
+        ModelError: it lists none, or something else than files beside it.
+    """
+    names = _read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(
+        isinstance(name, str) and name == os.path.basename(name) and name not in ("", ".", "..") and "\0" not in name
+        for name in names.values()
+    ):
+        raise ModelError(
+            f"{index} is damaged: its weight_map does not name a file for each weight", hint="get the file again"
+        )
+    return set(names.values())
 
 
 def _fix(path: Path) -> str:
@@ -306,26 +323,18 @@ def check_headers(path: Path) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not JSON: {error}", hint="get the file again") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} is not a JSON object", hint="get the file again")
-    return value
+    return stored.mapping(path, kind=ModelError, hint="get the file again")
 
 
 def _summary(name: str, path: Path, source: Literal["home", "hub cache"]) -> ModelSummary:
-    size = sum(file.stat().st_size for file in weight_files(path))
-    problem = _problem(path)
-    if problem:
-        return ModelSummary(name, path, source, "", size, "", problem)
+    name = name.encode("utf-8", "backslashreplace").decode()  # of bytes that are no UTF-8
     try:
+        size = sum(file.stat().st_size for file in weight_files(path))
+        if problem := _problem(path):
+            return ModelSummary(name, path, source, "", size, "", problem)
         config = load_config(path)
-    except ModelError as error:
-        return ModelSummary(name, path, source, "", size, "", error.message)
+    except (ModelError, OSError) as error:
+        return ModelSummary(name, path, source, "", 0, "", str(error))
     return ModelSummary(name, path, source, config["model_type"], size, _quantization(config))
 
 

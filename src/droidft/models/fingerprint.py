@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
+from droidft.errors import DamagedFile, StorageError
+from droidft.support import stored
+from droidft.support.durable import write_atomically
 from droidft.support.stamps import stamps
 
 
@@ -42,8 +44,10 @@ def weight_files(path: Path) -> list[Path]:
 def _hash_of(file: Path, known: dict[str, Any]) -> str:
     [stamp] = stamps(file)
     entry = known["files"].get(stamp.path)
-    if entry and entry["size"] == stamp.size and entry["mtime_ns"] == stamp.changed:
-        return str(entry["sha256"])
+    entry = entry if isinstance(entry, dict) else {}
+    digest = entry.get("sha256")
+    if (entry.get("size"), entry.get("mtime_ns")) == (stamp.size, stamp.changed) and isinstance(digest, str):
+        return digest
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     known["files"][stamp.path] = {"size": stamp.size, "mtime_ns": stamp.changed, "sha256": digest}
@@ -52,16 +56,13 @@ def _hash_of(file: Path, known: dict[str, Any]) -> str:
 
 
 def _read(cache: Path | None) -> dict[str, Any]:
-    try:
-        files = json.loads(cache.read_text(encoding="utf-8")) if cache is not None else {}
-    except (OSError, ValueError):
-        # It can be made again.
-        files = {}
-    return {"files": files if isinstance(files, dict) else {}}
+    files: dict[str, Any] = {}
+    if cache is not None:
+        with suppress(DamagedFile):  # it can be made again
+            files = stored.mapping(cache)
+    return {"files": files}
 
 
 def _write(cache: Path, known: dict[str, Any]) -> None:
-    handle, name = tempfile.mkstemp(dir=cache.parent, prefix=f".{cache.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(known["files"], stream)
-    os.replace(name, cache)
+    with suppress(StorageError):  # the hashes are made again next time
+        write_atomically(cache, json.dumps(known["files"]).encode())

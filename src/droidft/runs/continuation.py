@@ -13,6 +13,7 @@ from droidft.config.continuation import CHANGEABLE, continued, differing
 from droidft.data.batches import plan
 from droidft.errors import ConfigError, DroidError, RunError
 from droidft.runs.folder import Run, RunStatus
+from droidft.runs.kept import summary_of
 from droidft.runs.log import starts
 from droidft.runs.summary import Summary
 from droidft.support.durable import write_atomically
@@ -32,7 +33,7 @@ def prepare(run: Run, changes: Mapping[str, Any] | None = None) -> TrainingConfi
     if wanted != config and run.measurement() is not None:
         hint = f"start a new run with init_adapter: {run.adapter_name()}"
         raise RunError(f"run {run.id} is part of an experiment, whose settings are fixed", hint=hint)
-    so_far = _summary(run)
+    so_far = summary_of(run)
     _refuse_what_is_done(run, wanted, so_far, finished=status is RunStatus.FINISHED)
     if wanted != config:
         write_atomically(run.path / "config.json", wanted.model_dump_json(indent=1).encode())
@@ -94,13 +95,6 @@ def _refuse_what_is_done(run: Run, config: TrainingConfig, so_far: Summary, *, f
             f"run {run.id} is finished and holds no checkpoint to go on from",
             hint=f"start a run with init_adapter: {run.adapter_name()}",
         )
-
-
-def _summary(run: Run) -> Summary:
-    summary = Summary()
-    for record in run.records()[0]:
-        summary.add(record)
-    return summary
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ runs/<id>/
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import os
 import re
@@ -21,25 +21,27 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from droidft.adapters.folder import OWNER
+from droidft.adapters.folder import OWNER, owner_of
 from droidft.config import TrainingConfig, nearest, parse_config
-from droidft.errors import ConfigError, NotFound, RunError
-from droidft.events import Event, Failed, Finished, Record, Stopped
-from droidft.home import REFERENCES, Home
+from droidft.errors import ConfigError, DamagedFile, NotFound, RunError
+from droidft.events import Failed, Finished, Record, Stopped
+from droidft.home import NAME, REFERENCES, Home
 from droidft.measurement import Measurements, RunMeasurement
 from droidft.runs import log
-from droidft.support import locks, processes
+from droidft.support import locks, processes, stored
 from droidft.support.durable import storage_errors, write_atomically
 from droidft.support.words import count
 
 HEARTBEAT_SECONDS = 2.0
+NO_ROOM, REMOVED = 74, 75
+"""Exit statuses of a worker that could not write its reason: the disk refused an event; its folder was removed."""
+_UNREADABLE = "put its config.json back, or delete the run"
 LAST = "last"
 """Stands for the newest run or experiment."""
 
@@ -74,23 +76,24 @@ class Run:
 
     @property
     def id(self) -> str:
-        """The folder's name."""
-        return self.path.name
+        """The folder's name; bytes that are no UTF-8 are written as escapes, so that it can be shown."""
+        return self.path.name.encode("utf-8", "backslashreplace").decode()
 
     @property
     def created(self) -> float:
         """When it was made, in seconds since the epoch; a copy of its folder is as old as its first event says."""
         try:
-            made = (self.path / "config.json").stat().st_mtime
+            made = self.config_file.stat().st_mtime
         except OSError:
             made = math.inf
         first = log.first_record(self.events_file)
-        return made if first is None else min(made, first.time)
+        made = made if first is None else min(made, first.time)
+        return made if math.isfinite(made) else 0.0
 
     @property
     def belongs_to_experiment(self) -> bool:
         """Whether an experiment made it."""
-        return (self.path / "measure.json").exists()
+        return os.path.lexists(self.path / "measure.json")
 
     @property
     def home(self) -> Home:
@@ -117,29 +120,39 @@ class Run:
         """What the worker printed."""
         return self.path / "log.txt"
 
+    @property
+    def config_file(self) -> Path:
+        """The settings."""
+        return self.path / "config.json"
+
     def config(self) -> TrainingConfig:
-        """The configuration it was created with."""
+        """The configuration it was created with.
+
+        Raises:
+            RunError: it cannot be read; the message names the file.
+        """
+        if not NAME.fullmatch(self.path.name):
+            hint = "rename it (1 to 64 letters, digits, dots, dashes or underscores), or delete it"
+            raise RunError(f"{self.path.parent / self.id}: its name is none that a run can have", hint=hint)
+        values = stored.mapping(self.config_file, kind=RunError, hint=_UNREADABLE)
         try:
-            values = json.loads((self.path / "config.json").read_bytes())
-        except ValueError as error:
-            raise RunError(f"run {self.id} cannot be read: its config.json is damaged ({error})") from None
-        return parse_config(values, source=f"run {self.id}")
+            return parse_config(values, source=f"run {self.id}")
+        except ConfigError as error:
+            raise RunError(
+                f"{self.config_file} cannot be used: {error.message}", hint=error.hint or _UNREADABLE
+            ) from None
 
     def measurement(self) -> RunMeasurement | None:
-        """What its worker measures at the end, as part of an experiment."""
-        try:
-            return RunMeasurement.model_validate_json((self.path / "measure.json").read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise RunError(f"run {self.id} cannot be read: its measure.json is damaged ({error})") from None
+        """What its worker measures at the end, as part of an experiment. Raises as `config`."""
+        path = self.path / "measure.json"
+        return stored.model(path, RunMeasurement, kind=RunError) if os.path.lexists(path) else None
 
     def measured(self) -> Measurements | None:
-        """What its worker has measured, if it is that far."""
-        try:
-            return Measurements.model_validate_json(self.measured_file.read_bytes())
-        except FileNotFoundError:
+        """What its worker has measured, if it is that far. Raises as `config`."""
+        if not os.path.lexists(self.measured_file):
             return None
+        hint = "put the file back, or delete the run: its experiment does it again"
+        return stored.model(self.measured_file, Measurements, kind=RunError, hint=hint)
 
     @property
     def measured_file(self) -> Path:
@@ -153,6 +166,18 @@ class Run:
     def records(self, offset: int = 0) -> tuple[list[Record], int]:
         """The records from byte `offset` of the log on, and the offset after them. Never half a line."""
         return log.records(self.events_file, offset)
+
+    def stream(self, offset: int = 0) -> Iterator[Record]:
+        """The same one after another, for logs of any length; of completions only their step."""
+        for line, _ in log.stream(self.events_file, offset):
+            if (record := log.brief(line)) is not None:
+                yield record
+
+    @property
+    def kept_file(self) -> Path:
+        """What the log adds up to, so that a long one is read once (`runs/kept.py`)."""
+        name = hashlib.sha256(os.fsencode(self.path.name)).hexdigest()[:24]
+        return self.home.root / "cache" / "logs" / f"{name}.json"
 
     def follow(self, offset: int = 0, *, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Record]:
         """Records from byte `offset` on as they come, until the worker is gone.
@@ -192,15 +217,27 @@ class Run:
         return log.last_record(self.events_file)
 
     def worker_pid(self) -> int | None:
-        """Pid of its living worker."""
+        """Pid of its living worker.
+
+        Raises:
+            DamagedFile: `worker.json` is no file.
+        """
         return locks.holder(self.worker_file)
+
+    def is_held(self) -> bool:
+        """Whether a worker lives; where `worker.json` is damaged, nothing can hold it."""
+        try:
+            return self.worker_pid() is not None
+        except DamagedFile:
+            return False
 
     def checkpoint_steps(self) -> list[int]:
         """Steps of its complete checkpoints, ascending."""
-        try:
-            return sorted(int(path.name) for path in self.checkpoints.iterdir() if path.name.isdecimal())
-        except FileNotFoundError:
+        if not os.path.lexists(self.checkpoints):
             return []
+        with stored.reading(self.checkpoints, kind=RunError):
+            names = os.listdir(self.checkpoints)
+        return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 16)
 
     def stop(self) -> None:
         """Ask the worker to save a checkpoint and end. One that is suspended is woken, or it could not hear.
@@ -240,8 +277,10 @@ class Run:
             RunError: it is running.
         """
         self.refuse_to_delete()
-        adapters = [path for path in home.adapters.iterdir() if _owner(path) == self.id]
-        shutil.rmtree(self.path)
+        adapters = [path for path in home.adapters.iterdir() if owner_of(path) == self.id]
+        self.kept_file.unlink(missing_ok=True)
+        with storage_errors(self.path):
+            shutil.rmtree(self.path)
         for adapter in adapters:
             if files or not (adapter / "adapter_config.json").exists():
                 shutil.rmtree(adapter, ignore_errors=True)
@@ -252,12 +291,12 @@ class Run:
         Raises:
             RunError: it is running.
         """
-        if self.worker_pid() is not None:
+        if self.is_held():
             raise RunError(f"run {self.id} is running", hint=f"stop it first: `droidft runs stop {self.id}`")
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a worker, in its own process group, and return once it holds the run's lock (or has died)."""
-        with self.log_file.open("ab") as printed:
+        with storage_errors(self.log_file), self.log_file.open("ab") as printed:
             worker = subprocess.Popen(
                 processes.python("droidft.workers.train", str(self.path)),
                 env=processes.environment(),
@@ -269,46 +308,6 @@ class Run:
         while worker.poll() is None and self.worker_pid() is None:
             time.sleep(0.02)
         return worker
-
-
-class EventLog:
-    """The one writer of a run's events; holds the run's lock from `open` to `close`."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        lock = locks.hold(run.worker_file)
-        if lock is None:
-            raise RunError(f"run {run.id} has a worker already")
-        self._lock = lock
-        records, end = run.records()
-        self._seq = records[-1].seq if records else 0
-        # A crash can leave half a line; it was never read by anyone, so it goes.
-        self._file: IO[bytes] = run.events_file.open("ab")
-        self._file.truncate(end)
-
-    def append(self, event: Event) -> Record:
-        """Write one event and hand it to the operating system."""
-        self._seq += 1
-        record = Record(seq=self._seq, time=time.time(), event=event)
-        with storage_errors(self._run.events_file):
-            self._file.write(record.model_dump_json().encode() + b"\n")
-            self._file.flush()
-        return record
-
-    def beat(self) -> None:
-        """Show that the worker lives."""
-        with suppress(OSError):  # a full or failing disk is for the next event to report
-            os.utime(self._run.worker_file)
-
-    def sync(self) -> None:
-        """Force the events to the disk, as is done with every checkpoint."""
-        with storage_errors(self._run.events_file):
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Release the run."""
-        self._file.close()
-        self._lock.close()
 
 
 def create(
@@ -357,7 +356,8 @@ def find(home: Home, run_id: str) -> Run:
     """
     listed = all_runs(home)
     own = [run.id for run in listed if not run.belongs_to_experiment] if run_id == LAST else []
-    return Run(home.run(identified(run_id, [run.id for run in listed], kind="run", last=own[:1])))
+    known = {run.id: run for run in listed}
+    return known[identified(run_id, list(known), kind="run", last=own[:1])]
 
 
 def identified(asked: str, known: list[str], *, kind: str, last: list[str]) -> str:
@@ -391,8 +391,14 @@ def newest_first(folders: Iterable[F]) -> list[F]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a run lies there. A link is none: what it leads to belongs to somebody else."""
-    return (path / "config.json").is_file() and not path.is_symlink()
+    """Whether a run lies there, readable or not. A link is none: what it leads to belongs to somebody else.
+
+    One that has begun is a run even without its settings: it is shown as damaged, and can be deleted. A folder
+    without either is a run that is being made, or what a crash has left of that.
+    """
+    if path.is_symlink() or path.name.startswith("."):
+        return False
+    return any(os.path.lexists(path / name) for name in ("config.json", "events.jsonl"))
 
 
 def delete_adapter(home: Home, name: str) -> None:
@@ -415,8 +421,8 @@ def check_adapter_deletion(home: Home, name: str) -> Path:
     folder = home.adapter(name)
     if not folder.is_dir() and not folder.is_symlink():
         raise NotFound(f"there is no adapter {name!r}", hint="`droidft adapters list` shows those here")
-    owner = None if folder.is_symlink() else _owner(folder)
-    if owner is not None and is_run(home.runs / owner):
+    owner = None if folder.is_symlink() else owner_of(folder)
+    if owner is not None and Path(owner).name == owner and is_run(home.runs / owner):
         _refuse_if_needed(Run(home.runs / owner), name)
     return folder
 
@@ -429,14 +435,6 @@ def _refuse_if_needed(run: Run, adapter: str) -> None:
         case RunStatus.CREATED:
             hint = "delete the run instead"
             raise RunError(f"the name {adapter!r} is kept for run {run.id}, which has not begun", hint=hint)
-
-
-def _owner(adapter: Path) -> str | None:
-    """Id of the run that an adapter folder was made for."""
-    try:
-        return (adapter / OWNER).read_text()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 def _new_id(home: Home, config: TrainingConfig) -> str:

@@ -5,21 +5,35 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from droidft.events import Record, RunStarted
+from droidft.errors import RunError
+from droidft.events import Completions, Record, RunStarted
+from droidft.support import stored
 
 CHUNK_BYTES = 1 << 20
 POLL_SECONDS = 0.1
 _TAIL_BYTES = 16384
 _SEQ = re.compile(rb'\{"seq":(\d+),')
+_HEAD = re.compile(rb'\{"seq":(\d{1,18}),"time":([^,]{1,40}),"event":\{"type":"(\w+)"(?:,"step":(\d{1,18})\b)?')
+_HEAD_BYTES = 160
 T = TypeVar("T")
+
+
+class Head(NamedTuple):
+    """The beginning of a line: enough to know whether the rest is wanted."""
+
+    seq: int
+    time: float
+    type: bytes
+    step: int | None
 
 
 @dataclass(frozen=True)
@@ -48,20 +62,26 @@ def _kept(resumed_from: int | None) -> int:
 
 
 def starts(path: Path) -> Iterator[RunStarted]:
-    """Every start of a worker in a log, oldest first; the log is read a chunk at a time."""
-    for line in all_lines(path):
-        record = parse_record(line) if b'"run_started"' in line else None
-        if record is not None and isinstance(record.event, RunStarted):
-            yield record.event
+    """Every start of a worker in a log, oldest first; the log is read a line at a time."""
+    for line, _ in stream(path):
+        if b'"type":"run_started"' in line[:_HEAD_BYTES] and (begun := started(line)) is not None:
+            yield begun[1]
 
 
 def rewinds(records: Iterable[bytes]) -> dict[int, int]:
     """Where in these lines of a log a worker begins: number of the record -> last step that still counts then."""
     found = {}
     for line in records:
-        if b'"run_started"' in line and (record := from_json(line))["event"].get("type") == "run_started":
-            found[record["seq"]] = _kept(record["event"].get("resumed_from_step"))
+        if (start := head(line)) is not None and start.type == b"run_started":
+            with suppress(ValueError, KeyError, TypeError):  # `numbered` has seen to it that it is JSON, not more
+                found[start.seq] = _kept(from_json(line)["event"].get("resumed_from_step"))
     return found
+
+
+def started(line: bytes) -> tuple[Record, RunStarted] | None:
+    """The record with which a worker begins; None for another one."""
+    record = parse_record(line)
+    return (record, record.event) if record is not None and isinstance(record.event, RunStarted) else None
 
 
 def read(path: Path, offset: int, *, after: int, most: int = CHUNK_BYTES) -> Lines:
@@ -83,8 +103,59 @@ def numbered(content: bytes, offset: int, after: int, size: int) -> Lines:
     return Lines(records, last, end, more=offset < end < size)
 
 
+def stream(path: Path, offset: int = 0) -> Iterator[tuple[bytes, int]]:
+    """Each whole line from byte `offset` on, without its end, and the offset after it; a line at a time is in memory.
+
+    Raises:
+        RunError: the log cannot be read.
+    """
+    with opened(path) as file:
+        if file is None:
+            return
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            yield line[:-1], offset
+
+
+def head(line: bytes) -> Head | None:
+    """What stands at the beginning of a line that we wrote; None for a line of another form."""
+    match = _HEAD.match(line)
+    if match is None:
+        return None
+    try:
+        return Head(int(match[1]), float(match[2]), match[3], None if match[4] is None else int(match[4]))
+    except ValueError:
+        return None
+
+
+def brief(line: bytes) -> Record | None:
+    """The record on a line, but of completions only their step: they are nearly all of a long log, and hardly anybody
+    looks at them. None as `parse_record`."""
+    if b'"type":"completions"' in line[:_HEAD_BYTES] and (start := head(line)) is not None and start.step is not None:
+        return Record(seq=start.seq, time=start.time, event=Completions(step=start.step, rows=[]))
+    return parse_record(line)
+
+
+def end(path: Path) -> int:
+    """The offset after the last whole line. Raises as `stream`."""
+    with opened(path) as file:
+        if file is None:
+            return 0
+        position = file.seek(0, os.SEEK_END)
+        while position > 0:
+            start = max(0, position - _TAIL_BYTES)
+            file.seek(start)
+            if (found := file.read(position - start).rfind(b"\n")) >= 0:
+                return start + found + 1
+            position = start
+        return 0
+
+
 def all_lines(path: Path, *, after: int = 0) -> Iterator[bytes]:
-    """Every record with a number above `after` as JSON text; the log is read a chunk at a time."""
+    """Every record with a number above `after` as JSON text; the log is read a line at a time."""
     offset, more = 0, True
     while more:
         lines = read(path, offset, after=after)
@@ -99,30 +170,28 @@ def records(path: Path, offset: int = 0) -> tuple[list[Record], int]:
 
 
 def last_record(path: Path) -> Record | None:
-    """The newest record, looked for from the end of the log; None if there is none."""
-    try:
-        with path.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            size = _TAIL_BYTES
-            while True:
-                start = file.seek(max(0, end - size))
-                lines = file.read(end - start).split(b"\n")[:-1]
-                for line in reversed(lines if start == 0 else lines[1:]):
-                    if (record := parse_record(line)) is not None:
-                        return record
-                if start == 0:
-                    return None
-                size *= 4
-    except FileNotFoundError:
-        return None
+    """The newest record, looked for from the end of the log; None if there is none. Raises as `stream`."""
+    with opened(path) as file:
+        if file is None:
+            return None
+        size, limit = file.seek(0, os.SEEK_END), _TAIL_BYTES
+        while True:
+            start = file.seek(max(0, size - limit))
+            lines = file.read(size - start).split(b"\n")[:-1]
+            for line in reversed(lines if start == 0 else lines[1:]):
+                if (record := parse_record(line)) is not None:
+                    return record
+            if start == 0:
+                return None
+            limit *= 4
 
 
 def first_record(path: Path) -> Record | None:
     """The first line's record; None if there is none, or it is damaged."""
     try:
-        with path.open("rb") as file:
-            return parse_record(file.readline(CHUNK_BYTES))
-    except OSError:
+        with opened(path) as file:
+            return parse_record(file.readline(CHUNK_BYTES)) if file is not None else None
+    except RunError:
         return None
 
 
@@ -136,16 +205,28 @@ def parse_record(line: bytes) -> Record | None:
 
 def _content(path: Path, offset: int, most: int) -> tuple[bytes, int]:
     """About `most` bytes (all of them, if negative) from `offset` on, and the size of the file."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(offset)
-            content = file.read(most)
-            if b"\n" not in content and len(content) == most:  # a line longer than that
-                content += file.readline()
-            return content, size
-    except FileNotFoundError:
-        return b"", 0
+    with opened(path) as file:
+        if file is None:
+            return b"", 0
+        size = file.seek(0, os.SEEK_END)
+        file.seek(offset)
+        content = file.read(most)
+        if b"\n" not in content and len(content) == most:  # a line longer than that
+            content += file.readline()
+        return content, size
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes] | None]:
+    """The log; None where there is none yet."""
+    with stored.reading(path, kind=RunError, hint="delete the run, or put its log back"):
+        try:
+            opening = stored.opened(path, buffering=CHUNK_BYTES)
+        except FileNotFoundError:
+            yield None
+            return
+        with opening as file:
+            yield file
 
 
 def _whole(content: bytes, offset: int) -> tuple[list[bytes], int]:

@@ -45,7 +45,7 @@ class AppState:
             store = stack.enter_context(closing(Store(self.home.server / "server.sqlite")))
             self.supervisor = Supervisor(self.home, store, parallel=self.options.parallel)
             self.supervisor.load_endings()
-            await self.supervisor.tick()
+            await self.supervisor.look()
             stack.push_async_callback(self.tails.close)
             await stack.enter_async_context(_background(self.supervisor.watch()))
             self.experiments = Experiments(self.home, self.supervisor, self.inspector)

@@ -37,6 +37,7 @@ STATUS = {
     "run": 409,
     "experiment": 409,
     "checkpoint": 409,
+    "damaged": 409,
     "conflict": 409,
     "timeout": 408,
     "too_large": 413,

@@ -1,11 +1,12 @@
 """python -m droidft.workers.train RUN_FOLDER: do one run, appending its events.
 
 The only writer of the run folder. A first SIGTERM or SIGINT asks for a checkpoint and a clean end. Exit status:
-0 finished or stopped, 1 failed.
+0 finished or stopped, 1 failed, `NO_ROOM` and `REMOVED` (`runs/folder.py`) where it could not write how it ended.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -21,12 +22,13 @@ from droidft.adapters import publish
 from droidft.config import LrSchedule, TrainingConfig
 from droidft.config.schedule import learning_rate
 from droidft.data.batches import plan
-from droidft.errors import DroidError
+from droidft.errors import DroidError, StorageError
 from droidft.events import CheckpointSaved, Event, Failed, Finished, Stopped, Warned
 from droidft.home import Home
 from droidft.rewards import calls
 from droidft.runs.continuation import changes_since, former
-from droidft.runs.folder import HEARTBEAT_SECONDS, EventLog, Run
+from droidft.runs.folder import HEARTBEAT_SECONDS, NO_ROOM, REMOVED, Run
+from droidft.runs.writer import EventLog
 from droidft.support.memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -75,9 +77,16 @@ class StopRequest:
 
 
 def main(folder: Path) -> int:
-    """Do the run in `folder`; everything that happens ends up in its event log."""
+    """Do the run in `folder`; everything that happens ends up in its event log, unless the disk refuses that."""
     stop = StopRequest()
-    run = Run(folder)
+    try:
+        return _work(Run(folder), stop)
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return NO_ROOM
+
+
+def _work(run: Run, stop: StopRequest) -> int:
     log = EventLog(run)
     _beat(log)
     step: int | None = None
@@ -115,10 +124,20 @@ def _beat(log: EventLog) -> None:
     """Give a sign of life every few seconds, as long as the process lives and no reward holds it up."""
 
     def beat() -> None:
+        stopping = False
         while True:
             time.sleep(HEARTBEAT_SECONDS)
-            if not calls.overdue():
-                log.beat()
+            if log.is_held():
+                if not calls.overdue():
+                    log.beat()
+                continue
+            if not log.is_whole():
+                # Nothing can be kept any more; to save a checkpoint would make the folder again, as a ghost.
+                print("the run's folder was removed, or its log was: the worker ends", file=sys.stderr, flush=True)
+                os._exit(REMOVED)
+            if not stopping:
+                os.kill(os.getpid(), signal.SIGTERM)  # without its lock, another worker could begin
+                stopping = True
 
     threading.Thread(target=beat, daemon=True).start()
 

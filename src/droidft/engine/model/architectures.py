@@ -10,8 +10,10 @@ import contextlib
 import copy
 import difflib
 import io
+import math
 import pkgutil
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatch
 from typing import Any
 
@@ -19,6 +21,19 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from droidft.errors import ModelError
+
+MOST_ENTRIES = 10_000
+"""Of a list in a `config.json`."""
+MOST_NUMBER = 2**40
+"""Above any count or size; eos tokens, ropes and contexts have far less."""
+_MOST = (
+    # The deepest models have some 130 blocks, the largest 512 experts a block.
+    (re.compile(r"(^|\.)((num|n)_[a-z_]*(layers?|blocks)|depth|layers)$"), 1024),
+    (re.compile(r"(^|\.)(num|n)_[a-z_]*(experts?|heads)[a-z_]*$"), 16_384),
+    (re.compile(r"(^|\.)[a-z_]*(hidden|intermediate|embd|inner|model|ffn|mlp)_?(size|dim)$"), 2**20),
+    (re.compile(r"(^|\.)(vocab_size|n_vocab)$"), 2**24),
+)
+"""Names of sizes in a `config.json`, and the most that they may be."""
 
 # Modules of mlx_lm.models that hold parts of models, not a model.
 SHARED_PARTS = frozenset(
@@ -58,6 +73,7 @@ def build_lazily(config: dict[str, Any], *, stored: Collection[str] | None = Non
         ModelError: an unknown model type, one that needs code or a package, or an impossible config.
     """
     refuse_code(config)
+    refuse_sizes(config)
     model_class, arguments_class = _classes(config)
     try:
         # Some argument classes write into what they are given.
@@ -84,6 +100,41 @@ def refuse_code(config: dict[str, Any]) -> None:
             f"config.json asks for the code in {file!r} to be run, which is never done",
             hint="use a model whose architecture mlx-lm has itself",
         )
+
+
+def refuse_sizes(config: dict[str, Any]) -> None:
+    """Refuse a `config.json` whose numbers no model has, before anything of that size is built.
+
+    Raises:
+        ModelError: it asks for more blocks or experts, or wider ones, than any model has.
+    """
+    for place, value in _values(config):
+        if isinstance(value, list) and len(value) > MOST_ENTRIES:
+            raise _impossible(place, f"a list of {len(value):,}", MOST_ENTRIES)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        most = next((most for names, most in _MOST if names.search(place)), MOST_NUMBER)
+        if value == value and not abs(value) <= most and value not in (math.inf, -math.inf):
+            raise _impossible(place, f"{value:,}" if abs(value) < 1e30 else f"{value:.0e}", most)
+
+
+def _values(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every value with its place, such as `text_config.num_hidden_layers`; entries of lists have that of the list."""
+    waiting: list[tuple[str, Any]] = list(config.items())
+    while waiting:
+        place, value = waiting.pop()
+        yield place, value
+        if isinstance(value, dict):
+            waiting += [(f"{place}.{name}", inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [(place, inner) for inner in value[:MOST_ENTRIES]]
+
+
+def _impossible(place: str, what: str, most: float) -> ModelError:
+    return ModelError(
+        f"config.json asks for {place} {what}, and {most:,} is the most that a model may have",
+        hint="get the model's config.json again",
+    )
 
 
 def initialise(model: nn.Module) -> None:

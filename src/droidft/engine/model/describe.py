@@ -17,11 +17,14 @@ from droidft.engine.model import loading
 from droidft.engine.model.architectures import build_lazily, quantization
 from droidft.engine.model.estimate import Estimator, MemoryEstimate
 from droidft.engine.model.targets import KeySummary, Survey, TargetPlan, resolve
-from droidft.errors import TargetError
+from droidft.errors import ModelError, TargetError
 from droidft.models import catalog
+from droidft.support import limits
 
 PRESETS = tuple(preset for preset in LoraTargets if preset is not LoraTargets.CUSTOM)
 
+BUILD_SECONDS, BUILD_BYTES = 30.0, 2 << 30
+"""What a model without weights may take: one of 1,000 blocks takes some seconds and 200 MB."""
 FULL_RATE = 5e-5
 LORA_FACTOR = 10
 REFERENCE_WIDTH = 2000
@@ -153,13 +156,21 @@ def open_shape(path: Path) -> Shape:
         ModelError: as `Shape`; the config cannot be read.
     """
     config = catalog.load_config(path)
-    return Shape(
-        config,
-        stored=catalog.stored_names(path),
-        bytes_per_value=loading.bytes_per_value(config),
-        # They are what training uses here, unless they cannot be built.
-        fused_kernels=sys.platform == "linux" and loading.device_dtype() == "float32",
-    )
+    stored = catalog.stored_names(path)
+    with limits.within(
+        f"building the model that {path / 'config.json'} describes",
+        seconds=BUILD_SECONDS,
+        memory=BUILD_BYTES,
+        kind=ModelError,
+        hint="get the model's config.json again",
+    ):
+        return Shape(
+            config,
+            stored=stored,
+            bytes_per_value=loading.bytes_per_value(config),
+            # They are what training uses here, unless they cannot be built.
+            fused_kernels=sys.platform == "linux" and loading.device_dtype() == "float32",
+        )
 
 
 def _packing(config: dict[str, Any]) -> str | None:

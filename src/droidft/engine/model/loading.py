@@ -10,7 +10,7 @@ import mlx.nn as nn
 from mlx_lm import utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from droidft.engine.model.architectures import refuse_code
+from droidft.engine.model.architectures import refuse_code, refuse_sizes
 from droidft.errors import ModelError
 from droidft.models.catalog import check_headers, load_config, usable
 
@@ -30,6 +30,7 @@ def load_model(path: Path, *, dtype: str | None = None) -> tuple[nn.Module, dict
     """
     config = load_config(usable(path))
     refuse_code(config)
+    refuse_sizes(config)
     check_headers(path)
     try:
         model, config = utils.load_model(path, lazy=True, trust_remote_code=False)

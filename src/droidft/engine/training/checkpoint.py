@@ -124,7 +124,7 @@ def save(
     final = root / folder_name(state.step)
     temporary = root / f".{final.name}.tmp"
     with storage_errors(final):
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(exist_ok=True)  # not its parents: a run whose folder was removed must not come back as a ghost
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         _write_arrays(temporary / ADAPTER, adapter)

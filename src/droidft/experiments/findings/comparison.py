@@ -60,7 +60,7 @@ def read(experiment: Experiment, state: CellState, weights: Weights) -> Done | N
     measured = state.run.measured()
     if measured is None:
         return None
-    events = [record.event for record in state.run.records()[0]]
+    events = [record.event for record in state.run.stream()]
     reports = [event for event in events if isinstance(event, TrainReport)]
     seconds = next((event.seconds for event in reversed(events) if isinstance(event, Finished)), 0.0)
     evaluations = {event.step: event.seconds for event in events if isinstance(event, EvalReport)}

@@ -11,6 +11,7 @@ Its runs lie among the others, under ids that begin with its own.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,14 +21,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from droidft.errors import ExperimentError, RunError
+from droidft.errors import DamagedFile, ExperimentError, RunError
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import Plan, parse_plan
-from droidft.home import Home, from_anywhere
+from droidft.home import NAME, Home, from_anywhere
 from droidft.runs.folder import Run, identified, is_run, newest_first
-from droidft.support import locks
+from droidft.support import locks, stored
 from droidft.support.durable import storage_errors, write_atomically
 
 M = TypeVar("M", bound=BaseModel)
@@ -67,8 +68,11 @@ class Experiment:
 
     @property
     def created(self) -> float:
-        """When it was made, in seconds since the epoch."""
-        return (self.path / "request.json").stat().st_mtime
+        """When it was made, in seconds since the epoch; 0 where that is not known any more."""
+        try:
+            return (self.path / "request.json").stat().st_mtime
+        except OSError:
+            return 0.0
 
     def plan(self) -> Plan:
         """The plan as it was given.
@@ -84,31 +88,21 @@ class Experiment:
         Raises:
             ExperimentError: it cannot be read.
         """
-        try:
-            return self._read("plan.json", FixedPlan)
-        except FileNotFoundError:
-            return None
+        return self._read("plan.json", FixedPlan) if self.is_fixed else None
 
     def _read(self, name: str, kind: type[M]) -> M:
-        try:
-            return kind.model_validate_json((self.path / name).read_bytes())
-        except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
-            where = ".".join(map(str, fault["loc"]))
-            raise ExperimentError(
-                f"experiment {self.id} cannot be read: {name}: {where}: {fault['msg']}",
-                hint="another version of droidft wrote it, or it is damaged; delete it, or use that version",
-            ) from None
+        hint = "put the file back, use the version that wrote it, or delete the experiment"
+        return stored.model(self.path / name, kind, kind=ExperimentError, hint=hint)
 
     @property
     def exists(self) -> bool:
-        """Whether it is there; one that was deleted is not."""
-        return (self.path / "request.json").is_file()
+        """Whether it is there, readable or not; one that was deleted is not."""
+        return any(os.path.lexists(self.path / name) for name in ("request.json", "plan.json"))
 
     @property
     def is_fixed(self) -> bool:
         """Whether its plan is fixed."""
-        return (self.path / "plan.json").exists()
+        return os.path.lexists(self.path / "plan.json")
 
     def fix(self, fixed: FixedPlan) -> FixedPlan:
         """Write down the fixed plan, once: if that was done before, what was written then counts."""
@@ -120,10 +114,7 @@ class Experiment:
 
     def problem(self) -> Obstacle | None:
         """Why its plan could not be fixed."""
-        try:
-            return Obstacle.model_validate_json((self.path / "problem.json").read_bytes())
-        except FileNotFoundError:
-            return None
+        return self._read("problem.json", Obstacle) if os.path.lexists(self.path / "problem.json") else None
 
     def refuse(self, problem: Obstacle) -> None:
         """Note why its plan cannot be fixed."""
@@ -131,10 +122,9 @@ class Experiment:
 
     def wanted(self) -> Wanted:
         """Whether it is to go on."""
-        try:
-            return Wanted.model_validate_json((self.path / "wanted.json").read_bytes())
-        except FileNotFoundError:
+        if not os.path.lexists(self.path / "wanted.json"):
             return Wanted(running=False, since=0.0)
+        return self._read("wanted.json", Wanted)
 
     def want(self, *, running: bool) -> None:
         """Ask for it to go on, or to pause."""
@@ -145,7 +135,7 @@ class Experiment:
         """Ask for it to pause, and the run under way to save a checkpoint and end."""
         self.want(running=False)
         for run in self.runs():
-            if run.worker_pid() is not None:
+            if run.is_held():
                 with suppress(RunError):  # it ended in this very moment
                     run.stop()
 
@@ -166,8 +156,11 @@ class Experiment:
         return self.path / "driver.json"
 
     def driver_pid(self) -> int | None:
-        """Pid of the process that drives it."""
-        return locks.holder(self.lock_file)
+        """Pid of the process that drives it; where `driver.json` is damaged, nothing can."""
+        try:
+            return locks.holder(self.lock_file)
+        except DamagedFile:
+            return None
 
     @contextmanager
     def driving(self) -> Iterator[None]:
@@ -187,7 +180,8 @@ class Experiment:
 
     def forget(self) -> None:
         """Remove the folder of one that has no runs."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        with storage_errors(self.path):
+            shutil.rmtree(self.path)
 
     def delete(self) -> None:
         """Remove it with all its runs and their adapters.
@@ -195,7 +189,7 @@ class Experiment:
         Raises:
             ExperimentError: it is running.
         """
-        if self.driver_pid() is not None or any(run.worker_pid() is not None for run in self.runs()):
+        if self.driver_pid() is not None or any(run.is_held() for run in self.runs()):
             raise ExperimentError(f"experiment {self.id} is running", hint="stop it first")
         for run in self.runs():
             run.delete(self.home, files=True)
@@ -244,8 +238,8 @@ def _rooted(home: Home, plan: Plan) -> Plan:
 
 def all_experiments(home: Home) -> list[Experiment]:
     """Every experiment, newest first."""
-    experiments = [Experiment(path, home) for path in home.experiments.iterdir() if not path.is_symlink()]
-    return newest_first(experiment for experiment in experiments if experiment.exists)
+    named = (path for path in home.experiments.iterdir() if NAME.fullmatch(path.name) and not path.is_symlink())
+    return newest_first(experiment for path in named if (experiment := Experiment(path, home)).exists)
 
 
 def find(home: Home, experiment_id: str) -> Experiment:

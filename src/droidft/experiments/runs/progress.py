@@ -23,6 +23,7 @@ from droidft.experiments.plan.written import BASE
 from droidft.experiments.runs.folder import Experiment, Obstacle
 from droidft.measurement import Expected, RunMeasurement, Weights
 from droidft.runs import folder as runs
+from droidft.runs import log
 from droidft.runs.folder import Run, RunStatus
 
 MOST_CRASHES = 3
@@ -163,7 +164,7 @@ def choose_rates(fixed: FixedPlan, first: list[CellState]) -> dict[str, int]:
     for state in first:
         if state.cell.arm == BASE or state.run is None:
             continue
-        loss = validation_loss((record.event for record in state.run.records()[0]), weights)
+        loss = validation_loss((record.event for record in state.run.stream()), weights)
         score = math.inf if state.diverged or loss is None else loss
         losses[state.cell.arm].setdefault(state.cell.rate, []).append(score)
     best = {arm: min((sum(each) / len(each), rate) for rate, each in rates.items()) for arm, rates in losses.items()}
@@ -209,19 +210,15 @@ def _obstacle(state: CellState | None, since: float) -> Obstacle | None:
 
 def _failed(run: Run, since: float) -> Obstacle | None:
     record = run.last_record()
-    assert record is not None
-    assert isinstance(record.event, Failed)
+    if record is None or not isinstance(record.event, Failed) or record.time < since:
+        return None  # it was removed, or began again, since it was looked at
     event = record.event
-    if record.time < since:
-        return None
     return Obstacle(code=event.code, message=f"run {run.id}: {event.message}", hint=event.hint)
 
 
 def _stopped(run: Run, since: float) -> Obstacle | None:
     record = run.last_record()
-    assert record is not None
-    assert isinstance(record.event, Stopped)
-    if record.time < since:
+    if record is None or not isinstance(record.event, Stopped) or record.time < since:
         return None
     hint = "start the experiment again to go on"
     return Obstacle(code="stopped", message=f"run {run.id} was stopped", hint=hint)
@@ -229,7 +226,7 @@ def _stopped(run: Run, since: float) -> Obstacle | None:
 
 def _crashed(run: Run, since: float) -> Obstacle | None:
     starts = 0
-    for record in run.records()[0]:
+    for record in run.stream():
         if record.time >= since:
             starts += isinstance(record.event, RunStarted)
             if isinstance(record.event, TrainReport):
@@ -320,7 +317,7 @@ def _records(run: Run, should_stop: Callable[[], bool]) -> Iterator[Record]:
             with suppress(RunError):  # it ended in this very moment
                 run.stop()
 
-    _, offset = run.records()
+    offset = log.end(run.events_file)
     worker = run.start() if run.worker_pid() is None else None
     yield from run.follow(offset, meanwhile=stop_if_wanted)
     if worker is not None:

@@ -7,16 +7,22 @@ itself, at a lower priority than the server. One that died is started again for 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from droidft.home import Home
-from droidft.support.channel import Child, ChildError
+from droidft.support.channel import CANCEL_SECONDS, Child, ChildError
 
 MODULE = "droidft.workers.inspect"
 NICENESS = 10
 LOOKS_AT_ONCE = 2
+ANSWER_SECONDS = 300.0
+"""How long an answer may take; what a model's own files steer has closer limits in the process itself."""
+AGAIN_SECONDS = 1.0
+PATIENCE = 0.5
+"""How long a process that looks at something may go on after the question was called off."""
 IDLE_SECONDS = 300.0
 """How long a process that has done a job waits for the next one."""
 
@@ -28,8 +34,8 @@ class Inspector:
         self._home = str(home.root)
         self._children: set[Child] = set()
         self._closed = False
-        self._quick = self._child(niceness=0)
-        self._slow = self._child()
+        self._quick = self._child(niceness=0, patience=PATIENCE)
+        self._slow = self._child(patience=PATIENCE)
         self._idle: list[Child] = []
         self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._warming = False
@@ -101,20 +107,32 @@ class Inspector:
 
     async def _ask(self, child: Child, question: str, params: dict[str, Any]) -> Any:
         self._refuse_when_closed()
+        began = time.monotonic()
         try:
-            return await child.call(question, self.params(**params))
+            return await self._answered(child, question, params)
         except ChildError as error:
-            if error.code != "worker_died":
+            # One that died in the middle of the question would do so again; it may have died before that.
+            if error.code != "worker_died" or time.monotonic() - began > AGAIN_SECONDS:
                 raise
         self._refuse_when_closed()
-        return await child.call(question, self.params(**params))
+        return await self._answered(child, question, params)
+
+    async def _answered(self, child: Child, question: str, params: dict[str, Any]) -> Any:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await child.call(question, self.params(**params))
+        except TimeoutError:
+            hint = "see what it is about: a damaged model or a file on a slow disk"
+            raise ChildError(
+                "timeout", f"the answer took longer than {ANSWER_SECONDS:g} s and was called off", hint=hint
+            ) from None
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
             raise ChildError("worker_died", "the server is ending", hint="start it again")
 
-    def _child(self, *, niceness: int = NICENESS) -> Child:
-        child = Child(MODULE, niceness=niceness)
+    def _child(self, *, niceness: int = NICENESS, patience: float = CANCEL_SECONDS) -> Child:
+        child = Child(MODULE, niceness=niceness, patience=patience)
         self._children.add(child)
         return child
 

@@ -17,6 +17,7 @@ from droidft.server import paths
 from droidft.server.app_state import State
 from droidft.server.errors import BadRequest, Conflict
 from droidft.server.files import uploads
+from droidft.server.leaving import while_wanted
 from droidft.server.schemas.data import DataFile, DataSettings, RowViews, ViewRequest
 from droidft.server.schemas.jobs import Job
 from droidft.server.schemas.runs import RunState
@@ -94,13 +95,14 @@ async def check_data(request: DataSettings, state: State) -> Job:
 
 
 @router.post("/view", operation_id="viewRows", response_model=RowViews)
-async def view_rows(request: ViewRequest, state: State) -> Any:
+async def view_rows(request: ViewRequest, state: State, connection: Request) -> Any:
     """Rows token by token, as training will see them."""
     if request.model_path is None:
         raise ConfigError("rows are shown with a model's tokenizer", hint="choose a model first", field="model_path")
     config = await asyncio.to_thread(_config, request, state)
     rows = sorted(set(request.rows))
-    return await state.inspector.ask_worker("view_rows", config=config.model_dump(mode="json"), rows=rows)
+    asked = state.inspector.ask_worker("view_rows", config=config.model_dump(mode="json"), rows=rows)
+    return await while_wanted(connection, asked)
 
 
 def _example(folder: FilePath) -> dict[str, Any]:

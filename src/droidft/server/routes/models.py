@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 
 from droidft.config import LoraRouters, Optimizer
 from droidft.models.catalog import ModelEntry
 from droidft.server import paths
-from droidft.server.app_state import State
+from droidft.server.app_state import AppState, State
+from droidft.server.leaving import while_wanted
 from droidft.server.schemas.jobs import Job
 from droidft.server.schemas.models import ModelImport, ModelPull, TargetsReport
 from droidft.support.channel import ChildError
@@ -45,6 +46,7 @@ async def import_model(request: ModelImport, state: State) -> Job:
 async def get_targets(
     model: ModelRef,
     state: State,
+    request: Request,
     rank: Annotated[int, Query(ge=1, le=100_000)] = 32,
     batch_size: Annotated[int, Query(ge=1, le=100_000)] = 1,
     seq_length: Annotated[int, Query(ge=8, le=10_000_000)] = 512,
@@ -69,6 +71,10 @@ async def get_targets(
         "grad_checkpoint": grad_checkpoint,
         "dora": dora,
     }
+    return await while_wanted(request, _targets(state, params))
+
+
+async def _targets(state: AppState, params: dict[str, Any]) -> Any:
     try:
         return await state.inspector.ask("targets", **params, offline=True)
     except ChildError as error:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi.responses import StreamingResponse
 
 from droidft.config import TrainingConfig, parse_config
 from droidft.config.settings import settings
 from droidft.errors import ConfigError, RunError
 from droidft.runs.folder import Run
-from droidft.runs.log import all_lines, parse_record
+from droidft.runs.log import all_lines, end, parse_record, stream
 from droidft.server.app_state import AppState, State
 from droidft.server.paths import confine
 from droidft.server.runs import history, report
@@ -35,10 +38,11 @@ from droidft.server.schemas.runs import (
 router = APIRouter(prefix="/api", tags=["runs"])
 queue = APIRouter(prefix="/api/queue", tags=["queue"])
 
-MOST_EXPORTED = 5_000_000
-"""Events that an export holds at most."""
+EXPORT_BYTES = 1 << 18
+"""An export is sent in parts of about this size."""
 
-RunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Id of the run.")]
+RunId = Annotated[str, Path(min_length=1, max_length=1024, description="Id of the run.")]
+"""Looked up among the folders that are there, so an odd name, which can be shown and deleted, leads nowhere else."""
 ClientKey = Annotated[
     str | None,
     Header(
@@ -142,7 +146,10 @@ async def get_report(run: RunId, state: State) -> Response:
     entry = state.supervisor.entry(run)
     curves = await asyncio.to_thread(history.curves, entry.run, points=report.POINTS)
     page = report.render(await get_run(run, state), curves)
-    headers = {"Content-Security-Policy": report.CSP, "Content-Disposition": f'inline; filename="{run}.html"'}
+    headers = {
+        "Content-Security-Policy": report.CSP,
+        "Content-Disposition": f'inline; filename="{attachment(run)}.html"',
+    }
     return Response(page, media_type="text/html", headers=headers)
 
 
@@ -150,10 +157,25 @@ async def get_report(run: RunId, state: State) -> Response:
 async def export_run(run: RunId, state: State) -> Response:
     """Configuration, events and summary as one JSON file."""
     shown = await get_run(run, state)
-    records = await asyncio.to_thread(_events, state.supervisor.entry(run).run, 0, MOST_EXPORTED)
-    text = f'{{"run":{shown.model_dump_json()},"events":{records.model_dump_json()}}}'
-    headers = {"Content-Disposition": f'attachment; filename="{run}.json"'}
-    return Response(text, media_type="application/json", headers=headers)
+    headers = {"Content-Disposition": f'attachment; filename="{attachment(run)}.json"'}
+    await asyncio.to_thread(end, state.supervisor.entry(run).run.events_file)  # refused before half of it is sent
+    parts = _exported(shown.model_dump_json(), state.supervisor.entry(run).run)
+    return StreamingResponse(parts, media_type="application/json", headers=headers)
+
+
+def _exported(shown: str, run: Run) -> Iterator[bytes]:
+    """The file a part at a time: a log can have any length."""
+    yield f'{{"run":{shown},"events":{{"records":['.encode()
+    last, part, comma = 0, bytearray(), b""
+    for line, _ in stream(run.events_file):
+        if (record := parse_record(line)) is not None and record.seq > last:
+            last = record.seq
+            part += comma + line
+            comma = b","
+        if len(part) > EXPORT_BYTES:
+            yield bytes(part)
+            part.clear()
+    yield bytes(part) + f'],"last":{last},"more":false}}}}'.encode()
 
 
 @router.get("/diff", operation_id="diffRuns")
@@ -181,10 +203,15 @@ async def cancel(run: RunId, state: State) -> QueueView:
     return await state.supervisor.cancel(run)
 
 
+def attachment(run: str) -> str:
+    """The name of a file about a run, as it may stand in a header."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", run)
+
+
 def _config(state: AppState, run: str) -> TrainingConfig:
     entry = state.supervisor.entry(run)
     if entry.config is None:
-        raise RunError(f"run {run} cannot be read: {entry.fault}")
+        raise RunError(f"run {run} cannot be read: {entry.problem}")
     return entry.config
 
 

@@ -6,6 +6,7 @@ import re
 import signal
 from pathlib import Path
 
+from droidft.runs.folder import NO_ROOM, REMOVED
 from droidft.server.schemas.runs import Problem
 from droidft.support.memory import names_memory
 
@@ -34,7 +35,7 @@ def log_tail(path: Path) -> list[str]:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - LOG_BYTES))
             text = file.read().decode(errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return []
     return text.splitlines()[-LOG_LINES:]
 
@@ -49,6 +50,13 @@ def explain(status: int | None, *, log: Path, memory_kills: int, asked: bool) ->
         asked: whether the user had it killed.
     """
     tail = log_tail(log)
+    if status == NO_ROOM:
+        message = "the disk took no more events of it (it was full, or could not be written)"
+        hint = f"free some space at {log.parent}; {_RESUME}"
+        return Problem(code="storage", message=message, hint=hint, log_tail=tail)
+    if status == REMOVED:
+        message = "its folder, or the log in it, was removed or replaced while it ran"
+        return Problem(code="worker_gone", message=message, hint="put it back, or delete the run", log_tail=tail)
     name = signal.Signals(-status).name if status is not None and status < 0 else None
     if asked:
         message = "it was killed on request; progress since its last checkpoint is lost"

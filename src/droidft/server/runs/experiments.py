@@ -280,9 +280,12 @@ class Experiments:
 
     def _summarised(self, experiment: Experiment) -> ExperimentSummary:
         try:
-            plan, fixed = experiment.plan(), experiment.fixed()
-        except ExperimentError as error:
+            return self._of_plan(experiment)
+        except DroidError as error:
             return _unreadable(experiment, error)
+
+    def _of_plan(self, experiment: Experiment) -> ExperimentSummary:
+        plan, fixed = experiment.plan(), experiment.fixed()
         progress = look(experiment, fixed) if fixed is not None else None
         state = state_of(experiment, progress)
         fixing = self._fixing.get(experiment.id)
@@ -306,8 +309,8 @@ class Experiments:
         )
 
 
-def _unreadable(experiment: Experiment, error: ExperimentError) -> ExperimentSummary:
-    """The summary of an experiment whose files another version wrote."""
+def _unreadable(experiment: Experiment, error: DroidError) -> ExperimentSummary:
+    """The summary of an experiment whose files are damaged, or another version wrote them."""
     return ExperimentSummary(
         id=experiment.id,
         title="",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
+import os
 from pathlib import Path
 from typing import Any
 
 from droidft.config import TrainingConfig
-from droidft.events import Completions, RunStarted
+from droidft.events import Completions
 from droidft.runs.folder import Run
-from droidft.runs.history import History, metrics
-from droidft.runs.log import all_lines, parse_record, rewound
+from droidft.runs.history import metrics, thinned
+from droidft.runs.log import head, opened, parse_record, rewound, started, stream
 from droidft.server.schemas.runs import (
     CompletionsView,
     ConfigDiff,
@@ -22,8 +21,6 @@ from droidft.server.schemas.runs import (
     TrainCurve,
 )
 
-_KIND = re.compile(rb'\{"seq":\d+,"time":[^,]+,"event":\{"type":"(run_started|completions)"(?:,"step":(\d+))?')
-"""Recognises lines with completions, so that only those that are shown are parsed."""
 COLUMNS = TrainCurve.model_fields.keys() - {"peak_memory", "metrics"}
 
 
@@ -32,9 +29,8 @@ def curves(run: Run, *, points: int) -> Curves:
 
     Of each stretch those with the lowest and the highest loss are kept, or reward, where there is one.
     """
-    history = History.of(run)
-    heights = [it.get("metrics", {}).get("reward", it["loss"]) for it in history.reports]
-    reports = [history.reports[index] for index in thinned(heights, points)]
+    history = thinned(run, points=points)
+    reports = history.reports
     columns: dict[str, Any] = {name: [report[name] for report in reports] for name in COLUMNS}
     peak = [report["peak_memory_bytes"] for report in reports]
     evaluations = history.evaluations
@@ -51,52 +47,45 @@ def curves(run: Run, *, points: int) -> Curves:
     )
 
 
-def thinned(values: list[float], points: int) -> list[int]:
-    """Indices of about `points` of the values, ascending: first, last, and each stretch's lowest and highest."""
-    count = len(values)
-    if count <= points:
-        return list(range(count))
-    stretch = math.ceil(count / max(1, (points - 2) // 2))
-    kept = {0, count - 1}
-    for start in range(0, count, stretch):
-        indices = range(start, min(start + stretch, count))
-        kept |= {min(indices, key=values.__getitem__), max(indices, key=values.__getitem__)}
-    return sorted(kept)
-
-
 def completions(run: Run, step: int | None) -> CompletionsView:
     """Completions of the last step up to `step`, or of the newest; those of steps done again replace the old ones."""
-    lines = _completions(run)
-    steps = sorted(lines)
-    chosen = max((each for each in steps if step is None or each <= step), default=steps[0] if steps else None)
-    record = None if chosen is None else parse_record(lines[chosen])
+    places = _completions(run)
+    steps = sorted(places)
+    wanted = max((each for each in steps if step is None or each <= step), default=steps[0] if steps else None)
+    if wanted is None:
+        return CompletionsView(steps=steps, step=None, rows=[])
+    line, _ = next(stream(run.events_file, places[wanted]), (b"", 0))
+    record = parse_record(line)
     rows = record.event.rows if record is not None and isinstance(record.event, Completions) else []
-    return CompletionsView(steps=steps, step=chosen, rows=rows)
+    return CompletionsView(steps=steps, step=wanted, rows=rows)
 
 
-def _completions(run: Run) -> dict[int, bytes]:
-    """The newest line for each step that still counts."""
-    lines: dict[int, bytes] = {}
-    for line in all_lines(run.events_file):
-        kind = _KIND.match(line)
-        if kind is None:
+def _completions(run: Run) -> dict[int, int]:
+    """Where the newest line stands for each step that still counts."""
+    places: dict[int, int] = {}
+    before = 0
+    for line, after in stream(run.events_file):
+        offset, before = before, after
+        start = head(line)
+        if start is None:
             continue
-        if kind[1] == b"completions" and kind[2] is not None:
-            lines[int(kind[2])] = line
-        elif (record := parse_record(line)) is not None and isinstance(record.event, RunStarted):
-            lines = {each: lines[each] for each in rewound(lines, record.event, step=int)}
-    return lines
+        if start.type == b"completions" and start.step is not None:
+            places[start.step] = offset
+        elif start.type == b"run_started" and (begun := started(line)) is not None:
+            places = {each: places[each] for each in rewound(places, begun[1], step=int)}
+    return places
 
 
 def log_text(path: Path, *, most: int) -> LogText:
     """The last `most` bytes of a log, from the beginning of a line on."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - most))
-            content = file.read()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return LogText(text="", truncated=False)
+    with opened(path) as file:
+        size = file.seek(0, 2) if file else 0
+        content = b""
+        if file:
+            file.seek(max(0, size - most))
+            content = file.read(most)
     if size > most:
         content = content[content.find(b"\n") + 1 :]
     return LogText(text=content.decode(errors="replace"), truncated=size > most)

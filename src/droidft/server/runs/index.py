@@ -6,13 +6,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from droidft.adapters.folder import NUMBERED
 from droidft.config import TrainingConfig
 from droidft.config.rewards import PythonReward
 from droidft.config.settings import command_line, to_yaml
 from droidft.errors import DroidError, RunError
-from droidft.events import EvalReport, Failed, Finished, Stopped
+from droidft.events import EvalReport, Event, Failed, Finished, Stopped
 from droidft.home import Home
 from droidft.runs.folder import HEARTBEAT_SECONDS, Run, is_run
+from droidft.runs.kept import Account, fault_of
 from droidft.runs.summary import Summary
 from droidft.server.runs.endings import explain
 from droidft.server.runs.verdict import verdict
@@ -31,59 +33,102 @@ class Entry:
     created: float
     config: TrainingConfig | None = None
     fault: str = ""
-    """Why the folder cannot be read."""
-    summary: Summary = field(default_factory=Summary)
+    """Why its settings cannot be read."""
+    damage: str = ""
+    """Why something else in its folder cannot be."""
+    account: Account = field(init=False)
     pid: int | None = None
     """Of the living worker."""
     heartbeat: float | None = None
     checkpoint_steps: list[int] = field(default_factory=list)
     revision: int = 0
     """Goes up whenever something has changed."""
-    _offset: int = 0
-    _stamps: tuple[int, int] = (-1, -1)
+    behind: bool = False
+    """Whether the log is longer than what has been read of it."""
+    _newest: Event | None = None
+    _stamps: tuple[int, int, int] = (-1, -1, -1)
+
+    def __post_init__(self) -> None:
+        self.account = Account.of(self.run)
+
+    @property
+    def summary(self) -> Summary:
+        """What the log adds up to, as far as it has been read."""
+        return self.account.summary
+
+    @property
+    def last(self) -> Event | None:
+        """The newest event."""
+        return self._newest if self.behind else self.summary.last
+
+    @property
+    def problem(self) -> str:
+        """Why it is shown as unreadable; empty if it is not."""
+        return self.fault or self.damage
 
     @property
     def alive(self) -> bool:
         """Whether a worker holds the run."""
         return self.pid is not None
 
-    def refresh(self) -> bool:
-        """Read what is new; whether anything may have changed."""
-        stamps = (_size(self.run.events_file), _mtime(self.run.worker_file))
-        if stamps == self._stamps and self.pid is None:
+    def refresh(self, *, until: float | None = None) -> bool:
+        """Read what is new, of a long log at most until the monotonic clock shows `until`; whether anything may have
+        changed. A folder that cannot be read is `damage`, never an error."""
+        stamps = (_mtime(self.run.config_file), _size(self.run.events_file), _mtime(self.run.worker_file))
+        settled = self.pid is None and not self.behind and not self.problem
+        if settled and stamps == self._stamps:
             return False
+        if stamps[0] != self._stamps[0]:
+            self._read_config()
         self._stamps = stamps
         self.revision += 1
-        self.heartbeat = stamps[1] / 1e9 or None
+        self.heartbeat = stamps[2] / 1e9 or None
+        try:
+            self._read(until)
+        except (DroidError, OSError) as error:
+            self.damage = str(error)
+        return True
+
+    def _read_config(self) -> None:
+        self.config, self.fault = None, ""
+        try:
+            self.config = self.run.config()
+        except DroidError as error:
+            self.fault = error.message
+
+    def _read(self, until: float | None) -> None:
+        self.damage = ""
+        self.pid = None
         self.pid = self.run.worker_pid()
         # The log is read after the worker was looked for: if it has ended, its last event is there.
-        if _size(self.run.events_file) != self._offset:
-            records, self._offset = self.run.records(self._offset)
-            for record in records:
-                self.summary.add(record)
-            self.checkpoint_steps = self.run.checkpoint_steps()
-        return True
+        size = self._stamps[1] if self.pid is None else _size(self.run.events_file)
+        if size < self.account.offset:  # another log is in its place
+            self.account = Account(self.run)
+        if size != self.account.offset:
+            self.behind = not self.account.read(until=until)
+            self._newest = record.event if self.behind and (record := self.run.last_record()) else None
+            if not self.behind and self.pid is None:
+                self.account.keep()
+        self.checkpoint_steps = self.run.checkpoint_steps()
+        if not self.behind and (fault := fault_of(self.account)) is not None:
+            self.damage = fault.message
 
     def stalled(self, now: float) -> bool:
         """Whether the worker is alive but has not reported for a while."""
         return self.alive and self.heartbeat is not None and now - self.heartbeat > STALLED_SECONDS
 
 
-def open_entry(path: Path) -> Entry:
+def open_entry(path: Path, *, until: float | None = None) -> Entry:
     """The run in the folder `path`, read for the first time."""
     run = Run(path)
     entry = Entry(run, created=run.created)
-    try:
-        entry.config = run.config()
-    except DroidError as error:
-        entry.fault = error.message
-    entry.refresh()
+    entry.refresh(until=until)
     return entry
 
 
-def folders(home: Home) -> list[str]:
-    """Ids of all runs."""
-    return [path.name for path in home.runs.iterdir() if is_run(path)]
+def folders(home: Home) -> dict[str, Path]:
+    """The folder of each run, by its id."""
+    return {run.id: run.path for path in home.runs.iterdir() if is_run(path) for run in [Run(path)]}
 
 
 @dataclass(frozen=True)
@@ -95,6 +140,8 @@ class Known:
     stopping: bool = False
     starting: bool = False
     ending: Problem | None = None
+    held: Problem | None = None
+    """Why it could not be started when its turn came; it is tried again."""
 
 
 def summarise(entry: Entry, known: Known) -> RunSummary:
@@ -136,7 +183,7 @@ def summarise(entry: Entry, known: Known) -> RunSummary:
         trainable=summary.lora.trainable if summary.lora else None,
         total=summary.lora.total if summary.lora else None,
         checkpoint_step=entry.checkpoint_steps[-1] if entry.checkpoint_steps else None,
-        can_resume=state in RESUMABLE and config is not None,
+        can_resume=state in RESUMABLE,
         can_stop=living or state is RunState.QUEUED,
         queue_position=known.position,
         problem=_problem(entry, state, known),
@@ -154,7 +201,7 @@ def _reward(event: EvalReport | None) -> float | None:
 
 def state_of(entry: Entry, known: Known) -> RunState:
     """Derived from the last event, the worker's lock and heartbeat, and the queue."""
-    if entry.config is None:
+    if entry.problem and not entry.alive:
         return RunState.UNREADABLE
     if entry.alive:
         if known.stopping:
@@ -164,14 +211,14 @@ def state_of(entry: Entry, known: Known) -> RunState:
         return RunState.RUNNING
     if known.position is not None:
         return RunState.QUEUED
-    match entry.summary.last:
+    match entry.last:
         case Finished():
             return RunState.FINISHED
         case Stopped():
             return RunState.STOPPED
         case Failed():
             return RunState.FAILED
-    began = entry.summary.last is not None or entry.run.worker_file.exists()
+    began = entry.last is not None or entry.run.worker_file.exists()
     return RunState.CRASHED if began or known.ending else RunState.CREATED
 
 
@@ -179,7 +226,8 @@ def checkpoints(entry: Entry, adapter: Path) -> list[Checkpoint]:
     """Weights that can be had, newest first: those of the adapter folder and those of resumable checkpoints."""
     best = entry.summary.best
     evaluations = {event.step: event for event in entry.summary.evaluations}
-    numbered = {int(path.name.split("_")[0]): path for path in adapter.glob("[0-9]*_adapters.safetensors")}
+    names = (NUMBERED.fullmatch(path.name) for path in adapter.glob("*_adapters.safetensors"))
+    numbered = {int(match[1]): adapter / match[0] for match in names if match}
     steps = sorted({*entry.checkpoint_steps, *numbered}, reverse=True)
     return [
         Checkpoint(
@@ -203,8 +251,8 @@ def detail(entry: Entry, view: RunSummary, home: Home) -> RunDetail:
         RunError: its folder cannot be read.
     """
     config, summary = entry.config, entry.summary
-    if config is None:
-        raise RunError(entry.fault, hint="delete the run, or put its config.json back")
+    if config is None or (entry.problem and not entry.alive):
+        raise RunError(entry.problem, hint="put the file back, or delete the run")
     return RunDetail(
         summary=view,
         verdict=verdict(view, summary),
@@ -224,9 +272,11 @@ def detail(entry: Entry, view: RunSummary, home: Home) -> RunDetail:
 
 
 def _problem(entry: Entry, state: RunState, known: Known) -> Problem | None:
-    last = entry.summary.last
+    last = entry.last
     if state is RunState.UNREADABLE:
-        return Problem(code="unreadable", message=entry.fault, hint="delete it, or put its config.json back")
+        return Problem(code="unreadable", message=entry.problem, hint="put the file back, or delete the run")
+    if state is RunState.QUEUED and known.held is not None:
+        return known.held
     if state is RunState.FAILED and isinstance(last, Failed):
         return Problem(code=last.code, message=last.message, hint=last.hint)
     if state is RunState.CRASHED:

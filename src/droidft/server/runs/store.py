@@ -1,20 +1,32 @@
 """The server's own memory: the queue, how workers ended, and which client keys made which run. One SQLite file.
 
 Everything else is in the run folders; losing this file loses the order of waiting runs and the reasons of crashes.
+So one that is damaged is put aside, and one that cannot be written (locked, or on a full disk) is a `StorageError`:
+what was asked for is refused, or tried again later. The queue is also held in memory, so that reading it never fails.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from droidft.errors import StorageError
+
 Action = Literal["start", "resume"]
 
 KEYS_KEPT_SECONDS = 7 * 86_400
+LOCKED_SECONDS = 1.0
+"""How long a write waits for another program that holds the file."""
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS queue
@@ -37,21 +49,46 @@ class Store:
     """Rows that are on the disk when a method returns. Safe to call from any thread."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(SCHEMA)
+        with self._faults():
+            try:
+                self._open()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                aside = path.with_name(f"{path.name}.damaged")
+                logger.error("%s is damaged (%s): kept as %s; the queue begins empty", path, error, aside.name)
+                os.replace(path, aside)
+                for ending in ("-wal", "-shm"):
+                    path.with_name(path.name + ending).unlink(missing_ok=True)
+                self._open()
+
+    def _open(self) -> None:
+        self._database = sqlite3.connect(
+            self._path, timeout=LOCKED_SECONDS, check_same_thread=False, isolation_level=None
+        )
+        try:
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.executescript(SCHEMA)
+            self._waiting = self._queue()
+        except sqlite3.Error:
+            self._database.close()
+            raise
 
     def close(self) -> None:
         """Write back and close."""
-        with self._lock:
+        with self._lock, suppress(sqlite3.Error):
             self._database.close()
 
     def waiting(self) -> list[Waiting]:
         """The queue in order."""
-        rows = self._all("SELECT run, action, added FROM queue ORDER BY place")
-        return [Waiting(str(run), cast("Action", action), float(str(added))) for run, action, added in rows]
+        return list(self._waiting)
+
+    def _queue(self) -> list[Waiting]:
+        rows = self._database.execute("SELECT run, action, added FROM queue ORDER BY place").fetchall()
+        return [Waiting(str(run), cast("Action", action), _seconds(added)) for run, action, added in rows]
 
     def enqueue(self, run: str, action: Action) -> None:
         """Put a run at the end; one that waits already stays where it is."""
@@ -68,7 +105,7 @@ class Store:
 
     def move(self, run: str, position: int) -> bool:
         """Put a waiting run at `position`, counted from 0; whether it waits at all."""
-        with self._lock:
+        with self._lock, self._faults():
             order = [row[0] for row in self._database.execute("SELECT run FROM queue ORDER BY place")]
             if run not in order:
                 return False
@@ -78,6 +115,7 @@ class Store:
                 self._database.execute("BEGIN IMMEDIATE")
                 places = [(place, name) for place, name in enumerate(order, 1)]
                 self._database.executemany("UPDATE queue SET place = ? WHERE run = ?", places)
+            self._waiting = self._queue()
             return True
 
     def endings(self) -> dict[str, str]:
@@ -108,9 +146,29 @@ class Store:
             self._do(f"DELETE FROM {table} WHERE run = ?", run)
 
     def _all(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        with self._lock:
+        with self._lock, self._faults():
             return self._database.execute(statement, values).fetchall()
 
     def _do(self, statement: str, *values: object) -> int:
-        with self._lock:
-            return self._database.execute(statement, values).rowcount
+        with self._lock, self._faults():
+            count = self._database.execute(statement, values).rowcount
+            self._waiting = self._queue()
+            return count
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Turn what the database or the system refuses into a sentence."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            hints = {"locked": "end the program that holds it", "full": "free some space"}
+            hint = next((hint for word, hint in hints.items() if word in str(error)), "see whether it can be written")
+            raise StorageError(f"{self._path} cannot be used: {error}", hint=hint) from error
+
+
+def _seconds(added: object) -> float:
+    """When a run was added; a value that is no number is of a file that was edited."""
+    try:
+        return float(str(added))
+    except ValueError:
+        return 0.0

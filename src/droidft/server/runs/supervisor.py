@@ -14,40 +14,36 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
+from pydantic import ValidationError
+
 from droidft.config import TrainingConfig
-from droidft.errors import DroidError, NotFound, RunError
+from droidft.errors import DroidError, NotFound, RunError, StorageError
 from droidft.home import Home
 from droidft.runs import continuation
 from droidft.runs import folder as runs
 from droidft.server.errors import Conflict
 from droidft.server.runs import endings
 from droidft.server.runs.index import LIVING, RESUMABLE, Entry, Known, folders, open_entry, state_of, summarise
-from droidft.server.runs.store import Store
+from droidft.server.runs.store import Action, Store
+from droidft.server.runs.workers import Worker, bury, has_ended
 from droidft.server.schemas.runs import Problem, QueueEntry, QueueView, RunState, RunSummary
 
 TICK_SECONDS = 0.25
 SCAN_SECONDS = 2.0
 STOP_SECONDS = 300.0
 """How long a worker may take for its last checkpoint; a step on a slow machine takes minutes."""
-BURY_SECONDS = 10.0
+READ_SECONDS = 0.2
+"""Of every look, for logs that have not been read to their end."""
+HELD_SECONDS = 5.0
+"""How long a run that could not be started waits until it is tried again."""
 STALLED_STOP_SECONDS = 5.0
 """How long one that has stopped reporting may take."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Worker:
-    """A living worker: `process` if it is this server's child."""
-
-    process: subprocess.Popen[bytes] | None
-    memory_kills: int
-    """The kernel's count when it was first seen."""
 
 
 class Supervisor:
@@ -66,6 +62,9 @@ class Supervisor:
         self._versions: dict[str, int] = {}
         self._basis: dict[str, tuple[int, Known]] = {}
         self._gone: dict[str, int] = {}
+        self._held: dict[str, tuple[float, Problem]] = {}
+        self._complaints: dict[str, str] = {}
+        self._behind = False
         self._queue = QueueView(running=[], waiting=[], limit=parallel)
         self._readers: set[asyncio.Event] = set()
         self._lock = asyncio.Lock()
@@ -74,12 +73,27 @@ class Supervisor:
     async def watch(self) -> None:
         """Look after runs and the queue until cancelled."""
         while True:
-            try:
-                await self.tick()
+            await self.look()
+            with self._surviving("the queue"):
                 await self._start_next()
-            except (DroidError, OSError):
-                logger.exception("the supervisor met an error and continues")
             await asyncio.sleep(TICK_SECONDS)
+
+    async def look(self) -> None:
+        """`tick`, which whatever it meets cannot end."""
+        with self._surviving("the run folders"):
+            await self.tick()
+
+    @contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """Let an error of `what` (a run, the queue) keep nothing else from being done: it is logged, once, and what
+        failed is tried again at the next look."""
+        try:
+            yield
+            self._complaints.pop(what, None)
+        except Exception as error:
+            if self._complaints.get(what) != str(error):
+                self._complaints[what] = str(error)
+                logger.error("%s: %s; the rest goes on", what, error, exc_info=not isinstance(error, DroidError))
 
     async def tick(self) -> None:
         """Notice what has changed in the run folders and among the workers."""
@@ -106,9 +120,15 @@ class Supervisor:
                     return self.views[known[1]]
                 raise Conflict(f"run {known[1]}, which this Idempotency-Key made, is deleted", hint="send a new key")
             run = await asyncio.to_thread(runs.create, self._home, config)
-            self._store.enqueue(run.id, "start")
-            if key is not None:
-                self._store.keep_key(key, body, run.id)
+            try:
+                await asyncio.to_thread(self._store.enqueue, run.id, "start")
+                if key is not None:
+                    await asyncio.to_thread(self._store.keep_key, key, body, run.id)
+            except DroidError:  # half a run would wait for nobody
+                with suppress(DroidError):
+                    await asyncio.to_thread(self._store.forget, run.id)
+                await asyncio.to_thread(run.delete, self._home, files=True)
+                raise
             self._entries[run.id] = await asyncio.to_thread(open_entry, run.path)
             self._publish()
             return self.views[run.id]
@@ -135,10 +155,10 @@ class Supervisor:
                 entry.config = await asyncio.to_thread(continuation.prepare, entry.run, changes)
                 entry.revision += 1
             if state in RESUMABLE or longer:
-                began = entry.summary.last is not None
-                self._store.enqueue(run_id, "resume" if began else "start")
+                began = entry.last is not None
+                await asyncio.to_thread(self._store.enqueue, run_id, "resume" if began else "start")
             elif state is not RunState.QUEUED and state not in LIVING:
-                hint = ""
+                hint = entry.problem
                 if state is RunState.FINISHED:
                     hint = "resume it with more epochs or iterations, clone it, or start a run from its adapter"
                 raise RunError(f"run {run_id} is {state}: there is nothing to resume", hint=hint)
@@ -153,7 +173,7 @@ class Supervisor:
         """
         async with self._settled(run_id):
             entry = await self._fresh(run_id)
-            self._store.dequeue(run_id)
+            await asyncio.to_thread(self._store.dequeue, run_id)
             if entry.alive:
                 self._stopping.setdefault(run_id, time.monotonic())
                 if force:
@@ -173,8 +193,8 @@ class Supervisor:
         """
         async with self._settled(run_id):
             entry = await self._fresh(run_id)
+            await asyncio.to_thread(self._store.forget, run_id)  # first: a row without a run would stay for ever
             await asyncio.to_thread(entry.run.delete, self._home, files=files)
-            self._store.forget(run_id)
             self._forget(run_id)
             self._publish()
 
@@ -200,7 +220,7 @@ class Supervisor:
             RunError: it does not wait.
         """
         async with self._lock:
-            if not self._store.move(run_id, position):
+            if not await asyncio.to_thread(self._store.move, run_id, position):
                 raise RunError(f"run {run_id} is not in the queue", hint="it may have begun already")
             self._publish()
             return self._queue
@@ -209,7 +229,7 @@ class Supervisor:
         """Take a run out of the queue, if it is there."""
         async with self._lock:
             self.entry(run_id)
-            self._store.dequeue(run_id)
+            await asyncio.to_thread(self._store.dequeue, run_id)
             self._publish()
             return self._queue
 
@@ -254,24 +274,30 @@ class Supervisor:
     def _look(self) -> None:
         now = time.monotonic()
         self._reap()
-        if now - self._scanned >= SCAN_SECONDS:
-            self._scan()
-            self._scanned = now
+        scanning = now - self._scanned >= SCAN_SECONDS
+        if scanning or self._behind:
+            self._scan(until=now + READ_SECONDS)
+            self._scanned = now if scanning else self._scanned
         for run_id, entry in self._entries.items():
             if entry.alive or run_id in self._workers:
-                entry.refresh()
-                self._note_worker(run_id, entry)
+                with self._surviving(f"run {run_id}"):
+                    entry.refresh()
+                    self._note_worker(run_id, entry)
         self._enforce_stops(now)
 
-    def _scan(self) -> None:
-        present = set(folders(self._home))
-        for run_id in self._entries.keys() - present:
+    def _scan(self, *, until: float | None = None) -> None:
+        """Look for runs that came and went. Long logs are read for a while at every look, so that none takes long."""
+        present = folders(self._home)
+        for run_id in self._entries.keys() - present.keys():
             self._forget(run_id)
-        for run_id in present - self._entries.keys():
-            self._entries[run_id] = open_entry(self._home.run(run_id))
+        for run_id in present.keys() - self._entries.keys():
+            with self._surviving(f"run {run_id}"):
+                self._entries[run_id] = open_entry(present[run_id], until=until)
         for run_id, entry in self._entries.items():
-            if not entry.alive and entry.refresh():
-                self._note_worker(run_id, entry)
+            with self._surviving(f"run {run_id}"):
+                if not entry.alive and entry.refresh(until=until):
+                    self._note_worker(run_id, entry)
+        self._behind = any(entry.behind for entry in self._entries.values())
 
     def _note_worker(self, run_id: str, entry: Entry) -> None:
         """Begin or end the account of a run's worker."""
@@ -283,18 +309,20 @@ class Supervisor:
     def _reap(self) -> None:
         """Notice children that have ended, and end what they left running."""
         for run_id, worker in list(self._workers.items()):
-            process = worker.process
-            if process is None or not _has_ended(process):
-                continue
-            if process.returncode is None:
-                with suppress(ProcessLookupError, PermissionError):  # its group, while its pid is still taken
-                    os.killpg(process.pid, signal.SIGKILL)
-            status = process.wait()
-            if (entry := self._entries.get(run_id)) is None:
-                del self._workers[run_id]  # the run was deleted meanwhile
-                continue
-            entry.refresh()
-            self._ended(run_id, entry, worker, status)
+            if worker.process is not None and has_ended(worker.process):
+                with self._surviving(f"run {run_id}"):
+                    self._account_for(run_id, worker, worker.process)
+
+    def _account_for(self, run_id: str, worker: Worker, process: subprocess.Popen[bytes]) -> None:
+        if process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):  # its group, while its pid is still taken
+                os.killpg(process.pid, signal.SIGKILL)
+        status = process.wait()
+        if (entry := self._entries.get(run_id)) is None:
+            del self._workers[run_id]  # the run was deleted meanwhile
+            return
+        entry.refresh()
+        self._ended(run_id, entry, worker, status)
 
     def _ended(self, run_id: str, entry: Entry, worker: Worker, status: int | None) -> None:
         del self._workers[run_id]
@@ -317,7 +345,8 @@ class Supervisor:
                 continue
             patience = STALLED_STOP_SECONDS if entry.stalled(time.time()) else STOP_SECONDS
             if now - asked > patience:
-                self._kill(entry)
+                with self._surviving(f"run {run_id}"):
+                    self._kill(entry)
 
     def _kill(self, entry: Entry) -> None:
         self._killed.add(entry.run.id)
@@ -336,6 +365,7 @@ class Supervisor:
     def _forget(self, run_id: str) -> None:
         self._entries.pop(run_id, None)
         self._endings.pop(run_id, None)
+        self._held.pop(run_id, None)
         self._stopping.pop(run_id, None)
 
     # Starting
@@ -346,6 +376,8 @@ class Supervisor:
             self._starting.add(run_id)
             try:
                 await self._start(run_id)
+            except (DroidError, OSError) as error:
+                self._hold(run_id, error)
             finally:
                 self._starting.discard(run_id)
             await self.tick()
@@ -353,20 +385,38 @@ class Supervisor:
     def _next(self) -> str | None:
         if sum(entry.alive for entry in self._entries.values()) >= self._parallel:
             return None
-        return next((waiting.run for waiting in self._store.waiting() if waiting.run in self._entries), None)
+        now = time.monotonic()
+        held = {run_id for run_id, (until, _) in self._held.items() if until > now}
+        ready = (waiting.run for waiting in self._store.waiting() if waiting.run not in held)
+        return next((run for run in ready if run in self._entries and not self._entries[run].problem), None)
 
     async def _start(self, run_id: str) -> None:
         entry = self._entries[run_id]
-        self._store.dequeue(run_id)
-        self._store.drop_ending(run_id)
-        self._endings.pop(run_id, None)
-        if (earlier := self._workers.pop(run_id, None)) is not None and earlier.process is not None:
-            await asyncio.to_thread(_bury, earlier.process)  # it has let go of the run and is about to exit
-        kills = endings.kills_for_memory()
-        if entry.run.worker_pid() is None:
-            process = await asyncio.to_thread(entry.run.start)
-            self._workers[run_id] = Worker(process, kills)
+        action: Action = next((waiting.action for waiting in self._store.waiting() if waiting.run == run_id), "start")
+        await asyncio.to_thread(self._store.dequeue, run_id)
+        try:
+            await asyncio.to_thread(self._store.drop_ending, run_id)
+            self._endings.pop(run_id, None)
+            if (earlier := self._workers.pop(run_id, None)) is not None and earlier.process is not None:
+                await asyncio.to_thread(bury, earlier.process)  # it has let go of the run and is about to exit
+            kills = endings.kills_for_memory()
+            if entry.run.worker_pid() is None:
+                process = await asyncio.to_thread(entry.run.start)
+                self._workers[run_id] = Worker(process, kills)
+        except (DroidError, OSError):
+            await asyncio.to_thread(self._store.enqueue, run_id, action)
+            raise
+        self._held.pop(run_id, None)
         await asyncio.to_thread(entry.refresh)
+
+    def _hold(self, run_id: str, error: DroidError | OSError) -> None:
+        """Let a run that could not be started wait a while, so that the next has its turn."""
+        code = error.code if isinstance(error, DroidError) else StorageError.code
+        hint = error.hint if isinstance(error, DroidError) else ""
+        problem = Problem(code=code, message=f"it could not be started: {error}; it is tried again", hint=hint)
+        if run_id not in self._held or self._held[run_id][1] != problem:
+            logger.error("run %s: %s", run_id, problem.message)
+        self._held[run_id] = (time.monotonic() + HELD_SECONDS, problem)
 
     @asynccontextmanager
     async def _settled(self, run_id: str) -> AsyncIterator[None]:
@@ -380,24 +430,28 @@ class Supervisor:
 
     # Publishing
 
-    def _known(self, run_id: str) -> Known:
-        waiting = [entry.run for entry in self._store.waiting()]
+    def _known(self, run_id: str, places: Mapping[str, int] | None = None) -> Known:
+        if places is None:
+            places = self._places()
         return Known(
-            position=waiting.index(run_id) if run_id in waiting else None,
+            position=places.get(run_id),
             stopping=run_id in self._stopping,
             starting=run_id in self._starting,
             ending=self._endings.get(run_id),
+            held=self._held[run_id][1] if run_id in self._held else None,
         )
+
+    def _places(self) -> dict[str, int]:
+        """Position of each waiting run."""
+        return {entry.run: place for place, entry in enumerate(self._store.waiting())}
 
     def _publish(self) -> None:
         """Work out what the list shows, and wake the readers if it has changed."""
-        waiting = {entry.run: place for place, entry in enumerate(self._store.waiting())}
+        places = self._places()
         self.version += 1
         changed = False
         for run_id, entry in self._entries.items():
-            known = Known(
-                waiting.get(run_id), run_id in self._stopping, run_id in self._starting, self._endings.get(run_id)
-            )
+            known = self._known(run_id, places)
             if self._basis.get(run_id) == (basis := (entry.revision, known)) and not entry.alive:
                 continue
             self._basis[run_id] = basis
@@ -420,23 +474,6 @@ class Supervisor:
 
     def load_endings(self) -> None:
         """Recall how workers ended under an earlier server."""
-        self._endings = {run: Problem.model_validate_json(text) for run, text in self._store.endings().items()}
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a child has ended; its pid stays taken, unless it died while it was being started."""
-    if process.returncode is not None:
-        return True
-    try:
-        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True
-
-
-def _bury(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process that has done its work; kill it if it does not end."""
-    try:
-        process.wait(timeout=BURY_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        for run, text in self._store.endings().items():
+            with suppress(ValidationError):  # of another version
+                self._endings[run] = Problem.model_validate_json(text)
