@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[Listening]:
-    with listening(home, roots=(home,)) as running:
+    with listening(home, roots=(home,), parallel=0) as running:
         yield running
 
 
@@ -182,7 +182,7 @@ def train_a_clone(server: Listening, home: Path, capsys: Any, settings: dict[str
 
 def train_in_python(server: Listening, home: Path, capsys: Any, settings: dict[str, Any]) -> str | None:
     try:
-        droidft.train(settings)
+        droidft.train(settings).wait()
     except droidft.errors.DroidError as error:
         return f"{error.message} {error.hint}"
     return None

@@ -200,7 +200,7 @@ def _first_record(model: LoadedModel, home: Home, sides: Sequence[Mapping[str, A
     for side in sides:
         if side["adapter"] is not None:
             try:
-                return model.ready(*_find(home, side["adapter"])).details.info.record
+                return model.ready(*_find(home, side["adapter"]), allow_mismatch=True).details.info.record
             except DroidError:  # its own side reports it
                 continue
     return {}

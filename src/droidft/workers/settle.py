@@ -105,10 +105,7 @@ def fix(
     shape = open_shape(model)
     report("reading data", 0, 0)
     tokenizer = loading.load_tokenizer(model)
-    if ChatTemplate(tokenizer).writes_date:  # one day for all runs, whenever each begins
-        today = {"template_date": first.template_date or datetime.date.today().isoformat()}
-        configs = {name: config.model_copy(update=today) for name, config in configs.items()}
-    configs, data = _read(plan, configs, tokenizer, context)
+    configs, data = _read(plan, _dated(configs, tokenizer), tokenizer, context)
     first = next(iter(configs.values()))
     material = prepare_measurement(
         first, plan.measurement, tokenizer, data, general=GENERAL_TEXT, context_length=context
@@ -151,6 +148,15 @@ def _refuse_unacceptable(configs: Mapping[str, TrainingConfig], home: Home) -> N
     """Refuse arms that could not be trained, as every entrance does."""
     for config in configs.values():
         refuse_unacceptable(config, home)
+
+
+def _dated(configs: dict[str, TrainingConfig], tokenizer: Any) -> dict[str, TrainingConfig]:
+    """With one day for all runs, whenever each begins, where the chat template writes the date."""
+    if not ChatTemplate(tokenizer).writes_date:
+        return configs
+    first = next(iter(configs.values()))
+    today = {"template_date": first.template_date or datetime.date.today().isoformat()}
+    return {name: config.model_copy(update=today) for name, config in configs.items()}
 
 
 def _grouped(plan: Plan, config: TrainingConfig, column: str | None) -> TrainingConfig:
