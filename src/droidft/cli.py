@@ -10,6 +10,7 @@ import argparse
 import difflib
 import importlib
 import json
+import os
 import sys
 from contextlib import suppress
 from types import ModuleType
@@ -57,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     Nothing that lies outside the program ends in a traceback: not the terminal's encoding, not a stream that is
     closed or full, not the disk. What is left is a defect of ours, and keeps it.
     """
+    os.umask(os.umask(0o022) | 0o022)  # nobody else may write to what is made here
     streams.prepare()
     network.keep_loopback_direct()
     words = sys.argv[1:] if argv is None else argv

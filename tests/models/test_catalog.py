@@ -312,8 +312,24 @@ class TestLoading:
         known[str(weights)]["sha256"] = "remembered"
         cache.write_text(json.dumps(known))
         assert catalog.fingerprint(folder, cache=cache)["weights_sha256"] == "remembered"
+        assert catalog.fingerprint(folder, cache=cache, verify=True) == first
+        known[str(weights)]["sha256"] = "remembered"
+        cache.write_text(json.dumps(known))
         os.utime(weights, ns=(1, 1))
         assert catalog.fingerprint(folder, cache=cache) == first
+
+    def test_other_weights_with_size_and_time_kept_are_noticed(self, tmp_path: Path) -> None:
+        folder, cache = write_model(tmp_path / "m"), tmp_path / "known.json"
+        weights = folder / "model.safetensors"
+        first, before = catalog.fingerprint(folder, cache=cache), weights.stat()
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert catalog.fingerprint(folder, cache=cache)["weights_sha256"] != first["weights_sha256"]
+
+    def test_other_weights_are_others(self, tmp_path: Path) -> None:
+        first = catalog.fingerprint(write_model(tmp_path / "m"))
         other = write_model(tmp_path / "other", seed=1)
         assert catalog.fingerprint(other)["weights_sha256"] != first["weights_sha256"]
 

@@ -16,6 +16,7 @@ import pytest
 from droidft.config import parse_config
 from droidft.events import CheckpointSaved, EvalReport, Failed, Finished, Stopped, TrainReport, Warned
 from droidft.home import Home
+from droidft.runs import continuation
 from droidft.runs import folder as runs
 from droidft.runs.folder import Run, RunStatus
 from droidft.support.durable import sha256
@@ -366,3 +367,47 @@ def test_without_a_validation_set_nothing_is_evaluated_and_nothing_is_best(mater
     adapter = Home.find().adapter(run.adapter_name())
     assert (adapter / "adapters.safetensors").exists()
     assert not (adapter / "best_adapters.safetensors").exists()
+
+
+def test_a_run_is_not_continued_on_another_base(home: Path, material: dict[str, str], tmp_path: Path) -> None:
+    """Neither with another rotary base in config.json nor with other weights of the same size and time."""
+    model = tiny.write_model(tmp_path / "model")
+    run = create(material | {"model_path": str(model)}, iterations=3)
+    finish(run)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"rope_theta": 500.0}))
+    continuation.prepare(run, {"iterations": 6})
+    assert "the base model's config.json is not the one" in finish(run)[-1].message
+    (model / "config.json").write_text(json.dumps(config | {"transformers_version": "9"}, indent=3))
+    weights = model / "model.safetensors"
+    before, content = weights.stat(), bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "the base model is not the one" in finish(run)[-1].message
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert isinstance(finish(run)[-1], Finished), "as it was, whoever wrote its config.json"
+
+
+def test_nothing_half_written_stays(home: Path, material: dict[str, str]) -> None:
+    run = create(material, iterations=4, save_every=2)
+    finish(run)
+    adapter = Home.find().adapter(run.adapter_name())
+    for folder, name in ((run.path, ".config.json.77.tmp"), (adapter, ".best_adapters.safetensors.77.tmp")):
+        (folder / name).write_text("half")
+    continuation.prepare(run, {"iterations": 6})
+    finish(run)
+    assert not [path for folder in (run.path, run.checkpoints, adapter) for path in folder.glob(".*.tmp")]
+
+
+def test_files_of_a_run_are_nobody_elses_to_write(home: Path, material: dict[str, str]) -> None:
+    before = os.umask(0)
+    try:
+        run = create(material, iterations=2)
+        finish(run)
+    finally:
+        os.umask(before)
+    files = [path for path in run.path.rglob("*") if path.is_file() and path.name not in ("log.txt",)]
+    assert len(files) > 5
+    assert not [path for path in files if path.stat().st_mode & 0o022]

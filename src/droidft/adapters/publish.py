@@ -22,7 +22,7 @@ from droidft.adapters.folder import BEST, CONFIG, LATEST, OWNER, Origin, owner_o
 from droidft.config import FineTuneType, TrainingConfig
 from droidft.errors import AdapterError
 from droidft.events import LoraAttached
-from droidft.support.durable import point, storage_errors, sync_file, sync_folder, write_atomically
+from droidft.support.durable import point, storage_errors, sweep, sync_file, sync_folder, write_atomically
 
 
 def numbered(step: int) -> str:
@@ -44,6 +44,7 @@ def prepare_folder(
         )
     with storage_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sweep(folder)
         (folder / OWNER).write_text(run_id)  # the folder may have been deleted since the run was made
     values: dict[str, Any] = {
         "model": str(origin.model_path),
@@ -90,6 +91,8 @@ def publish(folder: Path, weights: Path, *, step: int, best: bool, keep: int) ->
             shutil.copyfile(weights, temporary)
             sync_file(temporary)
         os.replace(temporary, folder / name)
+        # Of two links to one file, which a resumed run has here, renaming one over the other removes neither.
+        temporary.unlink(missing_ok=True)
         sync_folder(folder)
     point(folder / LATEST, name)
     if best:

@@ -42,7 +42,7 @@ from droidft.engine.training.method import Method
 from droidft.errors import AdapterError, StorageError, TargetError
 from droidft.events import Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
 from droidft.models import catalog
-from droidft.models.fingerprint import Fingerprint, fingerprint
+from droidft.models.fingerprint import Fingerprint, fingerprint, meaning
 from droidft.rewards.scorer import Scorer
 from droidft.support.places import Places
 from droidft.support.words import size
@@ -98,8 +98,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         resumed_from_step=saved[1].step if saved else None,
     )
     yield from _first_warnings(config, device)
-    if saved is not None:
-        yield from _resume_warnings(saved[1], saved[2], versions)
+    yield from _resume_warnings(saved[1], saved[2], versions) if saved else ()
     model_path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
     yield from _code_warning(model_path)
     model_config = catalog.load_config(model_path)
@@ -126,6 +125,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         checkpoints=places.checkpoints,
         data_hash=report.data_hash,
         base_hash=identity["weights_sha256"],
+        model_config_hash=meaning(model_path),
         rewards_hash=rewards,
         template_date=dated.template_date,
         reference_hash=compared,
@@ -180,7 +180,7 @@ def _load(
     """The model with its adapters attached, those of `init_adapter` in a fresh run; its identity; what is trained."""
     yield Phase(name=PhaseName.LOADING, detail=str(model_path))
     model, _ = loading.load_model(model_path)
-    identity = fingerprint(model_path, cache=places.cache / "fingerprints.json")
+    identity = fingerprint(model_path, cache=places.cache / "fingerprints.json", verify=not fresh)
     plan = lora.targets_of(model, config)
     lora.attach(model, plan, config)
     if config.init_adapter is not None and fresh:

@@ -10,8 +10,11 @@ from typing import Any, TypedDict
 
 from droidft.errors import DamagedFile, StorageError
 from droidft.support import stored
-from droidft.support.durable import write_atomically
+from droidft.support.durable import sha256, write_atomically
 from droidft.support.stamps import stamps
+
+BOOKKEEPING = frozenset({"transformers_version", "_name_or_path"})
+"""Entries of `config.json` that change nothing in the model."""
 
 
 class Fingerprint(TypedDict):
@@ -21,14 +24,14 @@ class Fingerprint(TypedDict):
     weights_sha256: str
 
 
-def fingerprint(path: Path, *, cache: Path | None = None) -> Fingerprint:
+def fingerprint(path: Path, *, cache: Path | None = None, verify: bool = False) -> Fingerprint:
     """Hash the model at `path`.
 
-    `cache` is a JSON file that remembers hashes of weight files by path, size and time of change; nothing is
-    ever written into the model's folder.
+    `cache` is a JSON file that remembers hashes of weight files by path, inode, size and times of change; with
+    `verify` it is not believed. Nothing is ever written into the model's folder.
     """
     known = _read(cache)
-    hashes = [_hash_of(file, known) for file in weight_files(path)]
+    hashes = [_hash_of(file, known, verify=verify) for file in weight_files(path)]
     if cache is not None and known.get("changed"):
         _write(cache, known)
     weights = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
@@ -36,21 +39,26 @@ def fingerprint(path: Path, *, cache: Path | None = None) -> Fingerprint:
     return {"config_sha256": config, "weights_sha256": weights}
 
 
+def meaning(path: Path) -> str:
+    """SHA-256 of what `config.json` says of the model at `path`: not of its layout, nor of who wrote it."""
+    values = json.loads((path / "config.json").read_bytes())
+    said = {name: value for name, value in values.items() if name not in BOOKKEEPING}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 def weight_files(path: Path) -> list[Path]:
     """The safetensors files that hold the weights of the model at `path`, in order."""
     return sorted(path.glob("model*.safetensors"))
 
 
-def _hash_of(file: Path, known: dict[str, Any]) -> str:
+def _hash_of(file: Path, known: dict[str, Any], *, verify: bool) -> str:
     [stamp] = stamps(file)
+    seen = {"size": stamp.size, "mtime_ns": stamp.changed, "ctime_ns": stamp.noticed, "inode": stamp.inode}
     entry = known["files"].get(stamp.path)
-    entry = entry if isinstance(entry, dict) else {}
-    digest = entry.get("sha256")
-    if (entry.get("size"), entry.get("mtime_ns")) == (stamp.size, stamp.changed) and isinstance(digest, str):
-        return digest
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    known["files"][stamp.path] = {"size": stamp.size, "mtime_ns": stamp.changed, "sha256": digest}
+    if not verify and isinstance(entry, dict) and "sha256" in entry and seen.items() <= entry.items():
+        return str(entry["sha256"])
+    digest = sha256(file)
+    known["files"][stamp.path] = seen | {"sha256": digest}
     known["changed"] = True
     return digest
 

@@ -12,7 +12,7 @@ from droidft.events import Event, Record
 from droidft.runs import log
 from droidft.runs.folder import Run
 from droidft.support import locks
-from droidft.support.durable import storage_errors
+from droidft.support.durable import storage_errors, sweep
 
 
 class EventLog:
@@ -24,6 +24,7 @@ class EventLog:
         if lock is None:
             raise RunError(f"run {run.id} has a worker already")
         self._lock = lock
+        sweep(run.path)
         last = run.last_record()
         self._seq = last.seq if last is not None else 0
         with storage_errors(run.events_file):

@@ -71,6 +71,15 @@ def commit_folder(temporary: Path, final: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a crash has left half-written in a folder; its one writer calls this before it begins."""
+    for leftover in folder.glob(".*.tmp"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

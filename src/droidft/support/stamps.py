@@ -13,7 +13,9 @@ class Stamp(NamedTuple):
     inode: int
     size: int
     changed: int
-    """In nanoseconds since the epoch."""
+    """In nanoseconds since the epoch; anybody can set it."""
+    noticed: int
+    """When the file system last noted a change of the file, in nanoseconds since the epoch; nobody can set it."""
 
 
 def stamps(*files: Path) -> tuple[Stamp, ...]:
@@ -27,4 +29,4 @@ def stamps(*files: Path) -> tuple[Stamp, ...]:
 
 def _stamp(file: Path) -> Stamp:
     state = file.stat()
-    return Stamp(str(file.resolve()), state.st_ino, state.st_size, state.st_mtime_ns)
+    return Stamp(str(file.resolve()), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)

@@ -78,6 +78,7 @@ class StopRequest:
 
 def main(folder: Path) -> int:
     """Do the run in `folder`; everything that happens ends up in its event log, unless the disk refuses that."""
+    os.umask(os.umask(0o022) | 0o022)  # nobody else may write to what is made here
     stop = StopRequest()
     try:
         return _work(Run(folder), stop)

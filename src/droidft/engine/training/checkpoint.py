@@ -94,6 +94,8 @@ class RunState(BaseModel):
     """Of the settings that cannot change when a run goes on; empty where an older version saved it."""
     data_hash: str
     base_hash: str = ""
+    model_config_hash: str = ""
+    """Of what the base model's config.json says; empty where an older version saved it."""
     rewards_hash: str = ""
     """Of the reward files of the user's own."""
     template_date: str | None = None

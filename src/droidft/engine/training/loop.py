@@ -65,6 +65,8 @@ class Job:
     data_hash: str
     base_hash: str = ""
     """Hash of the base model's weights."""
+    model_config_hash: str = ""
+    """Hash of what its config.json says."""
     rewards_hash: str = ""
     """Hash of the reward files of the user's own."""
     reference_hash: str = ""
@@ -145,6 +147,7 @@ class _Run:
             core_hash=core_hash(config),
             data_hash=job.data_hash,
             base_hash=job.base_hash,
+            model_config_hash=job.model_config_hash,
             rewards_hash=job.rewards_hash,
             template_date=job.template_date,
             reference_hash=job.reference_hash,
@@ -329,6 +332,11 @@ class _Run:
             ("configuration", *self._compared(state)),
             ("data", state.data_hash, self.state.data_hash),
             ("base model", state.base_hash, self.state.base_hash),
+            (
+                "base model's config.json",
+                state.model_config_hash or self.state.model_config_hash,
+                self.state.model_config_hash,
+            ),
             ("file of rewards", state.rewards_hash, self.state.rewards_hash),
             ("reference adapter", state.reference_hash, self.state.reference_hash),
         ):
@@ -349,7 +357,7 @@ class _Run:
             )
         self.saved = state
         self.state = state.model_copy(
-            update={"config_hash": self.state.config_hash, "core_hash": self.state.core_hash}
+            update={name: getattr(self.state, name) for name in ("config_hash", "core_hash", "model_config_hash")}
         )
         self.earlier_seconds = state.seconds
         self.meter.restore(state)
