@@ -101,6 +101,14 @@ MASKS: dict[str, tuple[str, list[dict[str, Any]], Any, list[str], set[Flag]]] = 
         ["Hello!<|end|>", "Bye.<|end|>"],
         set(),
     ),
+    # The opening has a think block that finished turns lack, so calls are found by where their text would be.
+    "calls behind another opening": (
+        templates.TOOL_TAGS.replace("enable_thinking is defined and enable_thinking is false", "true"),
+        [{**turn, "content": turn.get("content", "")} for turn in WITH_TOOLS],
+        TOOLS,
+        ['<call>{"name": "f", "arguments": {"x": 1}}</call><|end|>', "It is 7.<|end|>"],
+        {Flag.PROMPT_DIFFERS},
+    ),
     "plain": (templates.PLAIN, say("hi", "Hello!", "and?", "Bye."), None, ["Hello!<|end|>", "Bye.<|end|>"], set()),
     "assistant first": (templates.CHATML, say("hi", "Hello!")[1:], None, ["Hello!<|end|>"], set()),
     "assistant twice": (

@@ -301,6 +301,8 @@ def _moved(codec: Codec, row: Row, text: str, index: int) -> bool:
 def _marked(codec: Codec, row: Row, text: str, index: int) -> tuple[int, int]:
     """Find the content of turn `index` by rendering the conversation with a marker in its place."""
     message = row.messages[index]
+    if message.get("tool_calls"):
+        return _calling(codec, row, text, index)
     if not message.get("content"):
         raise _unclear(index, "it has no text of its own")
     changed = [*row.messages[:index], {**message, "content": _MARKER}, *row.messages[index + 1 :]]
@@ -317,6 +319,17 @@ def _marked(codec: Codec, row: Row, text: str, index: int) -> tuple[int, int]:
         if end <= start or message["content"].strip() not in text[start:end]:
             raise _unclear(index, "the template changes what is around it")
     return start, end
+
+
+def _calling(codec: Codec, row: Row, text: str, index: int) -> tuple[int, int]:
+    """Find a turn that calls tools: it starts where its text would, and ends where the conversation up to it does."""
+    turn = codec.template.render(row.messages[: index + 1], row.tools)
+    changed = [*row.messages[:index], {**row.messages[index], "content": _MARKER}, *row.messages[index + 1 :]]
+    other = codec.template.render(changed, row.tools)
+    start = other.find(_MARKER)
+    if start < 0 or not text.startswith(turn):
+        raise _unclear(index, "it calls tools, and the template changes what is around it")
+    return _shared(text, other[:start]), len(turn)
 
 
 def _shared(one: Sequence[Any], other: Sequence[Any]) -> int:

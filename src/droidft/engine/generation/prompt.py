@@ -139,5 +139,5 @@ def _in_words(messages: Sequence[Message], missing: Sequence[Part]) -> tuple[str
         elif part.what != "thinking":
             role = messages[part.turn]["role"]
             what = "" if part.what == "text" else f" ({part.name})"
-            words.append("the system text" if role in ("system", "developer") else f"part of a {role}'s turn{what}")
+            words.append("the system text" if role in ("system", "developer") else f"part of the {role}'s turn{what}")
     return tuple(dict.fromkeys(words))
