@@ -310,3 +310,23 @@ def test_a_run_with_an_odd_part_is_deletable(inner: str, place: Place) -> None:
         assert not odd.exists()
 
     asyncio.run(check())
+
+
+def test_a_plan_that_was_edited_after_its_runs_is_not_reported(place: Place) -> None:
+    path = place.home / "experiments" / place.experiment / "plan.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"learning_rate": 0.01', '"learning_rate": 0.5'))
+    assert path.read_text() != whole
+
+    async def check() -> None:
+        async with calling(place.home) as caller:
+            for route in ("", "/report?form=json", "/report?form=md"):
+                answer = await caller.call("GET", f"/api/experiments/{place.experiment}{route}")
+                assert answer.status == 409, answer.body
+                assert "was trained with learning_rate 0.01, and the plan has 0.5" in answer.error["message"]
+                assert "plan.json" in answer.error["message"]
+
+    try:
+        asyncio.run(check())
+    finally:
+        path.write_text(whole)

@@ -55,9 +55,9 @@ def analyse(experiment: Experiment) -> Analysis:
     """All that `experiment`, whose plan is fixed, has shown so far."""
     fixed = experiment.fixed()
     assert fixed is not None
-    progress, weights = look(experiment, fixed), fixed.plan.measurement.weights
+    progress = look(experiment, fixed)
     evidence = _Evidence(
-        fixed, progress, {cell.run_id: done for cell in progress.cells if (done := read(experiment, cell, weights))}
+        fixed, progress, {cell.run_id: done for cell in progress.cells if (done := read(experiment, fixed, cell))}
     )
     return evidence.analysis()
 

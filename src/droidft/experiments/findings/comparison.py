@@ -14,7 +14,7 @@ import numpy as np
 
 from droidft.adapters.folder import BEST
 from droidft.errors import ExperimentError
-from droidft.events import DataPrepared, EvalReport, Finished, TrainReport
+from droidft.events import DataPrepared, EvalReport, Event, Finished, RunStarted, TrainReport
 from droidft.experiments.findings.results import Interval, Kind, ScoreResult
 from droidft.experiments.findings.stats import (
     FEW,
@@ -28,11 +28,12 @@ from droidft.experiments.findings.stats import (
     paired,
     seeds_needed,
 )
-from droidft.experiments.plan.settled import Cell
+from droidft.experiments.plan.settled import Cell, FixedPlan, config_of
 from droidft.experiments.plan.written import BASE, VERDICT_SEEDS
 from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import CellState, validation_loss
-from droidft.measurement import Measurements, RowLosses, Weights
+from droidft.home import REFERENCES
+from droidft.measurement import Measurements, RowLosses
 from droidft.runs.folder import RunStatus
 from droidft.support.words import count, signed
 
@@ -53,14 +54,21 @@ class Done:
     adapter_bytes: int
 
 
-def read(experiment: Experiment, state: CellState, weights: Weights) -> Done | None:
-    """The run of `state`; None unless it is finished and measured."""
+def read(experiment: Experiment, fixed: FixedPlan, state: CellState) -> Done | None:
+    """The run of `state`; None unless it is finished and measured.
+
+    Raises:
+        ExperimentError: it was trained with other settings than the plan has now.
+        RunError: its files cannot be read.
+    """
     if state.run is None or state.status is not RunStatus.FINISHED:
         return None
+    weights = fixed.plan.measurement.weights
     measured = state.run.measured()
     if measured is None:
         return None
     events = [record.event for record in state.run.stream()]
+    _refuse_other_settings(experiment, fixed, state, events)
     reports = [event for event in events if isinstance(event, TrainReport)]
     seconds = next((event.seconds for event in reversed(events) if isinstance(event, Finished)), 0.0)
     evaluations = {event.step: event.seconds for event in events if isinstance(event, EvalReport)}
@@ -77,6 +85,23 @@ def read(experiment: Experiment, state: CellState, weights: Weights) -> Done | N
         peak_bytes=max((max(event.rss_bytes, event.peak_memory_bytes) for event in reports), default=0),
         adapter_bytes=adapter.stat().st_size if adapter.exists() else 0,
     )
+
+
+def _refuse_other_settings(
+    experiment: Experiment, fixed: FixedPlan, state: CellState, events: Sequence[Event]
+) -> None:
+    """The plan may have been edited since: a report must not state settings that nothing was trained with."""
+    start = next((event for event in events if isinstance(event, RunStarted)), None)
+    if start is None:
+        return
+    planned = config_of(fixed, state.cell).model_dump(mode="json")
+    for name, value in start.config.items():
+        if name in planned and name not in REFERENCES and value != planned[name]:
+            raise ExperimentError(
+                f"plan.json of experiment {experiment.id} was changed after its runs: run {state.run_id} was trained "
+                f"with {name} {value}, and the plan has {planned[name]}",
+                hint="put the plan back as it was, or make a new experiment with it",
+            )
 
 
 def difference(first: Sequence[Done], second: Sequence[Done], of: str = "test") -> Paired:

@@ -20,6 +20,7 @@ from droidft.experiments.plan.settled import (
     run_id,
 )
 from droidft.experiments.plan.written import BASE
+from droidft.experiments.runs.attempts import Attempts
 from droidft.experiments.runs.folder import Experiment, Obstacle
 from droidft.measurement import Expected, RunMeasurement, Weights
 from droidft.runs import folder as runs
@@ -285,6 +286,7 @@ def drive(
     def pausing() -> bool:
         return should_stop() or not experiment.wanted().running
 
+    attempts = Attempts()
     with experiment.driving():
         experiment.want(running=True)
         while not should_stop():
@@ -300,6 +302,8 @@ def drive(
             assert state is not None, "what is not complete has a next run, or an obstacle"
             yield Began(state, progress)
             run = ensure_run(experiment, fixed, state.cell)
+            if not run.is_held() and (problem := attempts.next(run)) is not None:
+                raise ExperimentError(problem.message, hint=problem.hint)
             for record in _records(run, pausing):
                 yield Reported(state, record)
             yield Ended(state, look(experiment, fixed))

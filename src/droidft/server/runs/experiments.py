@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from droidft.errors import DroidError, ExperimentError, NotFound, StorageError
@@ -17,6 +17,7 @@ from droidft.experiments.plan.settled import FixedPlan, count_of_runs
 from droidft.experiments.plan.written import Plan
 from droidft.experiments.report.figures import curves_of, forest_of
 from droidft.experiments.runs import folder
+from droidft.experiments.runs.attempts import Attempts
 from droidft.experiments.runs.folder import Experiment, Obstacle
 from droidft.experiments.runs.progress import CellState, ExperimentState, ensure_run, look, seconds_left, state_of
 from droidft.home import Home
@@ -60,6 +61,9 @@ class Experiments:
         self._fixing: dict[str, Fixing] = {}
         self._planner = asyncio.Semaphore(1)
         self._complaints: dict[str, str] = {}
+        self._attempts: dict[str, Attempts] = {}
+        self._halted: dict[str, Obstacle] = {}
+        """Experiments of which a run was started again and again, until they are started by hand."""
         self._lock = asyncio.Lock()
         """Held while an experiment is continued, stopped or deleted: none of these may see the others half done."""
 
@@ -114,6 +118,8 @@ class Experiments:
                 hint="make a new experiment with a changed plan",
             )
         await asyncio.to_thread(experiment.want, running=True)
+        self._attempts.pop(experiment.id, None)
+        self._halted.pop(experiment.id, None)
         await self._tend(experiment)
         return await self.summary(experiment_id)
 
@@ -211,12 +217,13 @@ class Experiments:
             self._let_go(experiment.id)
             return
         fixed = await asyncio.to_thread(experiment.fixed)
-        assert fixed is not None
+        if fixed is None:  # removed in this very moment
+            return
         progress = await asyncio.to_thread(look, experiment, fixed)
         if progress.complete:
             await asyncio.to_thread(experiment.want, running=False)
             self._let_go(experiment.id)
-        elif progress.obstacle is not None or progress.next is None:
+        elif progress.obstacle is not None or progress.next is None or experiment.id in self._halted:
             self._let_go(experiment.id)
         elif await self._take(experiment, fixed):
             await self._go_on(experiment, fixed, progress.next)
@@ -228,6 +235,11 @@ class Experiments:
         run = await asyncio.to_thread(ensure_run, experiment, fixed, state.cell)
         view = self._supervisor.views.get(run.id)
         if view is None or (view.queue_position is None and view.can_resume):
+            attempts = self._attempts.setdefault(experiment.id, Attempts())
+            if (obstacle := await asyncio.to_thread(attempts.next, run)) is not None:
+                self._halted[experiment.id] = obstacle
+                self._let_go(experiment.id)
+                return
             await self._supervisor.resume(run.id)
 
     async def _take(self, experiment: Experiment, fixed: FixedPlan) -> bool:
@@ -287,6 +299,8 @@ class Experiments:
     def _of_plan(self, experiment: Experiment) -> ExperimentSummary:
         plan, fixed = experiment.plan(), experiment.fixed()
         progress = look(experiment, fixed) if fixed is not None else None
+        if progress is not None and progress.obstacle is None and experiment.id in self._halted:
+            progress = replace(progress, obstacle=self._halted[experiment.id])
         state = state_of(experiment, progress)
         fixing = self._fixing.get(experiment.id)
         obstacle = progress.obstacle if progress is not None and state is ExperimentState.HALTED else None
