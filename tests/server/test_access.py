@@ -128,16 +128,30 @@ def test_wrong_secrets_of_any_kind_are_refused(folder: Path, given: str) -> None
     access.sign_out(given)
 
 
+def test_a_server_proves_itself_at_its_own_port_only(folder: Path) -> None:
+    access = Access(folder, 4000)
+    shown = access.proof("a nonce of some length")
+    assert shown == module.proof(access.token, 4000, "a nonce of some length")
+    assert len({shown, access.proof("another"), Access(folder, 4001).proof("a nonce of some length")}) == 3
+    assert access.token not in shown
+
+
 def test_guessing_is_slowed_down_and_only_for_a_minute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     access = Access(folder, 1)
     for _ in range(module.FAILURES):
         with pytest.raises(Unauthorized):
             access.sign_in("wrong")
     with pytest.raises(Busy):
-        access.sign_in(access.token)
+        access.sign_in("wrong")
+    # Those who have a right one are not kept out.
+    assert access.is_session(access.sign_in(access.token))
+    assert access.is_session(access.sign_in(access.launch_code()))
+    with pytest.raises(Busy):
+        access.sign_in("wrong")
     now = module.time.monotonic()
     monkeypatch.setattr(module.time, "monotonic", lambda: now + 61)
-    assert access.is_session(access.sign_in(access.token))
+    with pytest.raises(Unauthorized):
+        access.sign_in("wrong")
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_for_the_user(tmp_path: Path) -> None:

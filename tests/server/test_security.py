@@ -23,7 +23,13 @@ from droidft.server.security import Guard, check_bind
 from tests.server.routes_of import METHODS, address, flat, is_socket, methods
 from tests.server.serving import ORIGIN, serving
 
-PUBLIC = {"/api/login": {"POST"}, "/launch": {"GET"}, "": {"GET", "HEAD"}, "/{path:path}": {"GET", "HEAD"}}
+PUBLIC = {
+    "/api/login": {"POST"},
+    "/launch": {"GET"},
+    "/proof": {"GET"},
+    "": {"GET", "HEAD"},
+    "/{path:path}": {"GET", "HEAD"},
+}
 """Everything that may be reached without a secret: signing in, and the pages. A new entry needs a reason."""
 
 SOCKETS = ORIGIN.replace("http", "ws")

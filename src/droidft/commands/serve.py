@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import hmac
+import html
 import json
 import logging
 import logging.handlers
 import os
+import secrets
 import socket
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.markup import escape
 
 from droidft import __version__
 from droidft.commands._terminal import add_json, line, marked, print_json, terminal, warn
-from droidft.errors import ConfigError, RunError
+from droidft.errors import ConfigError, DroidError, RunError
 from droidft.home import Home
-from droidft.support import locks, network
+from droidft.support import locks, network, stored
+from droidft.support.durable import write_atomically
 
 if TYPE_CHECKING:
     from droidft.server.options import Options
@@ -29,6 +35,8 @@ PORT = 8323
 PORTS_TRIED = 20
 SHUTDOWN_SECONDS = 2
 LOG_BYTES = 5_000_000
+ANSWER_SECONDS = 10.0
+"""How long a server that is there may take to answer; one that is just starting is waited for."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +124,8 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
     )
     link = f"{url}/launch?code={app.state.droidft.access.launch_code()}"
     _ = app.state.droidft.access.token  # made now, if there is none
-    (options.home.server / "server.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    written = json.dumps({"url": url, "pid": os.getpid()}).encode()
+    write_atomically(options.home.server / "server.json", written)
     marked(console, f"[bold]Droid FineTuning {__version__}[/] is at {escape(url)}")
     line(console, f"open      {link}")
     line(console, "          signs a browser in, once, within ten minutes; `droidft serve` prints another", "dim")
@@ -128,29 +137,56 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
     if as_json:
         print_json(_where(options.home, url, link, running=False), indent=None)
     if browser:
-        _open(link)
+        _open(options.home.server / "open.html", link)
     uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 
 def _already_running(home: Home, console: Console, *, as_json: bool) -> int:
     """Give a new link to the server that runs already."""
-    try:
-        url = json.loads((home.server / "server.json").read_text())["url"]
-        token = (home.server / "token").read_text().strip()
-        request = urllib.request.Request(
-            f"{url}/api/launch", method="POST", headers={"Authorization": f"Bearer {token}"}
-        )
-        with network.ask_own_server(request, seconds=10) as answer:
-            link = json.load(answer)["url"]
-    except (OSError, ValueError, KeyError) as error:
-        hint = "end it, then start it again"
-        raise RunError(f"a server holds {home.root} and does not answer: {error}", hint=hint) from error
+    url, link = _new_link(home)
     if as_json:
         print_json(_where(home, url, link, running=True), indent=None)
     line(console, f"a server is running already at {url}")
     line(console, f"open      {link}")
     return 0
+
+
+def _new_link(home: Home) -> tuple[str, str]:
+    """Address of the server that runs, and a link from it. One that is just starting is waited for.
+
+    Raises:
+        RunError: it does not answer, or what answers at its address does not know the token.
+    """
+    end = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return _asked_for_link(home)
+        except (OSError, ValueError, KeyError, TypeError, DroidError) as error:
+            if time.monotonic() > end:
+                reason = f"a server holds {home.root} and does not answer: {error}"
+                raise RunError(reason, hint="end it, then start it again") from error
+        time.sleep(0.1)
+
+
+def _asked_for_link(home: Home) -> tuple[str, str]:
+    from droidft.server.access import proof
+
+    known = stored.mapping(home.server / "server.json")
+    if known["pid"] != locks.holder(home.server / "lock"):
+        raise RunError("it has not written its address yet")  # what stands there is an earlier server's
+    url, token = str(known["url"]), stored.content(home.server / "token").decode().strip()
+    nonce = secrets.token_urlsafe(24)
+    # The token goes only to a server that has shown that it knows it: another program may listen at that port by now.
+    with network.ask_own_server(
+        urllib.request.Request(f"{url}/proof?nonce={nonce}"), seconds=ANSWER_SECONDS
+    ) as answer:
+        shown = answer.read(200).decode("ascii", "replace")
+    if not hmac.compare_digest(shown.encode(), proof(token, urlsplit(url).port or 0, nonce).encode()):
+        raise RunError(f"another program answers at {url}")
+    request = urllib.request.Request(f"{url}/api/launch", method="POST", headers={"Authorization": f"Bearer {token}"})
+    with network.ask_own_server(request, seconds=ANSWER_SECONDS) as answer:
+        return url, str(json.load(answer)["url"])
 
 
 def _where(home: Home, url: str, link: str, *, running: bool) -> dict[str, Any]:
@@ -187,9 +223,15 @@ def _log_to(path: Path) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler, errors])
 
 
-def _open(link: str) -> None:
-    """Open a browser where there is one to be seen."""
+def _open(page: Path, link: str) -> None:
+    """Open a browser where there is one to be seen.
+
+    It is given a private page that leads to the link, not the link: every user of the machine sees the arguments of
+    every program.
+    """
     import webbrowser
 
     if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        webbrowser.open(link)
+        text = f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(link)}"><title>Droid</title>'
+        write_atomically(page, text.encode())
+        webbrowser.open(page.as_uri())

@@ -40,6 +40,7 @@ class Access:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
+        self._port = port
         self.cookie = f"droidft_{port}"
         """Name of the cookie; browsers share cookies among ports, so the name holds the port."""
         self._codes: dict[str, float] = {}
@@ -58,6 +59,10 @@ class Access:
     def is_token(self, given: str) -> bool:
         """Whether `given` is the token."""
         return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self.token.encode())
+
+    def proof(self, nonce: str) -> str:
+        """What only a server that holds the token can answer to `nonce`, at this port and no other."""
+        return proof(self.token, self._port, nonce)
 
     def launch_code(self) -> str:
         """A code that signs one browser in, once, within ten minutes."""
@@ -82,15 +87,20 @@ class Access:
     def sign_in(self, secret: str) -> str:
         """The value of a new cookie, for the token or a launch code.
 
+        Nobody is kept out by the wrong guesses of others: the secrets are too long to be guessed, so the limit is on
+        what guessing costs, and the right one is always taken.
+
         Raises:
             Unauthorized: it is neither.
-            Busy: too many wrong ones within a minute.
+            Busy: neither, and there were too many wrong ones within a minute.
         """
         with self._lock:
             self._check(secret)
             return self._new_session()
 
     def _check(self, secret: str) -> None:
+        if self.is_token(secret) or self.redeem(secret):
+            return
         now = time.monotonic()
         while self._failures and self._failures[0] < now - FAILURE_SECONDS:
             self._failures.popleft()
@@ -98,13 +108,12 @@ class Access:
             raise Busy(
                 f"{FAILURES} wrong tokens within a minute", hint="wait a minute, then try again", field="token"
             )
-        if not self.is_token(secret) and not self.redeem(secret):
-            self._failures.append(now)
-            raise Unauthorized(
-                "that is neither the token nor a fresh launch code",
-                hint=f"run `droidft serve` again, or copy the token from {self.folder / 'token'}",
-                field="token",
-            )
+        self._failures.append(now)
+        raise Unauthorized(
+            "that is neither the token nor a fresh launch code",
+            hint=f"run `droidft serve` again, or copy the token from {self.folder / 'token'}",
+            field="token",
+        )
 
     def is_session(self, cookie: str) -> bool:
         """Whether a cookie's value is that of a browser that signed in and did not sign out."""
@@ -151,6 +160,13 @@ class Access:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if stat.S_IMODE(self.folder.stat().st_mode) != 0o700:
                 self.folder.chmod(0o700)
+
+
+def proof(token: str, port: int, nonce: str) -> str:
+    """HMAC-SHA256 by the token over a port and a `nonce`, in hexadecimal: shows that a server knows the token without
+    telling it. The port keeps another program from passing the question on to the server and its answer back."""
+    message = f"droidft server at port {port}: {nonce}".encode("utf-8", "surrogatepass")
+    return hmac.new(token.encode(), message, hashlib.sha256).hexdigest()
 
 
 def _hash(secret: str) -> str:

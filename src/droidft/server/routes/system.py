@@ -63,6 +63,12 @@ async def launch(request: Request, state: State) -> Launch:
     )
 
 
+@pages.get("/proof")
+async def prove(state: State, nonce: Annotated[str, Query(min_length=16, max_length=200)]) -> Response:
+    """Show whoever knows the token that this server does too, before it is sent here."""
+    return Response(state.access.proof(nonce), media_type="text/plain")
+
+
 @pages.get("/launch")
 async def open_link(request: Request, state: State, code: Annotated[str, Query(max_length=200)] = "") -> Response:
     """Where a launch link leads: to the front page, signed in. There a used link is reported as such."""
