@@ -19,6 +19,8 @@ from droidft.support.places import Places
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 REFERENCES = ("model_path", "train_data_path", "val_data_path", "init_adapter", "reference_adapter")
 """Settings of a run that name a file or folder."""
+HERE = "$DROIDFT_HOME"
+"""Stands for the home folder in the settings that a run keeps."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,38 @@ class Home:
             if isinstance(value := whole.get(name), str):
                 whole[name] = named.get(name, from_anywhere)(value)
         return whole
+
+    def kept(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """`settings` as a run folder keeps them: paths inside this home begin with `$DROIDFT_HOME`."""
+        roots = dict.fromkeys((str(self.root), os.path.realpath(self.root)))
+        whole = dict(settings)
+        for name in REFERENCES:
+            for root in roots:
+                if isinstance(value := whole.get(name), str) and value.startswith(root + os.sep):
+                    whole[name] = HERE + value.removeprefix(root)
+        return whole
+
+    def opened(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What `kept` was given, in this home, wherever it lies now.
+
+        A whole path that leads nowhere, as older versions kept them, is looked for in this home's folders.
+        """
+        whole = dict(settings)
+        for name in REFERENCES:
+            if isinstance(value := whole.get(name), str):
+                here = value.startswith(HERE + os.sep)
+                whole[name] = str(self.root) + value.removeprefix(HERE) if here else self._found_here(value)
+        return whole
+
+    def _found_here(self, text: str) -> str:
+        path, at, which = text.partition("@")
+        if not os.path.isabs(path) or os.path.lexists(path):
+            return text
+        parts = Path(path).parts
+        for place in (place for place, part in enumerate(parts) if part in ("data", "models", "adapters")):
+            if (moved := self.root.joinpath(*parts[place:])).exists():
+                return str(moved) + at + which
+        return text
 
     def _model_reference(self, text: str) -> str:
         # A model of this home goes by its name, unless a model lies at that path.

@@ -207,3 +207,35 @@ def test_references_lead_from_anywhere_and_names_stay_names(
     assert found.rooted({"model_path": "acme"}) == {"model_path": str(tmp_path / "acme")}
     for unreadable in ("x" * 300, "~nobody-of-that-name/x", "\0"):
         assert found.rooted({"train_data_path": unreadable}) == {"train_data_path": unreadable}
+
+
+def test_a_home_that_moves_takes_its_paths_along(home: Path, tmp_path: Path) -> None:
+    """Also through a link to it, and in runs of versions that kept whole paths; paths outside stay."""
+    first = Home.find()
+    for folder in (first.data, first.models / "m"):
+        folder.mkdir(exist_ok=True)
+    (first.data / "rows.jsonl").touch()
+    (tmp_path / "alias").symlink_to(first.root)
+    outside = tmp_path / "outside.jsonl"
+    outside.touch()
+    given = {
+        "model_path": str(first.models / "m"),
+        "train_data_path": f"{os.path.realpath(first.root)}/data/rows.jsonl",
+        "val_data_path": str(outside),
+    }
+    run = runs.create(first, TrainingConfig(**given))
+    kept = json.loads((run.path / "config.json").read_text())
+    assert kept["train_data_path"] == "$DROIDFT_HOME/data/rows.jsonl"
+    assert kept["model_path"] == "$DROIDFT_HOME/models/m"
+    assert run.config().train_data_path == str(first.data / "rows.jsonl")
+    old = runs.create(first, TrainingConfig(**given))
+    (old.path / "config.json").write_text(json.dumps(kept | given))
+    new = tmp_path / "elsewhere"
+    first.root.rename(new)
+    for moved in (Home(new).run(run.id), Home(new).run(old.id)):
+        config = runs.Run(moved).config()
+        assert config.train_data_path == str(new / "data" / "rows.jsonl")
+        assert config.model_path == str(new / "models" / "m")
+        assert config.val_data_path == str(outside)
+    gone = {"train_data_path": str(tmp_path / "nowhere" / "rows.jsonl")}
+    assert Home(new).opened(gone) == gone

@@ -411,3 +411,24 @@ def test_files_of_a_run_are_nobody_elses_to_write(home: Path, material: dict[str
     files = [path for path in run.path.rglob("*") if path.is_file() and path.name not in ("log.txt",)]
     assert len(files) > 5
     assert not [path for path in files if path.stat().st_mode & 0o022]
+
+
+def test_a_run_is_resumed_in_a_home_that_was_moved(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = Home.find()
+    inside = {
+        "model_path": str(tiny.write_model(first.models / "mine")),
+        "train_data_path": str(tiny.write_chat(first.data / "chat.jsonl")),
+    }
+    whole = create(inside, iterations=6)
+    finish(whole)
+    run = create(inside, iterations=3)
+    finish(run)
+    expected = adapter_hash(whole)
+    first.root.rename(tmp_path / "elsewhere")
+    monkeypatch.setenv("DROIDFT_HOME", str(tmp_path / "elsewhere"))
+    moved = Run(Home.find().run(run.id))
+    continuation.prepare(moved, {"iterations": 6})
+    assert isinstance(finish(moved)[-1], Finished), moved.log_file.read_text()
+    assert adapter_hash(moved) == expected

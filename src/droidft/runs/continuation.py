@@ -16,7 +16,6 @@ from droidft.runs.folder import Run, RunStatus
 from droidft.runs.kept import summary_of
 from droidft.runs.log import starts
 from droidft.runs.summary import Summary
-from droidft.support.durable import write_atomically
 
 
 def prepare(run: Run, changes: Mapping[str, Any] | None = None) -> TrainingConfig:
@@ -36,7 +35,7 @@ def prepare(run: Run, changes: Mapping[str, Any] | None = None) -> TrainingConfi
     so_far = summary_of(run)
     _refuse_what_is_done(run, wanted, so_far, finished=status is RunStatus.FINISHED)
     if wanted != config:
-        write_atomically(run.path / "config.json", wanted.model_dump_json(indent=1).encode())
+        run.keep(wanted)
     return wanted
 
 

@@ -13,6 +13,7 @@ runs/<id>/
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import re
@@ -136,11 +137,16 @@ class Run:
             raise RunError(f"{self.path.parent / self.id}: its name is none that a run can have", hint=hint)
         values = stored.mapping(self.config_file, kind=RunError, hint=_UNREADABLE)
         try:
-            return parse_config(values, source=f"run {self.id}")
+            return parse_config(self.home.opened(values), source=f"run {self.id}")
         except ConfigError as error:
             raise RunError(
                 f"{self.config_file} cannot be used: {error.message}", hint=error.hint or _UNREADABLE
             ) from None
+
+    def keep(self, config: TrainingConfig) -> None:
+        """Write its settings."""
+        values = self.home.kept(config.model_dump(mode="json"))
+        write_atomically(self.config_file, json.dumps(values, indent=1, ensure_ascii=False).encode())
 
     def measurement(self) -> RunMeasurement | None:
         """What its worker measures at the end, as part of an experiment. Raises as `config`."""
@@ -318,7 +324,8 @@ def create(
     Raises:
         ConfigError: an adapter of that name exists.
     """
-    config = config.model_copy(update=home.rooted({name: getattr(config, name) for name in REFERENCES}))
+    named = home.rooted(home.opened({name: getattr(config, name) for name in REFERENCES}))
+    config = config.model_copy(update=named)
     run = Run(home.run(run_id or _new_id(home, config)))
     if measure is None or not measure.base:
         _reserve(home.adapter(config.adapter_name or run.id), home, run, chosen=run_id is not None)
@@ -328,7 +335,7 @@ def create(
         if measure is not None:
             write_atomically(run.path / "measure.json", measure.model_dump_json(indent=1).encode())
         # Last of all: a folder without it is no run.
-        write_atomically(run.path / "config.json", config.model_dump_json(indent=1).encode())
+        run.keep(config)
     return run
 
 

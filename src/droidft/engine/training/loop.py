@@ -48,8 +48,8 @@ from droidft.events import (
 )
 
 WITHOUT_TRACE = frozenset(
-    {"model_path", "train_data_path", "val_data_path", "init_adapter", "adapter_name", "resume", "offline"}
-    | {"keep_checkpoints", "save_every", "steps_per_report", "shown_completions"}
+    {"model_path", "train_data_path", "val_data_path", "init_adapter", "reference_adapter", "adapter_name"}
+    | {"resume", "offline", "keep_checkpoints", "save_every", "steps_per_report", "shown_completions"}
 )
 """Settings that leave no trace in the weights."""
 
