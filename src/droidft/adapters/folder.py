@@ -21,7 +21,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from droidft.adapters.formats import refuse_other_formats
 from droidft.errors import AdapterError, DroidError, NotFound
+from droidft.home import NAME
 from droidft.support import stored
 from droidft.support.shapes import shape
 
@@ -193,6 +195,8 @@ def find_adapter(ref: str, *, adapters_dir: Path) -> tuple[Path, Which]:
     which = parse_which(chosen) if at else None
     for folder in (adapters_dir / name, Path(name).expanduser()):
         if name and folder.is_dir():
+            if folder.absolute().parent == adapters_dir.absolute():
+                refuse_name(folder)
             return folder, usual(folder) if which is None else which
     known = (
         [entry.name for entry in sorted(adapters_dir.iterdir()) if entry.is_dir()] if adapters_dir.is_dir() else []
@@ -200,6 +204,19 @@ def find_adapter(ref: str, *, adapters_dir: Path) -> tuple[Path, Which]:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}?" if near else "`droidft adapters list` shows those here"
     raise NotFound(f"there is no adapter {name!r}", hint=hint)
+
+
+def refuse_name(folder: Path) -> None:
+    """The one rule for names of adapters in the home folder, listed and opened.
+
+    Raises:
+        AdapterError: the folder's name is none that an adapter can have.
+    """
+    if not NAME.fullmatch(folder.name):
+        raise AdapterError(
+            f"the adapter folder {shown(folder)!r} has a name that no adapter can have",
+            hint="rename it: 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit",
+        )
 
 
 def usual(folder: Path) -> Which:
@@ -248,6 +265,7 @@ def read_adapter(path: Path, which: Which = "latest", *, check_values: bool = Tr
     """
     if not path.is_dir():
         raise NotFound(f"there is no adapter folder {path}")
+    refuse_other_formats(path)
     config = _read_config(path)
     file = _weights(path, which)
     tensors = _read_header(file)
@@ -271,6 +289,7 @@ def weights(path: Path) -> list[str]:
 
 def _summary(folder: Path) -> AdapterSummary:
     try:
+        refuse_name(folder)
         return AdapterSummary(shown(folder), folder, read_adapter(folder, check_values=False))
     except (DroidError, OSError) as error:
         return AdapterSummary(shown(folder), folder, None, str(error))
