@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from droidft.errors import ConfigError
+from droidft.support import names
 from droidft.support.places import Places
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = names.NAME
 REFERENCES = ("model_path", "train_data_path", "val_data_path", "init_adapter", "reference_adapter")
 """Settings of a run that name a file or folder."""
 HERE = "$DROIDFT_HOME"

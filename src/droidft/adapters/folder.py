@@ -23,8 +23,8 @@ import numpy as np
 
 from droidft.adapters.formats import refuse_other_formats
 from droidft.errors import AdapterError, DroidError, NotFound
-from droidft.home import NAME
 from droidft.support import stored
+from droidft.support.names import NAME
 from droidft.support.shapes import shape
 
 Shape = tuple[int, ...]

@@ -1,0 +1,7 @@
+"""Which names of runs, models and adapters are allowed."""
+
+from __future__ import annotations
+
+import re
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
