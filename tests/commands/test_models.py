@@ -37,7 +37,7 @@ def test_list(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     out = capsys.readouterr().out
     assert "tiny" in out
-    assert "no config.json" in " ".join(out.split())
+    assert "the folder is empty" in " ".join(out.split())
     broken, tiny = run_json(capsys, "models", "list")
     assert (tiny["name"], tiny["model_type"], tiny["source"]) == ("tiny", "llama", "home")
     assert broken["problem"]

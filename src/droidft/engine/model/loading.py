@@ -11,6 +11,7 @@ from mlx_lm import utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from droidft.engine.model.architectures import refuse_code, refuse_sizes
+from droidft.engine.model.tokenizer import open_tokenizer
 from droidft.errors import ModelError
 from droidft.models.catalog import check_headers, load_config, usable
 
@@ -28,7 +29,7 @@ def load_model(path: Path, *, dtype: str | None = None) -> tuple[nn.Module, dict
     Raises:
         ModelError: files missing, damaged or not fitting; an unknown architecture; one that needs code.
     """
-    config = load_config(usable(path))
+    config = load_config(usable(path, tokenizer=False))
     refuse_code(config)
     refuse_sizes(config)
     check_headers(path)
@@ -66,9 +67,4 @@ def load_tokenizer(path: Path) -> TokenizerWrapper:
         ModelError: tokenizer files missing or damaged, or a tokenizer that needs code.
     """
     config = load_config(path)
-    if not any((path / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
-        raise ModelError(f"{path.name} has no tokenizer", hint="get the model again: a tokenizer.json belongs to it")
-    try:
-        return utils.load_tokenizer(path, {"trust_remote_code": False}, eos_token_ids=config.get("eos_token_id"))
-    except (*_BAD_MODEL, OSError) as error:
-        raise ModelError(f"the tokenizer of {path.name} cannot be loaded: {error}") from error
+    return open_tokenizer(path, config.get("eos_token_id"))
