@@ -10,7 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
 from mlx.utils import tree_flatten
 
 from droidft.engine.model import loading
@@ -145,6 +145,35 @@ class TestHub:
         # The half snapshot must not pass for a model afterwards.
         assert hub.cached("acme/tiny") is None
         assert (catalog.find_model("acme/tiny", models_dir=home) / "model.safetensors").is_file()
+
+    def test_a_cache_with_a_part_is_completed(self, home: Path, server: HubServer) -> None:
+        # As transformers leaves it, which fetches file by file and keeps no list of them.
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+            hf_hub_download("acme/tiny", name, cache_dir=hub.cache_dir(), endpoint=server.url)
+        assert hub.cached("acme/tiny") is not None, "it passes for whole where nobody looks into it"
+        with pytest.raises(DownloadError, match=r"only in part \(it has no model\*\.safetensors\).*offline is set"):
+            catalog.find_model("acme/tiny", models_dir=home, offline=True)
+        assert catalog.load_config(catalog.find_config("acme/tiny", models_dir=home, offline=True))
+        path = catalog.find_model("acme/tiny", models_dir=home)
+        assert (path / "model.safetensors").is_file()
+        assert catalog.find_model("acme/tiny", models_dir=home, offline=True) == path
+
+    @pytest.mark.parametrize("lost", ["model.safetensors", "tokenizer.json", "config.json"])
+    def test_a_file_that_was_cleared_from_the_cache_is_fetched_again(
+        self, home: Path, server: HubServer, lost: str
+    ) -> None:
+        path = catalog.pull("acme/tiny")
+        (path / lost).resolve().unlink()
+        with pytest.raises(DownloadError, match="offline is set"):
+            catalog.find_model("acme/tiny", models_dir=home, offline=True)
+        assert (catalog.find_model("acme/tiny", models_dir=home) / lost).is_file()
+
+    def test_a_cut_file_of_the_cache_is_deleted_first(self, home: Path, server: HubServer) -> None:
+        path = catalog.pull("acme/tiny")
+        os.truncate((path / "model.safetensors").resolve(), 5000)
+        with pytest.raises(ModelError, match="cut off") as caught:
+            catalog.find_model("acme/tiny", models_dir=home)
+        assert "`droidft models delete acme/tiny`, then `droidft models pull acme/tiny`" in caught.value.hint
 
     def test_unknown_model(self, home: Path, server: HubServer) -> None:
         with pytest.raises(DownloadError, match="knows no model 'acme/none'"):

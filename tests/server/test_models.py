@@ -194,7 +194,7 @@ class TestListing:
         assert "93 MB to fetch, 538 MB on disk" in bundled["note"]
         assert (found["tiny"]["source"], found["tiny"]["model_type"]) == ("home", "llama")
         assert found["tiny"]["bytes"] == (home / "models" / "tiny" / "model.safetensors").stat().st_size
-        assert "no config.json" in found["damaged"]["problem"]
+        assert "the folder is empty" in found["damaged"]["problem"]
 
 
 def folders(home: Path) -> set[str]:
