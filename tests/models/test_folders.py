@@ -124,7 +124,8 @@ class TestAllowed:
 def _asked_as_nobody(path: Path) -> str:
     """What is said of a folder to a user without rights of their own: whoever runs the tests may be root."""
     program = (
-        "import os, sys; from pathlib import Path; from droidft.models import folder; import safetensors.numpy\n"
+        "import os, sys, encodings.utf_8_sig; from pathlib import Path\n"
+        "from droidft.models import folder; import safetensors.numpy\n"
         "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
         "print(folder.fault(Path(sys.argv[1])))"
     )
@@ -132,7 +133,8 @@ def _asked_as_nobody(path: Path) -> str:
     while parent != parent.parent:  # pytest's folders are private
         parent.chmod(parent.stat().st_mode | 0o055) if os.access(parent, os.W_OK) and os.geteuid() == 0 else None
         parent = parent.parent
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
