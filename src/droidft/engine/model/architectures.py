@@ -115,7 +115,7 @@ def refuse_sizes(config: dict[str, Any]) -> None:
             continue
         most = next((most for names, most in _MOST if names.search(place)), MOST_NUMBER)
         if value == value and not abs(value) <= most and value not in (math.inf, -math.inf):
-            raise _impossible(place, f"{value:,}" if abs(value) < 1e30 else f"{value:.0e}", most)
+            raise _impossible(place, f"{value:,}" if abs(value) < 10**20 else "a number beyond all bounds", most)
 
 
 def _values(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
