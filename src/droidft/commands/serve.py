@@ -105,8 +105,10 @@ def _options(args: argparse.Namespace, home: Home, listener: socket.socket) -> O
 def _serve(options: Options, listener: socket.socket, console: Console, *, browser: bool, as_json: bool) -> int:
     import uvicorn
 
+    from droidft.server.idle import ImpatientProtocol, raise_descriptor_limit
     from droidft.server.main import STATIC, create_app
 
+    raise_descriptor_limit()
     app = create_app(options)
     host = "127.0.0.1" if options.host in ("", "0.0.0.0", "::") else options.host
     host = f"[{host}]" if ":" in host else host
@@ -117,7 +119,7 @@ def _serve(options: Options, listener: socket.socket, console: Console, *, brows
         log_config=None,
         access_log=False,
         server_header=False,
-        http="h11",
+        http=ImpatientProtocol,
         proxy_headers=False,  # what a client says of itself in X-Forwarded-… is not believed
         ws_max_size=1 << 16,  # clients have nothing to say on a socket
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
