@@ -135,13 +135,26 @@ def _run(words: list[str], args: argparse.Namespace) -> int:
 def _outside(error: OSError) -> DroidError:
     """What the operating system refused and nobody foresaw, in a sentence."""
     place = f"{error.filename}: " if error.filename else ""
+    if not place and isinstance(error, FileNotFoundError) and not _has_working_directory():
+        return ConfigError("the working directory is gone", hint="`cd` to a folder that exists")
     return StorageError(
         f"{place}{error.strerror or error}",
         hint="check that the file or folder exists, may be read and written, and that the disk has room",
     )
 
 
+def _has_working_directory() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
 def _report(error: DroidError, *, as_json: bool) -> int:
+    home = os.environ.get("DROIDFT_HOME") or os.path.expanduser("~/.droidft")
+    if isinstance(error, StorageError) and home in error.message and "DROIDFT_HOME" not in error.hint:
+        error.hint += "; DROIDFT_HOME names another home folder"
     if as_json:
         try:
             # In ASCII, which every terminal shows and no text can break.

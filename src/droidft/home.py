@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from droidft.errors import ConfigError
+from droidft.errors import ConfigError, StorageError
 from droidft.support import names
 from droidft.support.places import Places
 
 NAME = names.NAME
+VARIABLE = "DROIDFT_HOME"
+_SET = f"set {VARIABLE} to a folder that you may write to"
 REFERENCES = ("model_path", "train_data_path", "val_data_path", "init_adapter", "reference_adapter")
 """Settings of a run that name a file or folder."""
 HERE = "$DROIDFT_HOME"
@@ -31,8 +33,20 @@ class Home:
 
     @classmethod
     def find(cls) -> Home:
-        """The home folder of this user: `DROIDFT_HOME`, or `~/.droidft`."""
-        return cls(Path(os.environ.get("DROIDFT_HOME") or "~/.droidft").expanduser().absolute())
+        """The home folder of this user: `DROIDFT_HOME`, or `~/.droidft`.
+
+        Raises:
+            ConfigError: there is neither; or it is given from the working directory, which is gone.
+        """
+        given = os.environ.get(VARIABLE)
+        try:
+            return cls(Path(given or "~/.droidft").expanduser().absolute())
+        except RuntimeError:  # no HOME, and a user that the system does not know
+            which = f"{VARIABLE}={given} names no folder" if given else "this user has none (HOME is not set)"
+            raise ConfigError(f"the home folder cannot be found: {which}", hint=_SET) from None
+        except FileNotFoundError:
+            reason = f"{VARIABLE}={given} begins in the working directory, which is gone"
+            raise ConfigError(reason, hint=_SET) from None
 
     @property
     def models(self) -> Path:
@@ -154,9 +168,12 @@ class Home:
         return text if text == "none" else self._adapter_reference(text)
 
     def _folder(self, name: str) -> Path:
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = self.root / name
-        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot make {folder} in the home folder: {error.strerror}", hint=_SET) from error
         return folder
 
 

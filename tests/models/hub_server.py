@@ -22,6 +22,10 @@ class HubServer:
     gated: set[str] = field(default_factory=set)
     cut_after: int | None = None
     """Break off the next file that is longer, once, after so many bytes."""
+    cut_always: int | None = None
+    """Break off every file that is longer, after so many bytes."""
+    busy: tuple[int, str, int] = (0, "", 0)
+    """A status, its `Retry-After`, and how many requests are still answered with it."""
     pace: int | None = None
     """Bytes a second, for downloads that take a while."""
     broken: bool = False
@@ -69,7 +73,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         path = self.path.partition("?")[0]
         self.state.requests.append(f"{self.command} {path}")
-        if self.state.broken:
+        status, after, times = self.state.busy
+        if times > 0:
+            self.state.busy = (status, after, times - 1)
+            self._send(status, b"{}", body=body, headers={"Retry-After": after} if after else {})
+        elif self.state.broken:
             self._send(500, b"{}", body=body)
         elif path.startswith("/api/models/"):
             self._api(path.removeprefix("/api/models/"), body=body)
@@ -115,6 +123,10 @@ class _Handler(BaseHTTPRequestHandler):
         if body and self.state.cut_after is not None and len(part) > self.state.cut_after:
             cut, self.state.cut_after = self.state.cut_after, None
             self._send(206 if start else 200, part, body=True, headers=headers, only=cut)
+            self.close_connection = True
+            return
+        if body and self.state.cut_always is not None and len(part) > self.state.cut_always:
+            self._send(206 if start else 200, part, body=True, headers=headers, only=self.state.cut_always)
             self.close_connection = True
             return
         self._send(206 if start else 200, part, body=body, headers=headers)

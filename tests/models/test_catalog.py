@@ -176,7 +176,7 @@ class TestHub:
         assert "`droidft models delete acme/tiny`, then `droidft models pull acme/tiny`" in caught.value.hint
 
     def test_unknown_model(self, home: Path, server: HubServer) -> None:
-        with pytest.raises(DownloadError, match="knows no model 'acme/none'"):
+        with pytest.raises(DownloadError, match="knows no 'acme/none'"):
             catalog.find_model("acme/none", models_dir=home)
 
     def test_gated_model(self, home: Path, server: HubServer) -> None:

@@ -171,10 +171,15 @@ def progress_bar(console: Console) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     bar = Bar(*shown, console=console, transient=True, disable=not console.is_terminal)
-    task = None
+    task, said = None, ""
 
     def report(what: str, done: int, total: int) -> None:
-        nonlocal task
+        nonlocal task, said
+        if not console.is_terminal:
+            if what != said:  # a line for each thing that is done
+                line(console, what)
+            said = what
+            return
         if task is None:
             bar.start()
             task = bar.add_task(what)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from droidft.data.readers import SUFFIXES
 from droidft.errors import DataError, DownloadError
+from droidft.models import hub, transfer
 from droidft.support.words import count
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ Progress = Callable[[int, int | None], None]
 """Called with bytes done and bytes in all."""
 
 _SPLIT = re.compile(r"(train|valid|validation|val|dev|test)(?:[-_.]|$)", re.IGNORECASE)
-_RETRY = "check the name and the connection; private data sets need `hf auth login`"
 
 
 @dataclass(frozen=True)
@@ -165,36 +165,31 @@ def fetch_dataset(
         DownloadError: offline and not in the cache; unknown data set; network trouble.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     parts = reference.removeprefix(HUB).strip("/").split("/")
     if len(parts) < 2 or not all(parts) or ".." in parts:
         raise DataError(f"{reference!r} is not a hub data set", hint="write hub:org/name or hub:org/name/file.jsonl")
     repo, inside = "/".join(parts[:2]), "/".join(parts[2:])
     api = HfApi(endpoint=endpoint)
-    # The base of every connection error is httpx's or httpx2's, depending on the version of huggingface_hub.
-    network_error: type[Exception] = HfHubHTTPError.__mro__[1]
-    try:
-        folder = _snapshot(api, repo, inside, reference, pick, offline=offline, cache=cache)
-    except LocalEntryNotFoundError as error:
-        if offline:
+    if offline:
+        try:
+            folder = _from_cache(api, repo, inside, reference, pick, cache)
+        except LocalEntryNotFoundError as error:
             hint = "turn offline off, or download the data once and name the file"
             raise DownloadError(f"{reference} is not on this machine, and offline is on", hint=hint) from error
-        raise DownloadError(f"{reference}: the hub cannot be reached: {_first_line(error)}", hint=_RETRY) from error
-    except HFValidationError as error:
-        raise DataError(f"{reference}: {_first_line(error)}", hint="write hub:org/name") from error
-    except (network_error, OSError) as error:
-        raise DownloadError(f"{reference}: {_first_line(error)}", hint=_RETRY) from error
+    else:
+        with transfer.worded(reference, kept_in=cache or hub.cache_dir()):
+            try:
+                folder = transfer.patiently(reference, partial(_snapshot, api, repo, inside, reference, pick, cache))
+            except HFValidationError as error:
+                raise DataError(f"{reference}: {_first_line(error)}", hint="write hub:org/name") from error
     if not (folder / inside).exists():
         raise _absent(reference, inside)
     return folder / inside
 
 
-def _snapshot(
-    api: HfApi, repo: str, inside: str, reference: str, pick: Pick, *, offline: bool, cache: Path | None
-) -> Path:
-    if offline:
-        return _from_cache(api, repo, inside, reference, pick, cache)
+def _snapshot(api: HfApi, repo: str, inside: str, reference: str, pick: Pick, cache: Path | None) -> Path:
     # One request; listing the tree instead would retry for half a minute where there is no network.
     listed = [sibling.rfilename for sibling in api.dataset_info(repo).siblings or []]
     names = [name for name in listed if _is_inside(name, inside)]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from droidft.errors import DownloadError
+from droidft.errors import ConfigError, DownloadError
+from droidft.models import transfer
 from droidft.support.progress import Progress
 
 REPO_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -33,14 +34,23 @@ class CachedModel:
 
 
 def cache_dir() -> Path:
-    """The cache that every Hugging Face tool of this user shares (`HF_HUB_CACHE`, `HF_HOME`)."""
+    """The cache that every Hugging Face tool of this user shares (`HF_HUB_CACHE`, `HF_HOME`).
+
+    Raises:
+        ConfigError: none is named, and the user has no home folder.
+    """
     from huggingface_hub import constants
 
     if chosen := os.environ.get("HF_HUB_CACHE"):
-        return Path(chosen).expanduser()
-    if chosen := os.environ.get("HF_HOME"):
-        return Path(chosen).expanduser() / "hub"
-    return Path(constants.HF_HUB_CACHE)
+        folder = os.path.expanduser(chosen)
+    elif chosen := os.environ.get("HF_HOME"):
+        folder = os.path.join(os.path.expanduser(chosen), "hub")
+    else:
+        folder = constants.HF_HUB_CACHE
+    if folder.startswith("~"):  # there is no home folder to put in its place
+        hint = "set HF_HOME to a folder for downloads, and DROIDFT_HOME to one for everything else"
+        raise ConfigError("the Hugging Face cache cannot be found: HOME is not set", hint=hint)
+    return Path(folder)
 
 
 def why_offline(*, offline: bool) -> str | None:
@@ -122,7 +132,7 @@ def download(
     progress: Progress | None = None,
     lacking: str = "",
 ) -> Path:
-    """Fetch the files `wanted` of the model `repo_id` into the cache, continuing what an earlier attempt left.
+    """Fetch the files `wanted` of the model `repo_id` into the cache; files that an earlier attempt left whole stay.
 
     `lacking` says what is missing of it, where a part is here.
 
@@ -130,7 +140,6 @@ def download(
         DownloadError: offline, unreachable, unknown, gated, or cut off; the message says which.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     if not REPO_ID.fullmatch(repo_id):
         raise DownloadError(f"{repo_id!r} is not a hub id", hint="a hub id looks like org/name")
@@ -140,26 +149,22 @@ def download(
             f"{repo_id} {here}, and the network may not be used: {reason}",
             hint="allow the network for one `droidft models pull`, or copy the folder here and import it",
         )
-    try:
-        return Path(
+    cache = cache_dir()
+
+    def fetch() -> str:
+        return str(
             snapshot_download(
                 repo_id,
                 revision=revision,
-                cache_dir=cache_dir(),
+                cache_dir=cache,
                 endpoint=os.environ.get("HF_ENDPOINT"),
                 allow_patterns=list(wanted),
                 tqdm_class=_bar_for(progress),
             )
         )
-    except HfHubHTTPError as error:
-        raise _refused(repo_id, error) from error
-    except (LocalEntryNotFoundError, OSError, RuntimeError) as error:
-        # huggingface_hub uses OSError for a size that does not match, RuntimeError for a failed transfer.
-        cause = error.__cause__ or error
-        raise DownloadError(
-            f"{repo_id} could not be downloaded: {_first_line(cause)}",
-            hint="check the connection and run the same command again; it goes on where it stopped",
-        ) from error
+
+    with transfer.worded(repo_id, kept_in=cache):
+        return Path(transfer.patiently(repo_id, fetch, progress))
 
 
 def file_names(repo_id: str) -> list[str]:
@@ -171,29 +176,6 @@ def file_names(repo_id: str) -> list[str]:
         return [file.path for file in get_cached_repo_tree(repo_id, cache_dir=cache_dir())]
     except CachedRepoTreeNotFoundError:
         return []
-
-
-def _refused(repo_id: str, error: Any) -> DownloadError:
-    from huggingface_hub.errors import GatedRepoError, RevisionNotFoundError
-
-    status = error.response.status_code
-    if isinstance(error, GatedRepoError):
-        return DownloadError(
-            f"{repo_id} is gated: its owner asks you to accept terms",
-            hint=f"accept them on the page of {repo_id}, then `hf auth login` or set HF_TOKEN",
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return DownloadError(f"{repo_id} has no such revision", hint="leave the revision out to get the newest")
-    if status in (401, 403, 404):
-        return DownloadError(
-            f"the hub knows no model {repo_id!r}, or does not show it to you (status {status})",
-            hint="check the spelling; for a private model run `hf auth login` or set HF_TOKEN",
-        )
-    return DownloadError(f"the hub answered {status} for {repo_id}", hint="try again later")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
 def _bar_for(progress: Progress | None) -> Any:
