@@ -46,6 +46,7 @@ function written(schema, refer) {
     });
     return `z.object({ ${fields.join(", ")} })`;
   }
+  if (schema.type === "object" && schema.additionalProperties === true) return "z.record(z.string(), z.unknown())";
   if (PLAIN[schema.type]) return PLAIN[schema.type];
   throw new Error(`schemas.mjs cannot write ${JSON.stringify(schema)}`);
 }

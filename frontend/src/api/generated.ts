@@ -1858,6 +1858,13 @@ export type InferenceAnswer = {
   seed: number;
 };
 export type InferenceRequest = {
+  use_chat_template?: boolean;
+  /** Variables of the template, such as `enable_thinking`. */
+  chat_template_kwargs?: {
+    [key: string]: unknown;
+  } | null;
+  /** The day, for templates that write the date; today if it is not given. */
+  template_date?: string | null;
   max_tokens?: number;
   temperature?: number;
   top_p?: number;
@@ -1871,11 +1878,17 @@ export type InferenceRequest = {
   /** A name, then `@best`, `@latest` or `@200`. Without `@`: the best weights if there are any, else the latest. */
   adapter_name?: string | null;
   system_prompt?: string | null;
-  use_chat_template?: boolean;
   /** Use an adapter though it was trained on other weights than those of the model; otherwise that is a 400. */
   allow_mismatch?: boolean;
 };
 export type CompareRequest = {
+  use_chat_template?: boolean;
+  /** Variables of the template, such as `enable_thinking`. */
+  chat_template_kwargs?: {
+    [key: string]: unknown;
+  } | null;
+  /** The day, for templates that write the date; today if it is not given. */
+  template_date?: string | null;
   max_tokens?: number;
   temperature?: number;
   top_p?: number;
@@ -1888,7 +1901,6 @@ export type CompareRequest = {
   /** A side each: an adapter as in `InferenceRequest`, or null for the base alone. */
   adapters: (string | null)[];
   system_prompt?: string | null;
-  use_chat_template?: boolean;
   /** Use an adapter though it was trained on other weights than those of the model; otherwise that is a 400. */
   allow_mismatch?: boolean;
 };
@@ -2019,6 +2031,12 @@ export type ChatRequest = {
   messages: ChatMessage[];
   /** 512 where neither this nor `max_completion_tokens` is given. */
   max_tokens?: number | null;
+  /** Variables of the chat template, such as `enable_thinking`, as vLLM has them. */
+  chat_template_kwargs?: {
+    [key: string]: unknown;
+  } | null;
+  /** Put to the chat template under this name; refused where it reads none. */
+  reasoning_effort?: string | null;
   max_completion_tokens?: number | null;
   /** The log-probability of each token of the answer: the model's own, before temperature and penalties. */
   logprobs?: boolean | null;
@@ -2095,6 +2113,8 @@ export type ModelEntry = {
   quantization: string;
   problem: string;
   note: string;
+  /** Whether its chat template can turn thinking on and off (`enable_thinking`). */
+  thinking?: boolean;
 };
 export type ModelPull = {
   model: string;

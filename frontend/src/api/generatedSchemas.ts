@@ -68,6 +68,9 @@ export const streamEvent = z.discriminatedUnion("type", [
 ]);
 export const dataFile = z.object({ name: z.string(), path: z.string(), bytes: z.int(), modified: z.number() });
 export const compareRequest = z.object({
+  use_chat_template: z.optional(z.boolean()),
+  chat_template_kwargs: z.optional(z.nullable(z.record(z.string(), z.unknown()))),
+  template_date: z.optional(z.nullable(z.string())),
   max_tokens: z.optional(z.int()),
   temperature: z.optional(z.number()),
   top_p: z.optional(z.number()),
@@ -79,7 +82,6 @@ export const compareRequest = z.object({
   model_name: z.string(),
   adapters: z.array(z.nullable(z.string())),
   system_prompt: z.optional(z.nullable(z.string())),
-  use_chat_template: z.optional(z.boolean()),
   allow_mismatch: z.optional(z.boolean()),
 });
 /** Default and limits of each number that a comparison is asked with. */

@@ -87,6 +87,8 @@ class ModelEntry:
     quantization: str
     problem: str
     note: str
+    thinking: bool = False
+    """Whether its chat template can turn thinking on and off (`enable_thinking`)."""
 
 
 def choices(models_dir: Path) -> list[ModelEntry]:
@@ -105,7 +107,11 @@ def choices(models_dir: Path) -> list[ModelEntry]:
             note=embedded.NOTE,
         ),
         *(
-            ModelEntry(it.name, it.source, True, it.model_type, it.bytes, it.quantization, it.problem, note="")
+            ModelEntry(
+                *(it.name, it.source, True, it.model_type, it.bytes, it.quantization, it.problem),
+                note="",
+                thinking=knows_thinking(it.path),
+            )
             for it in models
             if it is not own
         ),
@@ -261,6 +267,17 @@ def context_length(config: dict[str, Any]) -> int | None:
             if isinstance(value := part.get(field), int):
                 return value
     return None
+
+
+def knows_thinking(path: Path) -> bool:
+    """Whether the chat template in a folder reads `enable_thinking`, as far as its files say."""
+    for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json"):
+        try:
+            if "enable_thinking" in (path / name).read_text(encoding="utf-8"):
+                return True
+        except (OSError, UnicodeDecodeError):
+            continue
+    return False
 
 
 def code_files(path: Path) -> list[str]:

@@ -16,6 +16,8 @@ interface PromptCardProps {
   reading: Reading;
   /** How many sides answer. */
   sides: number;
+  /** Whether the model's chat template can turn thinking on and off. */
+  thinks: boolean;
   running: boolean;
   onSend: () => void;
   onStop: () => void;
@@ -27,7 +29,7 @@ interface PromptCardProps {
 const APPLE = /Mac|iP(hone|ad)/.test(navigator.userAgent);
 
 export function PromptCard(props: PromptCardProps) {
-  const { form, onForm, reading, sides, running, onSend, onStop, draft, onDraft } = props;
+  const { form, onForm, reading, sides, thinks, running, onSend, onStop, draft, onDraft } = props;
   const onKey = (event: KeyboardEvent) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
@@ -69,6 +71,7 @@ export function PromptCard(props: PromptCardProps) {
             onKeyDown={onKey}
           />
         </Disclosure>
+        {thinks && form.template && <Thinking form={form} onForm={onForm} />}
         <SamplingFields form={form} onForm={onForm} />
         <div className="flex flex-wrap items-center gap-x-5 gap-y-3 border-t border-line pt-3">
           {running ? (
@@ -185,6 +188,26 @@ function SamplingFields({ form, onForm }: SamplingFieldsProps) {
         Back to the defaults
       </Button>
     </Disclosure>
+  );
+}
+
+function Thinking({ form, onForm }: SamplingFieldsProps) {
+  return (
+    <div>
+      <Segmented
+        label="Thinking"
+        value={form.thinking}
+        options={[
+          { value: "trained", label: "As trained" },
+          { value: "on", label: "Thinking" },
+          { value: "off", label: "No thinking" },
+        ]}
+        onValue={(thinking) => onForm({ thinking })}
+      />
+      <p className="mt-1 text-xs text-muted">
+        Whether the model thinks before it answers. As trained: as the adapter was, or as the model does by itself.
+      </p>
+    </div>
   );
 }
 

@@ -102,6 +102,8 @@ export type Vote = z.infer<typeof VOTE>;
 const ASKED = z.extend(z.required(compareRequest), {
   seed: z.number(),
   allow_mismatch: z._default(z.boolean(), false),
+  chat_template_kwargs: z._default(z.nullable(z.record(z.string(), z.unknown())), null),
+  template_date: z._default(z.nullable(z.string()), null),
 });
 export type Asked = z.infer<typeof ASKED>;
 

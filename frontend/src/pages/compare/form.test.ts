@@ -12,6 +12,18 @@ const why = (changed: Form, chosen = CHOSEN) => {
 };
 
 describe("a form", () => {
+  it("turns thinking on and off where the model can", () => {
+    const kwargs = (changes: Partial<Form>, thinks = true) => {
+      const reading = readForm(form(changes), "tiny", CHOSEN, thinks);
+      return reading.kind === "ready" ? reading.question.chat_template_kwargs : undefined;
+    };
+    expect(kwargs({})).toBeNull();
+    expect(kwargs({ thinking: "off" })).toEqual({ enable_thinking: false });
+    expect(kwargs({ thinking: "on" })).toEqual({ enable_thinking: true });
+    expect(kwargs({ thinking: "off" }, false)).toBeNull();
+    expect(kwargs({ thinking: "off", template: false })).toBeNull();
+  });
+
   it("asks the base first, with the server's defaults spelled out", () => {
     expect(readForm(form(), "tiny", CHOSEN)).toEqual({
       kind: "ready",
@@ -28,6 +40,8 @@ describe("a form", () => {
         adapters: [null, "orders@best"],
         system_prompt: null,
         use_chat_template: true,
+        chat_template_kwargs: null,
+        template_date: null,
         allow_mismatch: false,
       },
     });

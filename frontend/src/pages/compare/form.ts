@@ -64,6 +64,8 @@ const FORM = z.object({
   drawSeed: z.boolean(),
   seed: z.string(),
   template: z.boolean(),
+  /** Whether the model thinks first; `trained` leaves that to the adapter's training. */
+  thinking: z.enum(["trained", "on", "off"]),
   /** Adapters may have been trained on other weights than the model's. */
   mismatch: z.boolean(),
   blind: z.boolean(),
@@ -86,6 +88,7 @@ export function initialForm(): Form {
     drawSeed: true,
     seed: "0",
     template: true,
+    thinking: "trained",
     mismatch: false,
     blind: false,
     shown: null,
@@ -100,7 +103,7 @@ export type Question = Omit<Asked, "seed"> & { seed: number | null };
 export type Reading = { kind: "ready"; question: Question } | { kind: "not ready"; why: string };
 
 /** What a form asks, with its model and adapters settled; or what it lacks. */
-export function readForm(form: Form, model: string, adapters: readonly Chosen[]): Reading {
+export function readForm(form: Form, model: string, adapters: readonly Chosen[], thinks = false): Reading {
   const refs = adapters.map(refOf);
   const why = missing(form, model, refs) ?? contradiction(form);
   const sampling = readSampling(form.sampling);
@@ -116,6 +119,9 @@ export function readForm(form: Form, model: string, adapters: readonly Chosen[])
     adapters: [null, ...refs],
     system_prompt: form.system === "" ? null : form.system,
     use_chat_template: form.template,
+    template_date: null,
+    chat_template_kwargs:
+      thinks && form.template && form.thinking !== "trained" ? { enable_thinking: form.thinking === "on" } : null,
     allow_mismatch: form.mismatch,
   };
   return { kind: "ready", question };
@@ -149,6 +155,11 @@ export function drawSeed(): number {
   return crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
 }
 
+function thinkingOf(asked: Asked): Form["thinking"] {
+  const given = asked.chat_template_kwargs?.["enable_thinking"];
+  return typeof given === "boolean" ? (given ? "on" : "off") : "trained";
+}
+
 /** The form that asked a question: for what is brought back from the history. */
 export function formOf(asked: Asked, form: Form): Form {
   return {
@@ -159,6 +170,7 @@ export function formOf(asked: Asked, form: Form): Form {
     system: asked.system_prompt ?? "",
     sampling: each((field) => typed(asked[field])),
     template: asked.use_chat_template,
+    thinking: thinkingOf(asked),
     mismatch: asked.allow_mismatch,
     seed: typed(asked.seed),
   };

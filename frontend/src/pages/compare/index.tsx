@@ -121,7 +121,8 @@ function Workbench({ models, adapters }: Lists) {
   const asked = form.adapters?.map((choice) => choice.name);
   const model = form.model || guessModel(models, adapters, asked);
   const chosen = form.adapters?.map((choice) => settled(choice, adapters)) ?? guessAdapters(adapters, model);
-  const reading = readForm(form, model, chosen);
+  const thinks = models.some((entry) => entry.ref === model && entry.thinking);
+  const reading = readForm(form, model, chosen, thinks);
 
   const onNotKept = useCallback(
     () =>
@@ -182,6 +183,7 @@ function Workbench({ models, adapters }: Lists) {
         onForm={change}
         reading={reading}
         sides={chosen.length + 1}
+        thinks={thinks}
         running={running}
         onSend={send}
         onStop={stop}

@@ -18,6 +18,8 @@ export const ASKED: Asked = {
   adapters: [null, "orders@best"],
   system_prompt: null,
   use_chat_template: true,
+  chat_template_kwargs: null,
+  template_date: null,
   allow_mismatch: false,
 };
 
@@ -61,6 +63,7 @@ export const MODEL: ModelEntry = {
   quantization: "",
   problem: "",
   note: "",
+  thinking: false,
 };
 
 export const ADAPTER: AdapterEntry = {
