@@ -91,7 +91,7 @@ export function useRunActions(onDeleted?: (run: string) => void): UsedActions {
         void work(
           run,
           "resume",
-          () => resumeRun({ run: run.id }).unwrap(),
+          () => resumeRun({ run: run.id, request: null }).unwrap(),
           "is waiting for its turn",
           "cannot be resumed",
         ),

@@ -72,7 +72,7 @@ export function useRunActions(run: RunSummary) {
     if (sure) await attempt("kill", () => stopRun({ run: run.id, stopRequest: { force: true } }).unwrap());
   };
 
-  const resume = () => attempt("resume", () => resumeRun({ run: run.id }).unwrap());
+  const resume = () => attempt("resume", () => resumeRun({ run: run.id, request: null }).unwrap());
 
   const cancel = async () => {
     const done = await attempt("cancel", () => cancelQueued({ run: run.id }).unwrap());
