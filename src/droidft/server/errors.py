@@ -25,7 +25,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from droidft.errors import DroidError, InternalError
+from droidft.errors import DroidError, InternalError, NotFound
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +172,10 @@ class Plain(DroidError):
         return self._code
 
 
+class NoRoute(NotFound):
+    """There is nothing under an address."""
+
+
 class BadJson(DroidError):
     """A body that is not strict JSON."""
 
@@ -199,7 +203,8 @@ def openai_shape(error: DroidError) -> dict[str, Any]:
     status = status_of(error)
     kind = "server_error" if status >= 500 else TYPES.get(status, "invalid_request_error")
     message = f"{error.message}; {error.hint}" if error.hint else error.message
-    return {"message": message, "type": kind, "param": error.field, "code": OPENAI_CODES.get(error.code, error.code)}
+    code = "unknown_url" if isinstance(error, NoRoute) else OPENAI_CODES.get(error.code, error.code)
+    return {"message": message, "type": kind, "param": error.field, "code": code}
 
 
 def add_handlers(app: FastAPI) -> None:

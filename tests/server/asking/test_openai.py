@@ -381,7 +381,7 @@ def test_a_prompt_beyond_the_context_has_the_code_that_clients_know(client: open
 @pytest.mark.parametrize(
     ("path", "body", "status", "kind", "code"),
     [
-        ("/v1/nothing", {}, 404, "invalid_request_error", "model_not_found"),
+        ("/v1/nothing", {}, 404, "invalid_request_error", "unknown_url"),
         ("/v1/models", {}, 405, "invalid_request_error", "method_not_allowed"),
         ("/v1/chat/completions", {"model": "tiny"}, 400, "invalid_request_error", "invalid"),
         (

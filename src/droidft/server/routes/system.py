@@ -11,10 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from droidft import __version__
-from droidft.errors import NotFound
 from droidft.server.access import SESSION_SECONDS
 from droidft.server.app_state import State
-from droidft.server.errors import Unauthorized
+from droidft.server.errors import NoRoute, Unauthorized
 from droidft.server.schemas.system import Health, Launch, Login, SystemReport
 from droidft.server.security import cookies
 
@@ -87,7 +86,7 @@ async def no_such_route(request: Request, path: str) -> Response:
     if _takes(request, request.method, Match.PARTIAL):
         taken = [method for method in METHODS if _takes(request, method, Match.FULL)]
         raise HTTPException(405, headers={"Allow": ", ".join(taken)})
-    raise NotFound(
+    raise NoRoute(
         f"there is no {request.method} {request.url.path[:200]}", hint="/api/openapi.json lists what there is"
     )
 
