@@ -72,7 +72,11 @@ def run(args: argparse.Namespace) -> int:
         return _already_running(home, console, as_json=args.json)
     with lock:
         listener = _listen(args.host, args.port)
-        options = _options(args, home, listener)
+        try:
+            options = _options(args, home, listener)
+        except BaseException:
+            listener.close()
+            raise
         _log_to(home.server / "log.txt")
         return _serve(options, listener, console, browser=not args.no_browser, as_json=args.json)
 
