@@ -43,8 +43,6 @@ describe("a form", () => {
         chat_template_kwargs: null,
         template_date: null,
         allow_mismatch: false,
-        chat_template_kwargs: null,
-        template_date: null,
       },
     });
   });

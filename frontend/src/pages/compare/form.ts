@@ -123,8 +123,6 @@ export function readForm(form: Form, model: string, adapters: readonly Chosen[],
     chat_template_kwargs:
       thinks && form.template && form.thinking !== "trained" ? { enable_thinking: form.thinking === "on" } : null,
     allow_mismatch: form.mismatch,
-    chat_template_kwargs: null,
-    template_date: null,
   };
   return { kind: "ready", question };
 }

@@ -21,8 +21,6 @@ export const ASKED: Asked = {
   chat_template_kwargs: null,
   template_date: null,
   allow_mismatch: false,
-  chat_template_kwargs: null,
-  template_date: null,
 };
 
 export const BASE: AdapterDetails = {
