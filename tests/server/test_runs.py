@@ -119,7 +119,7 @@ def test_the_same_key_makes_one_run(server: LiveServer, settings: dict[str, Any]
         ({"train_data_path": "missing.jsonl"}, 404, "train_data_path"),
         ({"train_data_path": "/etc/passwd"}, 403, "train_data_path"),
         ({"model_path": "/etc"}, 403, "model_path"),
-        ({"init_adapter": "../../x"}, 400, "adapter"),
+        ({"init_adapter": "../../x"}, 400, "init_adapter"),
         ({"resume": "some-run"}, 400, "resume"),
     ],
 )
