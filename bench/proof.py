@@ -3,7 +3,7 @@
     python -m bench.proof
 
 Chats of two to six turns, a third of them with tools, in 200 shapes, on a tiny tokenizer with a template in Qwen's
-manner. Prints processor seconds for each, best of five by turns, and their ratio.
+manner. Prints processor seconds for each, best of three by turns, and their ratio.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
     """Time both and print a line."""
     rows = [_row(random.Random(number)) for number in range(CHATS)]
     tokenizer = make_tokenizer(templates.TOOL_TAGS)
-    times = [(_seconds(rows, tokenizer, proof=True), _seconds(rows, tokenizer, proof=False)) for _ in range(5)]
+    times = [(_seconds(rows, tokenizer, proof=True), _seconds(rows, tokenizer, proof=False)) for _ in range(3)]
     proved, without = (min(column) for column in zip(*times, strict=True))
     print(f"{CHATS:,} chats: {proved:.2f} s with the proof, {without:.2f} s without: {proved / without - 1:+.1%}")
 
