@@ -2165,6 +2165,8 @@ export type TargetsReport = {
   quantization: string | null;
   /** What in its folder asks for code to be run; none of it is. */
   code: string[];
+  /** What is to be known of the model before it is used, a sentence each. */
+  warnings: string[];
   rank: number;
   batch_size: number;
   seq_length: number;

@@ -115,6 +115,8 @@ def loaded_base(ref: str, home: Home, console: Console, *, offline: bool) -> Ite
             model = loaded.load(ref, models_dir=home.models, cache_dir=home.cache, offline=offline, progress=progress)
         if model.code:
             warn(console, f"the model folder holds code that will not be run: {', '.join(model.code)}")
+        for warning in model.warnings:
+            warn(console, warning)
         yield model
 
 

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         case "import":
             _import(args, home, console, errors)
         case "inspect":
-            _inspect(args, home, console)
+            _inspect(args, home, console, errors)
         case "delete":
             return _delete(args, home, console)
     return 0
@@ -127,8 +127,11 @@ def _import(args: argparse.Namespace, home: Home, console: Console, errors: Cons
     else:
         if args.dtype:
             raise ConfigError("--dtype is for GGUF files; a model folder is taken as it is")
+        from droidft.engine.model.loading import examine
+
+        warnings = examine(catalog.usable(source.absolute()))
         catalog.import_folder(source, target, copy=args.copy)
-        result = {"warnings": []}
+        result = {"warnings": list(warnings)}
     if args.json:
         print_json({"model": target.name, "path": str(target), **result})
         return
@@ -137,7 +140,7 @@ def _import(args: argparse.Namespace, home: Home, console: Console, errors: Cons
     line(console, f"{target.name} is imported; `droidft models inspect {target.name}` describes it")
 
 
-def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
+def _inspect(args: argparse.Namespace, home: Home, console: Console, errors: Console) -> None:
     from droidft.engine.model.describe import open_shape
 
     for name in ("rank", "batch_size", "seq_length"):
@@ -151,10 +154,13 @@ def _inspect(args: argparse.Namespace, home: Home, console: Console) -> None:
         "path": str(path),
         "context_length": catalog.context_length(shape.config),
         "code": catalog.code_files(path),
+        "warnings": list(shape.warnings),
     }
     if args.json:
         print_json({**facts, **_as_dict(described)})
         return
+    for warning in shape.warnings:
+        warn(errors, warning)
     _show(facts, described, console)
 
 

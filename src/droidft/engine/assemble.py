@@ -36,6 +36,7 @@ from droidft.engine.model.adapter_weights import keep_as_reference, template_has
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.estimate import Estimator
 from droidft.engine.model.targets import Survey, TargetPlan
+from droidft.engine.model.trainable import refuse_untrainable
 from droidft.engine.training import checkpoint, reference
 from droidft.engine.training.loop import Job
 from droidft.engine.training.method import Method
@@ -102,6 +103,8 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     model_path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
     yield from _code_warning(model_path)
     model_config = catalog.load_config(model_path)
+    refuse_untrainable(model_config)
+    yield from (Warned(code="model", message=message) for message in loading.examine(model_path))
     empty = build_lazily(model_config, stored=catalog.stored_names(model_path))
     plan = lora.targets_of(empty, config)
     check_space(plan, config, places.checkpoints)

@@ -241,7 +241,7 @@ def load_config(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: it is missing, no JSON object, or names no model type.
     """
-    config = read_json(path / "config.json")
+    config: dict[str, Any] = _untagged(read_json(path / "config.json"))
     if not isinstance(config.get("model_type"), str):
         raise ModelError(f"{path / 'config.json'} names no model_type", hint="the folder is not a language model")
     if (path / "generation_config.json").is_file():
@@ -287,6 +287,15 @@ def code_files(path: Path) -> list[str]:
         settings = read_json(path / name) if (path / name).is_file() else {}
         names += [f"{name}: {field}" for field in ("auto_map", "model_file") if settings.get(field)]
     return names
+
+
+def _untagged(value: Any) -> Any:
+    """Without transformers' marks for numbers that JSON does not have, as in `{"__float__": "Infinity"}`."""
+    if isinstance(value, dict):
+        if value.keys() == {"__float__"} and value["__float__"] in ("Infinity", "-Infinity", "NaN"):
+            return float(value["__float__"])
+        return {key: _untagged(each) for key, each in value.items()}
+    return [_untagged(each) for each in value] if isinstance(value, list) else value
 
 
 def _summary(name: str, path: Path, source: Literal["home", "hub cache"]) -> ModelSummary:

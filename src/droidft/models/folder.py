@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from droidft.errors import ModelError
-from droidft.models import foreign
+from droidft.models import foreign, headers
 from droidft.models.files import Fault, again, fault_of, read_json
 
 INDEX = "model.safetensors.index.json"
@@ -240,20 +240,16 @@ def check_headers(path: Path) -> None:
 def stored_names(path: Path) -> set[str] | None:
     """Names of the saved tensors, read from the weight files' headers; None where no weights are here yet.
 
+    An output head that holds the embedding once more is left out: it is tied, whatever `config.json` says.
+
     Raises:
         ModelError: a file is damaged.
     """
-    from safetensors import safe_open
-
     found = weights_of(path)
     if not found.files or found.absent:
         return None
     check_headers(path)
-    names: set[str] = set()
-    for file in found.files:
-        with safe_open(file, framework="numpy") as tensors:
-            names.update(tensors.keys())
-    return names
+    return set(headers.names(*found.files))
 
 
 @contextmanager

@@ -308,6 +308,7 @@ def _details(model: LoadedModel, ready: Ready | None, prompt: Prompt, system: st
     if prompt.left_out:
         text = f"the model's chat template leaves out {', '.join(prompt.left_out)}"
         warnings.append({"code": "left_out", "message": text})
+    warnings += [{"code": "model", "message": text} for text in model.warnings]
     common = {"chat_template_used": prompt.chat_template_used, "expected_layers": model.base.num_layers}
     if ready is None:
         names = ("name", "rank", "alpha", "scale", "dropout", "keys", "num_layers", "model_recorded")

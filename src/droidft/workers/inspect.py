@@ -92,6 +92,7 @@ def targets(call: Call) -> dict[str, Any]:
         "cache_bytes_per_token": shape.estimator.cache_per_token,
         "context_length": catalog.context_length(shape.config),
         "code": catalog.code_files(path),
+        "warnings": list(shape.warnings),
         "memory_available": available,
         "learning_rate": describe.suggest_rate(described.model_type, shape.hidden_size),
         "model_type": described.model_type,
@@ -283,6 +284,9 @@ def import_model(call: Call) -> str:
     if source.is_file():
         import_gguf(source, target, progress=_in_bytes(call, 2))
     else:
+        from droidft.engine.model.loading import examine
+
+        examine(catalog.usable(source.absolute()))
         catalog.import_folder(source, target)
     return target.name
 

@@ -95,6 +95,7 @@ def fix(
     from droidft.engine.evaluation.measure import prepare_measurement
     from droidft.engine.model import loading
     from droidft.engine.model.describe import open_shape
+    from droidft.engine.model.trainable import refuse_untrainable
 
     column = plan.measurement.cluster_column
     configs = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0]), column) for name in plan.all_arms()}
@@ -102,6 +103,8 @@ def fix(
     _refuse_unacceptable(configs, home)
     model = catalog.find_model(first.model_path, models_dir=home.models, offline=first.offline)
     context = catalog.context_length(catalog.load_config(model))
+    refuse_untrainable(catalog.load_config(model))
+    loading.examine(model)
     shape = open_shape(model)
     report("reading data", 0, 0)
     tokenizer = loading.load_tokenizer(model)

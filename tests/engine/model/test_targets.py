@@ -274,7 +274,7 @@ def test_custom_without_keys_is_refused() -> None:
         ({"model_type": "base"}, "no model type 'base'"),
         ({"model_type": "../cache"}, "no model type"),
         ({"model_type": "llama", "model_file": "evil.py"}, r"asks for the code in 'evil\.py' to be run"),
-        ({"model_type": "llama"}, "'llama' cannot be used: ModelArgs missing 6 required"),
+        ({"model_type": "llama"}, "'llama' cannot be used: it lacks hidden_size"),
         ({"model_type": "llama", **tiny(num_attention_heads=0)}, "'llama' cannot be used"),
         ({"model_type": "olmo", **TABLE["olmo"].config}, "'olmo': .*pip install ai2-olmo"),
         ({"model_type": "llama", **tiny(), "quantization_config": {"quant_method": "hqq"}}, "quantised with 'hqq'"),

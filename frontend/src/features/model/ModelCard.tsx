@@ -48,6 +48,11 @@ function WhatItIs({ report, entry }: { report: TargetsReport; entry: ModelEntry 
           {report.code.join(", ")}
         </Note>
       )}
+      {report.warnings.map((warning) => (
+        <Note key={warning} tone="warn" title="About this model">
+          {warning}
+        </Note>
+      ))}
     </div>
   );
 }

@@ -23,6 +23,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from droidft.data.batches import Batch
 from droidft.engine.model import loss
 from droidft.engine.model.loss import SplitModel
+from droidft.engine.model.vocabulary import forbid_padding
 from droidft.engine.training.method import Interrupted
 from droidft.errors import ConfigError
 
@@ -166,12 +167,14 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         from mlx_lm.generate import BatchGenerator
 
         ends = [[int(token)] for token in self.tokenizer.eos_token_ids]
+        forbid = forbid_padding(self.tokenizer)
         # Prompts of like length share a batch, so that little of it is padding.
         order = sorted(range(len(asked)), key=lambda index: len(asked[index].prompt))
         with closing(
             BatchGenerator(
                 self._model,
                 stop_tokens=ends,
+                logits_processors=[lambda tokens, logits: forbid(logits)],
                 completion_batch_size=ANSWERS_AT_ONCE,
                 prefill_step_size=PART_OF_PROMPT,
             )

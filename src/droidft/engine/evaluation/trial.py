@@ -128,7 +128,9 @@ def _sample(
         report("sampling", len(drawn), total)
         return False
 
-    sampler = Sampler(texts.ends, config.max_completion_length, config.temperature, config.sampling_batch_size)
+    sampler = Sampler(
+        texts.ends, config.max_completion_length, config.temperature, config.sampling_batch_size, texts.known
+    )
     numbers = streams(seed, 0, len(rows), group)
     with wired(model):
         for row, member, one in sampler.sample(model, [row.tokens for row in rows], numbers, should_stop=look):

@@ -20,6 +20,7 @@ import mlx.nn as nn
 from droidft.data.template import TemplateOptions
 from droidft.engine.generation.likelihood import PART, Likelihood, likelihoods
 from droidft.engine.generation.prompt import Message, Prompt, make_prompt
+from droidft.engine.model.vocabulary import forbid_padding
 from droidft.errors import ConfigError, PromptTooLong
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def complete(
         model,
         max_tokens=room,
         sampler=_sampler(sampling),
-        logits_processors=_processors(sampling, prompt.tokens, read=len(read), given=given),
+        logits_processors=_processors(sampling, tokenizer, prompt.tokens, read=len(read), given=given),
         prompt_cache=cache,
         prefill_step_size=PART if mx.default_device() == mx.Device(mx.cpu) else PART_ON_GPU,
         prompt_progress_callback=reading,
@@ -262,10 +263,17 @@ def generate_batch(
     ]
     # Prompts of like length share a batch, so that little of it is padding.
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
+    forbid = forbid_padding(tokenizer)
     answers = [""] * len(encoded)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        done = batch_generate(model, tokenizer, [encoded[index] for index in chosen], max_tokens=max_tokens)
+        done = batch_generate(
+            model,
+            tokenizer,
+            [encoded[index] for index in chosen],
+            max_tokens=max_tokens,
+            logits_processors=[lambda tokens, logits: forbid(logits)],
+        )
         for index, text in zip(chosen, done.texts, strict=True):
             answers[index] = text
         if progress is not None:
@@ -321,7 +329,12 @@ Processor = Callable[[mx.array, mx.array], mx.array]
 
 
 def _processors(
-    sampling: Sampling, prompt: Sequence[int], *, read: int, given: deque[mx.array] | None
+    sampling: Sampling,
+    tokenizer: TokenizerWrapper,
+    prompt: Sequence[int],
+    *,
+    read: int,
+    given: deque[mx.array] | None,
 ) -> list[Processor]:
     """What changes the logits before a token is drawn; first of all, `given` keeps them as they were."""
     from mlx_lm import sample_utils
@@ -337,6 +350,8 @@ def _processors(
         made = [_after(mx.array(list(prompt[:read])), each) for each in made]
     if sampling.logit_bias:
         made.append(_bias(sampling.logit_bias))
+    forbid = forbid_padding(tokenizer)
+    made.append(lambda _, logits: forbid(logits))
     return made if given is None else [_keep(given), *made]
 
 

@@ -94,6 +94,8 @@ class LoadedModel:
     context_length: int | None
     code: list[str]
     """What in its folder asks for code to be run; none of it is."""
+    warnings: tuple[str, ...] = ()
+    """What is to be known of it; see `loading.examine`."""
     _kept: OrderedDict[tuple[object, ...], Ready] = field(default_factory=OrderedDict)
 
     def ready(self, folder: Path, which: Which, *, allow_mismatch: bool = False) -> Ready:
@@ -223,7 +225,14 @@ def load(
         fingerprint=catalog.fingerprint(path, cache=cache_dir / "fingerprints.json"),
         chat_template=tokenizer.chat_template,
     )
-    return LoadedModel(model, tokenizer, base, catalog.context_length(config), catalog.code_files(path))
+    return LoadedModel(
+        model,
+        tokenizer,
+        base,
+        catalog.context_length(config),
+        catalog.code_files(path),
+        warnings=(*loading.config_notes(path), *loading.tokenizer_notes(tokenizer)),
+    )
 
 
 def _version(info: AdapterInfo) -> tuple[object, ...]:

@@ -58,7 +58,7 @@ class GroupRelative(Method):
         self._scorer = scorer
         self._texts = texts
         self._sampler = Sampler(
-            texts.ends, config.max_completion_length, config.temperature, config.sampling_batch_size
+            texts.ends, config.max_completion_length, config.temperature, config.sampling_batch_size, texts.known
         )
         self.steps_per_epoch = batches.steps_per_epoch(config, len(train))
         self._updates = config.steps_per_generation * config.num_iterations

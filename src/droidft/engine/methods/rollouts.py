@@ -64,6 +64,11 @@ class Texts:
         """As the model's tokenizer does."""
         return cls(tokenizer, frozenset(int(token) for token in tokenizer.eos_token_ids))
 
+    @property
+    def known(self) -> frozenset[int] | None:
+        """Every token that there is, as the embedding may have more rows; None without a tokenizer."""
+        return frozenset(self.tokenizer.get_vocab().values()) if self.tokenizer is not None else None
+
     def completion(self, prompt: PromptRow, tokens: NDArray[np.int32]) -> str:
         """A completion's text as chat shows it: without the token that ends it, other special ones included."""
         kept = [token for token in tokens.tolist() if token not in self.ends]
@@ -171,6 +176,8 @@ class Sampler:
     max_tokens: int
     temperature: float
     batch_size: int
+    tokens: frozenset[int] | None = None
+    """Those that can be drawn; None for every row of the vocabulary."""
 
     def sample(
         self,
@@ -225,10 +232,11 @@ class _Batch:
         rows = np.arange(len(prompt_of))
         alive = np.ones(len(rows), np.bool_)
         ends = np.array(sorted(self.sampler.ends), np.int32)
+        unused = self._unused(logits_BV.shape[1])
         for at in range(self.sampler.max_tokens):
             if should_stop():
                 raise Interrupted
-            drawn = draw(logits_BV, self.uniforms[rows, at], self.sampler.temperature)
+            drawn = draw(logits_BV, self.uniforms[rows, at], self.sampler.temperature, unused)
             self.tokens[rows, at], self.logps[rows, at], self.entropies[rows, at] = drawn
             if not np.isfinite(drawn[1]).all():
                 raise NonFiniteError(
@@ -249,6 +257,13 @@ class _Batch:
                     layer.filter(mx.array(kept))
             logits_BV = model(mx.array(self.tokens[rows, at][:, None]), cache=cache)[:, -1]
 
+    def _unused(self, size: int) -> NDArray[np.bool_] | None:
+        """True [V] for rows that are no token; None where all are."""
+        tokens = self.sampler.tokens
+        if tokens is None or tokens.issuperset(range(size)):
+            return None
+        return ~np.isin(np.arange(size), list(tokens))
+
     def _completion(self, row: int, length: int, ends: NDArray[np.int32]) -> Completion:
         tokens = self.tokens[row, :length].copy()
         return Completion(
@@ -260,20 +275,24 @@ class _Batch:
 
 
 def draw(
-    logits_BV: mx.array, uniforms_B: NDArray[np.float64], temperature: float
+    logits_BV: mx.array,
+    uniforms_B: NDArray[np.float64],
+    temperature: float,
+    unused: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int32], Floats, Floats]:
     """Tokens [B], their log-probabilities and the entropies of their distributions.
 
     The token is where the cumulated probability passes the uniform number. Logits are divided by `temperature`.
+    A row that is `unused` [V] is never drawn; probabilities are those of the model, which has it too.
     """
     if mx.default_device() == mx.Device(mx.cpu):
         # NumPy's exponentials are vectorised, MLX's on the CPU are not.
-        return _draw_on_host(np.array(logits_BV.astype(mx.float32)), uniforms_B, temperature)
-    return _draw_on_device(logits_BV, uniforms_B, temperature)
+        return _draw_on_host(np.array(logits_BV.astype(mx.float32)), uniforms_B, temperature, unused)
+    return _draw_on_device(logits_BV, uniforms_B, temperature, unused)
 
 
 def _draw_on_host(
-    logits_BV: Floats, uniforms_B: NDArray[np.float64], temperature: float
+    logits_BV: Floats, uniforms_B: NDArray[np.float64], temperature: float, unused: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.int32], Floats, Floats]:
     scores_BV = logits_BV / np.float32(temperature)
     scores_BV -= scores_BV.max(axis=1, keepdims=True)
@@ -281,9 +300,13 @@ def _draw_on_host(
     weights_BV = np.exp(scores_BV)
     passed_BV = np.cumsum(weights_BV, axis=1, dtype=np.float64)
     total_B = passed_BV[:, -1]
-    levels = zip(passed_BV, uniforms_B * total_B, strict=True)
+    last = logits_BV.shape[1] - 1
+    if unused is not None:
+        passed_BV = np.cumsum(np.where(unused, 0, weights_BV), axis=1, dtype=np.float64)
+        last = int(np.flatnonzero(~unused)[-1])
+    levels = zip(passed_BV, uniforms_B * passed_BV[:, -1], strict=True)
     tokens_B = np.array([np.searchsorted(row, level, side="right") for row, level in levels], np.int32)
-    tokens_B = np.minimum(tokens_B, logits_BV.shape[1] - 1).astype(np.int32)
+    tokens_B = np.minimum(tokens_B, last).astype(np.int32)
     log_total_B = np.log(total_B)
     logps_B = scores_BV[np.arange(len(tokens_B)), tokens_B] - log_total_B
     entropies_B = log_total_B - np.einsum("bv,bv->b", weights_BV, scores_BV) / total_B
@@ -291,16 +314,21 @@ def _draw_on_host(
 
 
 def _draw_on_device(
-    logits_BV: mx.array, uniforms_B: NDArray[np.float64], temperature: float
+    logits_BV: mx.array, uniforms_B: NDArray[np.float64], temperature: float, unused: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.int32], Floats, Floats]:
     scores_BV = logits_BV.astype(mx.float32) / temperature
     scores_BV = mx.maximum(scores_BV - scores_BV.max(axis=1, keepdims=True), LOWEST)
     weights_BV = mx.exp(scores_BV)
     passed_BV = mx.cumsum(weights_BV, axis=1)
     total_B1 = passed_BV[:, -1:]
+    last = logits_BV.shape[1] - 1
+    if unused is not None:
+        passed_BV = mx.cumsum(mx.where(mx.array(unused), 0, weights_BV), axis=1)
+        last = int(np.flatnonzero(~unused)[-1])
+    drawable_B1 = passed_BV[:, -1:]
     # Rounding must not make it one: the last tokens may have no probability.
     below_B = np.minimum(uniforms_B, 1 - 2.0**-24).astype(np.float32)
-    tokens_B = mx.minimum((passed_BV <= mx.array(below_B)[:, None] * total_B1).sum(axis=1), logits_BV.shape[1] - 1)
+    tokens_B = mx.minimum((passed_BV <= mx.array(below_B)[:, None] * drawable_B1).sum(axis=1), last)
     logps_B1 = mx.take_along_axis(scores_BV, tokens_B[:, None], axis=1) - mx.log(total_B1)
     entropies_B1 = mx.log(total_B1) - (weights_BV * scores_BV).sum(axis=1, keepdims=True) / total_B1
     mx.eval(tokens_B, logps_B1, entropies_B1)

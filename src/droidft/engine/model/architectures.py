@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import difflib
+import inspect
 import io
 import math
 import pkgutil
 import re
+import sys
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatch
 from typing import Any
@@ -20,6 +22,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from droidft.engine.model import corrections
+from droidft.engine.model.config import Understood, understand
+from droidft.engine.model.renamed import module_of
 from droidft.errors import ModelError
 
 MOST_ENTRIES = 10_000
@@ -45,6 +50,17 @@ SHARED_PARTS = frozenset(
 _BAD_CONFIG = (
     ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError
 )  # fmt: skip
+
+_PACKED_NAMES = (".weight_scale_inv", ".weight_scale", ".weight_packed")
+"""Endings of tensors beside packed weights, which the code of an architecture has to know."""
+
+_MISFITS = {
+    r"Received (\d+) parameters not in model:\s*([^\s,]+)": "{} of its stored tensors have no place in mlx-lm's code "
+    "of this architecture, such as {}",
+    r"Missing (\d+) parameters:\s*([^\s,]+)": "{} tensors that it needs are not stored, such as {}",
+    r"Expected shape (\(.*?\)) but received shape (\(.*?\)) for parameter (\S+)": "{2} has the shape {1}, and "
+    "config.json means {0}",
+}
 
 _FORMATS = {
     "mxfp4": {"group_size": 32, "bits": 4, "mode": "mxfp4"},
@@ -72,21 +88,44 @@ def build_lazily(config: dict[str, Any], *, stored: Collection[str] | None = Non
     Raises:
         ModelError: an unknown model type, one that needs code or a package, or an impossible config.
     """
-    refuse_code(config)
-    refuse_sizes(config)
-    model_class, arguments_class = _classes(config)
+    meant = understood(config, stored=stored)
+    config = meant.config
+    model_class, arguments_class = classes(config)
     try:
         # Some argument classes write into what they are given.
         model: nn.Module = model_class(arguments_class.from_dict(copy.deepcopy(config)))
+        corrections.correct(model, module_of(config), config, meant.windows)
         initialise(model)
         _drop_tied_head(model, config, stored)
         return _quantize(model, config, stored)
     except _BAD_CONFIG as error:
-        reason = str(error).replace(".__init__()", "") or type(error).__name__
         raise ModelError(
-            f"config.json of model type {config['model_type']!r} cannot be used: {reason}",
+            f"config.json of model type {config['model_type']!r} cannot be used: {reason(error)}",
             hint="compare it with the config.json of the original model",
         ) from error
+
+
+def reason(error: BaseException) -> str:
+    """What mlx-lm says of a config or of weights that do not fit, in words."""
+    text = str(error) or type(error).__name__
+    if missing := re.search(r"missing \d+ required positional arguments?: (.*)", text):
+        return f"it lacks {missing[1].replace(chr(39), '')}"
+    for pattern, said in _MISFITS.items():
+        if wrong := re.search(pattern, text, re.DOTALL):
+            return said.format(*wrong.groups())
+    return text.replace(".__init__()", "")
+
+
+def understood(config: dict[str, Any], *, stored: Collection[str] | None = None) -> Understood:
+    """`config` as mlx-lm is to read it, with what of it is left aside; `stored` is as in `build_lazily`.
+
+    Raises:
+        ModelError: as `build_lazily`, but for a config that lacks a setting.
+    """
+    refuse_code(config)
+    refuse_sizes(config)
+    _, arguments = classes(config)
+    return understand(config, module_of(config), arguments, stored=stored)
 
 
 def refuse_code(config: dict[str, Any]) -> None:
@@ -158,14 +197,19 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return layers
 
 
-def _classes(config: dict[str, Any]) -> tuple[Any, Any]:
+def classes(config: dict[str, Any]) -> tuple[Any, Any]:
+    """mlx-lm's classes of the model that a parsed `config.json` describes, and of its arguments.
+
+    Raises:
+        ModelError: it has none.
+    """
     from mlx_lm import utils
 
     name = config.get("model_type")
     if not isinstance(name, str):
         raise ModelError("config.json has no model_type", hint="choose a folder with a Hugging Face model")
     known = model_types()
-    if name not in known and name not in utils.MODEL_REMAPPING:
+    if module_of(config) not in known:
         close = difflib.get_close_matches(name, [*known, *utils.MODEL_REMAPPING], n=3)
         nearest = f"; the nearest it has: {', '.join(close)}" if close else ""
         raise ModelError(
@@ -176,10 +220,10 @@ def _classes(config: dict[str, Any]) -> tuple[Any, Any]:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
-            classes: tuple[Any, Any] = utils._get_classes(config)
+            pair: tuple[Any, Any] = utils._get_classes({"model_type": module_of(config)})
     except SystemExit:
         raise ModelError(f"model type {name!r}: {printed.getvalue().strip()}", hint="install that package") from None
-    return classes
+    return pair
 
 
 def _drop_tied_head(model: nn.Module, config: dict[str, Any], stored: Collection[str] | None) -> None:
@@ -206,6 +250,33 @@ def quantization(config: dict[str, Any]) -> dict[str, Any] | None:
             own = "bits" in settings and "quant_method" not in settings
             return dict(settings) if own else _foreign(settings)
     return None
+
+
+def refuse_foreign(config: dict[str, Any], stored: Collection[str]) -> None:
+    """Refuse weights that are packed in a way that mlx-lm does not unpack for this architecture.
+
+    Raises:
+        ModelError: which, and what to use instead.
+    """
+    settings = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config") or {}
+    if config.get("quantization") or not isinstance(settings, dict) or not (method := settings.get("quant_method")):
+        return
+    quantization(config)
+    why = None
+    if method == "gptq" or any(name.endswith(".g_idx") for name in stored):
+        why = "mlx-lm reads none"
+    elif method == "awq" and (settings.get("bits", 4) != 4 or settings.get("version", "gemm").lower() != "gemm"):
+        why = f"mlx-lm reads 4 bits in the layout gemm, and these are {settings.get('bits', 4)} bits in " + str(
+            settings.get("version", "gemm")
+        )
+    elif marks := [mark for mark in _PACKED_NAMES if any(name.endswith(mark) for name in stored)]:
+        source = inspect.getsource(sys.modules[classes(config)[0].__module__])
+        if not any(mark.lstrip(".") in source for mark in marks):
+            why = f"mlx-lm does not unpack them for {config['model_type']}"
+    if why is not None:
+        raise ModelError(
+            f"the weights are quantised with {method}: {why}", hint="use the model's unquantised or MLX version"
+        )
 
 
 def _foreign(settings: dict[str, Any]) -> dict[str, Any] | None:

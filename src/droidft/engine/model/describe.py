@@ -17,6 +17,7 @@ from droidft.engine.model import loading
 from droidft.engine.model.architectures import build_lazily, quantization
 from droidft.engine.model.estimate import Estimator, MemoryEstimate
 from droidft.engine.model.targets import KeySummary, Survey, TargetPlan, resolve
+from droidft.engine.model.trainable import untrainable
 from droidft.errors import ModelError, TargetError
 from droidft.models import catalog
 from droidft.support import limits
@@ -81,6 +82,7 @@ class Shape:
         fused_kernels: bool = False,
     ) -> None:
         self.config = config
+        self.warnings: tuple[str, ...] = ()
         self.fused_kernels = fused_kernels
         self.survey = Survey(build_lazily(config, stored=stored))
         size = bytes_per_value or loading.stored_bytes_per_value(config)
@@ -152,6 +154,8 @@ class Shape:
 def open_shape(path: Path) -> Shape:
     """The shape of the model in the folder `path`, of which only `config.json` has to be there, on this machine.
 
+    Its `warnings` are what `loading.examine` finds.
+
     Raises:
         ModelError: as `Shape`; the config cannot be read.
     """
@@ -164,13 +168,17 @@ def open_shape(path: Path) -> Shape:
         kind=ModelError,
         hint="get the model's config.json again",
     ):
-        return Shape(
+        shape = Shape(
             config,
             stored=stored,
             bytes_per_value=loading.bytes_per_value(config),
             # They are what training uses here, unless they cannot be built.
             fused_kernels=sys.platform == "linux" and loading.device_dtype() == "float32",
         )
+        shape.warnings = loading.examine(path)
+    if (why := untrainable(config)) is not None:
+        shape.warnings = (why, *shape.warnings)
+    return shape
 
 
 def _packing(config: dict[str, Any]) -> str | None:

@@ -10,10 +10,14 @@ import mlx.nn as nn
 from mlx_lm import utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from droidft.engine.model.architectures import refuse_code, refuse_sizes
+from droidft.engine.model import corrections, stored_weights, vocabulary
+from droidft.engine.model.architectures import build_lazily, classes, reason, refuse_foreign, understood
+from droidft.engine.model.ends import add_end_of_turn
+from droidft.engine.model.renamed import module_of
 from droidft.engine.model.tokenizer import open_tokenizer
 from droidft.errors import ModelError
-from droidft.models.catalog import check_headers, load_config, usable
+from droidft.models.catalog import load_config, stored_names, usable, weight_files
+from droidft.models.folder import tokenizer_fault
 
 # What mlx-lm and mlx raise on weights or settings that do not fit the architecture.
 _BAD_MODEL = (ValueError, TypeError, KeyError, RuntimeError, AttributeError)
@@ -29,17 +33,64 @@ def load_model(path: Path, *, dtype: str | None = None) -> tuple[nn.Module, dict
     Raises:
         ModelError: files missing, damaged or not fitting; an unknown architecture; one that needs code.
     """
-    config = load_config(usable(path, tokenizer=False))
-    refuse_code(config)
-    refuse_sizes(config)
-    check_headers(path)
-    try:
-        model, config = utils.load_model(path, lazy=True, trust_remote_code=False)
-    except _BAD_MODEL as error:
-        raise ModelError(f"{path.name} cannot be loaded: {error}", hint="see `droidft models inspect`") from error
+    model, config = _open(path, load_config(usable(path, tokenizer=False)))
     if (wanted := dtype or device_dtype()) is not None:
         model.set_dtype(getattr(mx, wanted))
     mx.eval(model.parameters())
+    return model, config
+
+
+def examine(path: Path) -> tuple[str, ...]:
+    """What is to be known of the model in a folder before it is used: what mlx-lm leaves aside of it, and ends.
+
+    Weights are not read, but their names, types and shapes have to fit. Only `config.json` has to be there.
+
+    Raises:
+        ModelError: the model cannot be loaded, or its tokenizer has tokens that it lacks.
+    """
+    config = load_config(path)
+    if weight_files(path):
+        _open(path, config)
+    notes = config_notes(path)
+    if not ((problem := tokenizer_fault(path)) and problem.absent):
+        notes += tokenizer_notes(load_tokenizer(path))
+    return notes
+
+
+def config_notes(path: Path) -> tuple[str, ...]:
+    """What mlx-lm leaves aside of a folder's `config.json`, and what it is known to compute in another way."""
+    return understood(load_config(path), stored=stored_names(path)).warnings
+
+
+def _open(path: Path, config: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """The model with its weights attached and not read yet."""
+    stored = stored_names(path)
+    meant = understood(config, stored=stored)
+    refuse_foreign(config, stored or ())
+    model_class: Any
+    model_class, arguments_class = classes(config)
+    module = module_of(config)
+    kept: dict[str, mx.array] = {}
+
+    class Corrected(model_class):  # type: ignore[misc]
+        def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
+            weights = stored_weights.corrected(module, weights, kept)
+            return super().sanitize(weights) if hasattr(model_class, "sanitize") else weights
+
+    try:
+        model, config = utils.load_model(
+            path,
+            lazy=True,
+            model_config=meant.config,
+            get_model_classes=lambda config: (Corrected, arguments_class),
+            trust_remote_code=False,
+        )
+        model.__class__ = model_class
+        corrections.correct(model, module, config, meant.windows, kept)
+    except _BAD_MODEL as error:
+        raise ModelError(
+            f"{path.name} cannot be loaded: {reason(error)}", hint="see `droidft models inspect`"
+        ) from error
     return model, config
 
 
@@ -61,10 +112,26 @@ def stored_bytes_per_value(config: dict[str, Any]) -> int:
 
 
 def load_tokenizer(path: Path) -> TokenizerWrapper:
-    """The model's tokenizer, knowing every end-of-sequence token and the chat template.
+    """The model's tokenizer, knowing every token that ends an answer and the chat template.
 
     Raises:
-        ModelError: tokenizer files missing or damaged, or a tokenizer that needs code.
+        ModelError: tokenizer files missing or damaged, a tokenizer that needs code, or one with tokens that the
+            model's embedding lacks.
     """
     config = load_config(path)
-    return open_tokenizer(path, config.get("eos_token_id"))
+    tokenizer = open_tokenizer(path, config.get("eos_token_id"))
+    notes = []
+    if (size := vocabulary.rows(build_lazily(config, stored=stored_names(path)))) is not None and (
+        beyond := vocabulary.check(tokenizer, size, model=path.name)
+    ):
+        notes.append(f"{', '.join(beyond)} of the tokenizer have no row in the embedding; no text may hold them")
+    if (said := add_end_of_turn(tokenizer)) is not None:
+        notes.append(said)
+    tokenizer._droidft_notes = tuple(notes)
+    return tokenizer
+
+
+def tokenizer_notes(tokenizer: TokenizerWrapper) -> tuple[str, ...]:
+    """What is to be known of a tokenizer that `load_tokenizer` gave."""
+    notes: tuple[str, ...] = getattr(tokenizer, "_droidft_notes", ())
+    return notes

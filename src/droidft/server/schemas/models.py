@@ -76,6 +76,8 @@ class TargetsReport(Wire):
     quantization: str | None
     code: list[str]
     """What in its folder asks for code to be run; none of it is."""
+    warnings: list[str]
+    """What is to be known of the model before it is used, a sentence each."""
     rank: int
     batch_size: int
     seq_length: int
