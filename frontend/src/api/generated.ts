@@ -1812,6 +1812,8 @@ export type Job = {
   check: DataCheck | null;
   /** Result of a pull or import: what to give as `model_path`. */
   model: string | null;
+  /** What an import could not take over, such as the length that a GGUF file's model reads. */
+  warnings?: string[];
   /** Result of trying rewards. */
   trial: Trial | null;
 };

@@ -31,7 +31,6 @@ EVALUATED = ["step", "loss", "tokens"]
 
 def train(
     config: TrainingConfig | Mapping[str, Any] | str | Path | None = None,
-    /,
     *,
     home: str | Path | None = None,
     **settings: Any,

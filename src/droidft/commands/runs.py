@@ -87,7 +87,7 @@ def summary(run: Run) -> dict[str, Any]:
         "steps": so_far.plan.steps if so_far.plan else None,
         "loss": so_far.report.loss if so_far.report else None,
         "reward": so_far.report.metrics.get("reward") if so_far.report else None,
-        "best_loss": so_far.best.best_loss if so_far.best else None,
+        "best_loss": so_far.newest_evaluation.best_loss if so_far.newest_evaluation else None,
         "trainable": so_far.lora.trainable if so_far.lora else None,
         "error": so_far.last.message if isinstance(so_far.last, Failed) else None,
         "adapter": run.adapter_name(),

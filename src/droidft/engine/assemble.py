@@ -45,6 +45,7 @@ from droidft.events import Event, LoraAttached, Phase, PhaseName, RunStarted, Ta
 from droidft.models import catalog
 from droidft.models.fingerprint import Fingerprint, fingerprint, meaning
 from droidft.rewards.scorer import Scorer
+from droidft.support.memory import LESS_MEMORY
 from droidft.support.places import Places
 from droidft.support.words import size
 
@@ -347,9 +348,7 @@ def _memory_warning(
     if need <= device.memory_bytes:
         return []
     message = (
-        f"the longest batch may need about {size(need)} and the device has "
-        f"{size(device.memory_bytes)}: lower batch_size (raise grad_accumulation_steps to match), "
-        "max_seq_length or lora_rank, or set grad_checkpoint"
+        f"the longest batch may need about {size(need)} and the device has {size(device.memory_bytes)}: {LESS_MEMORY}"
     )
     return [Warned(code="memory", message=message)]
 

@@ -70,12 +70,12 @@ def starts(path: Path) -> Iterator[RunStarted]:
 
 def rewinds(records: Iterable[bytes]) -> dict[int, int]:
     """Where in these lines of a log a worker begins: number of the record -> last step that still counts then."""
-    found = {}
+    kept = {}
     for line in records:
         if (start := head(line)) is not None and start.type == b"run_started":
             with suppress(ValueError, KeyError, TypeError):  # `numbered` has seen to it that it is JSON, not more
-                found[start.seq] = _kept(from_json(line)["event"].get("resumed_from_step"))
-    return found
+                kept[start.seq] = _kept(from_json(line)["event"].get("resumed_from_step"))
+    return kept
 
 
 def started(line: bytes) -> tuple[Record, RunStarted] | None:
@@ -148,8 +148,8 @@ def end(path: Path) -> int:
         while position > 0:
             start = max(0, position - _TAIL_BYTES)
             file.seek(start)
-            if (found := file.read(position - start).rfind(b"\n")) >= 0:
-                return start + found + 1
+            if (line_end := file.read(position - start).rfind(b"\n")) >= 0:
+                return start + line_end + 1
             position = start
         return 0
 

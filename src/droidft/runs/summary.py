@@ -75,7 +75,7 @@ class Summary:
         return max(steps) if not isinstance(self.last, RunStarted) else steps[0]
 
     @property
-    def best(self) -> EvalReport | None:
+    def newest_evaluation(self) -> EvalReport | None:
         """The newest evaluation; it names the best step and loss so far."""
         return self.evaluations[-1] if self.evaluations else None
 

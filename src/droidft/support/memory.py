@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import re
 
+LESS_MEMORY = (
+    "lower batch_size (raise grad_accumulation_steps to match), max_seq_length or lora_rank, or set grad_checkpoint"
+)
+"""How a run needs less memory."""
+RESUME_WITH_LESS = f"free memory and resume the run; or start a new one with less: {LESS_MEMORY}"
+"""What to do about a run that memory ran out on: none of these settings can change when it is resumed."""
 _SIGNS = re.compile(r"out of ?memory|insufficient memory|metal::malloc|unable to allocate|bad_alloc", re.IGNORECASE)
 
 

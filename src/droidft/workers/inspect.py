@@ -272,8 +272,8 @@ def forget(call: Call) -> None:
     hub.forget(call.params["model"])
 
 
-def import_model(call: Call) -> str:
-    """Make a model folder (by a link) or a GGUF file (converted) known under a name."""
+def import_model(call: Call) -> dict[str, Any]:
+    """Make a model folder (by a link) or a GGUF file (converted) known under a name; with what is lost on the way."""
     from droidft.models import catalog
     from droidft.models.gguf.convert import import_gguf
 
@@ -282,13 +282,13 @@ def import_model(call: Call) -> str:
         hint = "choose another name"
         raise ConfigError(f"there is already a model named {target.name!r}", hint=hint, field="name")
     if source.is_file():
-        import_gguf(source, target, progress=_in_bytes(call, 2))
-    else:
-        from droidft.engine.model.loading import examine
+        imported = import_gguf(source, target, progress=_in_bytes(call, 2))
+        return {"model": target.name, "warnings": list(imported.warnings)}
+    from droidft.engine.model.loading import examine
 
-        examine(catalog.usable(source.absolute()))
-        catalog.import_folder(source, target)
-    return target.name
+    notes = examine(catalog.usable(source.absolute()))
+    catalog.import_folder(source, target)
+    return {"model": target.name, "warnings": list(notes)}
 
 
 def experiment(call: Call) -> Analysis:

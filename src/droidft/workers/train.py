@@ -29,7 +29,7 @@ from droidft.rewards import calls
 from droidft.runs.continuation import changes_since, former
 from droidft.runs.folder import HEARTBEAT_SECONDS, NO_ROOM, REMOVED, Run
 from droidft.runs.writer import EventLog
-from droidft.support.memory import is_out_of_memory
+from droidft.support.memory import RESUME_WITH_LESS, is_out_of_memory
 
 if TYPE_CHECKING:
     from droidft.engine.machine.device import Device
@@ -208,8 +208,7 @@ def _unexpected(error: Exception, run: Run, step: int | None) -> Failed:
         return Failed(
             code="out_of_memory",
             message=f"the device ran out of memory: {text}",
-            hint="lower batch_size (raise grad_accumulation_steps to match), max_seq_length or lora_rank, "
-            "or set grad_checkpoint: true; then resume",
+            hint=RESUME_WITH_LESS,
             step=step,
         )
     return Failed(

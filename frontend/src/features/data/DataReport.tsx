@@ -221,13 +221,13 @@ const WORDS: Record<Piece["state"], string> = { trained: "trained on", masked: "
 
 /** Neighbouring pieces of one state together, so that the state is said once. */
 export function stretches(pieces: readonly Piece[]): Piece[][] {
-  const found: Piece[][] = [];
+  const groups: Piece[][] = [];
   for (const piece of pieces) {
-    const last = found.at(-1);
+    const last = groups.at(-1);
     if (last?.[0]?.state === piece.state) last.push(piece);
-    else found.push([piece]);
+    else groups.push([piece]);
   }
-  return found;
+  return groups;
 }
 
 /** Line ends made visible, and kept. */

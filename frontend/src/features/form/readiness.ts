@@ -31,25 +31,25 @@ export interface Standing {
 /** Everything that keeps the run from starting; nothing means ready. */
 export function reasons(standing: Standing): Reason[] {
   const { config, problems, general, check, model } = standing;
-  const found: Reason[] = [];
-  if (config["model_path"] === undefined) found.push({ field: "model_path", text: "Choose a model." });
+  const reasons: Reason[] = [];
+  if (config["model_path"] === undefined) reasons.push({ field: "model_path", text: "Choose a model." });
   if (config["train_data_path"] === undefined)
-    found.push({ field: "train_data_path", text: "Choose the training data." });
-  if (model && !model.installed) found.push({ field: "model_path", text: "Fetch the model first." });
-  if (standing.targetsFailed !== null) found.push({ field: "model_path", text: standing.targetsFailed });
-  if (standing.presetProblem !== null) found.push({ field: "lora_targets", text: standing.presetProblem });
+    reasons.push({ field: "train_data_path", text: "Choose the training data." });
+  if (model && !model.installed) reasons.push({ field: "model_path", text: "Fetch the model first." });
+  if (standing.targetsFailed !== null) reasons.push({ field: "model_path", text: standing.targetsFailed });
+  if (standing.presetProblem !== null) reasons.push({ field: "lora_targets", text: standing.presetProblem });
   if (check && check.fault_count > 0) {
-    found.push({
+    reasons.push({
       field: "train_data_path",
       text: `${count(check.fault_count, "row")} of the data cannot be trained on.`,
     });
   }
-  if (standing.checkFailed !== null) found.push({ field: "train_data_path", text: standing.checkFailed });
+  if (standing.checkFailed !== null) reasons.push({ field: "train_data_path", text: standing.checkFailed });
   for (const [name, message] of Object.entries(problems))
-    found.push({ field: name, text: `${labelOf(name)}: ${message}` });
-  for (const { message } of general) found.push({ field: null, text: message });
-  if (standing.connection === "lost") found.push({ field: null, text: "There is no connection to the server." });
-  return found.map(({ field, text }) => ({ field, text: sentence(text) }));
+    reasons.push({ field: name, text: `${labelOf(name)}: ${message}` });
+  for (const { message } of general) reasons.push({ field: null, text: message });
+  if (standing.connection === "lost") reasons.push({ field: null, text: "There is no connection to the server." });
+  return reasons.map(({ field, text }) => ({ field, text: sentence(text) }));
 }
 
 /** Model and data are asked for by the readiness, not by red fields that nobody has touched. */
@@ -58,11 +58,11 @@ const REQUIRED: ReadonlySet<string> = new Set(["model_path", "train_data_path"])
 /** The same trouble is told once: what was typed cannot be read, or the server refuses it, alone or with the model. */
 export function merge(
   own: Problems,
-  found: readonly FieldProblem[],
+  problems: readonly FieldProblem[],
   refusals: readonly (ApiError | undefined)[],
 ): Problems {
   const all: Record<string, string> = {};
-  for (const { field, message } of found) if (field !== null && !REQUIRED.has(field)) all[field] = message;
+  for (const { field, message } of problems) if (field !== null && !REQUIRED.has(field)) all[field] = message;
   for (const refusal of refusals) if (refusal?.field) all[refusal.field] ??= refusal.message;
   return { ...all, ...own };
 }

@@ -356,6 +356,11 @@ function ModelPicker({ chosen, onChoose }: Props) {
       </Tabs>
       {error && <ErrorNote error={error} />}
       {running && <ModelJob job={job} onCancel={() => void cancel({ job: begun.job })} />}
+      {job?.warnings?.map((warning) => (
+        <Note key={warning} tone="warn">
+          {warning}
+        </Note>
+      ))}
       {begun && job?.error && <ErrorNote error={job.error} onRetry={() => void begun.again()} />}
     </div>
   );

@@ -82,7 +82,7 @@ function read(
 /** What the rewards stand for, and what of them cannot be read. */
 export function readRewards(rewards: readonly DraftItem[], kinds: readonly RewardKindView[]): ReadRewards {
   const problems: Record<string, RewardProblems> = {};
-  const found: Record<string, unknown>[] = [];
+  const made: Record<string, unknown>[] = [];
   for (const reward of rewards) {
     const kind = kinds.find((one) => one.kind === reward.kind);
     if (!kind) {
@@ -91,7 +91,7 @@ export function readRewards(rewards: readonly DraftItem[], kinds: readonly Rewar
     }
     const one = read(reward, kind);
     if (Object.keys(one.problems).length > 0) problems[reward.id] = one.problems;
-    found.push(one.values);
+    made.push(one.values);
   }
-  return { rewards: found, problems };
+  return { rewards: made, problems };
 }

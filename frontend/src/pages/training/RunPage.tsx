@@ -28,8 +28,8 @@ export default function RunPage() {
   const { ready } = useRuns();
   // A run that was made this instant may be known to the server before the list has told of it.
   const asked = useGetRunQuery({ run: id }, { skip: run !== undefined || !ready });
-  const found = run ?? asked.currentData?.summary;
-  if (found) return <RunView key={found.id} run={found} />;
+  const summary = run ?? asked.currentData?.summary;
+  if (summary) return <RunView key={summary.id} run={summary} />;
   if (asked.error) {
     const { status } = asApiError(asked.error);
     // A name that can be no run's is refused as such.

@@ -8,16 +8,12 @@ from pathlib import Path
 
 from droidft.runs.folder import NO_ROOM, REMOVED
 from droidft.server.schemas.runs import Problem
-from droidft.support.memory import names_memory
+from droidft.support.memory import RESUME_WITH_LESS, names_memory
 
 VMSTAT = Path("/proc/vmstat")
 LOG_LINES, LOG_BYTES = 20, 16_384
 
 _RESUME = "resume it: it continues from its last checkpoint"
-_LESS = (
-    "lower batch_size (raise grad_accumulation_steps to match), max_seq_length or lora_rank, or set grad_checkpoint; "
-    "then resume, or clone it with the smaller settings"
-)
 
 
 def kills_for_memory() -> int:
@@ -66,7 +62,7 @@ def explain(status: int | None, *, log: Path, memory_kills: int, asked: bool) ->
         message = "the machine ran out of memory" + (
             ", and the system killed the worker" if killed_for_memory else ""
         )
-        return Problem(code="out_of_memory", message=message, hint=_LESS, signal=name, log_tail=tail)
+        return Problem(code="out_of_memory", message=message, hint=RESUME_WITH_LESS, signal=name, log_tail=tail)
     if name is not None:
         return Problem(
             code="killed",

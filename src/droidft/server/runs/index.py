@@ -148,7 +148,7 @@ def summarise(entry: Entry, known: Known) -> RunSummary:
     """The run as the list shows it."""
     config, summary = entry.config, entry.summary
     state = state_of(entry, known)
-    report, best = summary.report, summary.best
+    report, best = summary.report, summary.newest_evaluation
     first = next((event for event in summary.evaluations if event.step == 0), None)
     living = state in LIVING
     return RunSummary(
@@ -224,7 +224,7 @@ def state_of(entry: Entry, known: Known) -> RunState:
 
 def checkpoints(entry: Entry, adapter: Path) -> list[Checkpoint]:
     """Weights that can be had, newest first: those of the adapter folder and those of resumable checkpoints."""
-    best = entry.summary.best
+    best = entry.summary.newest_evaluation
     evaluations = {event.step: event for event in entry.summary.evaluations}
     names = (NUMBERED.fullmatch(path.name) for path in adapter.glob("*_adapters.safetensors"))
     numbered = {int(match[1]): adapter / match[0] for match in names if match}

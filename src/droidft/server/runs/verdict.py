@@ -95,7 +95,7 @@ def _cost(run: RunSummary) -> Iterator[str]:
 
 
 def _after_the_best_loss(run: RunSummary, summary: Summary) -> Iterator[str]:
-    last = summary.best
+    last = summary.newest_evaluation
     if last is None or run.best_loss is None or not run.best_step or last.step <= run.best_step:
         return
     if last.loss > run.best_loss * (1 + SMALL):
@@ -106,7 +106,7 @@ def _after_the_best_loss(run: RunSummary, summary: Summary) -> Iterator[str]:
 
 
 def _after_the_best_reward(run: RunSummary, summary: Summary) -> Iterator[str]:
-    last = summary.best
+    last = summary.newest_evaluation
     if last is None or run.best_loss is None or not run.best_step or last.step <= run.best_step:
         return
     if last.loss > run.best_loss:

@@ -29,5 +29,7 @@ class Job(Wire):
     """Result of a data check; while tokens are being counted, what is known of the structure."""
     model: str | None
     """Result of a pull or import: what to give as `model_path`."""
+    warnings: tuple[str, ...] = ()
+    """What an import could not take over, such as the length that a GGUF file's model reads."""
     trial: Trial | None
     """Result of trying rewards."""
