@@ -63,7 +63,7 @@ class OldHome:
         """What `adapters show` says on the model, without paths; weights as the sum of their magnitudes."""
         from safetensors.numpy import load_file
 
-        shown: dict[str, Any] = self.json("adapters", "show", name, "--model", "tiny", "--json")
+        shown: dict[str, Any] = self.json("adapters", "show", f"{name}@latest", "--model", "tiny", "--json")
         arrays = load_file(Path(shown.pop("path")) / shown["weights"])
         shown["base"] = Path(shown["base"]).name
         shown["warnings"] = [warning["code"] for warning in shown["warnings"]]
@@ -71,7 +71,18 @@ class OldHome:
 
     def answer(self, name: str) -> dict[str, Any]:
         """What `chat` answers with an adapter, and how far the adapter moves the model."""
-        words = ["--model", "tiny", "--adapter", name, "--prompt", "hello", "--max-tokens", "6", "--temperature", "0"]
+        words = [
+            "--model",
+            "tiny",
+            "--adapter",
+            f"{name}@latest",
+            "--prompt",
+            "hello",
+            "--max-tokens",
+            "6",
+            "--temperature",
+            "0",
+        ]
         found = self.json("chat", *words, "--json")
         moved = found["adapter"]["difference"]["max_logit"]
         return {"tokens": found["tokens"], "answer": found["response"], "max_logit": moved}

@@ -46,7 +46,7 @@ def stranger() -> Iterator[str]:
     listening.server_close()
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 1])
+@pytest.mark.parametrize("pid", [os.getpid(), 1], ids=["own", "init"])
 def test_the_token_goes_to_no_other_program(
     pid: int, stranger: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,11 @@ def parse(text: str) -> Any:
         fix = "leave out what is no setting; data goes into a file of its own"
         raise Refused("size", f"has more than {MAX_BYTES >> 20} MB", fix)
     try:
-        return yaml.load(text, Loader=_loader())
+        reader = _loader()(text)
+        try:
+            return reader.get_single_data()
+        finally:
+            reader.dispose()
     except yaml.MarkedYAMLError as error:
         why = _worded(error)
     except (yaml.YAMLError, ValueError, LookupError) as error:  # a date such as 2026-02-30, a number too long

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from droidft.rewards.scorer import Trial
 from droidft.server.schemas.base import ErrorBody, Wire
 from droidft.server.schemas.data import DataCheck
@@ -29,7 +31,7 @@ class Job(Wire):
     """Result of a data check; while tokens are being counted, what is known of the structure."""
     model: str | None
     """Result of a pull or import: what to give as `model_path`."""
-    warnings: tuple[str, ...] = ()
+    warnings: list[str] = Field(default_factory=list)
     """What an import could not take over, such as the length that a GGUF file's model reads."""
     trial: Trial | None
     """Result of trying rewards."""
