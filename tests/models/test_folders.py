@@ -19,7 +19,17 @@ from droidft.errors import DroidError, ModelError
 from droidft.models import catalog, folder
 from droidft.support.channel import Child, ChildError
 from tests.adapters.files import write_adapter
-from tests.models.odd_folders import BY_FILES, BY_TOKENIZER, INDEX, Odd, config, instead_of_weights, shards, weights
+from tests.models.odd_folders import (
+    BY_FILES,
+    BY_TOKENIZER,
+    INDEX,
+    POINTER,
+    Odd,
+    config,
+    instead_of_weights,
+    shards,
+    weights,
+)
 from tests.tiny import llama, write_chat, write_model
 
 
@@ -61,11 +71,16 @@ def test_refused_by_its_files(odd: Odd, home: Path, tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("odd", BY_TOKENIZER, ids=names(BY_TOKENIZER))
-def test_refused_by_its_tokenizer(odd: Odd, tmp_path: Path) -> None:
+def test_refused_by_its_tokenizer(odd: Odd, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = odd.make(tmp_path / "tiny")
     with pytest.raises(ModelError) as opened:
         loading.load_tokenizer(path)
     assert_said(opened.value, odd)
+    assert main(["models", "import", str(path), "--name", "odd"]) in (1, 2)
+    captured = capsys.readouterr()
+    assert odd.message in " ".join(captured.err.split())
+    assert "is imported" not in captured.out
+    assert not (home / "models" / "odd").exists()
 
 
 SOME = ("pointer: weights", "no tokenizer", "adapter", "shard missing")
@@ -136,6 +151,43 @@ def _asked_as_nobody(path: Path) -> str:
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def test_other_files_are_no_gguf(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.gguf").write_text(POINTER)
+    (tmp_path / "b.bin").write_bytes(b"\x80\x04N.")
+    for name, words in (("a.gguf", "a.gguf is a Git LFS pointer"), ("b.bin", "it is a file, not a folder")):
+        assert main(["models", "import", str(tmp_path / name)]) == 1
+        assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("folder_name", "name"),
+    [("with space", "with-space"), (".hidden", "hidden"), ("x" * 80, "x" * 64), ("模型 v2", "v2")],
+)
+def test_names_after_folders(
+    home: Path, tmp_path: Path, folder_name: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "import", str(write_model(tmp_path / folder_name))]) == 0
+    assert f"{name} is imported" in capsys.readouterr().out
+    assert main(["models", "inspect", name]) == 0
+    assert "template     tokenizer_config.json" in capsys.readouterr().out
+
+
+def test_a_folder_whose_name_gives_none(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_model(tmp_path / "模型")
+    assert main(["models", "import", str(source)]) in (1, 2)
+    assert "--name" in capsys.readouterr().err
+    assert main(["models", "import", str(source), "--name", "m"]) == 0
+
+
+def test_what_generation_config_is_for(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_model(home / "models" / "tiny")
+    (path / "generation_config.json").write_text('{"eos_token_id": [258, 256], "temperature": 0.6, "top_p": 0.9}')
+    assert main(["models", "inspect", "tiny", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["generation"]
+    assert said == "its end tokens are used; not used: temperature 0.6, top_p 0.9"
+    assert loading.load_tokenizer(path).eos_token_ids == {258, 256}
 
 
 class TestWhichWeights:

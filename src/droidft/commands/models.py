@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,6 +28,8 @@ from droidft.commands._terminal import (
 from droidft.errors import ConfigError, NotFound
 from droidft.home import Home
 from droidft.models import catalog, embedded
+from droidft.models.folder import gguf_file
+from droidft.models.generation import describe_generation
 from droidft.runs import removal
 from droidft.runs.removal import ModelRemoval
 from droidft.support.plain import safe
@@ -102,23 +105,27 @@ def _pull(args: argparse.Namespace, home: Home, console: Console, errors: Consol
             path = embedded.install(home.models, cache_dir=home.cache, offline=args.offline, progress=progress)
         else:
             path = catalog.pull(args.repo_id, offline=args.offline, progress=progress)
+    from droidft.engine.model.loading import examine  # slow to import
+
+    warnings = examine(path)
     if args.json:
-        print_json({"model": args.repo_id, "path": str(path), "code": catalog.code_files(path)})
+        facts = {"model": args.repo_id, "path": str(path), "code": catalog.code_files(path)}
+        print_json({**facts, "warnings": list(warnings)})
         return
+    for warning in warnings:
+        warn(errors, warning)
     line(console, f"{args.repo_id} is in {path}")
 
 
 def _import(args: argparse.Namespace, home: Home, console: Console, errors: Console) -> None:
     from droidft.models.gguf.convert import import_gguf  # slow to import
 
-    source = Path(args.source).expanduser()
-    if not source.exists():
+    source = Path(os.path.abspath(os.path.expanduser(args.source)))
+    if not os.path.lexists(source):
         raise NotFound(f"there is no {args.source}", hint="give a model folder or a GGUF file")
-    target = home.model(
-        args.name or re.sub(r"[^A-Za-z0-9._-]", "-", source.stem if source.is_file() else source.name)
-    )
+    target = home.model(args.name or _name_of(source))
     result: dict[str, Any]
-    if source.is_file():
+    if gguf_file(source):
         if args.copy:
             raise ConfigError("--copy is for model folders; a GGUF file is always converted")
         with progress_bar(errors) as progress:
@@ -129,7 +136,7 @@ def _import(args: argparse.Namespace, home: Home, console: Console, errors: Cons
             raise ConfigError("--dtype is for GGUF files; a model folder is taken as it is")
         from droidft.engine.model.loading import examine
 
-        warnings = examine(catalog.usable(source.absolute()))
+        warnings = examine(catalog.usable(source))
         catalog.import_folder(source, target, copy=args.copy)
         result = {"warnings": list(warnings)}
     if args.json:
@@ -138,6 +145,15 @@ def _import(args: argparse.Namespace, home: Home, console: Console, errors: Cons
     for warning in result["warnings"]:
         warn(errors, warning)
     line(console, f"{target.name} is imported; `droidft models inspect {target.name}` describes it")
+
+
+def _name_of(source: Path) -> str:
+    """A name for the model in a folder or GGUF file, after that of the folder or file."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", source.stem if source.is_file() else source.name)
+    name = plain.lstrip("._-")[:64]
+    if not name:
+        raise ConfigError(f"{source.name!r} gives the model no name", hint="give one: --name NAME")
+    return name
 
 
 def _inspect(args: argparse.Namespace, home: Home, console: Console, errors: Console) -> None:
@@ -154,6 +170,8 @@ def _inspect(args: argparse.Namespace, home: Home, console: Console, errors: Con
         "path": str(path),
         "context_length": catalog.context_length(shape.config),
         "code": catalog.code_files(path),
+        "chat_template": catalog.chat_templates(path).describe(),
+        "generation": describe_generation(path),
         "warnings": list(shape.warnings),
     }
     if args.json:
@@ -199,6 +217,8 @@ def _show(facts: dict[str, Any], described: ModelDescription, console: Console) 
         "quantised": described.quantization,
         "context": f"{facts['context_length']:,} tokens" if facts["context_length"] else "not stated",
         "code": f"{', '.join(facts['code'])} (is not run)" if facts["code"] else None,
+        "template": facts["chat_template"],
+        "generation": facts["generation"],
     }
     for name, value in rows.items():
         if value:

@@ -177,6 +177,21 @@ def _file(path: Path) -> Fault:
     return Fault("it is a file, not a folder", f"give the folder with config.json, such as {path.parent}")
 
 
+def gguf_file(path: Path) -> bool:
+    """Whether `path` is a GGUF file, to be converted.
+
+    Raises:
+        ModelError: it is called so, and is something else, such as a Git LFS pointer.
+    """
+    if not path.is_file():
+        return False
+    if _first(path) == b"GGUF":
+        return True
+    if path.suffix == ".gguf" and (problem := fault_of(path)):
+        raise ModelError(f"{path}: {problem.problem}", hint=problem.fix)
+    return path.suffix == ".gguf"
+
+
 def _first(path: Path) -> bytes:
     with suppress(OSError), path.open("rb") as stream:
         return stream.read(4)

@@ -261,7 +261,7 @@ def pull(call: Call) -> str:
         embedded.install(home.models, cache_dir=home.cache, progress=_in_bytes(call, 4))
         return ref
     call.emit({"existed": hub.is_known(ref)})
-    catalog.pull(ref, progress=call.report)
+    _examine(call, catalog.pull(ref, progress=call.report))
     return ref
 
 
@@ -275,20 +275,29 @@ def forget(call: Call) -> None:
 def import_model(call: Call) -> dict[str, Any]:
     """Make a model folder (by a link) or a GGUF file (converted) known under a name; with what is lost on the way."""
     from droidft.models import catalog
+    from droidft.models.folder import gguf_file
     from droidft.models.gguf.convert import import_gguf
 
     source, target = Path(call.params["path"]), _home(call).model(call.params["name"])
     if target.exists() or target.is_symlink():
         hint = "choose another name"
         raise ConfigError(f"there is already a model named {target.name!r}", hint=hint, field="name")
-    if source.is_file():
+    if gguf_file(source):
         imported = import_gguf(source, target, progress=_in_bytes(call, 2))
         return {"model": target.name, "warnings": list(imported.warnings)}
-    from droidft.engine.model.loading import examine
-
-    notes = examine(catalog.usable(source.absolute()))
+    notes = _examine(call, catalog.usable(source.absolute()))
     catalog.import_folder(source, target)
     return {"model": target.name, "warnings": list(notes)}
+
+
+def _examine(call: Call, folder: Path) -> tuple[str, ...]:
+    """What is to be known of a model; one that cannot be loaded is refused before anybody counts on it."""
+    from droidft.engine.machine import device
+
+    device.prepare(_home(call).cache)
+    from droidft.engine.model.loading import examine
+
+    return examine(folder)
 
 
 def experiment(call: Call) -> Analysis:

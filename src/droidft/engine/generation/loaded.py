@@ -231,7 +231,7 @@ def load(
         base,
         catalog.context_length(config),
         catalog.code_files(path),
-        warnings=(*loading.config_notes(path), *loading.tokenizer_notes(tokenizer)),
+        warnings=(*loading.weight_notes(path), *loading.config_notes(path), *loading.tokenizer_notes(tokenizer)),
     )
 
 

@@ -54,14 +54,6 @@ _BAD_CONFIG = (
 _PACKED_NAMES = (".weight_scale_inv", ".weight_scale", ".weight_packed")
 """Endings of tensors beside packed weights, which the code of an architecture has to know."""
 
-_MISFITS = {
-    r"Received (\d+) parameters not in model:\s*([^\s,]+)": "{} of its stored tensors have no place in mlx-lm's code "
-    "of this architecture, such as {}",
-    r"Missing (\d+) parameters:\s*([^\s,]+)": "{} tensors that it needs are not stored, such as {}",
-    r"Expected shape (\(.*?\)) but received shape (\(.*?\)) for parameter (\S+)": "{2} has the shape {1}, and "
-    "config.json means {0}",
-}
-
 _FORMATS = {
     "mxfp4": {"group_size": 32, "bits": 4, "mode": "mxfp4"},
     "mxfp8": {"group_size": 32, "bits": 8, "mode": "mxfp8"},
@@ -106,13 +98,10 @@ def build_lazily(config: dict[str, Any], *, stored: Collection[str] | None = Non
 
 
 def reason(error: BaseException) -> str:
-    """What mlx-lm says of a config or of weights that do not fit, in words."""
+    """What mlx-lm says of a config that it cannot use, in words."""
     text = str(error) or type(error).__name__
     if missing := re.search(r"missing \d+ required positional arguments?: (.*)", text):
         return f"it lacks {missing[1].replace(chr(39), '')}"
-    for pattern, said in _MISFITS.items():
-        if wrong := re.search(pattern, text, re.DOTALL):
-            return said.format(*wrong.groups())
     return text.replace(".__init__()", "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import mlx.nn as nn
 from mlx_lm import utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from droidft.engine.model import corrections, stored_weights, vocabulary
+from droidft.engine.model import corrections, fitting, stored_weights, vocabulary
 from droidft.engine.model.architectures import build_lazily, classes, reason, refuse_foreign, understood
 from droidft.engine.model.ends import add_end_of_turn
 from droidft.engine.model.renamed import module_of
 from droidft.engine.model.tokenizer import open_tokenizer
 from droidft.errors import ModelError
-from droidft.models.catalog import load_config, stored_names, usable, weight_files
-from droidft.models.folder import tokenizer_fault
+from droidft.models.catalog import load_config, stored_names, usable
+from droidft.models.folder import as_mlx_lm_reads, remarks, tokenizer_fault
 
 # What mlx-lm and mlx raise on weights or settings that do not fit the architecture.
 _BAD_MODEL = (ValueError, TypeError, KeyError, RuntimeError, AttributeError)
@@ -33,7 +34,7 @@ def load_model(path: Path, *, dtype: str | None = None) -> tuple[nn.Module, dict
     Raises:
         ModelError: files missing, damaged or not fitting; an unknown architecture; one that needs code.
     """
-    model, config = _open(path, load_config(usable(path, tokenizer=False)))
+    model, config, _ = _open(path, load_config(usable(path, tokenizer=False)))
     if (wanted := dtype or device_dtype()) is not None:
         model.set_dtype(getattr(mx, wanted))
     mx.eval(model.parameters())
@@ -48,13 +49,18 @@ def examine(path: Path) -> tuple[str, ...]:
     Raises:
         ModelError: the model cannot be loaded, or its tokenizer has tokens that it lacks.
     """
-    config = load_config(path)
-    if weight_files(path):
-        _open(path, config)
-    notes = config_notes(path)
+    notes = (*weight_notes(path), *config_notes(path))
     if not ((problem := tokenizer_fault(path)) and problem.absent):
         notes += tokenizer_notes(load_tokenizer(path))
     return notes
+
+
+def weight_notes(path: Path) -> tuple[str, ...]:
+    """What of a folder's weights is not used: whole files, and tensors. Raises as `examine`."""
+    notes = remarks(path)
+    if stored_names(path) is not None and (unused := _open(path, load_config(path))[2]):
+        notes.append(fitting.remark(unused))
+    return tuple(notes)
 
 
 def config_notes(path: Path) -> tuple[str, ...]:
@@ -62,8 +68,8 @@ def config_notes(path: Path) -> tuple[str, ...]:
     return understood(load_config(path), stored=stored_names(path)).warnings
 
 
-def _open(path: Path, config: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    """The model with its weights attached and not read yet."""
+def _open(path: Path, config: dict[str, Any]) -> tuple[nn.Module, dict[str, Any], list[str]]:
+    """The model with its weights attached and not read yet; and the names of stored tensors that it does not use."""
     stored = stored_names(path)
     meant = understood(config, stored=stored)
     refuse_foreign(config, stored or ())
@@ -71,27 +77,35 @@ def _open(path: Path, config: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]
     model_class, arguments_class = classes(config)
     module = module_of(config)
     kept: dict[str, mx.array] = {}
+    unused: list[str] = []
 
     class Corrected(model_class):  # type: ignore[misc]
         def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
             weights = stored_weights.corrected(module, weights, kept)
             return super().sanitize(weights) if hasattr(model_class, "sanitize") else weights
 
+        def load_weights(self, weights: list[tuple[str, mx.array]], strict: bool = True) -> nn.Module:
+            taken, others = fitting.fitted(self, dict(weights), name=path.name)
+            unused.extend(others)
+            loaded: nn.Module = super().load_weights(list(taken.items()), strict=strict)
+            return loaded
+
     try:
-        model, config = utils.load_model(
-            path,
-            lazy=True,
-            model_config=meant.config,
-            get_model_classes=lambda config: (Corrected, arguments_class),
-            trust_remote_code=False,
-        )
+        with as_mlx_lm_reads(path, json.dumps(config)) as folder:
+            model, config = utils.load_model(
+                folder,
+                lazy=True,
+                model_config=meant.config,
+                get_model_classes=lambda config: (Corrected, arguments_class),
+                trust_remote_code=False,
+            )
         model.__class__ = model_class
         corrections.correct(model, module, config, meant.windows, kept)
     except _BAD_MODEL as error:
         raise ModelError(
             f"{path.name} cannot be loaded: {reason(error)}", hint="see `droidft models inspect`"
         ) from error
-    return model, config
+    return model, config, unused
 
 
 def device_dtype() -> str | None:
