@@ -71,18 +71,8 @@ class OldHome:
 
     def answer(self, name: str) -> dict[str, Any]:
         """What `chat` answers with an adapter, and how far the adapter moves the model."""
-        words = [
-            "--model",
-            "tiny",
-            "--adapter",
-            f"{name}@latest",
-            "--prompt",
-            "hello",
-            "--max-tokens",
-            "6",
-            "--temperature",
-            "0",
-        ]
+        asked = ["--model", "tiny", "--adapter", f"{name}@latest", "--prompt", "hello"]
+        words = [*asked, "--max-tokens", "6", "--temperature", "0"]
         found = self.json("chat", *words, "--json")
         moved = found["adapter"]["difference"]["max_logit"]
         return {"tokens": found["tokens"], "answer": found["response"], "max_logit": moved}

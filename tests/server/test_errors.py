@@ -112,7 +112,8 @@ def test_every_code_has_its_status(client: TestClient) -> None:
         "not_found": 404, "config": 400, "data": 400, "model": 400, "context_length_exceeded": 400,
         "invalid": 400, "target": 400, "adapter": 400, "non_finite": 400,
         "reward": 400, "json": 400, "bad_request": 400, "unauthorized": 401, "forbidden": 403, "forbidden_path": 403,
-        "run": 409, "experiment": 409, "checkpoint": 409, "damaged": 409, "conflict": 409, "timeout": 408, "too_large": 413,
+        "run": 409, "experiment": 409, "checkpoint": 409, "damaged": 409, "conflict": 409,
+        "timeout": 408, "too_large": 413,
         "unsupported_media_type": 415, "busy": 429, "headers_too_large": 431, "internal": 500, "download": 424,
         "worker_died": 503, "out_of_memory": 503, "ending": 503, "storage": 507,
     }  # fmt: skip
