@@ -14,7 +14,9 @@ import pytest
 
 import droidft
 from droidft.cli import main
+from droidft.data.template import ChatTemplate
 from droidft.engine.model import loading
+from droidft.engine.model.adapter_weights import template_hash
 from droidft.errors import DroidError, ModelError
 from droidft.models import catalog, folder
 from droidft.support.channel import Child, ChildError
@@ -275,6 +277,23 @@ class TestTemplates:
         self.settings(path, [{"name": name, "template": text} for name, text in listed])
         assert self.rendered(path) == ("Dx", "Tx")
         assert "not used: rag" in catalog.chat_templates(path).describe()
+
+    def test_named_ones_that_mark_the_answers(self, tmp_path: Path) -> None:
+        path = write_model(tmp_path / "tiny")
+        answer = "{% generation %}{{ m.content }}{% endgeneration %}"
+        turn = f"{{% if m.role == 'assistant' %}}{answer}{{% else %}}{{{{ m.content }}}}{{% endif %}}"
+        plain = f"{{% for m in messages %}}{turn}{{% endfor %}}"
+        self.settings(path, {"default": plain, "tool_use": "TOOLS:" + plain})
+        template = ChatTemplate(loading.load_tokenizer(path))
+        assert template.marks_generation
+        messages = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "AB"}]
+        tool = {"type": "function", "function": {"name": "look", "description": "", "parameters": {}}}
+        assert template.generation_spans(messages, None) == ("abAB", [(2, 4)])
+        assert template.generation_spans(messages, [tool]) == ("TOOLS:abAB", [(8, 10)])
+        hashes = {
+            template_hash(value) for value in (None, plain, {"default": plain}, {"default": "", "tool_use": ""})
+        }
+        assert len(hashes) == 4
 
     def test_a_file_before_the_settings(self, tmp_path: Path) -> None:
         path = write_model(tmp_path / "tiny")

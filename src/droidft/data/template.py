@@ -126,9 +126,10 @@ class ChatTemplate:
 
     @cached_property
     def marks_generation(self) -> bool:
-        """Whether it marks which parts the assistant writes (`{% generation %}`)."""
+        """Whether it marks which parts the assistant writes (`{% generation %}`), with tools as without."""
         given = self.tokenizer.chat_template
-        return isinstance(given, str) and _GENERATION.search(given) is not None
+        variants = list(given.values()) if isinstance(given, dict) else [given]
+        return all(isinstance(text, str) and _GENERATION.search(text) for text in variants)
 
     # -- messages as this template wants them
 
@@ -223,7 +224,8 @@ class ChatTemplate:
             rendered: Any = render_jinja_template(
                 conversations=[messages],
                 tools=list(tools) if tools else None,
-                chat_template=self._source(tools) or self.tokenizer.chat_template,
+                chat_template=self._source(tools)
+                or self.tokenizer.get_chat_template(tools=list(tools) if tools else None),
                 return_assistant_tokens_mask=True,
                 add_generation_prompt=False,
                 **{**values, **self.options.kwargs},

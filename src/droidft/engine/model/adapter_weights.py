@@ -7,6 +7,7 @@ number is loaded, names and shapes are compared with what that config asks for o
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ def describe_base(
     path: Path,
     ref: str,
     fingerprint: Fingerprint | None = None,
-    chat_template: str | None = None,
+    chat_template: str | dict[str, str] | None = None,
 ) -> BaseModel:
     """What `diagnostics.diagnose` needs to know of a base model, loaded or built lazily."""
     with base_only(model):
@@ -176,8 +177,10 @@ def judge(
     return diagnose(info, describe_base(built, path=path, ref=ref, fingerprint=known))
 
 
-def template_hash(chat_template: str | None) -> str | None:
-    """SHA-256 of a chat template's text, as adapters record it; None where there is no template."""
+def template_hash(chat_template: str | dict[str, str] | None) -> str | None:
+    """SHA-256 of a chat template's text, or of several by name, as adapters record it; None where there is none."""
+    if isinstance(chat_template, dict):
+        chat_template = json.dumps(chat_template, sort_keys=True)
     return hashlib.sha256(chat_template.encode()).hexdigest() if isinstance(chat_template, str) else None
 
 
