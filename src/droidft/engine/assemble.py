@@ -36,7 +36,7 @@ from droidft.engine.model.adapter_weights import keep_as_reference, template_has
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.estimate import Estimator
 from droidft.engine.model.targets import Survey, TargetPlan
-from droidft.engine.model.trainable import refuse_untrainable
+from droidft.engine.model.trainable import examine_for_training
 from droidft.engine.training import checkpoint, reference
 from droidft.engine.training.loop import Job
 from droidft.engine.training.method import Method
@@ -103,9 +103,8 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     yield from _resume_warnings(saved[1], saved[2], versions) if saved else ()
     model_path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
     yield from _code_warning(model_path)
+    yield from (Warned(code="model", message=message) for message in examine_for_training(model_path))
     model_config = catalog.load_config(model_path)
-    refuse_untrainable(model_config)
-    yield from (Warned(code="model", message=message) for message in loading.examine(model_path))
     empty = build_lazily(model_config, stored=catalog.stored_names(model_path))
     plan = lora.targets_of(empty, config)
     check_space(plan, config, places.checkpoints)
@@ -143,8 +142,11 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         chat_template_sha256=template_hash(tokenizer.chat_template),
         versions=versions,
     )
-    answers = prepared if isinstance(prepared, Prepared) else None
-    return Assembled(job, dated, origin, tokenizer, context_length, answers, attached)
+    return Assembled(job, dated, origin, tokenizer, context_length, _answers(prepared), attached)
+
+
+def _answers(prepared: Prepared | PreparedPrompts | PreparedPairs) -> Prepared | None:
+    return prepared if isinstance(prepared, Prepared) else None
 
 
 def _dated(config: TrainingConfig, tokenizer: TokenizerWrapper, saved: checkpoint.RunState | None) -> TrainingConfig:

@@ -95,7 +95,7 @@ def fix(
     from droidft.engine.evaluation.measure import prepare_measurement
     from droidft.engine.model import loading
     from droidft.engine.model.describe import open_shape
-    from droidft.engine.model.trainable import refuse_untrainable
+    from droidft.engine.model.trainable import examine_for_training
 
     column = plan.measurement.cluster_column
     configs = {name: _grouped(plan, plan.config(name, seed=plan.seeds[0]), column) for name in plan.all_arms()}
@@ -103,8 +103,7 @@ def fix(
     _refuse_unacceptable(configs, home)
     model = catalog.find_model(first.model_path, models_dir=home.models, offline=first.offline)
     context = catalog.context_length(catalog.load_config(model))
-    refuse_untrainable(catalog.load_config(model))
-    loading.examine(model)
+    notes = examine_for_training(model)
     shape = open_shape(model)
     report("reading data", 0, 0)
     tokenizer = loading.load_tokenizer(model)
@@ -119,6 +118,8 @@ def fix(
     rows = {share: rows_of_share(data.split_keys, first, share) for share in plan.shares}
     plan.check_shares(rows)
     arms = _arms(plan, configs, shape, rows)
+    warned = [*notes, *data.report.warnings, *_setting_warnings(configs)]
+    warned += [*_weaknesses(plan, data, material, rows), *_mismatches(arms)]
     fixed = FixedPlan(
         id=experiment_id,
         created=time.time(),
@@ -133,16 +134,7 @@ def fix(
         model=str(model),
         versions={**versions(), **device.identity()},
         device=device.as_dict(),
-        warnings=[
-            *dict.fromkeys(
-                [
-                    *data.report.warnings,
-                    *_setting_warnings(configs),
-                    *_weaknesses(plan, data, material, rows),
-                    *_mismatches(arms),
-                ]
-            )
-        ],
+        warnings=list(dict.fromkeys(warned)),
     )
     return _costed(fixed, configs, material, home, device, report) if timed else fixed
 

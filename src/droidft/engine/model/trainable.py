@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
+from droidft.engine.model.loading import examine
 from droidft.engine.model.renamed import module_of
 from droidft.errors import ModelError
+from droidft.models.catalog import load_config
 
 UNTRAINABLE = {
     "deepseek_v41": "mlx-lm cannot differentiate it: its router gathers with indices that still carry a gradient",
@@ -24,11 +27,12 @@ def untrainable(config: Mapping[str, Any]) -> str | None:
     return f"models of type {config['model_type']} cannot be trained here: {why}" if why is not None else None
 
 
-def refuse_untrainable(config: Mapping[str, Any]) -> None:
-    """Refuse a model that `untrainable` has a reason for.
+def examine_for_training(path: Path) -> tuple[str, ...]:
+    """`loading.examine` of a model that is to be trained.
 
     Raises:
-        ModelError: the reason.
+        ModelError: as that; or no step of it can be trained here.
     """
-    if (why := untrainable(config)) is not None:
+    if (why := untrainable(load_config(path))) is not None:
         raise ModelError(why, hint="`docs/architectures.md` lists those that can be")
+    return examine(path)
