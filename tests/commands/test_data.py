@@ -9,6 +9,7 @@ import pytest
 from droidft import cli
 from tests.data import templates
 from tests.data.helpers import make_tokenizer, write_jsonl
+from tests.tiny import LLAMA
 
 ROWS = [{"prompt": f"q{index}", "completion": f"a{index}" + "x" * index} for index in range(40)]
 
@@ -19,9 +20,8 @@ def model(tmp_path: Path, home: Path) -> Path:
     folder = home / "models" / "tiny"
     folder.mkdir(parents=True)
     make_tokenizer(templates.CHATML).save_pretrained(folder)
-    config = {"model_type": "llama", "max_position_embeddings": 48, "eos_token_id": 1}
+    config = {**LLAMA, "vocab_size": 1024, "max_position_embeddings": 48, "eos_token_id": 1}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     return folder
 
 

@@ -133,7 +133,7 @@ def _tokenizer(config: TrainingConfig) -> tuple[Any, int | None]:
     """The model's tokenizer and context length; no weights are read."""
     from droidft.engine.model import loading
 
-    folder = catalog.find_model(config.model_path, models_dir=Home.find().models, offline=config.offline)
+    folder = catalog.find_config(config.model_path, models_dir=Home.find().models, offline=config.offline)
     return loading.load_tokenizer(folder), catalog.context_length(catalog.load_config(folder))
 
 

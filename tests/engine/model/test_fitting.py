@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from safetensors.numpy import save_file
 
 from droidft.engine.generation import loaded
 from droidft.engine.model import loading
@@ -85,6 +86,15 @@ def test_fp8_without_a_scheme_is_no_model_of_zeros(tmp_path: Path) -> None:
     as_fp8(folder / "model.safetensors", stored())
     with pytest.raises(ModelError, match="8-bit floats"):
         loading.load_model(folder)
+
+
+def test_types_that_mlx_does_not_read(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    doubles = {name: np.array(array).astype(np.float64) for name, array in stored().items()}
+    save_file(doubles, folder / "model.safetensors")
+    with pytest.raises(ModelError, match="F64") as caught:
+        loading.examine(folder)
+    assert "float32, bfloat16 or float16" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ def reason(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     if missing := re.search(r"missing \d+ required positional arguments?: (.*)", text):
         return f"it lacks {missing[1].replace(chr(39), '')}"
+    if isinstance(error, KeyError):
+        return f"an entry {text} is missing"
     return text.replace(".__init__()", "")
 
 

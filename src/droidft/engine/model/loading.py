@@ -102,9 +102,10 @@ def _open(path: Path, config: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]
         model.__class__ = model_class
         corrections.correct(model, module, config, meant.windows, kept)
     except _BAD_MODEL as error:
-        raise ModelError(
-            f"{path.name} cannot be loaded: {reason(error)}", hint="see `droidft models inspect`"
-        ) from error
+        fix = "see `droidft models inspect`"
+        if "unsupported dtype" in str(error):
+            fix = "save the weights in a type that MLX reads: float32, bfloat16 or float16"
+        raise ModelError(f"{path.name} cannot be loaded: {reason(error)}", hint=fix) from error
     return model, config, unused
 
 
