@@ -9,7 +9,8 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 from numpy.typing import NDArray
 
-from droidft.engine.model import loading
+from droidft.config import parse_config
+from droidft.engine.model import loading, lora
 from droidft.engine.model.architectures import understood
 from droidft.engine.model.compared import DIFFERS
 from droidft.engine.model.renamed import module_of
@@ -47,6 +48,10 @@ def test_logits_are_those_of_the_makers_code(case: str, tmp_path: Path) -> None:
         # As in a chat: the prompt in parts, then token by token, from what was kept of the tokens before.
         parts = [(0, 13), (13, 27), *((start, start + 1) for start in range(27, LENGTH))]
         assert np.abs(read(model, parts, kept=True) - whole).max() / made.logits.std() < CLOSE
+    # What is loaded can be adapted, and an adapter begins without an effect.
+    settings = parse_config({"model_path": case, "train_data_path": "rows", "lora_rank": 2, "lora_alpha": 2})
+    lora.attach(model, lora.targets_of(model, settings), settings)
+    np.testing.assert_array_equal(read(model.eval(), [(0, LENGTH)]), whole)
 
 
 @pytest.mark.parametrize("case", REFUSED)

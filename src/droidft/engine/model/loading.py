@@ -12,7 +12,7 @@ from mlx_lm import utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from droidft.engine.model import corrections, fitting, stored_weights, vocabulary
-from droidft.engine.model.architectures import build_lazily, classes, reason, refuse_foreign, understood
+from droidft.engine.model.architectures import build_lazily, classes, initialise, reason, refuse_foreign, understood
 from droidft.engine.model.ends import add_end_of_turn
 from droidft.engine.model.renamed import module_of
 from droidft.engine.model.tokenizer import open_tokenizer
@@ -100,6 +100,7 @@ def _open(path: Path, config: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]
                 trust_remote_code=False,
             )
         model.__class__ = model_class
+        initialise(model)
         corrections.correct(model, module, config, meant.windows, kept)
     except _BAD_MODEL as error:
         fix = "see `droidft models inspect`"
