@@ -1,6 +1,7 @@
 """Both sets: the split, the cut, the report, the refusals, and the hash."""
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,14 @@ def test_rows_that_belong_together_are_on_one_side(tmp_path: Path, how: dict[str
     [warning] = [text for text in apart.report.warnings if "open with the same messages as training rows" in text]
     assert warning.endswith("split_by conversation keeps such rows together")
     assert "stay together" not in apart.report.split
+    assert re.match(r"([2-9]|\d\d+) rows of the validation set open with", warning)
+
+
+def test_one_row_that_belongs_with_training_rows_is_told_in_the_singular(tmp_path: Path) -> None:
+    rows = [{"prompt": "Same?", "completion": f"answer {number}", "book": "a"} for number in range(5)]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    [warning] = [text for text in run(path).report.warnings if "training rows" in text]
+    assert warning.startswith("1 row of the validation set opens with the same messages as training rows")
 
 
 def test_a_split_column_that_a_row_lacks_is_refused(tmp_path: Path) -> None:

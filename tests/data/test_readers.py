@@ -152,6 +152,21 @@ def test_damaged_parquet_is_refused(content: bytes, reason: str, tmp_path: Path)
     assert reason in fault.reason
 
 
+@pytest.mark.parametrize(
+    ("values", "reason", "fix"),
+    [
+        ([b"x", b"\xff"], "has binary data in 'completion', not text", "store the column as text"),
+        ([1, 2], "has a number in 'completion', not text", "write it as text"),
+    ],
+)
+def test_a_parquet_column_without_text_is_refused(values: list[Any], reason: str, fix: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"prompt": ["a", "b"], "completion": values}), path)
+    fault = check_structure(settings(path)).faults[0]
+    assert fault.reason == reason
+    assert fix in fault.fix
+
+
 def test_without_pyarrow_parquet_says_how_to_install_it(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"text": "a"}]), path)

@@ -123,6 +123,16 @@ def encoded(source: str, row: Row, **options: Any) -> Encoded | Refused:
 THOUGHT = {**BOT, "reasoning_content": "Noon is 12."}
 INLINE = {**BOT, "content": "<think>Noon is 12.</think>At noon."}
 
+CLOSED = {**BOT, "content": "Noon is 12.\n</think>\n\nAt noon."}
+"""As a model answers whose template opens the think block for it."""
+
+# Templates that write a think block of their own: unless the content begins with one, or always.
+OWN_BLOCK_ALWAYS = templates.CHATML.replace(
+    "{{ message['content'] }}",
+    "{% if message.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ message['content'] }}",
+)
+OWN_BLOCK = OWN_BLOCK_ALWAYS.replace("== 'assistant'", "== 'assistant' and '<think>' not in message['content']")
+
 # Templates that leave out something.
 NO_SYSTEM_TEXT = templates.MOVED_TOOLS.replace("{% else %}", "{% elif message['role'] == 'assistant' %}")
 NO_RESULTS = templates.TOOL_TAGS.replace("<|tool|>\n{{ m.content }}", "<|tool|>\n")
@@ -143,6 +153,16 @@ WARNED: dict[str, tuple[str, Messages, Any, set[Flag]]] = {
     "a tool's answer": (NO_RESULTS, [USER, CALLING, RESULT, BOT], None, {Flag.TURN_LEFT_OUT}),
     "thinking of an earlier turn": (templates.TOOL_TAGS, [USER, THOUGHT] * 2, None, {Flag.THINKING_DROPPED}),
     "inline thinking": (templates.STRIP_THINKING, [USER, INLINE] * 2, None, {Flag.THINKING_DROPPED}),
+    "thinking behind an empty block": (OWN_BLOCK, [USER, CLOSED], None, {Flag.THINKING_OUTSIDE}),
+    "inline thinking behind an empty block": (OWN_BLOCK_ALWAYS, [USER, INLINE], None, {Flag.THINKING_OUTSIDE}),
+    "thinking that is found": (OWN_BLOCK, [USER, INLINE], None, set()),
+    "no thinking": (OWN_BLOCK_ALWAYS, [USER, BOT], None, set()),
+    "two blocks of the row's own": (
+        templates.CHATML,
+        [USER, {**BOT, "content": "<think></think><think>Noon.</think>At noon."}],
+        None,
+        set(),
+    ),
     "trimmed": (templates.LLAMA, [USER, {**BOT, "content": " At noon.\n"}], None, set()),
     "changed": (CHANGED, [USER, BOT], None, {Flag.CONTENT_ALTERED}),
 }

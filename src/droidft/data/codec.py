@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from droidft.config import SystemRole
 from droidft.data.conversation import Message
-from droidft.data.proof import THINK_END, Part, Proof
+from droidft.data.proof import THINK_END, Part, Proof, thinking_outside
 from droidft.data.report import Flag
 from droidft.data.rows import Row
 from droidft.data.template import ChatTemplate, TemplateOptions
@@ -203,6 +203,8 @@ def check_whole(codec: Codec, row: Row, rendered: Rendered) -> None:
                 continue
             raise _left_out(part)
         rendered.flags.add(flag_of(codec, row.messages, part))
+    if thinking_outside(row.messages, rendered.text):
+        rendered.flags.add(Flag.THINKING_OUTSIDE)
     if not missing and _altered(row.messages, rendered.text):
         rendered.flags.add(Flag.CONTENT_ALTERED)
 

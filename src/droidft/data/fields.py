@@ -53,8 +53,10 @@ def _not_text(value: Any, column: str) -> Refused:
             fix = "fill it or remove the row"
         case list() | dict():
             fix = "write it as one text, or name the column that holds text"
+        case bytes():
+            fix = "store the column as text"
         case _:
-            fix = "put it in quotes"
+            fix = "write it as text: in JSON, in quotes"
     return Refused("not-text", f"has {json_type(value)} in {column!r}, not text", fix)
 
 

@@ -432,10 +432,12 @@ class Answers(Kind[Row, TokenSet]):
         if siblings is None:
             return []
         column = self.config.split_column
-        how = f"have a {column} in common with" if column else "open with the same messages as"
+        one = siblings.count == 1
+        common, opens = ("has", "opens") if one else ("have", "open")
+        how = f"{common} a {column} in common with" if column else f"{opens} with the same messages as"
         fix = "; split_by conversation keeps such rows together" if self.config.val_data_path is None else ""
         return [
-            f"{siblings.count:,} rows of the validation set {how} training rows ({siblings}): "
+            f"{count(siblings.count, 'row')} of the validation set {how} training rows ({siblings}): "
             f"the validation loss will look better than it is{fix}"
         ]
 

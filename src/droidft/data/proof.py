@@ -8,6 +8,7 @@ for. That is done once for each shape of row (who speaks, which fields, how many
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -160,6 +161,21 @@ class _Words:
             properties = {self.put(part, name): value for name, value in parameters["properties"].items()}
             made["parameters"] = {**parameters, "properties": properties}
         return {**tool, "function": made}
+
+
+def thinking_outside(messages: Sequence[Message], text: str) -> bool:
+    """Whether a think block of the template's own is closed just before the thinking that an answer's content holds.
+
+    Templates that do not find the content's thinking write an empty block for the answer, and then the content.
+    """
+    for turn in messages:
+        if not _has_thinking(turn):
+            continue
+        own = r"\s*".join(map(re.escape, (THINK_END, _inside(turn["content"]), THINK_END)))
+        begun = r"\s*".join(map(re.escape, (THINK_END, "<think>", _inside(turn["content"]), THINK_END)))
+        if re.search(f"{own}|{begun}", text):
+            return True
+    return False
 
 
 def _has_thinking(turn: Message) -> bool:

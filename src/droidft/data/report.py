@@ -26,6 +26,8 @@ class Flag(StrEnum):
     """The template writes the text of a turn in another way than the row has it."""
     THINKING_DROPPED = "thinking-dropped"
     """The template leaves out the thinking of earlier turns."""
+    THINKING_OUTSIDE = "thinking-outside"
+    """The template closes a think block of its own before an answer's thinking."""
     SYSTEM_LEFT_OUT = "system-left-out"
     """The template leaves out a system or developer's turn."""
     TOOLS_LEFT_OUT = "tools-left-out"

@@ -202,6 +202,11 @@ _RULES: list[Callable[[str, SetReport, int], str | None]] = [
         "the chat template leaves out the thinking of earlier turns; a turn that is trained without it is not what "
         "the model writes in answers, and train_on last-turn trains the last one only",
     ),
+    _flagged(
+        Flag.THINKING_OUTSIDE,
+        "the chat template puts an empty think block before an answer's own thinking, which then counts as the "
+        "answer; begin the content with <think>, or give the thinking as reasoning_content",
+    ),
     _flagged(Flag.SYSTEM_LEFT_OUT, "the chat template leaves out the system text; system_role fold keeps it"),
     _flagged(Flag.TOOLS_LEFT_OUT, "the chat template leaves out the tools, or part of what is said about them"),
     _flagged(Flag.TURN_LEFT_OUT, "the chat template leaves out part of a turn that is not trained"),

@@ -114,6 +114,7 @@ def json_type(value: Any) -> str:
         str: "a string",
         list: "a list",
         dict: "an object",
+        bytes: "binary data",
     }
     return names.get(type(value), f"a {type(value).__name__}")
 

@@ -18,7 +18,7 @@ from droidft.engine.generation.generate import (
 )
 from droidft.engine.generation.stops import Stops
 from droidft.engine.model.loading import load_model, load_tokenizer
-from droidft.errors import ConfigError, ModelError
+from droidft.errors import ConfigError, ModelError, NonFiniteError
 from tests.tiny import write_model
 
 
@@ -53,6 +53,19 @@ def test_the_same_seed_gives_the_same_answer_whatever_else_draws(loaded: tuple[A
         )[1]
         != first[1]
     )
+
+
+@pytest.mark.parametrize("damage", [float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_whose_logits_are_not_finite_gives_no_answer(
+    tmp_path: Path, damage: float, temperature: float
+) -> None:
+    folder = write_model(tmp_path / "damaged")
+    model, tokenizer = load_model(folder)[0], load_tokenizer(folder)
+    projection = model.layers[-1].mlp.down_proj
+    projection.weight = projection.weight * damage
+    with pytest.raises(NonFiniteError, match="logits are NaN or infinite at token 1 of the answer"):
+        next(generate(model, tokenizer, "hello", Sampling(max_tokens=3, temperature=temperature, seed=1)))
 
 
 def test_without_a_seed_answers_vary(loaded: tuple[Any, Any]) -> None:

@@ -187,6 +187,17 @@ def test_nan_stops_before_the_update(tmp_path: Path, where: str, at: int, monkey
             assert mx.isfinite(array).all().item()
 
 
+def test_a_model_that_is_not_finite_from_the_start_is_not_blamed_on_the_learning_rate(tmp_path: Path) -> None:
+    job = jobs.job(tmp_path, jobs.config())
+    norm = job.model.model.norm
+    norm.weight = norm.weight * float("nan")
+    with pytest.raises(NonFiniteError, match="step 0: the validation loss is nan") as caught:
+        list(train(job))
+    assert caught.value.hint is not None
+    assert "nothing is trained yet" in caught.value.hint
+    assert "learning_rate" not in caught.value.hint
+
+
 def test_a_run_is_not_continued_with_other_settings_or_data(tmp_path: Path) -> None:
     list(train(jobs.job(tmp_path, jobs.config())))
     with pytest.raises(CheckpointError, match="configuration"):

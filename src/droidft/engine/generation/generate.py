@@ -21,7 +21,7 @@ from droidft.data.template import TemplateOptions
 from droidft.engine.generation.likelihood import PART, Likelihood, likelihoods
 from droidft.engine.generation.prompt import Message, Prompt, make_prompt
 from droidft.engine.model.vocabulary import forbid_padding
-from droidft.errors import ConfigError, PromptTooLong
+from droidft.errors import ConfigError, NonFiniteError, PromptTooLong
 
 if TYPE_CHECKING:
     from mlx_lm.tokenizer_utils import TokenizerWrapper
@@ -32,6 +32,8 @@ PART_ON_GPU = 2048
 COLDEST = 1e-4
 """Lower temperatures but 0 act as this one, which differs from 0 in nothing but rounding; quotients stay finite."""
 MOST_BIAS = 100
+_NO_TOKEN = -1
+"""What is drawn where the model's logits hold NaN, of which argmax and sampling would make the first token."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,12 @@ def _tokens(
     text = _Text(tokenizer, after=None if prompt.chat_template_used else prompt.tokens[-1])
     begun = first = time.perf_counter()
     for number, (token, _) in enumerate(steps, start=1):
+        if token == _NO_TOKEN:
+            raise NonFiniteError(
+                f"the model's logits are NaN or infinite at token {number} of the answer",
+                hint="the weights of the model or the adapter are damaged, or overflow in their data type: "
+                "get or train them again",
+            )
         now = time.perf_counter()
         first = now if number == 1 else first
         is_end = token in tokenizer.eos_token_ids
@@ -302,6 +310,15 @@ def room_for(prompt: Sequence[int], max_tokens: int, context_length: int | None)
 
 
 def _sampler(sampling: Sampling) -> Callable[[mx.array], mx.array]:
+    """Log-probabilities (1, vocabulary) -> token (1,), or `_NO_TOKEN`.
+
+    They are normalised, so that one NaN or infinite logit makes all of them NaN.
+    """
+    choose = _chooser(sampling)
+    return lambda logprobs: mx.where(mx.isnan(logprobs).any(axis=-1), _NO_TOKEN, choose(logprobs).astype(mx.int32))
+
+
+def _chooser(sampling: Sampling) -> Callable[[mx.array], mx.array]:
     """Log-probabilities (1, vocabulary) -> token (1,)."""
     from mlx_lm import sample_utils
 

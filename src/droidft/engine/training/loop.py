@@ -277,7 +277,10 @@ class _Run:
         if not math.isfinite(loss):
             raise NonFiniteError(
                 f"step {step}: the validation loss is {loss}",
-                hint="lower learning_rate; the last checkpoint is from before this step",
+                hint="lower learning_rate; the last checkpoint is from before this step"
+                if step
+                else "nothing is trained yet: the weights that the run starts from are damaged, or overflow in their "
+                "data type; get them again",
             )
         best = state.best_loss is None or loss < state.best_loss
         enough = state.reference_loss is None or loss < state.reference_loss - self.config.min_delta
@@ -381,7 +384,8 @@ class _Run:
         where = f"rows {', '.join(rows)}" if rows else "no single row by itself, only their sum"
         return NonFiniteError(
             f"step {step}: the {what} is NaN or infinite ({where}); the step was not applied",
-            hint="look at these rows with `droidft data show`; else lower learning_rate or add warmup_steps",
+            hint="look at these rows with `droidft data show`; else lower learning_rate or add warmup_steps"
+            + ("; nothing is trained yet, so the model's own weights may be damaged as well" if step == 1 else ""),
         )
 
     def _row_is_finite(self, batch: Batch) -> bool:
