@@ -26,6 +26,7 @@ from droidft.commands._terminal import add_json, line, marked, print_json, termi
 from droidft.errors import ConfigError, DroidError, RunError
 from droidft.home import Home
 from droidft.support import locks, network, stored
+from droidft.support.confined import confine
 from droidft.support.durable import write_atomically
 
 if TYPE_CHECKING:
@@ -109,10 +110,12 @@ def _options(args: argparse.Namespace, home: Home, listener: socket.socket) -> O
 def _serve(options: Options, listener: socket.socket, console: Console, *, browser: bool, as_json: bool) -> int:
     import uvicorn
 
+    from droidft.server import paths
     from droidft.server.idle import ImpatientProtocol, raise_descriptor_limit
     from droidft.server.main import STATIC, create_app
 
     raise_descriptor_limit()
+    confine(paths.data_folders(options), paths.secret_folders(options))
     app = create_app(options)
     host = "127.0.0.1" if options.host in ("", "0.0.0.0", "::") else options.host
     host = f"[{host}]" if ":" in host else host

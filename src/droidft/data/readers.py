@@ -19,6 +19,7 @@ from droidft.data.array import read_array
 from droidft.data.delimited import read_csv
 from droidft.data.encodings import BOM, Encoding, as_utf8, by_mark, is_windows_1252
 from droidft.data.lines import Blanks, Reading, numbered_lines, too_long
+from droidft.support.confined import leads_outside
 from droidft.support.faults import FileRefused, Refused
 from droidft.support.strict_json import (
     MAX_DEPTH,
@@ -81,7 +82,7 @@ def _read_open(path: Path, file: BufferedReader, reading: Reading) -> Iterator[R
         raise FileRefused("empty", "is empty", "put at least two rows into it")
     form = SUFFIXES[path.suffix.lower()]
     if form == "parquet":
-        yield from _parquet(path, head, reading)
+        yield from _parquet(path, file, head, reading)
         return
     if wrong := wrong_kind(head):
         raise wrong
@@ -137,12 +138,12 @@ def _open(path: Path) -> BufferedReader:
         known = " ".join(SUFFIXES)
         raise FileRefused("suffix", f"has the unknown suffix {path.suffix!r}", f"name it by its form: {known}")
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise FileRefused("directory", "is a folder", "name the file inside it")
-        if not stat.S_ISREG(mode):
-            raise FileRefused("not-regular", "is a pipe or a device, not a file", "write its content to a file first")
-        return path.open("rb")
+        # What is checked is the file that is open: the path may lead elsewhere a moment later.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if (why := _unfit(descriptor)) is None:
+            return os.fdopen(descriptor, "rb")
+        os.close(descriptor)
+        raise why
     except FileNotFoundError:
         if path.is_symlink():
             reason = f"is a link to {os.readlink(path)}, which does not exist"
@@ -151,6 +152,18 @@ def _open(path: Path) -> BufferedReader:
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
         raise FileRefused("unreadable", reason, "check the path and its permissions") from None
+
+
+def _unfit(descriptor: int) -> FileRefused | None:
+    """Why an open file cannot be read as data."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(mode):
+        return FileRefused("directory", "is a folder", "name the file inside it")
+    if not stat.S_ISREG(mode):
+        return FileRefused("not-regular", "is a pipe or a device, not a file", "write its content to a file first")
+    if leads_outside(descriptor) is not None:
+        return FileRefused("outside", "leads outside the folders that the server may read", "start it with --allow")
+    return None
 
 
 _CHANGED = FileRefused(
@@ -258,7 +271,7 @@ _MAGIC = [
 ]
 
 
-def _parquet(path: Path, head: bytes, reading: Reading) -> Iterator[Record]:
+def _parquet(path: Path, file: BufferedReader, head: bytes, reading: Reading) -> Iterator[Record]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -269,11 +282,11 @@ def _parquet(path: Path, head: bytes, reading: Reading) -> Iterator[Record]:
     if not head.startswith(b"PAR1"):
         raise FileRefused("parquet", "is not a Parquet file", "name it by what it is, or write it again")
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            if not file.metadata.num_rows:
+        with pyarrow.parquet.ParquetFile(file) as table:
+            if not table.metadata.num_rows:
                 raise FileRefused("blank", "has no rows", "put at least two rows into it")
-            size, rows, number = path.stat().st_size, file.metadata.num_rows, 0
-            for batch in file.iter_batches(batch_size=256):
+            size, rows, number = os.fstat(file.fileno()).st_size, table.metadata.num_rows, 0
+            for batch in table.iter_batches(batch_size=256):
                 for value in batch.to_pylist():
                     number += 1
                     yield Record(value, number, None)

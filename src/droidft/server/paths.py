@@ -202,6 +202,18 @@ def is_allowed(options: Options, resolved: Path) -> bool:
     return any(resolved.is_relative_to(os.path.realpath(root)) for root in (home, *options.roots))
 
 
+def data_folders(options: Options) -> list[Path]:
+    """Where data may lie: what clients may name, what the hub's library keeps, and what this package brings."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return [options.home.root, *options.roots, Path(HF_HUB_CACHE), Path(__file__).parents[1]]
+
+
+def secret_folders(options: Options) -> list[Path]:
+    """Folders below those that hold no data."""
+    return [options.home.root / name for name in SECRETS]
+
+
 def is_data_name(name: str) -> bool:
     """Whether the reader of data takes a file of this name."""
     return os.path.splitext(name)[1].lower() in SUFFIXES
