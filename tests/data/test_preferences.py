@@ -180,6 +180,8 @@ def test_conversations_with_a_fault_are_refused(
 def test_a_prompt_that_answers_do_not_begin_with_is_refused(tmp_path: Path) -> None:
     good = {"prompt": [USER], "chosen": [USER, GOOD], "rejected": [USER, BAD]}
     assert "do not both begin with the prompt" in fault(tmp_path, good, good | {"prompt": [MORE]}).reason
+    text = good | {"prompt": USER["content"]}
+    assert "do not both begin with the prompt" in fault(tmp_path, text, text | {"prompt": MORE["content"]}).reason
     found = fault(tmp_path, good, good | {"prompt": [USER, GOOD]})
     assert found.reason == "has a prompt that ends with the assistant's turn (in 'prompt')"
 

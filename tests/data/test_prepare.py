@@ -137,6 +137,15 @@ def test_one_row_that_belongs_with_training_rows_is_told_in_the_singular(tmp_pat
     assert warning.startswith("1 row of the validation set opens with the same messages as training rows")
 
 
+def test_fields_of_turns_that_the_template_does_not_read_are_noted(tmp_path: Path) -> None:
+    said = {"role": "assistant", "content": "a", "refusal": "I will not.", "mood": None, "id": "m1"}
+    rows = [{"messages": [{"role": "user", "content": f"q{number}"}, said]} for number in range(4)]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    assert run(path).report.notes == ["turns have fields that the chat template does not read: refusal"]
+    reads = templates.CHATML.replace("<|end|>", "{{ message.refusal }}<|end|>", 1)
+    assert not prepare(settings(path), make_tokenizer(reads)).report.notes
+
+
 def test_a_split_column_that_a_row_lacks_is_refused(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", [{"text": "one", "book": "a"}, {"text": "two"}])
     with pytest.raises(ConfigError, match=r"data\.jsonl:2 has no column 'book' \(it has text\)"):

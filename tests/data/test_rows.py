@@ -222,10 +222,16 @@ def test_a_label_that_is_a_number_says_nothing_about_the_answer(tmp_path: Path) 
     assert len(rows_of(path)[1]) == 1
 
 
-@pytest.mark.parametrize(("column", "content"), [("images", ["a"]), ("videos", "a"), ("audio", {"path": "a"})])
+@pytest.mark.parametrize(
+    ("column", "content"), [("images", ["a"]), ("image", "a.png"), ("videos", "a"), ("audio", {"path": "a"})]
+)
 def test_what_is_no_text_is_never_left_out_in_silence(column: str, content: Any, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", [{"messages": [USER, BOT], column: content}])
     (fault,) = check_structure(settings(path)).faults
     assert fault.kind == "media"
-    path = write_jsonl(tmp_path / "data.jsonl", [{"messages": [USER, BOT], column: None}])
+    path = write_jsonl(tmp_path / "data.jsonl", [{"messages": [{**USER, column: content}, BOT]}])
+    (fault,) = check_structure(settings(path)).faults
+    assert fault.kind == "media"
+    assert "turn 1 (user) has" in fault.reason
+    path = write_jsonl(tmp_path / "data.jsonl", [{"messages": [{**USER, column: None}, BOT], column: None}])
     assert len(rows_of(path)[1]) == 1

@@ -53,6 +53,9 @@ CALL_ROLES = frozenset({"function_call", "tool_call", "tool_calls"})
 """Turns of which the content is a call, as ShareGPT has them."""
 REASONING = ("reasoning_content", "reasoning", "thinking")
 WEIGHTS = ("weight", "loss", "train", "training")
+MEDIA = {"images": "images", "videos": "videos", "audios": "sound"}
+MEDIA |= {"image": "an image", "video": "a video", "audio": "sound"}
+"""Fields of a row or a turn with content that is not text, by what it is."""
 _SYSTEM = ("system", "developer")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _THOUGHT_PARTS = ("thinking", "reasoning")
@@ -93,6 +96,11 @@ def without_weights(messages: list[Message]) -> list[Message]:
     if not any("weight" in turn for turn in messages):
         return messages
     return [{name: value for name, value in turn.items() if name != "weight"} for turn in messages]
+
+
+def media_in(value: dict[str, Any]) -> str | None:
+    """The field of a row or a turn that holds something else than text, if there is one."""
+    return next((name for name in MEDIA if value.get(name) not in (None, "", "[]", [])), None)
 
 
 def conversation(turns: Any, column: str, *, by_from: bool = False) -> list[Message]:
@@ -168,6 +176,8 @@ def _turn(turn: Any, number: int, *, by_from: bool) -> tuple[Message, bool]:
     is_call = named in CALL_ROLES
     role = "assistant" if is_call else ROLES[named]
     where = f"turn {number} ({role})"
+    if (media := media_in(turn)) is not None:
+        raise Refused("media", f"{where} has {MEDIA[media]} in {media!r}; only text is read", "leave such rows out")
     message: Message = {"role": role, "content": ""}
     weight = _weight(turn, where)
     if is_call:

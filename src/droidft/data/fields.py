@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from droidft.data.calls import Tool, tools_in
-from droidft.data.conversation import Message, checked_turns
+from droidft.data.conversation import MEDIA, Message, checked_turns, media_in
 from droidft.support.faults import Refused
 from droidft.support.strict_json import json_type, not_finite
 
@@ -25,8 +25,6 @@ USUAL = frozenset(
     (*PROMPTS, *COMPLETIONS, *INPUTS, *CONVERSATIONS, *TOOLS, HISTORY, "text", "system", "chosen", "rejected")
 )
 """Names of columns that are recognised in any case."""
-MEDIA = {"images": "images", "videos": "videos", "audios": "sound", "audio": "sound"}
-"""Columns of content that is not text, by what it is."""
 BAD_ANSWER = ("label", "kto_tag", "desirable")
 """Columns of KTO's data: false marks an answer that is bad."""
 
@@ -83,10 +81,9 @@ def refuse_media(value: dict[str, Any]) -> None:
     Raises:
         Refused: it has such a column, and something in it.
     """
-    for column, what in MEDIA.items():
-        if value.get(column) not in (None, "", "[]", []):
-            reason = f"has {what} in {column!r}; this program trains on text only"
-            raise Refused("media", reason, "leave such rows out, or the column if the text does without")
+    if (column := media_in(value)) is not None:
+        reason = f"has {MEDIA[column]} in {column!r}; this program trains on text only"
+        raise Refused("media", reason, "leave such rows out, or the column if the text does without")
 
 
 def refuse_bad_answer(value: dict[str, Any]) -> None:

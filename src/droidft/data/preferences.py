@@ -320,10 +320,30 @@ class _Turns:
             prompt = self.prompt.read(value)
         else:
             shared = _shared(chosen, rejected)
-            if self.prompt is not None and self.prompt.messages:
-                _check_beginning(prompt_in(value[self.prompt.column], self.prompt.column), chosen[:shared])
+            if self.prompt is not None:
+                self._check_beginning(value, chosen[:shared])
             prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
         return Choice(with_own_system(prompt, optional(value, "system")), chosen, rejected, tools_of(value))
+
+    def _check_beginning(self, value: dict[str, Any], shared: list[Message]) -> None:
+        """Refuse a row whose prompt is not the beginning of both conversations, and would be left out.
+
+        A prompt in messages must be the beginning; of one in text, which may be any turn of it, the words must occur.
+        """
+        assert self.prompt is not None
+        if self.prompt.messages:
+            prompt = prompt_in(value[self.prompt.column], self.prompt.column)
+            begins = shared[: len(prompt)] == prompt
+        else:
+            said = _words(" ".join(turn["content"] for turn in shared))
+            begins = all(_words(turn["content"]) in said for turn in self.prompt.read(value))
+        if not begins:
+            reason = "'chosen' and 'rejected' do not both begin with the prompt"
+            raise Refused("different-prompts", reason, _SAME_PROMPT)
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
 
 
 @dataclass(frozen=True)
@@ -397,11 +417,6 @@ def _shared(chosen: list[Message], rejected: list[Message]) -> int:
 
 
 _SAME_PROMPT = "both must answer the same prompt: fix or remove the row"
-
-
-def _check_beginning(prompt: list[Message], shared: list[Message]) -> None:
-    if shared[: len(prompt)] != prompt:
-        raise Refused("different-prompts", "'chosen' and 'rejected' do not both begin with the prompt", _SAME_PROMPT)
 
 
 def _same() -> Refused:

@@ -266,6 +266,8 @@ class Kind(ABC, Generic[R, S]):
         rows = self.load(train_from, meter, reading)
         other = self.load(validation_from, meter, reading) if validation_from else None
         reading.log.raise_if_any()
+        if unread := sorted(self.codec.proof.unread):
+            reading.notes.append(f"turns have fields that the chat template does not read: {', '.join(unread[:8])}")
         division = divide(
             rows.split_keys, self.config, hold_out=other is None and self.config.validation is Validation.AUTO
         )

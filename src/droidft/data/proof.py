@@ -22,6 +22,8 @@ _MOST_ITEMS = 4
 """Items of a list in an argument that are looked for; the others are like them."""
 _MOST_SHAPES = 20_000
 """Beyond so many shapes the oldest are forgotten."""
+_FIELDS = frozenset({"role", "content", "reasoning_content", "tool_calls", "tool_call_id", "id"})
+"""Fields of a turn that are looked for in the text, or that say nothing by themselves."""
 THINK_END = "</think>"
 What = Literal["text", "thinking", "call", "argument", "tools"]
 
@@ -41,6 +43,8 @@ class Proof:
 
     template: ChatTemplate
     known: dict[Hashable, tuple[Part, ...]] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
+    """Fields of turns that the template has no name for, so that what they hold is left out."""
 
     def left_out(
         self, messages: list[Message], tools: Sequence[Tool] | None, text: str, *, prompt: bool = False
@@ -54,6 +58,8 @@ class Proof:
         known = self.known.get(key)
         if known is not None:
             return known
+        names = {name for turn in messages for name, value in turn.items() if value not in (None, "", [], {})}
+        self.unread |= {name for name in names - _FIELDS if not self.template.reads(name)}
         words = _Words()
         try:
             marked = [words.turn(number, turn) for number, turn in enumerate(messages)]
