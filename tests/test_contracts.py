@@ -132,6 +132,25 @@ def test_every_module_has_a_test_that_a_reader_finds() -> None:
     assert not homeless, f"give each a test file of its name, or a row in CONTRIBUTING.md: {homeless}"
 
 
+def test_every_rendering_of_a_chat_template_has_limits() -> None:
+    """A template is a program of somebody else's: it may loop, or ask for all of the memory."""
+    free = []
+    for path in (ROOT / "src").rglob("*.py"):
+        for block in ast.walk(ast.parse(path.read_text())):
+            calls = [
+                node
+                for node in ast.walk(block)
+                if isinstance(node, ast.Call)
+                and ast.unparse(node.func).endswith(("apply_chat_template", "render_jinja_template"))
+            ]
+            limited = isinstance(block, ast.With) and "rendering()" in ast.unparse(block.items[0])
+            if isinstance(block, ast.Module):
+                free += [(path.name, call.lineno) for call in calls]
+            elif limited:
+                free = [place for place in free if place not in [(path.name, call.lineno) for call in calls]]
+    assert not free, free
+
+
 def test_the_page_checks_the_data_again_after_the_settings_that_the_server_looks_at() -> None:
     text = (ROOT / "frontend/src/features/data/settings.ts").read_text()
     assert tuple(re.findall(r'^  "(\w+)",$', text, re.MULTILINE)) == DATA_SETTINGS

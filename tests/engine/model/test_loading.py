@@ -14,7 +14,7 @@ from droidft.engine.generation.generate import Sampling, generate, generate_batc
 from droidft.engine.methods.rollouts import draw
 from droidft.engine.model import loading
 from droidft.engine.model.architectures import understood
-from droidft.engine.model.trainable import METAL_ONLY, UNTRAINABLE, refuse_untrainable
+from droidft.engine.model.trainable import METAL_ONLY, UNTRAINABLE, examine_for_training
 from droidft.engine.model.vocabulary import padding
 from droidft.errors import ModelError
 from tests.engine.model.architectures import TABLE
@@ -235,7 +235,9 @@ def test_the_lists_of_what_cannot_be_trained_are_those_that_fail() -> None:
     assert listed == {**UNTRAINABLE, **METAL_ONLY}
 
 
-def test_what_cannot_be_trained_is_refused_before_it_is_loaded() -> None:
+def test_what_cannot_be_trained_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "deepseek_v41"}))
     with pytest.raises(ModelError, match="deepseek_v41 cannot be trained here: mlx-lm cannot differentiate it"):
-        refuse_untrainable({"model_type": "deepseek_v41"})
-    refuse_untrainable(LLAMA)
+        examine_for_training(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    assert examine_for_training(tmp_path) == ()

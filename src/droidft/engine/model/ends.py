@@ -6,6 +6,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from droidft.data.template import rendering
+
 _MARKER = "Qx7droidft7marker7xQ"
 
 
@@ -15,7 +17,8 @@ def end_of_turn(tokenizer: Any) -> int | None:
         return None
     turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _MARKER}]
     try:
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+        with rendering():
+            text = str(tokenizer.apply_chat_template(turns, tokenize=False))
     except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
         # A template that refuses two plain turns says so where it is used.
         return None

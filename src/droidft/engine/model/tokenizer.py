@@ -8,6 +8,7 @@ from typing import Any
 from mlx_lm import utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
+from droidft.data.template import rendering
 from droidft.errors import ModelError
 from droidft.models.files import again, read_json
 from droidft.models.folder import tokenizer_fault
@@ -91,7 +92,8 @@ def _refuse_no_jinja(path: Path, source: str, text: str) -> None:
     from transformers.utils.chat_template_utils import render_jinja_template
 
     try:
-        render_jinja_template([[]], chat_template=text)
+        with rendering():
+            render_jinja_template([[]], chat_template=text)
     except TemplateSyntaxError as error:
         raise ModelError(
             f"the chat template in {path / source} is not valid Jinja: line {error.lineno}: {error.message}",
