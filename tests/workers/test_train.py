@@ -303,10 +303,14 @@ def test_a_changed_base_model_is_refused_on_resume(home: Path, material: dict[st
     model = tiny.write_model(tmp_path / "model")
     run = create(material | {"model_path": str(model)}, iterations=6, save_every=3)
     finish(run)
+    adapter = Home.find().adapter(run.adapter_name())
+    before = {path.name: path.read_bytes() for path in adapter.iterdir()}
     tiny.write_model(model, seed=1)
     failed = finish(run)[-1]
     assert isinstance(failed, Failed)
     assert "base model" in failed.message
+    kept = {path.name: path.read_bytes() for path in adapter.iterdir()}
+    assert kept == before, "the adapter still names the model that it was trained on"
 
 
 def test_a_failed_run_neither_deletes_nor_overwrites_another_runs_adapter(

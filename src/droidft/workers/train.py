@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -169,14 +170,17 @@ def _events(run: Run, home: Home, stop: StopRequest, device: Device) -> Iterator
         stop.training_begins()
         yield from measuring.base(stop)
         return
+    stop.training_begins()
+    training = train(assembled.job, should_stop=stop)
+    # A run that cannot go on with this model or this data ends here; its adapter stays what it was trained on.
+    first = next(training)
     publish.prepare_folder(adapter, config, assembled.attached, assembled.origin, run_id=run.id)
     if assembled.job.resume_from is not None:
         # The worker may have died between saving this checkpoint and publishing it.
         folder, state = assembled.job.resume_from
         best = state.best_step == state.step
         publish.publish(adapter, folder / ADAPTER, step=state.step, best=best, keep=config.keep_checkpoints)
-    stop.training_begins()
-    for event in train(assembled.job, should_stop=stop):
+    for event in chain([first], training):
         if isinstance(event, CheckpointSaved):
             weights = run.checkpoints / folder_name(event.step) / ADAPTER
             publish.publish(adapter, weights, step=event.step, best=event.best, keep=config.keep_checkpoints)
