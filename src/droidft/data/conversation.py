@@ -177,7 +177,7 @@ def _turn(turn: Any, number: int, *, by_from: bool) -> tuple[Message, bool]:
     role = "assistant" if is_call else ROLES[named]
     where = f"turn {number} ({role})"
     if (media := media_in(turn)) is not None:
-        raise Refused("media", f"{where} has {MEDIA[media]} in {media!r}; only text is read", "leave such rows out")
+        raise Refused("media", f"{where} has {MEDIA[media]} in {media!r}", "only text is read: leave it out")
     message: Message = {"role": role, "content": ""}
     weight = _weight(turn, where)
     if is_call:

@@ -287,6 +287,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},
         "messages.0.content.0",
     ),
+    ({"messages": [{"role": "user", "content": "x", "images": ["a.png"]}]}, "messages.0.content"),
     ({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}], "content": ""}]}, "messages.0.tool_calls"),
     ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
 ]

@@ -261,7 +261,7 @@ def _turn(message: ChatMessage, field: str) -> dict[str, Any]:
     except Refused as why:
         reason = why.reason.replace("turn 1", "a message", 1)
         place = "role" if why.kind == "role" else _part_at_fault(message)
-        raise ConfigError(f"{reason} is not supported", hint=why.fix, field=f"{field}.{place}") from None
+        raise ConfigError(f"{reason}, which is not supported", hint=why.fix, field=f"{field}.{place}") from None
     if turn["role"] == "tool":
         reason = f"a message with the role {message.role!r} is not supported"
         raise ConfigError(reason, hint="roles are system, developer, user, assistant", field=f"{field}.role")
