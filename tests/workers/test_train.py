@@ -205,6 +205,18 @@ def test_a_run_started_from_an_adapter_begins_at_its_loss(home: Path, material: 
         assert start.loss == loss
 
 
+def test_an_adapter_of_other_modules_is_refused_with_the_settings_that_take_it(
+    home: Path, material: dict[str, str]
+) -> None:
+    first = create(material, iterations=2, lora_targets="mlp", lora_num_layers=1)
+    finish(first)
+    failed = finish(create(material, lora_targets="attention", init_adapter=first.adapter_name()))[-1]
+    assert isinstance(failed, Failed)
+    assert "does not fit" in failed.message
+    rank = first.config().lora_rank
+    assert failed.hint == f"set lora_rank to {rank}, lora_num_layers to 1 and lora_targets to mlp"
+
+
 def test_mlx_lm_loads_the_adapter(home: Path, material: dict[str, str]) -> None:
     """Its loader accepts every tensor, and the adapted model answers differently from the base."""
     import mlx.core as mx

@@ -7,6 +7,7 @@ the data, the length against the model's context.
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -297,6 +298,16 @@ def check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None:
         )
 
 
+def _trained_with(info: AdapterInfo) -> str:
+    """The settings that make an adapter of the same shapes."""
+    if info.rank is None:
+        return "use the targets and layers that it was trained with"
+    preset = info.record.get("targets")
+    keys = json.dumps([*(info.keys or info.modules)])
+    targets = preset if isinstance(preset, str) and preset != "custom" else f"custom, with lora_keys {keys}"
+    return f"set lora_rank to {info.rank}, lora_num_layers to {info.num_layers} and lora_targets to {targets}"
+
+
 def _start_from(model: nn.Module, info: AdapterInfo) -> None:
     """Load the weights of another adapter into the freshly attached one.
 
@@ -311,7 +322,7 @@ def _start_from(model: nn.Module, info: AdapterInfo) -> None:
         raise AdapterError(
             f"init_adapter: {info.file} does not fit: {wrong[0]} is {_shape(arrays, wrong[0])} there and "
             f"{_shape(present, wrong[0])} here ({len(wrong)} tensors differ)",
-            hint="use the rank, targets and layers that it was trained with",
+            hint=_trained_with(info),
             field="init_adapter",
         )
     model.load_weights(list(arrays.items()), strict=False)
