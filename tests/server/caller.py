@@ -33,9 +33,10 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error, which has the one shape."""
+        """The error, in the one shape of ours or, below /v1, OpenAI's."""
         value: dict[str, Any] = json.loads(self.body, parse_constant=_no_constant)["error"]
-        assert set(value) == {"code", "message", "hint", "field"}, value
+        openai = {"message", "type", "param", "code"}
+        assert set(value) in ({"code", "message", "hint", "field"}, openai), value
         assert isinstance(value["code"], str)
         assert isinstance(value["message"], str)
         return value
