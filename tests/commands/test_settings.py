@@ -25,7 +25,15 @@ def test_every_field_is_a_setting_with_help_group_and_known_kind() -> None:
     found = settings.settings()
     assert [setting.name for setting in found] == list(TrainingConfig.model_fields)
     assert all(setting.help and setting.group for setting in found)
-    assert {setting.kind for setting in found} == {"text", "integer", "number", "boolean", "list", "objects"}
+    assert {setting.kind for setting in found} == {
+        "text",
+        "integer",
+        "number",
+        "boolean",
+        "list",
+        "objects",
+        "object",
+    }
     assert {setting.group for setting in found} == set(settings.GROUPS.values())
     assert [setting.name for setting in found if setting.required] == ["model_path", "train_data_path"]
 

@@ -123,7 +123,7 @@ def test_what_is_left_is_what_was_estimated_less_what_is_done(done: tuple[Experi
 def test_the_interval_of_a_loss_ends_at_zero(done: tuple[Experiment, FixedPlan]) -> None:
     experiment, fixed = done
     trained = [state for state in look(experiment, fixed).cells if state.cell.arm == "full" and state.cell.share == 1]
-    runs = [found for state in trained[:2] if (found := read(experiment, state, Weights.BEST)) is not None]
+    runs = [found for state in trained[:2] if (found := read(experiment, fixed, state)) is not None]
     known = mean_loss(runs)
     assert len(runs) == 2
     assert known.low is not None

@@ -151,7 +151,7 @@ def test_one_that_cannot_be_read_keeps_none_of_the_others(server: LiveServer) ->
     state(server, experiment, "finished")
     listed = {each["id"]: each for each in server.get("/api/experiments")}
     assert listed[bad.name]["state"] == "refused"
-    assert "x20200101-000000 cannot be read: request.json" in listed[bad.name]["problem"]["message"]
+    assert "x20200101-000000/request.json is damaged" in listed[bad.name]["problem"]["message"]
     assert server.request("GET", f"/api/experiments/{bad.name}")[0] == 409
     assert server.request("DELETE", f"/api/experiments/{bad.name}")[0] == 204
     assert not bad.exists()

@@ -135,6 +135,10 @@ def values_of(setting: settings.Setting) -> st.SearchStrategy[Any]:
             return st.lists(st.from_regex(r"[a-z_.]{1,12}", fullmatch=True), min_size=1, max_size=4, unique=True)
         case "objects":
             return st.lists(rewards(), max_size=3, unique_by=lambda reward: reward["label"])
+        case "object":
+            return st.dictionaries(st.from_regex(r"[a-z_]{1,12}", fullmatch=True), text | st.booleans(), max_size=3)
+    if setting.name == "template_date":
+        return st.dates().map(str)
     if setting.choices:
         return st.sampled_from([choice for choice in setting.choices if choice != "custom"])
     if setting.name in ("adapter_name", "resume"):
@@ -149,6 +153,10 @@ def drawn(draw: st.DrawFn) -> dict[str, Any]:
     if values.get("iterations") is not None:
         values.pop("epochs", None)
         values["warmup_steps"] = values["iterations"] - 1
+    if values.get("validation") == "none":
+        values.pop("val_data_path", None)
+    if values.get("train_on") == "last-turn":
+        values["mask_prompt"] = True
     if "lora_keys" in values:
         values["lora_targets"] = "custom"
     if parse_config(WHOLE | {"method": values.get("method", "sft"), "rewards": REWARD}).method.family == "rewards":

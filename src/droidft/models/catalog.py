@@ -270,14 +270,11 @@ def context_length(config: dict[str, Any]) -> int | None:
 
 
 def knows_thinking(path: Path) -> bool:
-    """Whether the chat template in a folder reads `enable_thinking`, as far as its files say."""
-    for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json"):
-        try:
-            if "enable_thinking" in (path / name).read_text(encoding="utf-8"):
-                return True
-        except (OSError, UnicodeDecodeError):
-            continue
-    return False
+    """Whether a chat template of a model folder that is used reads `enable_thinking`."""
+    try:
+        return any("enable_thinking" in text for text in chat_templates(path).used().values())
+    except ModelError:  # a damaged file, of which the folder's own fault tells
+        return False
 
 
 def code_files(path: Path) -> list[str]:

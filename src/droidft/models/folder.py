@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from droidft.errors import ModelError
 from droidft.models import foreign, headers
 from droidft.models.files import Fault, again, fault_of, read_json
+from droidft.support import stored
 
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -193,7 +194,7 @@ def gguf_file(path: Path) -> bool:
 
 
 def _first(path: Path) -> bytes:
-    with suppress(OSError), path.open("rb") as stream:
+    with suppress(OSError), stored.opened(path) as stream:
         return stream.read(4)
     return b""
 

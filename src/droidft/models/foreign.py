@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -10,7 +9,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from droidft.errors import DroidError
 from droidft.models.files import Fault, again
+from droidft.support import stored
 
 _ANOTHER = "choose a text model with config.json, model.safetensors and tokenizer.json"
 _SAFETENSORS = "use a version of the model in safetensors"
@@ -125,8 +126,8 @@ def _cache(path: Path, names: Collection[str]) -> Fault | None:
 
 def _newest(path: Path, snapshots: list[Path]) -> Path:
     try:
-        main = path / "snapshots" / (path / "refs" / "main").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
+        main = path / "snapshots" / stored.content(path / "refs" / "main").decode().strip()
+    except (DroidError, ValueError):
         return snapshots[-1]
     return main if main in snapshots else snapshots[-1]
 
@@ -178,7 +179,6 @@ def _with_config(path: Path, names: Collection[str]) -> list[Path]:
 
 def _settings(file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return stored.mapping(file)
+    except DroidError:
         return {}
-    return value if isinstance(value, dict) else {}

@@ -125,7 +125,12 @@ export function LinkButton({
   );
   if (download || newTab) {
     return (
-      <a href={to.startsWith("/") ? addressOf(to) : to} download={download} {...(newTab ? { target: "_blank", rel: "noreferrer" } : {})} className={look}>
+      <a
+        href={to.startsWith("/") ? addressOf(to) : to}
+        download={download}
+        {...(newTab ? { target: "_blank", rel: "noreferrer" } : {})}
+        className={look}
+      >
         {inside}
       </a>
     );
