@@ -202,7 +202,7 @@ class Jobs:
 
     async def _import(self, work: Work, params: dict[str, Any]) -> None:
         done = await self._do(work, "import_model", params, work.note)
-        work.change(model=done["model"], warnings=tuple(done["warnings"]))
+        work.change(model=done["model"], warnings=done["warnings"])
 
     async def _do(self, work: Work, name: str, params: dict[str, Any], note: Callable[[Any], None]) -> Any:
         """The result of a request to a process of the job's own, once there is a slot for it."""
