@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, get_args
 
+from droidft.config.measurement import Answers, Measurements, RowLosses
 from droidft.experiments.findings.account import table
 from droidft.experiments.findings.results import (
     Analysis,
@@ -26,7 +27,6 @@ from droidft.experiments.findings.results import (
 )
 from droidft.experiments.findings.stats import noise_floor
 from droidft.experiments.plan.settled import FixedPlan
-from droidft.measurement import Answers, Measurements, RowLosses
 from droidft.support.words import signed
 
 ID = "x20261126-090000"

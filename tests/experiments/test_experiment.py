@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from droidft.commands._experiment_display import rendered
+from droidft.config.measurement import Weights
 from droidft.errors import ConfigError, ExperimentError, NotFound
 from droidft.events import EvalReport, Measured
 from droidft.experiments.findings.account import rates_at_an_end
@@ -37,7 +38,6 @@ from droidft.experiments.runs.progress import (
     validation_loss,
 )
 from droidft.home import Home
-from droidft.measurement import Weights
 from tests import tiny
 from tests.experiments import furnished
 from tests.experiments.furnished import finish, planned

@@ -14,10 +14,10 @@ import pytest
 
 from droidft.adapters.folder import OWNER
 from droidft.config import TrainingConfig
+from droidft.config.measurement import Measurement, RunMeasurement
 from droidft.errors import ConfigError, NotFound, RunError
 from droidft.events import Failed, Finished, Stopped, Warned
 from droidft.home import Home
-from droidft.measurement import Measurement, RunMeasurement
 from droidft.runs import folder as runs
 from droidft.runs.folder import Run, RunStatus
 from droidft.runs.writer import EventLog

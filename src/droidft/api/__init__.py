@@ -10,8 +10,8 @@ from droidft.api.answering import Model, Sampling, load
 from droidft.api.comparing import Experiment, experiment
 from droidft.api.training import Run, train
 from droidft.config import TrainingConfig
+from droidft.config.measurement import RowLosses
 from droidft.errors import DroidError
-from droidft.measurement import RowLosses
 
 __all__ = [
     "DroidError",

@@ -18,9 +18,9 @@ from droidft.adapters.diagnostics import asked_otherwise
 from droidft.adapters.folder import AdapterInfo, Which, find_adapter
 from droidft.api.training import home_at
 from droidft.config import parse_config
+from droidft.config.measurement import RowLosses
 from droidft.errors import ConfigError
 from droidft.home import Home
-from droidft.measurement import RowLosses
 
 if TYPE_CHECKING:
     from droidft.data.template import TemplateOptions

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import json
 import math
-import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ from droidft.engine.model.trainable import examine_for_training
 from droidft.engine.training import checkpoint, reference
 from droidft.engine.training.loop import Job
 from droidft.engine.training.method import Method
-from droidft.errors import AdapterError, StorageError, TargetError
+from droidft.errors import AdapterError, TargetError
 from droidft.events import Event, LoraAttached, Phase, PhaseName, RunStarted, TargetCount, Warned
 from droidft.models import catalog
 from droidft.models.fingerprint import Fingerprint, fingerprint, meaning
@@ -108,7 +107,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     model_config = catalog.load_config(model_path)
     empty = build_lazily(model_config, stored=catalog.stored_names(model_path))
     plan = lora.targets_of(empty, config)
-    check_space(plan, config, places.checkpoints)
+    checkpoint.check_space(plan, config, places.checkpoints)
 
     yield Phase(name=PhaseName.PREPARING_DATA, detail=config.train_data_path)
     tokenizer, context_length = loading.load_tokenizer(model_path), catalog.context_length(model_config)
@@ -280,22 +279,6 @@ def _resume_warnings(
         message = "not bit-exact from here on: since the checkpoint was saved, " + ", ".join(changed)
         warnings.append(Warned(code="not_bit_exact", message=message))
     return warnings
-
-
-def check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None:
-    """Refuse to start where three checkpoints (float32 weights and two moments) do not fit."""
-    dora = config.fine_tune_type is FineTuneType.DORA
-    trained = (
-        plan.total if config.fine_tune_type is FineTuneType.FULL else plan.trainable(config.lora_rank, dora=dora)
-    )
-    need = 3 * trained * 4 * 3
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise StorageError(
-            f"{size(free)} is free at {folder}, three checkpoints of this run take {size(need)}",
-            hint="free some space, lower lora_rank, or set DROIDFT_HOME to a larger disk",
-        )
 
 
 def _trained_with(info: AdapterInfo) -> str:

@@ -30,10 +30,10 @@ from typing import Protocol, TypeVar
 
 from droidft.adapters.folder import OWNER, owner_of
 from droidft.config import TrainingConfig, nearest, parse_config
+from droidft.config.measurement import Measurements, RunMeasurement
 from droidft.errors import ConfigError, DamagedFile, NotFound, RunError
 from droidft.events import Failed, Finished, Record, Stopped
 from droidft.home import NAME, REFERENCES, Home
-from droidft.measurement import Measurements, RunMeasurement
 from droidft.runs import log
 from droidft.support import locks, processes, stored
 from droidft.support.durable import storage_errors, write_atomically

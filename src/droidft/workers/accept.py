@@ -15,6 +15,6 @@ def refuse_unacceptable(config: TrainingConfig, home: Home) -> None:
     from droidft.engine.machine import device
 
     device.prepare(home.cache)
-    from droidft.engine import acceptance
+    from droidft.engine.training import acceptance
 
     acceptance.check(config, home.places(checkpoints=home.runs)).refuse()

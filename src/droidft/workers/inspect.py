@@ -204,7 +204,7 @@ def accept(call: Call) -> list[str]:
 
     home, config = _home(call), _config(call)
     device.prepare(home.cache)
-    from droidft.engine import acceptance
+    from droidft.engine.training import acceptance
 
     found = acceptance.check(config, home.places(checkpoints=home.runs))
     found.refuse()

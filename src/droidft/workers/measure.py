@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from droidft.adapters.folder import BEST
+from droidft.config.measurement import RunMeasurement, Weights
 from droidft.engine.assemble import Assembled
 from droidft.engine.evaluation.measure import Material, prepare_measurement, take
 from droidft.engine.model.lora import base_only, load_trained
@@ -16,7 +17,6 @@ from droidft.engine.training.method import Interrupted
 from droidft.errors import ExperimentError
 from droidft.events import Event, Finished, Stopped
 from droidft.experiments.plan.written import GENERAL_TEXT
-from droidft.measurement import RunMeasurement, Weights
 from droidft.runs.folder import Run
 from droidft.support.durable import write_atomically
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import mlx.nn as nn
 import numpy as np
 
+from droidft.config.measurement import TaskScore
 from droidft.errors import ConfigError, DownloadError, NotFound
-from droidft.measurement import TaskScore
 from droidft.models import catalog, hub
 
 if TYPE_CHECKING:

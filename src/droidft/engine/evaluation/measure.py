@@ -18,6 +18,7 @@ import mlx.nn as nn
 import numpy as np
 
 from droidft.config import DataFormat, TrainingConfig, TrainOn
+from droidft.config.measurement import Answers, Measurement, Measurements, Questions, RowLosses, TaskScore
 from droidft.data import batches
 from droidft.data.batches import mixed, numbered
 from droidft.data.prepare import Prepared, prepare, read_set
@@ -31,7 +32,6 @@ from droidft.engine.training.loop import Job, step_once
 from droidft.engine.training.method import Interrupted
 from droidft.errors import ConfigError
 from droidft.events import Event, Measured, Phase, PhaseName
-from droidft.measurement import Answers, Measurement, Measurements, Questions, RowLosses, TaskScore
 from droidft.rewards.rules import ToScore
 from droidft.rewards.scorer import Scorer
 from droidft.support.shares import score_interval

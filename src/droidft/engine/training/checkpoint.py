@@ -24,8 +24,11 @@ import mlx.core as mx
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from droidft.adapters.folder import non_finite
+from droidft.config import FineTuneType, TrainingConfig
+from droidft.engine.model.targets import TargetPlan
 from droidft.errors import CheckpointError, NonFiniteError, StorageError
 from droidft.support.durable import commit_folder, sha256, storage_errors
+from droidft.support.words import size
 
 FORMAT = 1
 ADAPTER, OPTIMIZER, METHOD = "adapter.safetensors", "optimizer.safetensors", "method.safetensors"
@@ -278,4 +281,20 @@ def _refuse_non_finite(adapter: Path, step: int) -> None:
         raise NonFiniteError(
             f"step {step}: {bad[0]} holds NaN or infinity; the checkpoint was not written",
             hint="lower learning_rate, then `droidft resume` continues from the last good checkpoint",
+        )
+
+
+def check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None:
+    """Refuse to start where three checkpoints (float32 weights and two moments) do not fit."""
+    dora = config.fine_tune_type is FineTuneType.DORA
+    trained = (
+        plan.total if config.fine_tune_type is FineTuneType.FULL else plan.trainable(config.lora_rank, dora=dora)
+    )
+    need = 3 * trained * 4 * 3
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise StorageError(
+            f"{size(free)} is free at {folder}, three checkpoints of this run take {size(need)}",
+            hint="free some space, lower lora_rank, or set DROIDFT_HOME to a larger disk",
         )

@@ -10,6 +10,7 @@ from typing import get_args
 
 import numpy as np
 
+from droidft.config.measurement import Measurements
 from droidft.experiments.findings.account import best_at_an_end, notes, settings, table
 from droidft.experiments.findings.comparison import (
     Done,
@@ -47,7 +48,6 @@ from droidft.experiments.plan.settled import FixedArm, FixedPlan, config_of, sha
 from droidft.experiments.plan.written import BASE, VERDICT_SEEDS
 from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import CellState, Progress, look
-from droidft.measurement import Measurements
 from droidft.support.words import count
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from droidft.adapters.folder import BEST
+from droidft.config.measurement import Measurements, RowLosses
 from droidft.errors import ExperimentError
 from droidft.events import DataPrepared, EvalReport, Event, Finished, RunStarted, TrainReport
 from droidft.experiments.findings.results import Interval, Kind, ScoreResult
@@ -33,7 +34,6 @@ from droidft.experiments.plan.written import BASE, VERDICT_SEEDS
 from droidft.experiments.runs.folder import Experiment
 from droidft.experiments.runs.progress import CellState, validation_loss
 from droidft.home import REFERENCES
-from droidft.measurement import Measurements, RowLosses
 from droidft.runs.folder import RunStatus
 from droidft.support.words import count, signed
 

@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from droidft.config import TrainingConfig
+from droidft.config.measurement import Measurement
 from droidft.experiments.plan.written import BASE, Plan
-from droidft.measurement import Measurement
 
 EVALUATIONS = 8
 """How often a run is evaluated, where steps_per_eval is not given."""

@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from droidft.config import Family, Method, TrainingConfig, nearest, parse_config, problems
+from droidft.config.measurement import Check, Harness, Measurement, Questions
 from droidft.config.wording import abbreviated, sentence, worded
 from droidft.errors import ConfigError
-from droidft.measurement import Check, Harness, Measurement, Questions
 
 BASE = "base"
 """Name of the base model among the arms: the experiment's run zero."""

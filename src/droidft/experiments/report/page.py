@@ -19,6 +19,7 @@ from jinja2 import Template
 from markupsafe import Markup, escape
 
 from droidft import __version__
+from droidft.config.measurement import Measurements
 from droidft.experiments.findings import account
 from droidft.experiments.findings.results import Analysis
 from droidft.experiments.findings.stats import FEW
@@ -26,7 +27,6 @@ from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.report import figures, grids
 from droidft.experiments.report.markdown import markdown
 from droidft.home import REFERENCES
-from droidft.measurement import Measurements
 from droidft.reports import pages
 from droidft.reports.plot import KINDS
 from droidft.support.words import loss, plain

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from droidft.config.measurement import Expected, RunMeasurement, Weights
 from droidft.errors import ExperimentError, NonFiniteError, RunError
 from droidft.events import EvalReport, Event, Failed, Record, RunStarted, Stopped, TrainReport
 from droidft.experiments.plan.settled import (
@@ -22,7 +23,6 @@ from droidft.experiments.plan.settled import (
 from droidft.experiments.plan.written import BASE
 from droidft.experiments.runs.attempts import Attempts
 from droidft.experiments.runs.folder import Experiment, Obstacle
-from droidft.measurement import Expected, RunMeasurement, Weights
 from droidft.runs import folder as runs
 from droidft.runs import log
 from droidft.runs.folder import Run, RunStatus

@@ -17,9 +17,9 @@ from droidft.adapters.folder import find_adapter, read_adapter
 from droidft.config import Family, FineTuneType, TrainingConfig
 from droidft.data.check import check_structure
 from droidft.data.sources import HUB, fetch_dataset, locate
-from droidft.engine.assemble import check_space
 from droidft.engine.model import lora
 from droidft.engine.model.architectures import build_lazily
+from droidft.engine.training.checkpoint import check_space
 from droidft.errors import AdapterError, DataError, DroidError
 from droidft.models import catalog, embedded, hub
 from droidft.rewards.scorer import Scorer
