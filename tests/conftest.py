@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,16 @@ def device() -> None:
         prepare(CACHE)
         with computing(CACHE):  # builds the kernels, where they are not there yet
             pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_again() -> Iterator[None]:
+    """`droidft.load` makes a process ready for as long as it lives; the next file's tests begin as before."""
+    yield
+    answering = sys.modules.get("droidft.api.answering")
+    for prepared in getattr(answering, "_preparations", []):
+        prepared.__exit__(None, None, None)
+    getattr(answering, "_preparations", []).clear()
 
 
 @pytest.fixture(params=["plain MLX", "fused kernels"])
