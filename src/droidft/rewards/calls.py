@@ -6,12 +6,11 @@ return shows as a run that is *stalled*; its signal handler calls `abandon`, so 
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+
+from droidft.support.limits import timed
 
 STALLED_SECONDS = 60.0
 """A call that takes longer makes its run look stalled."""
@@ -25,10 +24,6 @@ class Abandoned(BaseException):
     """A stop was asked for while the user's code ran. No `Exception`, so that the code does not swallow it."""
 
 
-class TooLong(BaseException):
-    """The call took longer than `LONGEST_SECONDS`."""
-
-
 class _UnderWay:
     since: float | None = None
     abandoned: float | None = None
@@ -39,19 +34,13 @@ _call = _UnderWay()
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """While the user's code runs. In the main thread, raises `TooLong` out of it after `LONGEST_SECONDS`."""
-    timed = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGALRM, _too_long) if timed else None
+    """While the user's code runs. In the main thread, raises `TimeUp` out of it after `LONGEST_SECONDS`."""
     _call.since, _call.abandoned = time.monotonic(), None
     try:
-        if timed:
-            signal.setitimer(signal.ITIMER_REAL, LONGEST_SECONDS)
-        yield
+        with timed(LONGEST_SECONDS):
+            yield
     finally:
         _call.since = None
-        if timed:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
 
 
 def overdue() -> bool:
@@ -68,7 +57,3 @@ def abandon() -> None:
     if _call.since is not None:
         _call.abandoned = time.monotonic()
         raise Abandoned
-
-
-def _too_long(_number: int, _frame: FrameType | None) -> None:
-    raise TooLong

@@ -23,6 +23,7 @@ from droidft.errors import RewardError
 from droidft.rewards import calls
 from droidft.rewards.arguments import PASSED, arguments, refuse_missing
 from droidft.rewards.rules import Rule, ToScore
+from droidft.support.limits import TimeUp
 from droidft.support.shapes import shape
 
 LARGEST = 1 << 20
@@ -168,7 +169,7 @@ class OwnFiles:
             try:
                 with calls.limited():
                     exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - what the user asked for
-            except calls.TooLong:
+            except TimeUp:
                 raise RewardError(
                     f"{path.name} was still not read after {calls.LONGEST_SECONDS:g} seconds", hint=SLOW
                 ) from None
@@ -219,7 +220,7 @@ class OwnRule(Rule):
         try:
             with calls.limited():
                 returned = self._listed(function(**arguments(function, items)), hint)
-        except calls.TooLong:
+        except TimeUp:
             raise RewardError(
                 f"reward {self._spec.name}: it had not returned after {calls.LONGEST_SECONDS:g} seconds "
                 f"({len(items)} completions, the first for row {items[0].place})",
@@ -238,7 +239,7 @@ class OwnRule(Rule):
             try:
                 with calls.limited():
                     function(**arguments(function, [item]))
-            except calls.TooLong:
+            except TimeUp:
                 break
             except (Exception, SystemExit) as alone:  # noqa: BLE001 - as above
                 error, where = alone, f"row {item.place}"

@@ -28,7 +28,7 @@ BASELINE_SECONDS = 1.0
 """How long the size of the process, measured once, is taken for its present one."""
 
 
-class _TimeUp(BaseException):
+class TimeUp(BaseException):
     """The timer: no `except Exception` on the way may keep it."""
 
 
@@ -43,9 +43,9 @@ def within(what: str, *, seconds: float, memory: int, kind: type[DroidError], hi
             went too deep.
     """
     try:
-        with _timed(seconds), _bounded(memory):
+        with timed(seconds), _bounded(memory):
             yield
-    except _TimeUp:
+    except TimeUp:
         raise kind(f"{what} took longer than {seconds:g} s and was ended", hint=hint) from None
     except RecursionError:
         raise kind(f"{what} is nested too deeply", hint=hint) from None
@@ -56,13 +56,14 @@ def within(what: str, *, seconds: float, memory: int, kind: type[DroidError], hi
 
 
 @contextmanager
-def _timed(seconds: float) -> Iterator[None]:
+def timed(seconds: float) -> Iterator[None]:
+    """Raise `TimeUp` out of the block after so many seconds, in the main thread; in others nothing is limited."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def break_in(_number: int, _frame: FrameType | None) -> None:
-        raise _TimeUp
+        raise TimeUp
 
     began = time.monotonic()
     before = signal.signal(signal.SIGALRM, break_in)
