@@ -1,4 +1,4 @@
-"""Whether a run is accepted, for entrances in this process: makes mlx ready first, as every computation does."""
+"""Whether a run is accepted: makes mlx ready first, as every computation does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from droidft.config import TrainingConfig
 from droidft.home import Home
 
 
-def refuse_unacceptable(config: TrainingConfig, home: Home) -> None:
-    """Refuse a new run that could not begin.
+def refuse_unacceptable(config: TrainingConfig, home: Home) -> list[str]:
+    """Refuse a new run that could not begin; what deserves attention of one that can, as sentences.
 
     Raises:
         DroidError: the first of its faults; the message names the others.
@@ -17,4 +17,6 @@ def refuse_unacceptable(config: TrainingConfig, home: Home) -> None:
     device.prepare(home.cache)
     from droidft.engine.training import acceptance
 
-    acceptance.check(config, home.places(checkpoints=home.runs)).refuse()
+    found = acceptance.check(config, home.places(checkpoints=home.runs))
+    found.refuse()
+    return found.warnings

@@ -21,6 +21,7 @@ from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError,
 from droidft.home import Home
 from droidft.support.channel import Call, Handler, serve
 from droidft.support.stamps import Stamp, stamps
+from droidft.workers.accept import refuse_unacceptable
 
 if TYPE_CHECKING:
     from droidft.adapters.folder import AdapterEntry
@@ -200,15 +201,7 @@ def view_rows(call: Call) -> dict[str, Any]:
 
 def accept(call: Call) -> list[str]:
     """Warnings about a new run. Raises what keeps it from being accepted."""
-    from droidft.engine.machine import device
-
-    home, config = _home(call), _config(call)
-    device.prepare(home.cache)
-    from droidft.engine.training import acceptance
-
-    found = acceptance.check(config, home.places(checkpoints=home.runs))
-    found.refuse()
-    return found.warnings
+    return refuse_unacceptable(_config(call), _home(call))
 
 
 def adapters(call: Call) -> list[AdapterEntry]:
