@@ -6,9 +6,9 @@ and byte offset, and reading goes on; only a file of the wrong kind ends it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BufferedReader
@@ -21,6 +21,7 @@ from droidft.data.encodings import BOM, Encoding, as_utf8, by_mark, is_windows_1
 from droidft.data.lines import Blanks, Reading, numbered_lines, too_long
 from droidft.support.confined import leads_outside
 from droidft.support.faults import FileRefused, Refused
+from droidft.support.stored import opened
 from droidft.support.strict_json import (
     MAX_DEPTH,
     MAX_ROW_BYTES,
@@ -138,32 +139,26 @@ def _open(path: Path) -> BufferedReader:
         known = " ".join(SUFFIXES)
         raise FileRefused("suffix", f"has the unknown suffix {path.suffix!r}", f"name it by its form: {known}")
     try:
-        # What is checked is the file that is open: the path may lead elsewhere a moment later.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        if (why := _unfit(descriptor)) is None:
-            return os.fdopen(descriptor, "rb")
-        os.close(descriptor)
-        raise why
+        file = opened(path)
     except FileNotFoundError:
         if path.is_symlink():
             reason = f"is a link to {os.readlink(path)}, which does not exist"
             raise FileRefused("missing", reason, "fix the link") from None
         raise FileRefused("missing", "does not exist", "check the path") from None
     except OSError as error:
+        if error.errno == errno.EISDIR:
+            raise FileRefused("directory", "is a folder", "name the file inside it") from None
+        if error.errno == errno.ESPIPE:
+            fix = "write its content to a file first"
+            raise FileRefused("not-regular", "is a pipe or a device, not a file", fix) from None
         reason = f"cannot be read: {error.strerror or error}"
         raise FileRefused("unreadable", reason, "check the path and its permissions") from None
-
-
-def _unfit(descriptor: int) -> FileRefused | None:
-    """Why an open file cannot be read as data."""
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISDIR(mode):
-        return FileRefused("directory", "is a folder", "name the file inside it")
-    if not stat.S_ISREG(mode):
-        return FileRefused("not-regular", "is a pipe or a device, not a file", "write its content to a file first")
-    if leads_outside(descriptor) is not None:
-        return FileRefused("outside", "leads outside the folders that the server may read", "start it with --allow")
-    return None
+    assert isinstance(file, BufferedReader)
+    # What is checked is the file that is open: the path may lead elsewhere a moment later.
+    if leads_outside(file.fileno()) is not None:
+        file.close()
+        raise FileRefused("outside", "leads outside the folders that the server may read", "start it with --allow")
+    return file
 
 
 _CHANGED = FileRefused(
