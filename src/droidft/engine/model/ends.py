@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import TemplateError
-
-from droidft.data.template import rendering
+from droidft.data.template import ChatTemplate
+from droidft.support.faults import Refused
 
 _MARKER = "Qx7droidft7marker7xQ"
 
@@ -17,9 +16,8 @@ def end_of_turn(tokenizer: Any) -> int | None:
         return None
     turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _MARKER}]
     try:
-        with rendering():
-            text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-    except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
+        text = ChatTemplate(tokenizer).render(turns, None)
+    except Refused:
         # A template that refuses two plain turns says so where it is used.
         return None
     _, marker, after = text.rpartition(_MARKER)
