@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.config import SystemRole
-from droidft.data.conversation import Message
+from droidft.data.conversation import SYSTEM_ROLES, Message
 from droidft.data.proof import THINK_END, Part, Proof, thinking_outside
 from droidft.data.report import Flag
 from droidft.data.rows import Row
@@ -217,7 +217,7 @@ def flag_of(codec: Codec, messages: Sequence[Message], part: Part) -> Flag:
     """
     if part.turn is None:
         return Flag.TOOLS_LEFT_OUT
-    if messages[part.turn]["role"] in ("system", "developer"):
+    if messages[part.turn]["role"] in SYSTEM_ROLES:
         if codec.template.options.system_role is SystemRole.REFUSE:
             reason = f"turn {part.turn + 1} (system) is left out by the model's chat template"
             raise Refused("left-out", reason, "set system_role to fold, or remove the turn")

@@ -56,7 +56,7 @@ WEIGHTS = ("weight", "loss", "train", "training")
 MEDIA = {"images": "images", "videos": "videos", "audios": "sound"}
 MEDIA |= {"image": "an image", "video": "a video", "audio": "sound"}
 """Fields of a row or a turn with content that is not text, by what it is."""
-_SYSTEM = ("system", "developer")
+SYSTEM_ROLES = ("system", "developer")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _THOUGHT_PARTS = ("thinking", "reasoning")
 _KNOWN = frozenset({"role", "from", "content", "value", "tool_calls", "function_call", *REASONING, *WEIGHTS})
@@ -74,7 +74,7 @@ def messages_key(messages: Sequence[Message]) -> int:
 
 def with_system(messages: list[Message], system_prompt: str | None) -> list[Message]:
     """The conversation with a system message first, unless it has one or there is none to put there."""
-    if system_prompt is None or (messages and messages[0]["role"] in _SYSTEM):
+    if system_prompt is None or (messages and messages[0]["role"] in SYSTEM_ROLES):
         return messages
     return [{"role": "system", "content": system_prompt}, *messages]
 
@@ -85,7 +85,7 @@ def with_own_system(messages: list[Message], system: str | None) -> list[Message
     Raises:
         Refused: the conversation opens with another one.
     """
-    if system is not None and messages and messages[0]["role"] in _SYSTEM and messages[0]["content"] != system:
+    if system is not None and messages and messages[0]["role"] in SYSTEM_ROLES and messages[0]["content"] != system:
         reason = f"has a system text in 'system' and another one as its first turn ({messages[0]['role']})"
         raise Refused("two-systems", reason, "keep one of them")
     return with_system(messages, system)

@@ -18,7 +18,7 @@ from typing import Any
 
 from droidft.config import SystemRole, TrainingConfig
 from droidft.data.calls import Call, Tool
-from droidft.data.conversation import Message
+from droidft.data.conversation import SYSTEM_ROLES, Message
 from droidft.errors import ConfigError, ModelError
 from droidft.support import limits
 from droidft.support.faults import Refused
@@ -36,7 +36,6 @@ RESERVED = frozenset(
 """Names that mean something else to the renderer than a variable of the template."""
 THINKING = "enable_thinking"
 Span = tuple[int, int]
-_SYSTEM = ("system", "developer")
 
 
 TEMPLATE_SECONDS, TEMPLATE_BYTES = 5.0, 1 << 30
@@ -142,7 +141,7 @@ class ChatTemplate:
             Refused: a system turn that can be folded into no user's turn.
         """
         fold = self.options.system_role is SystemRole.FOLD
-        plain = all(turn["role"] not in _SYSTEM and "tool_calls" not in turn for turn in messages)
+        plain = all(turn["role"] not in SYSTEM_ROLES and "tool_calls" not in turn for turn in messages)
         if plain:
             return messages
         if fold:
@@ -235,7 +234,7 @@ class ChatTemplate:
 
     def _refusal(self, messages: list[Message], error: Exception) -> Refused:
         fix = "change the row"
-        if any(turn["role"] in _SYSTEM for turn in messages):
+        if any(turn["role"] in SYSTEM_ROLES for turn in messages):
             fix = "set system_role to fold, which puts system texts into the user's turn, or change the row"
         return Refused("template", f"is refused by the model's chat template: {error}", fix)
 
@@ -293,7 +292,7 @@ def folded(messages: list[Message]) -> list[Message]:
     made: list[Message] = []
     waiting: list[str] = []
     for turn in messages:
-        if turn["role"] in _SYSTEM:
+        if turn["role"] in SYSTEM_ROLES:
             waiting.append(turn["content"])
             continue
         if waiting and turn["role"] == "user":

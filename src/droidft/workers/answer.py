@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from droidft.adapters.diagnostics import asked_otherwise
 from droidft.adapters.folder import Which, find_adapter
+from droidft.data.conversation import SYSTEM_ROLES
 from droidft.errors import DroidError, NotFound
 from droidft.home import Home, valid_name
 from droidft.support.channel import Call, serve
@@ -328,7 +329,7 @@ def _system(params: dict[str, Any]) -> str | None:
     turns = params["messages"]
     if turns is None:
         return params["system"] or None
-    return next((turn["content"] for turn in turns if turn["role"] in ("system", "developer")), None)
+    return next((turn["content"] for turn in turns if turn["role"] in SYSTEM_ROLES), None)
 
 
 def _take_turns(call: Call, model: LoadedModel, waiting: deque[Side]) -> None:

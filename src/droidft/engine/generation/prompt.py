@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from droidft.config import SystemRole
-from droidft.data.conversation import normal_turns
+from droidft.data.conversation import SYSTEM_ROLES, normal_turns
 from droidft.data.proof import Part, Proof
 from droidft.data.template import ChatTemplate, TemplateOptions
 from droidft.errors import ConfigError, ModelError
@@ -125,7 +125,7 @@ def _templated(template: ChatTemplate, given: Sequence[Message], tools: list[dic
 def _hint(why: Refused, messages: Sequence[Message]) -> str:
     if why.kind != "template":
         return why.fix
-    if any(turn["role"] in ("system", "developer") for turn in messages):
+    if any(turn["role"] in SYSTEM_ROLES for turn in messages):
         return "some templates know no system message: leave it out, or write it into the prompt"
     return "some templates want user and assistant in turn, or no system message"
 
@@ -139,5 +139,5 @@ def _in_words(messages: Sequence[Message], missing: Sequence[Part]) -> tuple[str
         elif part.what != "thinking":
             role = messages[part.turn]["role"]
             what = "" if part.what == "text" else f" ({part.name})"
-            words.append("the system text" if role in ("system", "developer") else f"part of the {role}'s turn{what}")
+            words.append("the system text" if role in SYSTEM_ROLES else f"part of the {role}'s turn{what}")
     return tuple(dict.fromkeys(words))
