@@ -99,3 +99,15 @@ def smollm2() -> Path:
             return embedded.install(CACHE, cache_dir=CACHE)
     except DownloadError as error:
         pytest.skip(f"the real model cannot be fetched: {error.message}")
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A tiny model and conversations for it, as the settings that name them."""
+    from tests import tiny
+
+    folder = tmp_path_factory.mktemp("material")
+    return {
+        "model_path": str(tiny.write_model(folder / "model")),
+        "train_data_path": str(tiny.write_chat(folder / "chat.jsonl")),
+    }

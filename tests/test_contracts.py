@@ -134,20 +134,18 @@ def test_every_module_has_a_test_that_a_reader_finds() -> None:
 
 def test_every_rendering_of_a_chat_template_has_limits() -> None:
     """A template is a program of somebody else's: it may loop, or ask for all of the memory."""
+
+    def renderings(block: ast.AST) -> set[int]:
+        calls = (node for node in ast.walk(block) if isinstance(node, ast.Call))
+        names = ("apply_chat_template", "render_jinja_template")
+        return {call.lineno for call in calls if ast.unparse(call.func).endswith(names)}
+
     free = []
     for path in (ROOT / "src").rglob("*.py"):
-        for block in ast.walk(ast.parse(path.read_text())):
-            calls = [
-                node
-                for node in ast.walk(block)
-                if isinstance(node, ast.Call)
-                and ast.unparse(node.func).endswith(("apply_chat_template", "render_jinja_template"))
-            ]
-            limited = isinstance(block, ast.With) and "rendering()" in ast.unparse(block.items[0])
-            if isinstance(block, ast.Module):
-                free += [(path.name, call.lineno) for call in calls]
-            elif limited:
-                free = [place for place in free if place not in [(path.name, call.lineno) for call in calls]]
+        module = ast.parse(path.read_text())
+        blocks = [node for node in ast.walk(module) if isinstance(node, ast.With)]
+        limited = [renderings(block) for block in blocks if "rendering()" in ast.unparse(block.items[0])]
+        free += [(path.name, line) for line in renderings(module).difference(*limited)]
     assert not free, free
 
 

@@ -17,7 +17,6 @@ from droidft.runs import continuation
 from droidft.runs import folder as runs
 from droidft.runs.folder import Run
 from droidft.support.durable import sha256
-from tests import tiny
 
 OTHERS: dict[str, Any] = {
     "method": "orpo", "model_path": "/other", "train_data_path": "/other.jsonl", "val_data_path": "/other.jsonl",
@@ -34,15 +33,6 @@ OTHERS: dict[str, Any] = {
     "init_adapter": "other",
 }  # fmt: skip
 """A setting each that a run cannot change, with another value."""
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("material")
-    return {
-        "model_path": str(tiny.write_model(folder / "model")),
-        "train_data_path": str(tiny.write_chat(folder / "chat.jsonl")),
-    }
 
 
 def create(material: dict[str, str], **changes: Any) -> Run:

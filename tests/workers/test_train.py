@@ -25,15 +25,6 @@ from tests import tiny
 KILLS = 10
 
 
-@pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("material")
-    return {
-        "model_path": str(tiny.write_model(folder / "model")),
-        "train_data_path": str(tiny.write_chat(folder / "chat.jsonl")),
-    }
-
-
 def create(material: dict[str, str], **changes: Any) -> Run:
     settings = {
         "batch_size": 4,

@@ -24,18 +24,8 @@ from droidft.server.runs import endings
 from droidft.server.runs.store import Store
 from droidft.server.runs.supervisor import Supervisor
 from droidft.server.schemas.runs import RunState, RunSummary
-from tests import tiny
 
 LONG = 100_000
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("material")
-    return {
-        "model_path": str(tiny.write_model(folder / "model")),
-        "train_data_path": str(tiny.write_chat(folder / "chat.jsonl")),
-    }
 
 
 def config(material: dict[str, str], **changes: Any) -> TrainingConfig:
