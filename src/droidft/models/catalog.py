@@ -216,7 +216,7 @@ def import_folder(source: Path, target: Path, *, copy: bool = False) -> Path:
             return target
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         try:
-            for file in _files_to_copy(source):
+            for file in copied_files(source):
                 (part / file.relative_to(source)).parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, part / file.relative_to(source))
             commit_folder(part, target)
@@ -225,7 +225,7 @@ def import_folder(source: Path, target: Path, *, copy: bool = False) -> Path:
     return target
 
 
-def _files_to_copy(source: Path) -> list[Path]:
+def copied_files(source: Path) -> list[Path]:
     """The weights that count, settings, tokenizer and chat templates of a model folder."""
     kept = [
         path

@@ -26,6 +26,11 @@ class Stored:
     end: int
 
 
+def tensors(*files: Path) -> dict[str, Stored]:
+    """All tensors in weight files by name. The files have to be whole."""
+    return {name: stored for file in files for name, stored in _header(file)}
+
+
 def names(*files: Path) -> tuple[str, ...]:
     """Names of the tensors in weight files, without an output head that holds the same bytes as the embedding.
 
@@ -37,7 +42,7 @@ def names(*files: Path) -> tuple[str, ...]:
 @lru_cache(maxsize=8)
 def _names(files: tuple[Path, ...], stamp: tuple[Stamp, ...]) -> tuple[str, ...]:
     del stamp
-    held = {name: stored for file in files for name, stored in _header(file)}
+    held = tensors(*files)
     head = next((name for name in held if name.endswith(_HEADS)), None)
     embedding = next((name for name in held if name.endswith(_EMBEDDINGS)), None)
     if head and embedding and _same(held[head], held[embedding]):

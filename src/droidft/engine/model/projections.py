@@ -7,7 +7,7 @@ by `switch_mlp`; `mixer.up_proj` is MLP by the class `NemotronHMLP`), so new arc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -100,7 +100,7 @@ def projections(block: nn.Module) -> list[Projection]:
     uncalled = _UNCALLED.get(type(block).__module__.rpartition(".")[2], frozenset())
     # The tree of a module is walked last child first.
     return [
-        Projection(key=key, part=_part(key, modules), uncalled=key in uncalled, **shape)
+        Projection(key=key, part=part_of(key, modules), uncalled=key in uncalled, **shape)
         for key, module in reversed(modules.items())
         if key and (shape := adaptable(module)) is not None
     ]
@@ -144,7 +144,7 @@ def matrices_left_out(block: nn.Module) -> Iterator[tuple[str, Part, str]]:
             continue
         weight = module.get("weight")
         if isinstance(weight, mx.array) and weight.ndim >= 2:
-            yield key, _part(key, modules), kind
+            yield key, part_of(key, modules), kind
 
 
 def roles(key: str) -> frozenset[str]:
@@ -180,7 +180,8 @@ def stored_bytes(model: nn.Module, *, bytes_per_value: int) -> int:
     return sum(a.nbytes if a.dtype in packed else a.size * bytes_per_value for a in arrays.values())
 
 
-def _part(key: str, modules: dict[str, nn.Module]) -> Part:
+def part_of(key: str, modules: Mapping[str, nn.Module]) -> Part:
+    """What the module called `key` does in its block; `modules` are those of the block, or of the whole model."""
     if _SELECTOR.search(key):
         return Part.SELECTOR
     family = _family(key, modules)
@@ -189,7 +190,7 @@ def _part(key: str, modules: dict[str, nn.Module]) -> Part:
     return family
 
 
-def _family(key: str, modules: dict[str, nn.Module]) -> Part:
+def _family(key: str, modules: Mapping[str, nn.Module]) -> Part:
     owner = key.rpartition(".")[0]
     while owner:
         name = owner.rpartition(".")[2]

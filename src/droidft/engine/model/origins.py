@@ -1,0 +1,141 @@
+"""Follow every value of an adapted weight back to the checkpoint.
+
+mlx-lm's `sanitize` is run on tensors that hold, instead of weights, their own addresses: first the index of each
+value in its tensor, then the number of the tensor. What arrives in a weight says where it came from, whatever was
+renamed, stacked, split or transposed on the way. Nothing is read but the headers of the weight files, and one
+module's addresses are computed at a time.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from numpy.typing import NDArray
+
+from droidft.adapters.exports.origins import Origin, Origins, Piece, Role
+from droidft.engine.model import stored_weights
+from droidft.engine.model.architectures import build_lazily, classes, initialise, understood
+from droidft.engine.model.projections import Kind, Part, adaptable, part_of
+from droidft.engine.model.renamed import module_of
+from droidft.models import headers
+from droidft.models.catalog import load_config, stored_names
+from droidft.models.folder import weight_files
+
+_SPACING = 8
+"""Addresses are multiples of it, so that what loading adds to a value (1 to Gemma's norms) is seen."""
+_EXACT = 2**24
+"""Whole numbers below it are exact in float32."""
+
+_ROLES = {
+    Kind.LINEAR: Role.LINEAR,
+    Kind.EXPERTS: Role.EXPERTS,
+    Kind.FUSED: Role.FUSED,
+    Kind.EMBEDDING: Role.EMBEDDING,
+}
+
+
+def trace(path: Path, names: Sequence[str], *, whole: bool = False) -> Origins:
+    """Where the weights of the modules `names` of the model in `path` come from.
+
+    Args:
+        whole: the names are parameters that are trained themselves (fine-tune type `full`), not modules.
+
+    Raises:
+        ModelError: the folder holds no model that can be loaded.
+    """
+    config = load_config(path)
+    modules = dict(build_lazily(config, stored=stored_names(path)).named_modules())
+    roles = dict.fromkeys(names, Role.WHOLE) if whole else _roles(modules, names)
+    files = weight_files(path)
+    stored, counted = headers.tensors(*files), set(headers.names(*files))
+    shapes = {name: held.shape for name, held in stored.items() if name in counted}
+    order = list(shapes)
+    places = _loaded(config, {name: _places(shape) for name, shape in shapes.items()})
+    numbers = _loaded(config, {name: _number(index, shape) for index, (name, shape) in enumerate(shapes.items())})
+    found: dict[str, Origin] = {}
+    unknown: dict[str, str] = {}
+    for name, role in roles.items():
+        weight = name if whole else f"{name}.weight"
+        try:
+            # Taken out, so that no address is held longer than it is looked at.
+            found[name] = _origin(name, role, order, places.pop(weight), numbers.pop(weight))
+        except KeyError:
+            unknown[name] = "its checkpoint has no such weight"
+        except _Untraceable as error:
+            unknown[name] = str(error)
+    if not whole:
+        routers = {name for name in found if part_of(name, modules) is Part.ROUTER}
+        found |= {name: replace(found[name], router=True) for name in routers}
+    return Origins(found, unknown)
+
+
+class _Untraceable(Exception):
+    """Why a weight has no origin."""
+
+
+def _roles(modules: Mapping[str, nn.Module], names: Sequence[str]) -> dict[str, Role]:
+    kinds = {name: adaptable(modules[name]) for name in names}
+    return {name: _ROLES[about["kind"]] for name, about in kinds.items() if about is not None}
+
+
+def _places(shape: tuple[int, ...]) -> mx.array:
+    size = math.prod(shape)
+    kind = mx.int32 if size * _SPACING < 2**31 else mx.int64
+    return (mx.arange(size, dtype=kind) * _SPACING).reshape(shape)
+
+
+def _number(index: int, shape: tuple[int, ...]) -> mx.array:
+    return mx.full(shape, index * _SPACING, dtype=mx.int32)
+
+
+def _loaded(config: dict[str, Any], tensors: dict[str, mx.array]) -> dict[str, mx.array]:
+    """What mlx-lm makes of `tensors` while it loads a model with this `config.json`; nothing is computed yet."""
+    meant = understood(config, stored=set(tensors))
+    model_class, arguments = classes(config)
+    # Some argument classes write into what they are given.
+    model = model_class(arguments.from_dict(copy.deepcopy(meant.config)))
+    initialise(model)
+    corrected = stored_weights.corrected(module_of(config), tensors, {})
+    return model.sanitize(corrected) if hasattr(model, "sanitize") else corrected
+
+
+def _origin(name: str, role: Role, order: Sequence[str], places: mx.array, numbers: mx.array) -> Origin:
+    shape = tuple(places.shape)
+    at, shift = _addresses(places)
+    tensor, same = _addresses(numbers)
+    if shift != same:
+        raise _Untraceable("its values are changed while they are loaded")
+    width = shape[-1] if shape else 1
+    at, tensor = at.reshape(-1, width), tensor.reshape(-1, width)
+    if (tensor != tensor[:, :1]).any():
+        raise _Untraceable("a row of it is put together from several tensors")
+    steps = np.diff(at, axis=1)
+    strides = steps[:, 0] if width > 1 else np.ones(len(at), dtype=np.int64)
+    if width > 1 and (steps != strides[:, None]).any():
+        raise _Untraceable("its rows are not evenly spaced in the checkpoint")
+    pieces = []
+    for number in np.unique(tensor[:, 0]):
+        rows = np.flatnonzero(tensor[:, 0] == number)
+        if (strides[rows] != strides[rows[0]]).any():
+            raise _Untraceable("its rows are stored in more than one layout")
+        pieces.append(Piece(order[number], rows, at[rows, 0].astype(np.int64), int(strides[rows[0]])))
+    return Origin(name, role, shape, tuple(pieces), shift=float(shift))
+
+
+def _addresses(tagged: mx.array) -> tuple[NDArray[np.int64], int]:
+    """The addresses in a tagged array, and what loading has added to each."""
+    values = np.array(tagged)
+    shift = int(values.flat[0] % _SPACING)
+    # Where 1.0 is added, addresses become floats; so they do where values are rescaled, but then nothing is added.
+    kept = np.issubdtype(values.dtype, np.integer) or (shift and np.abs(values).max() < _EXACT)
+    if not kept or (values % _SPACING != shift).any():
+        raise _Untraceable("its values are rescaled while they are loaded")
+    return values.astype(np.int64, copy=False) // _SPACING, shift

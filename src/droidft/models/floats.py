@@ -1,0 +1,57 @@
+"""Floating point numbers in the types of weight files, as float32 and back, each rounded once to the nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Of a number, by the names that safetensors has for the types."""
+
+
+def decoded(raw: bytes | bytearray | memoryview, dtype: str) -> Floats:
+    """The numbers in `raw`, flat. Raises KeyError for a type that is none of `BYTES`."""
+    return _DECODERS[dtype](raw)
+
+
+def encoded(values: Floats, dtype: str) -> bytes:
+    """`values` in the type `dtype`, rounded to the nearest, ties to even; what is too large becomes infinite."""
+    return _ENCODERS[dtype](np.ascontiguousarray(values, dtype=np.float32))
+
+
+def rounded(values: Floats, dtype: str) -> Floats:
+    """What is left of `values` in the type `dtype`."""
+    return decoded(encoded(values, dtype), dtype).reshape(values.shape)
+
+
+def _from_bfloat16(raw: bytes | bytearray | memoryview) -> Floats:
+    bits = np.frombuffer(raw, dtype="<u2").astype(np.uint32) << 16
+    return bits.view(np.float32)
+
+
+def _to_bfloat16(values: Floats) -> bytes:
+    bits = values.view(np.uint32)
+    # Half a unit of the last place, less one where the place before is even: what is halfway goes to the even one.
+    nearest = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    quiet = (bits >> 16) | 0x40
+    return np.where(np.isnan(values), quiet, nearest).astype("<u2").tobytes()
+
+
+def _from(layout: str) -> Callable[[bytes | bytearray | memoryview], Floats]:
+    return lambda raw: np.frombuffer(raw, dtype=layout).astype(np.float32)
+
+
+def _to(layout: str) -> Callable[[Floats], bytes]:
+    def encode(values: Floats) -> bytes:
+        with np.errstate(over="ignore"):
+            return values.astype(layout).tobytes()
+
+    return encode
+
+
+_DECODERS = {"F64": _from("<f8"), "F32": _from("<f4"), "F16": _from("<f2"), "BF16": _from_bfloat16}
+_ENCODERS = {"F64": _to("<f8"), "F32": _to("<f4"), "F16": _to("<f2"), "BF16": _to_bfloat16}
