@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -24,6 +24,20 @@ class HubServer:
     """Break off the next file that is longer, once, after so many bytes."""
     cut_always: int | None = None
     """Break off every file that is longer, after so many bytes."""
+    gone_after: int | None = None
+    """Send so many bytes of files in all, then break off every connection that asks for one."""
+    whole_only: bool = False
+    """Give no parts of files: a `Range` is answered with the whole, and status 200."""
+    hashes: bool = False
+    """Name files by their SHA-256, as the hub does for those in large storage."""
+    sent: int = 0
+    """Bytes of files that were sent."""
+    xet: dict[str, str] = field(default_factory=dict)
+    """Hashes of the files that lie in Xet storage, by name."""
+    xet_storage: str = ""
+    """Address of that storage."""
+    silent: Event = field(default_factory=Event)
+    """What lies below `/silent` is answered once this is set."""
     busy: tuple[int, str, int] = (0, "", 0)
     """A status, its `Retry-After`, and how many requests are still answered with it."""
     pace: int | None = None
@@ -79,8 +93,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(status, b"{}", body=body, headers={"Retry-After": after} if after else {})
         elif self.state.broken:
             self._send(500, b"{}", body=body)
-        elif path.startswith("/api/models/"):
-            self._api(path.removeprefix("/api/models/"), body=body)
+        elif path.startswith("/silent/"):
+            self.state.silent.wait(60)
+            self._send(500, b"", body=body)
+        elif path == "/xet-access":
+            access = {"accessToken": "secret", "exp": int(time.time()) + 3600, "casUrl": self.state.xet_storage}
+            self._send(200, json.dumps(access).encode(), body=body)
+        elif path.startswith(("/api/models/", "/api/datasets/")):
+            self._api("/".join(path.split("/")[3:]), body=body)
         else:
             self._file(path, body=body)
 
@@ -102,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(info).encode(), body=body)
 
     def _file(self, path: str, *, body: bool) -> None:
-        repository, _, rest = path.removeprefix("/").partition("/resolve/")
+        repository, _, rest = path.removeprefix("/").removeprefix("datasets/").partition("/resolve/")
         name = rest.partition("/")[2]
         content = self.state.repositories.get(repository, {}).get(name)
         if content is None:
@@ -110,26 +130,34 @@ class _Handler(BaseHTTPRequestHandler):
         elif repository in self.state.gated:
             self._send(403, b"{}", body=body, headers={"X-Error-Code": "GatedRepo"})
         else:
-            self._content(content, body=body)
+            self._content(name, content, body=body)
 
-    def _content(self, content: bytes, *, body: bool) -> None:
+    def _content(self, name: str, content: bytes, *, body: bool) -> None:
         start = 0
-        if given := self.headers.get("Range"):
+        if (given := self.headers.get("Range")) and not self.state.whole_only:
             start = int(given.removeprefix("bytes=").partition("-")[0])
         part = content[start:]
-        headers = {"ETag": f'"{_etag(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        etag = hashlib.sha256(content).hexdigest() if self.state.hashes else _etag(content)
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        if name in self.state.xet:
+            headers |= {"X-Xet-Hash": self.state.xet[name], "X-Xet-Refresh-Route": f"{self.state.url}/xet-access"}
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        if body and self.state.cut_after is not None and len(part) > self.state.cut_after:
-            cut, self.state.cut_after = self.state.cut_after, None
-            self._send(206 if start else 200, part, body=True, headers=headers, only=cut)
-            self.close_connection = True
-            return
-        if body and self.state.cut_always is not None and len(part) > self.state.cut_always:
-            self._send(206 if start else 200, part, body=True, headers=headers, only=self.state.cut_always)
-            self.close_connection = True
-            return
-        self._send(206 if start else 200, part, body=body, headers=headers)
+        only = self._limit(len(part)) if body else None
+        self._send(206 if start else 200, part, body=body, headers=headers, only=only)
+        if body:
+            self.state.sent += len(part[:only])
+        self.close_connection |= only is not None
+
+    def _limit(self, size: int) -> int | None:
+        """After how many bytes a file of this size breaks off; None if it does not."""
+        state = self.state
+        if state.gone_after is not None and size > state.gone_after - state.sent:
+            return max(state.gone_after - state.sent, 0)
+        if state.cut_after is not None and size > state.cut_after:
+            cut, state.cut_after = state.cut_after, None
+            return cut
+        return state.cut_always if state.cut_always is not None and size > state.cut_always else None
 
     def _send(
         self,

@@ -27,20 +27,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> Itera
         yield running
 
 
-def test_a_connection_that_is_always_cut_is_a_sentence_and_goes_on_later(server: HubServer, home: Path) -> None:
-    server.cut_always = 20_000
-    with pytest.raises(DownloadError, match="acme/tiny could not be downloaded: ") as caught:
-        catalog.pull("acme/tiny")
-    assert "run the same command again: files that are whole are kept" in caught.value.hint
-    whole = server.fetched - {"model.safetensors"}
-    server.cut_always = None
-    server.requests.clear()
-    path = catalog.pull("acme/tiny")
-    assert whole
-    assert server.fetched == {"model.safetensors"}
-    assert (path / "model.safetensors").read_bytes() == server.repositories["acme/tiny"]["model.safetensors"]
-
-
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_hub_is_waited_for_as_long_as_it_says(server: HubServer, status: int) -> None:
     server.busy = (status, "1", 2)

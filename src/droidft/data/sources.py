@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from droidft.data.readers import SUFFIXES
 from droidft.errors import DataError, DownloadError
-from droidft.models import hub, transfer
+from droidft.models import hub, snapshot, transfer
 from droidft.support.words import count
 
 if TYPE_CHECKING:
@@ -181,7 +181,8 @@ def fetch_dataset(
     else:
         with transfer.worded(reference, kept_in=cache or hub.cache_dir()):
             try:
-                folder = transfer.patiently(reference, partial(_snapshot, api, repo, inside, reference, pick, cache))
+                fetch = partial(_snapshot, api, repo, inside, reference, pick, cache or hub.cache_dir())
+                folder = transfer.patiently(reference, fetch)
             except HFValidationError as error:
                 raise DataError(f"{reference}: {_first_line(error)}", hint="write hub:org/name") from error
     if not (folder / inside).exists():
@@ -189,14 +190,14 @@ def fetch_dataset(
     return folder / inside
 
 
-def _snapshot(api: HfApi, repo: str, inside: str, reference: str, pick: Pick, cache: Path | None) -> Path:
+def _snapshot(api: HfApi, repo: str, inside: str, reference: str, pick: Pick, cache: Path) -> Path:
     # One request; listing the tree instead would retry for half a minute where there is no network.
     listed = [sibling.rfilename for sibling in api.dataset_info(repo).siblings or []]
     names = [name for name in listed if _is_inside(name, inside)]
     if inside and not names:
         raise _absent(reference, inside)
     wanted = list(pick(names, reference))
-    return Path(api.snapshot_download(repo, repo_type="dataset", cache_dir=cache, allow_patterns=wanted))
+    return snapshot.fetch(api, repo, kind="dataset", cache=cache, wanted=wanted)
 
 
 def _from_cache(api: HfApi, repo: str, inside: str, reference: str, pick: Pick, cache: Path | None) -> Path:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from droidft.errors import ConfigError, DownloadError
-from droidft.models import transfer
+from droidft.models import snapshot, transfer
 from droidft.support.progress import Progress
 
 REPO_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -132,14 +131,14 @@ def download(
     progress: Progress | None = None,
     lacking: str = "",
 ) -> Path:
-    """Fetch the files `wanted` of the model `repo_id` into the cache; files that an earlier attempt left whole stay.
+    """Fetch the files `wanted` of the model `repo_id` into the cache, going on where an earlier attempt stopped.
 
     `lacking` says what is missing of it, where a part is here.
 
     Raises:
         DownloadError: offline, unreachable, unknown, gated, or cut off; the message says which.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi
 
     if not REPO_ID.fullmatch(repo_id):
         raise DownloadError(f"{repo_id!r} is not a hub id", hint="a hub id looks like org/name")
@@ -151,20 +150,10 @@ def download(
         )
     cache = cache_dir()
 
-    def fetch() -> str:
-        return str(
-            snapshot_download(
-                repo_id,
-                revision=revision,
-                cache_dir=cache,
-                endpoint=os.environ.get("HF_ENDPOINT"),
-                allow_patterns=list(wanted),
-                tqdm_class=_bar_for(progress),
-            )
-        )
-
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    fetch = partial(snapshot.fetch, api, repo_id, cache=cache, wanted=wanted, revision=revision, progress=progress)
     with transfer.worded(repo_id, kept_in=cache):
-        return Path(transfer.patiently(repo_id, fetch, progress))
+        return transfer.patiently(repo_id, fetch, progress)
 
 
 def file_names(repo_id: str) -> list[str]:
@@ -176,27 +165,3 @@ def file_names(repo_id: str) -> list[str]:
         return [file.path for file in get_cached_repo_tree(repo_id, cache_dir=cache_dir())]
     except CachedRepoTreeNotFoundError:
         return []
-
-
-def _bar_for(progress: Progress | None) -> Any:
-    """A silent tqdm that hands the byte counts to `progress`; huggingface_hub takes nothing but a tqdm class."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    lock = threading.Lock()
-
-    class Bar(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            # Of the three bars made, one counts the bytes that reached the disk.
-            self.counts = str(kwargs.get("desc")).startswith("Reconstructing")
-            super().__init__(*args, **{**kwargs, "disable": True})
-            self.total = kwargs.get("total") or 0
-
-        def update(self, n: float | None = 1) -> bool | None:
-            # The workers of several files share one bar.
-            with lock:
-                self.n += n or 0
-                if self.counts and progress is not None:
-                    progress("downloading", int(self.n), int(self.total or 0))
-            return None
-
-    return Bar

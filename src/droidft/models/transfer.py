@@ -20,7 +20,7 @@ T = TypeVar("T")
 ATTEMPTS = 4
 LONGEST_PAUSE = 300.0
 """Seconds. A hub that asks for more is not waited for."""
-AGAIN = "check the connection and run the same command again: files that are whole are kept"
+AGAIN = "check the connection and run the same command again: it goes on where this one stopped"
 _USER = re.compile(r"(?<=//)[^/@]*@")
 """Name and password in the address of a proxy."""
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
@@ -43,6 +43,12 @@ def worded(what: str, *, kept_in: object) -> Iterator[None]:
         if not any(isinstance(each, _foreseen()) for each in causes):
             raise
         raise _worded(what, causes, kept_in) from error
+
+
+def broken_connection() -> tuple[type[BaseException], ...]:
+    """What is raised while a file comes, and is worth another try."""
+    http = _http()
+    return (http.NetworkError, http.RemoteProtocolError, http.TimeoutException)
 
 
 def patiently(what: str, ask: Callable[[], T], progress: Progress | None = None) -> T:
@@ -100,17 +106,16 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _foreseen() -> tuple[type[BaseException], ...]:
+    # RuntimeError: a failed transfer. ImportError: SOCKS without its package. ValueError: a malformed proxy or id.
+    http = _http()
+    return (http.HTTPError, http.InvalidURL, OSError, RuntimeError, ImportError, ValueError)
+
+
+def _http() -> Any:
+    """httpx or httpx2, whichever this version of huggingface_hub is built on."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    # The base of every connection error is httpx's or httpx2's, depending on the version of huggingface_hub.
-    network = HfHubHTTPError.__mro__[1]
-    # RuntimeError: a failed transfer. ImportError: SOCKS without its package. ValueError: a malformed proxy or id.
-    return (HfHubHTTPError, network, OSError, RuntimeError, ImportError, ValueError, _invalid_url(network))
-
-
-def _invalid_url(network: type) -> type[BaseException]:
-    kind: type[BaseException] = importlib.import_module(network.__module__.partition(".")[0]).InvalidURL
-    return kind
+    return importlib.import_module(HfHubHTTPError.__mro__[1].__module__.partition(".")[0])
 
 
 def _response(error: BaseException) -> Any:
@@ -142,8 +147,12 @@ def _is_network(error: OSError) -> bool:
 
 def _of_proxy(causes: list[BaseException]) -> DownloadError | None:
     """What is wrong with the proxy that the environment names, if that is it."""
+    from huggingface_hub.errors import RevisionResolutionError
+
     given = _proxies()
-    text = " ".join(f"{type(each).__name__} {each}" for each in causes).lower()
+    # The error left out quotes a path, which may contain any word; its cause says the same.
+    telling = [each for each in causes if not isinstance(each, RevisionResolutionError)]
+    text = " ".join(f"{type(each).__name__} {each}" for each in telling).lower()
     if not given or not any(word in text for word in ("proxy", "socks", "invalidurl", "port", "scheme")):
         return None
     if "socks" in text and any(isinstance(each, ImportError) for each in causes):
