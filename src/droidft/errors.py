@@ -132,6 +132,12 @@ class DownloadError(DroidError):
     code = "download"
 
 
+class UploadError(DroidError):
+    """An upload to a model hub failed or was not allowed."""
+
+    code = "upload"
+
+
 class InternalError(DroidError):
     """A defect of ours, recorded so that the run's log still ends with a reason."""
 

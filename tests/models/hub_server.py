@@ -6,10 +6,11 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
+from typing import TypeVar
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -46,18 +47,37 @@ class HubServer:
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
+    def head(self, repository: str) -> str:
+        """The newest commit."""
+        return COMMIT
+
+    def is_private(self, repository: str) -> bool:
+        """Whether a repository is shown to its owners alone."""
+        return False
+
     @property
     def fetched(self) -> set[str]:
         """Names of the files whose bytes were sent."""
         return {line.rpartition("/")[2] for line in self.requests if line.startswith("GET") and "/resolve/" in line}
 
 
-@contextmanager
-def serve(**repositories: dict[str, bytes]) -> Iterator[HubServer]:
-    """A server on a free port of the loopback interface; `org__name` stands for `org/name`."""
-    state = HubServer({name.replace("__", "/"): files for name, files in repositories.items()})
+S = TypeVar("S", bound=HubServer)
 
-    handler = type("Handler", (_Handler,), {"state": state})
+
+def serve(**repositories: dict[str, bytes]) -> AbstractContextManager[HubServer]:
+    """A hub to download from; `org__name` stands for `org/name`."""
+    return running(HubServer(named(repositories)), Handler)
+
+
+def named(repositories: dict[str, dict[str, bytes]]) -> dict[str, dict[str, bytes]]:
+    """Repositories by their ids."""
+    return {name.replace("__", "/"): files for name, files in repositories.items()}
+
+
+@contextmanager
+def running(state: S, handling: type[Handler]) -> Iterator[S]:
+    """A server on a free port of the loopback interface."""
+    handler = type("Handler", (handling,), {"state": state})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     state.url = f"http://127.0.0.1:{server.server_port}"
@@ -71,7 +91,7 @@ def serve(**repositories: dict[str, bytes]) -> Iterator[HubServer]:
         thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     state: HubServer
     protocol_version = "HTTP/1.1"
 
@@ -118,7 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             self._send(200, json.dumps(entries).encode(), body=body)
             return
-        info = {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files], "tags": []}
+        listed = [{"rfilename": name} for name in files]
+        info = {"id": repository, "sha": self.state.head(repository), "siblings": listed, "tags": []}
+        info["private"] = self.state.is_private(repository)
         self._send(200, json.dumps(info).encode(), body=body)
 
     def _file(self, path: str, *, body: bool) -> None:

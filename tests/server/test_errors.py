@@ -115,6 +115,7 @@ def test_every_code_has_its_status(client: TestClient) -> None:
         "run": 409, "experiment": 409, "checkpoint": 409, "damaged": 409, "conflict": 409,
         "timeout": 408, "too_large": 413,
         "unsupported_media_type": 415, "busy": 429, "headers_too_large": 431, "internal": 500, "download": 424,
+        "upload": 424,
         "worker_died": 503, "out_of_memory": 503, "ending": 503, "storage": 507,
     }  # fmt: skip
     for code, status in wanted.items():

@@ -46,6 +46,7 @@ STATUS = {
     "headers_too_large": 431,
     "internal": 500,
     "download": 424,
+    "upload": 424,
     "ending": 503,
     "worker_died": 503,
     "out_of_memory": 503,
