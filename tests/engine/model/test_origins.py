@@ -23,7 +23,9 @@ def test_a_plain_matrix_is_one_piece_in_order(tmp_path: Path) -> None:
 def test_experts_are_a_piece_each_and_routers_are_known(tmp_path: Path) -> None:
     origins = trained("mixtral", tmp_path, lora_routers="on").origins()
     origin = origins.weights["model.layers.0.block_sparse_moe.switch_mlp.up_proj"]
-    assert [piece.tensor.partition("moe.")[2] for piece in origin.pieces] == [f"experts.{e}.w3.weight" for e in range(4)]
+    assert [piece.tensor.partition("moe.")[2] for piece in origin.pieces] == [
+        f"experts.{e}.w3.weight" for e in range(4)
+    ]
     assert origin.role is Role.EXPERTS
     routers = {name for name, each in origins.weights.items() if each.router}
     assert {name.rpartition(".")[2] for name in routers} == {"gate"}

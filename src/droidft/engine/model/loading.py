@@ -34,10 +34,16 @@ def load_model(path: Path, *, dtype: str | None = None) -> tuple[nn.Module, dict
     Raises:
         ModelError: files missing, damaged or not fitting; an unknown architecture; one that needs code.
     """
-    model, config, _ = _open(path, load_config(usable(path, tokenizer=False)))
+    model, config = open_model(path)
     if (wanted := dtype or device_dtype()) is not None:
         model.set_dtype(getattr(mx, wanted))
     mx.eval(model.parameters())
+    return model, config
+
+
+def open_model(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """As `load_model`, but every weight stays as it is stored, and is read when it is first used."""
+    model, config, _ = _open(path, load_config(usable(path, tokenizer=False)))
     return model, config
 
 

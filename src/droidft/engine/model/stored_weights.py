@@ -10,6 +10,11 @@ import mlx.core as mx
 Weights = dict[str, mx.array]
 
 
+def drops(module: str) -> bool:
+    """Whether mlx-lm's `module` drops weights that the model needs, so that its own layout cannot hold it."""
+    return module in _KEPT
+
+
 def corrected(module: str, weights: Weights, kept: Weights) -> Weights:
     """`weights` as the `sanitize` of mlx-lm's `module` expects them.
 
