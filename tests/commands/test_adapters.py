@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from droidft.cli import main
+from droidft.models.fingerprint import fingerprint
 from tests.adapters.files import ATTENTION_QV, edit_weights, write_adapter
 from tests.tiny import llama, write_model
 
@@ -63,3 +64,84 @@ def test_several_are_deleted_at_once_or_none(home: Path, capsys: pytest.CaptureF
     assert main(["adapters", "delete", "a", "b", "a", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"deleted": ["a", "b"]}
     assert not any(folder.exists() for folder in folders)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another user's home folder."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no_cache"))
+    return folder
+
+
+def trained(home: Path) -> Path:
+    """An adapter in this home, on a base that its record knows by hash."""
+    base = write_model(home / "models" / "tiny")
+    section = {"run": "r1", "alpha": 4.0, "base": {**fingerprint(base), "path": str(base)}}
+    return write_adapter(home / "adapters" / "poet", llama(), config={"droidft": section, "model": str(base)})
+
+
+def test_packed_here_and_imported_elsewhere(
+    home: Path, elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained(home)
+    file = tmp_path / "out" / "poet.adapter.zip"
+    file.parent.mkdir()
+    assert main(["adapters", "pack", "poet", "-o", str(file.parent)]) == 0
+    out = capsys.readouterr().out
+    assert "holds poet@latest; `droidft adapters import poet.adapter.zip` adds it" in out
+    assert "it needs tiny, whose weights have the SHA-256 " in out
+    assert main(["adapters", "pack", "poet", "-o", str(file)]) == 1
+    assert "already" in capsys.readouterr().err
+
+    monkeypatch.setenv("DROIDFT_HOME", str(elsewhere))
+    assert main(["adapters", "import", str(file)]) == 0
+    shown = capsys.readouterr()
+    assert "poet is imported" in shown.out
+    assert "its base is not on this machine, so it was not checked against one: it needs tiny" in shown.err
+    assert (elsewhere / "adapters/poet/adapters.safetensors").read_bytes() == (
+        folder / "adapters.safetensors"
+    ).read_bytes()
+
+    assert main(["adapters", "import", str(file)]) == 1
+    assert "there is an adapter 'poet' already" in capsys.readouterr().err
+    here = write_model(elsewhere / "models" / "renamed")
+    assert main(["adapters", "import", str(file), "--name", "second", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["adapter"], facts["checked_against"]) == ("second", str(here))
+    assert [warning["code"] for warning in facts["warnings"]] == ["no_best"]
+    assert main(["adapters", "show", "second", "--json"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert (second["base"], second["run"]) == (str(here), None)
+
+
+def test_an_import_that_does_not_fit_leaves_nothing(
+    home: Path, elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(home)
+    file = tmp_path / "poet.zip"
+    assert main(["adapters", "pack", "poet", "-o", str(file)]) == 0
+    monkeypatch.setenv("DROIDFT_HOME", str(elsewhere))
+    write_model(elsewhere / "models" / "wide", hidden_size=64)
+    write_model(elsewhere / "models" / "same", seed=3)
+    assert main(["adapters", "import", str(file), "--model", "wide"]) == 1
+    assert "adapter poet does not fit this model" in capsys.readouterr().err
+    assert not list((elsewhere / "adapters").iterdir())
+    assert main(["adapters", "import", str(file), "--model", "same"]) == 0
+    assert "trained on other weights" in capsys.readouterr().err
+
+
+def test_a_folder_is_imported_too_and_what_is_none_is_named(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_adapter(tmp_path / "my poet", llama())
+    assert main(["adapters", "import", str(folder)]) == 0
+    assert "my-poet is imported" in capsys.readouterr().out
+    assert main(["adapters", "import", str(tmp_path / "none")]) == 1
+    assert "there is no " in capsys.readouterr().err
+    assert main(["adapters", "import", str(folder), "--name", "../x"]) == 2
+    edit_weights(folder, lambda arrays: arrays.popitem())
+    assert main(["adapters", "import", str(folder), "--name", "half"]) == 1
+    assert "is incomplete" in capsys.readouterr().err
+    assert not (home / "adapters" / "half").exists()

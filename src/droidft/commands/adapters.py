@@ -1,20 +1,33 @@
-"""`droidft adapters [list | show | delete]`."""
+"""`droidft adapters [list | show | pack | import | delete]`."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from droidft.adapters.diagnostics import AdapterWarning, diagnose
-from droidft.adapters.folder import AdapterInfo, find_adapter, list_adapters, read_adapter
-from droidft.commands._terminal import actions_of, add_json, line, print_json, show_table, terminal, warn
+from droidft.adapters.folder import AdapterInfo, find_adapter, list_adapters, read_adapter, usual
+from droidft.adapters.record import recorded, without_place
+from droidft.commands._terminal import (
+    actions_of,
+    add_json,
+    line,
+    print_json,
+    progress_bar,
+    show_table,
+    terminal,
+    warn,
+)
 from droidft.home import Home
 from droidft.runs import folder as runs
+from droidft.runs.record import record_of
 from droidft.support.plain import safe
+from droidft.support.words import size
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +39,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     show.add_argument("--model", metavar="MODEL", help="check it against this model, without loading its weights")
     add_json(show)
+    packing = actions.add_parser("pack", help="write an adapter and what it needs into one file for somebody else")
+    packing.add_argument(
+        "adapter", metavar="ADAPTER", help="folder or name; its best weights unless @latest or @200 chooses others"
+    )
+    packing.add_argument(
+        "-o", "--output", metavar="FILE", help="file or folder to write to (default NAME.adapter.zip, here)"
+    )
+    add_json(packing)
+    taking = actions.add_parser("import", help="add a packed adapter, or an adapter's folder, under a name")
+    taking.add_argument(
+        "source", metavar="PATH", help="file from `droidft adapters pack`, or a folder in mlx-lm's format"
+    )
+    taking.add_argument("--name", help="name of the adapter here; default: the one it has there")
+    taking.add_argument(
+        "--model", metavar="MODEL", help="check it against this model (default: its base, if it is here)"
+    )
+    add_json(taking)
     delete = actions.add_parser("delete", help="remove adapters; of a linked folder, the link alone")
     delete.add_argument("names", nargs="+", metavar="NAME", help="name from `droidft adapters list`")
     add_json(delete)
@@ -39,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
             _list(home, console, as_json=args.json)
         case "show":
             _show(args, home, console)
+        case "pack":
+            _pack(args, home, console)
+        case "import":
+            _import(args, home, console)
         case "delete":
             names = list(dict.fromkeys(args.names))
             for name in names:
@@ -85,6 +119,61 @@ def _show(args: argparse.Namespace, home: Home, console: Console) -> None:
         line(console, f"{name:<15}{_text(value)}")
     for warning in warnings:
         warn(console, warning.message)
+
+
+def _pack(args: argparse.Namespace, home: Home, console: Console) -> None:
+    from droidft.adapters.imports.pack import SUFFIX, pack
+
+    info = read_adapter(*find_adapter(args.adapter, adapters_dir=home.adapters))
+    target = Path(args.output or ".").expanduser()
+    if target.is_dir():
+        target /= f"{info.name}{SUFFIX}"
+    with progress_bar(terminal(errors=True, quiet=args.json)) as progress:
+        manifest = pack(info, record_of(home, info), target, progress)
+    bytes_ = target.stat().st_size
+    if args.json:
+        print_json({"adapter": info.name, "path": str(target), "bytes": bytes_, **manifest.model_dump(mode="json")})
+        return
+    line(
+        console,
+        f"{target} ({size(bytes_)}) holds {info.name}@{info.which}; `droidft adapters import {target.name}` adds it",
+    )
+    line(console, f"it needs {_needed(info)}")
+
+
+def _import(args: argparse.Namespace, home: Home, console: Console) -> None:
+    from droidft.adapters.imports import landing
+    from droidft.adapters.imports.sources import open_source
+    from droidft.engine.model.adapter_weights import judge  # slow to import
+
+    errors = terminal(errors=True, quiet=args.json)
+    source = open_source(Path(args.source).expanduser())
+    target = home.adapter(args.name or landing.free_name(source.name))
+    with landing.landing(target) as folder, progress_bar(errors) as progress:
+        source.write(folder, progress)
+        recorded(folder)
+        info = read_adapter(folder, usual(folder))
+        base = landing.base_here(info, models_dir=home.models, cache_dir=home.cache)
+        ref = args.model or (str(base) if base else None)
+        warnings = judge(info, ref, models_dir=home.models, cache_dir=home.cache) if ref else diagnose(info)
+        landing.settle(folder, base)
+    if args.json:
+        facts = {"adapter": target.name, "path": str(target), "checked_against": ref, "needs": _needed(info)}
+        print_json({**facts, "warnings": [vars(warning) for warning in warnings]})
+        return
+    for warning in warnings:
+        warn(errors, warning.message)
+    line(console, f"{target.name} is imported; it fits {ref}" if ref else f"{target.name} is imported")
+    if ref is None:
+        warn(errors, f"its base is not on this machine, so it was not checked against one: it needs {_needed(info)}")
+
+
+def _needed(info: AdapterInfo) -> str:
+    """The base model that an adapter was trained on, as far as it is recorded."""
+    base = info.record.get("base")
+    weights = base.get("weights_sha256") if isinstance(base, dict) else None
+    name = without_place(info.base) if info.base else "a model that it does not name"
+    return f"{name}, whose weights have the SHA-256 {weights}" if isinstance(weights, str) else name
 
 
 def _text(value: Any) -> str:
