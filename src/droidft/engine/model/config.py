@@ -21,10 +21,10 @@ from types import ModuleType
 from typing import Any
 
 from droidft.engine.model import compared, corrections, rope
-from droidft.engine.model.makers import Makers
 from droidft.engine.model.renamed import READ as RENAMED
 from droidft.engine.model.renamed import module_of, renamed
 from droidft.errors import ModelError
+from droidft.models.makers import Makers
 
 NESTED = ("text_config", "llm_config", "language_config")
 

@@ -12,48 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from droidft.errors import ModelError
+from droidft.models.gguf import layout
+from droidft.models.gguf.layout import LONGROPE, Layout
 from droidft.models.gguf.reader import GgufFile
 from droidft.models.gguf.settings import Settings, rope_scaling
-
-_TOP = {
-    "token_embd.weight": "model.embed_tokens.weight",
-    "output_norm.weight": "model.norm.weight",
-    "output.weight": "lm_head.weight",
-}
-_ATTENTION = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-}
-_MLP = {"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
-_LLAMA = {**_ATTENTION, "ffn_norm": "post_attention_layernorm", **_MLP}
-_QK_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
-_GEMMA = {
-    **_ATTENTION,
-    **_MLP,
-    "post_attention_norm": "post_attention_layernorm",
-    "ffn_norm": "pre_feedforward_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
-_EXPERTS = {
-    "ffn_gate_inp": "block_sparse_moe.gate",
-    "ffn_gate_exps": "block_sparse_moe.experts.{}.w1",
-    "ffn_down_exps": "block_sparse_moe.experts.{}.w2",
-    "ffn_up_exps": "block_sparse_moe.experts.{}.w3",
-}
-_MIXTRAL = {**_ATTENTION, "ffn_norm": "post_attention_layernorm", **_EXPERTS}
-_PHI3 = {
-    "attn_norm": "input_layernorm",
-    "attn_qkv": "self_attn.qkv_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_up": "mlp.gate_up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-
-_LONGROPE = ("rope_factors_short.weight", "rope_factors_long.weight")
 
 
 @dataclass(frozen=True)
@@ -64,10 +26,7 @@ class Description:
     """The `config.json`."""
     names: dict[str, str]
     """Tensor in the file -> weight of the model; a `{}` stands for the expert, counted along the first axis."""
-    interleaved: bool
-    """Whether the rotary halves of queries and keys alternate row by row, as in files of Llamas."""
-    norm_shift: float
-    """What the file's norm weights have been raised by: 1 for Gemma's, which are stored as differences from 1."""
+    layout: Layout
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -79,23 +38,17 @@ class Description:
 
 @dataclass(frozen=True)
 class _Kind:
-    """One architecture: names within a block, and the settings that are its own."""
+    """One architecture: its layout, and the settings that are its own."""
 
     model_type: str
     class_name: str
-    block: Mapping[str, str]
+    layout: Layout
     own: Callable[[Settings, dict[str, Any]], dict[str, Any]]
     scalings: tuple[str, ...] = ()
     """Kinds of rotary scaling that mlx-lm computes for it."""
     free_head_dim: bool = True
     """Whether a head may have another size than hidden size / heads in mlx-lm."""
-    biased: tuple[str, ...] = ()
-    """Projections that have a bias in every file."""
-    interleaved: bool = False
-    norm_shift: float = 0.0
     partly_rotated: bool = False
-    ignored: tuple[str, ...] = ()
-    """Tensors that became settings."""
 
 
 def describe(file: GgufFile) -> Description:
@@ -130,8 +83,8 @@ def describe(file: GgufFile) -> Description:
     settings.check_all_asked()
     config |= {name: file.metadata.get(f"tokenizer.ggml.{name}") for name in ("bos_token_id", "eos_token_id")}
     config = {name: value for name, value in config.items() if value is not None}
-    names = _names(settings, kind, blocks)
-    return Description(config, names, kind.interleaved, kind.norm_shift, settings.warnings)
+    names = _names(settings, kind.layout, blocks)
+    return Description(config, names, kind.layout, settings.warnings)
 
 
 def _kind(file: GgufFile) -> tuple[Settings, _Kind]:
@@ -177,22 +130,16 @@ def _vocabulary(file: GgufFile) -> int:
     return embedding.shape[0]
 
 
-def _names(settings: Settings, kind: _Kind, blocks: int) -> dict[str, str]:
+def _names(settings: Settings, held: Layout, blocks: int) -> dict[str, str]:
     """File's name -> model's, for every tensor of the file; refuses leftovers and gaps by name."""
     tensors = settings.file.tensors
-    names = {theirs: ours for theirs, ours in _TOP.items() if theirs != "output.weight" or theirs in tensors}
-    for index in range(blocks):
-        for theirs, ours in kind.block.items():
-            names[f"blk.{index}.{theirs}.weight"] = f"model.layers.{index}.{ours}.weight"
-            bias = f"blk.{index}.{theirs}.bias"
-            if theirs in kind.biased or (kind.model_type == "llama" and bias in tensors):
-                names[bias] = f"model.layers.{index}.{ours}.bias"
+    names = held.names(blocks, lambda theirs, ours: theirs in tensors)
     if missing := sorted(names.keys() - tensors.keys()):
         raise ModelError(
             f"{settings.name} lacks {len(missing)} tensors, such as {missing[0]}",
             hint="the file is incomplete or of another architecture",
         )
-    if unknown := sorted(tensors.keys() - names.keys() - set(kind.ignored)):
+    if unknown := sorted(tensors.keys() - names.keys() - set(held.ignored)):
         raise ModelError(
             f"{settings.name} has {len(unknown)} tensors this import does not know, such as {unknown[0]}"
         )
@@ -233,7 +180,7 @@ def _gemma2(settings: Settings, config: dict[str, Any]) -> dict[str, Any]:
         raise settings.refuse("rotates two ways, which mlx-lm's gemma2 does not")
     return {
         "hidden_activation": "gelu_pytorch_tanh",
-        "query_pre_attn_scalar": _query_scalar(config, largest=46),
+        "query_pre_attn_scalar": layout.query_scalar(config, "gemma2"),
         "attn_logit_softcapping": settings.decimal("attn_logit_softcapping", 50.0),
         "final_logit_softcapping": settings.decimal("final_logit_softcapping", 30.0),
         "sliding_window": window,
@@ -248,20 +195,11 @@ def _gemma3(settings: Settings, config: dict[str, Any]) -> dict[str, Any]:
     window = settings.count("attention.sliding_window", 0, least=0)
     return {
         "hidden_activation": "gelu_pytorch_tanh",
-        "query_pre_attn_scalar": _query_scalar(config, largest=62),
+        "query_pre_attn_scalar": layout.query_scalar(config, "gemma3"),
         "rope_local_base_freq": settings.decimal("rope.freq_base_swa", 10000.0),
         "sliding_window": window or config["max_position_embeddings"],
         "sliding_window_pattern": _pattern(settings, config["num_hidden_layers"]) if window else 1,
     }
-
-
-def _query_scalar(config: Mapping[str, Any], *, largest: int) -> int:
-    """What queries are divided by, squared; GGUF leaves it to the number of blocks, as llama.cpp does."""
-    if config["num_hidden_layers"] == largest:
-        scalar: int = config["hidden_size"] // config["num_attention_heads"]
-        return scalar
-    head_dim: int = config["head_dim"]
-    return head_dim
 
 
 def _pattern(settings: Settings, blocks: int) -> int:
@@ -316,9 +254,9 @@ def _lengths(limit: int, ratio: float) -> tuple[int, int]:
 
 
 def _has_longrope(settings: Settings, config: Mapping[str, Any]) -> bool:
-    held = [name for name in _LONGROPE if name in settings.file.tensors]
+    held = [name for name in LONGROPE if name in settings.file.tensors]
     named = settings.any("rope.scaling.type") == "longrope"
-    if (held and (len(held) < len(_LONGROPE) or config["rope_scaling"])) or (named and not held):
+    if (held and (len(held) < len(LONGROPE) or config["rope_scaling"])) or (named and not held):
         raise settings.refuse(f"holds {', '.join(held) or 'none'} of longrope's two sets of factors, or scales twice")
     return bool(held)
 
@@ -342,38 +280,21 @@ def _refuse_window(settings: Settings, config: Mapping[str, Any]) -> None:
 
 
 _KINDS = {
-    "llama": _Kind(
-        "llama",
-        "LlamaForCausalLM",
-        _LLAMA,
-        _llama,
-        scalings=("linear", "yarn", "llama3"),
-        interleaved=True,
-        ignored=("rope_freqs.weight",),
-    ),
+    "llama": _Kind("llama", "LlamaForCausalLM", layout.LLAMA, _llama, scalings=("linear", "yarn", "llama3")),
     "qwen2": _Kind(
-        "qwen2",
-        "Qwen2ForCausalLM",
-        _LLAMA,
-        _qwen2,
-        scalings=("linear", "yarn"),
-        free_head_dim=False,
-        biased=("attn_q", "attn_k", "attn_v"),
+        "qwen2", "Qwen2ForCausalLM", layout.QWEN2, _qwen2, scalings=("linear", "yarn"), free_head_dim=False
     ),
-    "qwen3": _Kind("qwen3", "Qwen3ForCausalLM", {**_LLAMA, **_QK_NORMS}, _qwen3, scalings=("linear", "yarn")),
-    "gemma2": _Kind("gemma2", "Gemma2ForCausalLM", _GEMMA, _gemma2, norm_shift=1.0),
-    "gemma3": _Kind(
-        "gemma3_text", "Gemma3ForCausalLM", {**_GEMMA, **_QK_NORMS}, _gemma3, scalings=("linear",), norm_shift=1.0
-    ),
+    "qwen3": _Kind("qwen3", "Qwen3ForCausalLM", layout.QWEN3, _qwen3, scalings=("linear", "yarn")),
+    "gemma2": _Kind("gemma2", "Gemma2ForCausalLM", layout.GEMMA2, _gemma2),
+    "gemma3": _Kind("gemma3_text", "Gemma3ForCausalLM", layout.GEMMA3, _gemma3, scalings=("linear",)),
     "phi3": _Kind(
         "phi3",
         "Phi3ForCausalLM",
-        _PHI3,
+        layout.PHI3,
         _phi3,
         scalings=("linear", "longrope"),
         free_head_dim=False,
         partly_rotated=True,
-        ignored=_LONGROPE,
     ),
 }
-_MIXTURE = _Kind("mixtral", "MixtralForCausalLM", _MIXTRAL, _mixtral, free_head_dim=False, interleaved=True)
+_MIXTURE = _Kind("mixtral", "MixtralForCausalLM", layout.MIXTRAL, _mixtral, free_head_dim=False)

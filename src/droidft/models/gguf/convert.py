@@ -25,6 +25,7 @@ import numpy.typing as npt
 from droidft.errors import ModelError, StorageError
 from droidft.models.gguf import tokenizer
 from droidft.models.gguf.architectures import Description, describe
+from droidft.models.gguf.layout import heads_of
 from droidft.models.gguf.reader import Floats, GgufFile, read
 from droidft.support.durable import commit_folder
 from droidft.support.progress import Progress
@@ -81,14 +82,9 @@ def import_gguf(source: Path, folder: Path, *, dtype: str = "float16", progress:
 
 
 def _converted(file: GgufFile, model: Description) -> Iterator[tuple[str, Floats]]:
-    heads = {"attn_q": model.config["num_attention_heads"], "attn_k": model.config["num_key_value_heads"]}
+    heads = heads_of(model.config)
     for theirs, ours in model.names.items():
-        weight = file.load(theirs)
-        kind = theirs.split(".")[-2]
-        if model.interleaved and kind in heads:
-            weight = _without_interleaving(weight, heads[kind])
-        if model.norm_shift and ours.endswith("norm.weight"):
-            weight = weight - np.float32(model.norm_shift)
+        weight = model.layout.to_model(theirs, file.load(theirs), heads)
         if "{}" not in ours:
             yield ours, weight
             continue
@@ -96,14 +92,6 @@ def _converted(file: GgufFile, model: Description) -> Iterator[tuple[str, Floats
             raise ModelError(f"{file.path.name} is damaged: {theirs} has shape {weight.shape}")
         for expert, part in enumerate(weight):
             yield ours.format(expert), part
-
-
-def _without_interleaving(weight: Floats, heads: int) -> Floats:
-    """Rows of each head from (pair, half) back to (half, pair): the inverse of llama.cpp's permutation."""
-    rows = weight.shape[0]
-    if rows % (2 * heads):
-        raise ModelError(f"a projection of {rows} rows does not divide into {heads} heads")
-    return weight.reshape(heads, rows // heads // 2, 2, -1).swapaxes(1, 2).reshape(weight.shape)
 
 
 def _write_weights(
