@@ -6,15 +6,21 @@ Knows nothing of what it writes. On macOS `fsync` leaves data in the drive's cac
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
+import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from droidft.errors import StorageError
+
+STALE_SECONDS = 3600
+"""After so long without a change, a hidden file or folder is nobody's any more."""
 
 
 def sync_file(path: Path) -> None:
@@ -69,6 +75,25 @@ def commit_folder(temporary: Path, final: Path) -> None:
         os.rename(temporary, final)
         sync_folder(final.parent)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def hidden_until_whole(final: Path) -> Iterator[Path]:
+    """A file beside `final` to write in; it becomes `final` when the block ends well, and vanishes otherwise.
+
+    What a killed process left of the same file more than an hour ago is removed first.
+    """
+    for left in final.parent.glob(f".{glob.escape(final.name)}.*.part"):
+        if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            left.unlink(missing_ok=True)
+    part = final.with_name(f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        sync_file(part)
+        os.replace(part, final)
+        sync_folder(final.parent)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:

@@ -5,7 +5,6 @@ The folder is written under another name and renamed when it is whole, so a half
 
 from __future__ import annotations
 
-import errno
 import glob
 import json
 import math
@@ -22,17 +21,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from droidft.errors import ModelError, StorageError
+from droidft.errors import ModelError
 from droidft.models.gguf import tokenizer
 from droidft.models.gguf.architectures import Description, describe
 from droidft.models.gguf.layout import heads_of
 from droidft.models.gguf.reader import Floats, GgufFile, read
-from droidft.support.durable import commit_folder
+from droidft.support.durable import STALE_SECONDS, commit_folder
 from droidft.support.progress import Progress
-from droidft.support.words import size
+from droidft.support.room import check_room, room_errors
 
 SHARD_BYTES = 2 * 1024**3
-STALE_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,9 @@ def import_gguf(source: Path, folder: Path, *, dtype: str = "float16", progress:
     file.check_readable()
     built = tokenizer.build(file.metadata)
     total = sum(math.prod(file.tensors[name].shape) for name in model.names)
-    _check_room(total * np.dtype(dtype).itemsize, folder)
-    try:
+    hint = "free some space, or set DROIDFT_HOME to another disk"
+    check_room(total * np.dtype(dtype).itemsize, folder, what="the import", hint=hint)
+    with room_errors(folder, again="import again"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _hidden_until_done(folder) as part:
             _write_weights(part, _converted(file, model), dtype=dtype, progress=progress, total=total)
@@ -74,10 +73,6 @@ def import_gguf(source: Path, folder: Path, *, dtype: str = "float16", progress:
             _write_json(part / "config.json", {**model.config, "torch_dtype": dtype})
             eos = tokenizer.eos_token_ids(file.metadata)
             _write_json(part / "generation_config.json", {"eos_token_id": eos})
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(f"no room left in {folder.parent}", hint="free some space and import again") from error
-        raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
     return Imported(folder, total, _quants(file), [*model.warnings, *_warnings(file)])
 
 
@@ -161,15 +156,6 @@ def _warnings(file: GgufFile) -> list[str]:
     if not file.metadata.get("tokenizer.chat_template"):
         warnings.append("the file holds no chat template: the model is treated as one that continues plain text")
     return warnings
-
-
-def _check_room(needed: int, folder: Path) -> None:
-    place = next(parent for parent in folder.absolute().parents if parent.is_dir())
-    if (free := shutil.disk_usage(place).free) < needed:
-        raise StorageError(
-            f"the import needs {size(needed)} in {place}, and {size(free)} is free",
-            hint="free some space, or set DROIDFT_HOME to another disk",
-        )
 
 
 @contextmanager

@@ -79,6 +79,8 @@ class Layout:
     """Whether the rotary halves of queries and keys alternate row by row."""
     norm_shift: float = 0.0
     """What a file's norm weights are raised by: 1 for Gemma's, which are stored as differences from 1."""
+    has_head: bool = True
+    """Whether llama.cpp reads an output head of its own, beside the embedding."""
     ignored: tuple[str, ...] = ()
     """Tensors of a file that are settings in the model."""
 
@@ -153,6 +155,6 @@ LLAMA = Layout("llama", _LLAMA, may_have_biases=True, interleaved=True, ignored=
 MIXTRAL = Layout("llama", _MIXTRAL, interleaved=True)
 QWEN2 = Layout("qwen2", _LLAMA, biased=("attn_q", "attn_k", "attn_v"))
 QWEN3 = Layout("qwen3", {**_LLAMA, **_QK_NORMS})
-GEMMA2 = Layout("gemma2", _GEMMA, norm_shift=1.0)
+GEMMA2 = Layout("gemma2", _GEMMA, norm_shift=1.0, has_head=False)
 GEMMA3 = Layout("gemma3", {**_GEMMA, **_QK_NORMS}, norm_shift=1.0)
 PHI3 = Layout("phi3", _PHI3, ignored=LONGROPE)

@@ -6,6 +6,7 @@ SentencePiece BPE (`llama`, Gemma's and Phi-3's as well), where merges follow fr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Values of `tokenizer.ggml.token_type`.
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 _TURN_ENDS = ("<end_of_turn>", "<|end|>", "<|eot_id|>", "<|im_end|>")
 """Tokens that end an answer in every model that has them; most files name the end of the text only."""
@@ -36,6 +37,8 @@ _PATTERNS = {
     "gpt-4o": "|".join([_LETTERS % ("*", "+"), _LETTERS % ("+", "*")])
     + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
+_WHOLE_WORDS_FIRST = ("llama-bpe",)
+"""Kinds that look a whole word up before they merge its bytes."""
 _ALIASES = {"default": "gpt-2", "gpt2": "gpt-2", "llama3": "llama-bpe", "llama-v3": "llama-bpe"}
 _KINDS = ("gpt-2", "smollm", *_PATTERNS)
 
@@ -128,8 +131,7 @@ def _byte_level(metadata: Mapping[str, Any]) -> Tokenizer:
     merges = [_merge(line, vocabulary) for line in _list(metadata, "merges", str)]
     if not merges:
         raise ModelError("the file's byte-level vocabulary has no merges", hint="use a newer conversion of the model")
-    # Llama 3 looks a whole word up before merging its bytes.
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=kind == "llama-bpe"))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=kind in _WHOLE_WORDS_FIRST))
     if kind == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(_splitters(kind))
@@ -156,6 +158,37 @@ def _splitters(kind: str) -> list[Any]:
         case _:
             words = Split(Regex(_PATTERNS[kind]), behavior="isolated")
             return [words, ByteLevel(add_prefix_space=False, use_regex=False)]
+
+
+def kind_of(state: Mapping[str, Any]) -> str | None:
+    """The `tokenizer.ggml.pre` of the byte-level tokenizer in a parsed tokenizer.json; None where it has none."""
+    from tokenizers.pre_tokenizers import Sequence
+
+    splits, whole_first = _flat(state.get("pre_tokenizer")), bool(state["model"].get("ignore_merges"))
+    for kind in _KINDS:
+        ours = json.loads(Sequence(_splitters(kind)).__getstate__())
+        if _flat(ours) == splits and (kind in _WHOLE_WORDS_FIRST) == whole_first:
+            return kind
+    return None
+
+
+def _flat(splitter: Any) -> list[tuple[Any, ...]]:
+    """The steps of a pre-tokenizer in tokenizer.json, with what decides on their result."""
+    if not isinstance(splitter, dict):
+        return []
+    match splitter["type"]:
+        case "Sequence":
+            return [step for each in splitter["pretokenizers"] for step in _flat(each)]
+        case "ByteLevel":
+            return [("ByteLevel", splitter["add_prefix_space"], splitter.get("use_regex", True))]
+        case "Split":
+            # What is left of a text after its words have been cut out, where they cover all of it, are the words.
+            how = (str(splitter["behavior"]), bool(splitter["invert"]))
+            words = how in (("Isolated", False), ("Removed", True))
+            return [("Split", json.dumps(splitter["pattern"], sort_keys=True), words or how)]
+        case "Digits":
+            return [("Digits", splitter["individual_digits"])]
+    return [(json.dumps(splitter, sort_keys=True),)]
 
 
 def _sentencepiece(metadata: Mapping[str, Any]) -> Tokenizer:
