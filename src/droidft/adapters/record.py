@@ -19,6 +19,12 @@ FILE = "training.json"
 _PLACES = ("model_path", "train_data_path", "val_data_path", "init_adapter", "reference_adapter")
 _OF_THIS_MACHINE = ("resume", "offline", "adapter_name")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_PATH = re.compile(
+    r"(?<![\w:/\\.])(?:~|\$\w+|[A-Za-z]:|\.{1,2})?[\\/](?:[^\s/\\'\"`<>|:,;]+[\\/])+([^\s/\\'\"`<>|:,;]*)"
+)
+"""A path of two parts or more inside a text; an address on the web is none."""
+_QUOTED = re.compile(r"(['\"])((?:~|/|[A-Za-z]:[\\/])[^'\"\n]*)\1")
+"""A path in quotation marks, which may hold blanks."""
 
 
 class TrainingRecord(BaseModel):
@@ -59,6 +65,14 @@ def without_place(reference: str) -> str:
     if is_path or ("/" in reference and ":" not in reference and not REPO_ID.fullmatch(reference)):
         return re.split(r"[\\/]", reference.rstrip("\\/"))[-1]
     return reference
+
+
+def without_places(text: str) -> str:
+    """A sentence or a command in which every path of a file or folder has become its last name."""
+    user = str(Path.home()).rstrip("/")
+    text = text.replace(user, "~") if user else text
+    text = _QUOTED.sub(lambda match: f"{match[1]}{without_place(match[2])}{match[1]}", text)
+    return _PATH.sub(lambda match: match[1] or "…", text)
 
 
 def recorded(folder: Path) -> TrainingRecord | None:

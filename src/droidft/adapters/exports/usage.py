@@ -1,0 +1,92 @@
+"""How an export is used elsewhere, ready to copy: in a model card, in the terminal, in the browser."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from droidft.support.plain import safe
+
+
+@dataclass(frozen=True)
+class Way:
+    """One program that the export is for."""
+
+    program: str
+    language: str
+    """Of the code, as Markdown names it."""
+    code: str
+
+
+def ways(form: str, base: str, place: str, file: str | None = None, *, dora: bool = False) -> Sequence[Way]:
+    """What to type in each program.
+
+    `place` is the hub id or the folder of the export, `file` its GGUF file, `base` the hub id or name of the base
+    model. An adapter with magnitudes (`dora`) is not for vLLM, which has none.
+    """
+    name = _name(place)
+    where, whole = shlex.quote(place), shlex.quote(f"{place.rstrip('/')}/{file}" if file else place)
+    match form:
+        case "peft":
+            found = [Way("transformers + PEFT", "python", _peft(base, place))]
+            if not dora:
+                serve = f"vllm serve {shlex.quote(base)} --enable-lora --lora-modules {name}={where}"
+                found.append(Way("vLLM", "sh", serve))
+            return found
+        case "merged":
+            return [
+                Way("transformers", "python", _transformers(place)),
+                Way("vLLM", "sh", f"vllm serve {where}"),
+                Way("mlx-lm", "sh", f"mlx_lm.chat --model {where}"),
+            ]
+        case "mlx":
+            return [Way("mlx-lm", "sh", f"mlx_lm.chat --model {where}")]
+        case "gguf-adapter":
+            return [Way("llama.cpp", "sh", f"llama-server -m BASE.gguf --lora {whole}")]
+        case "ollama":
+            return [Way("Ollama", "sh", f"cd {where}\nollama create {name} -f Modelfile\nollama run {name}")]
+        case _:
+            return [Way("llama.cpp", "sh", f"llama-server -m {whole}")]
+
+
+def usage(form: str, base: str, repo_id: str | None, file: str | None, *, dora: bool = False) -> str:
+    """The same as Markdown, for who has the files from the hub."""
+    if repo_id is not None and form in ("gguf", "gguf-adapter", "ollama"):
+        fetch = f"hf download {shlex.quote(repo_id)} --local-dir {_name(repo_id)}"
+        found = ways(form, base, _name(repo_id), file, dora=dora)
+        found = [Way(each.program, each.language, f"{fetch}\n{each.code}") for each in found]
+    else:
+        found = ways(form, base, repo_id or "FOLDER", file, dora=dora)
+    return "\n\n".join(f"{each.program}:\n\n{_fenced(each)}" for each in found)
+
+
+def _peft(base: str, place: str) -> str:
+    return (
+        "from peft import AutoPeftModelForCausalLM\n"
+        "from transformers import AutoTokenizer\n\n"
+        f"model = AutoPeftModelForCausalLM.from_pretrained({place!r})\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({base!r})"
+    )
+
+
+def _transformers(place: str) -> str:
+    return (
+        "from transformers import pipeline\n\n"
+        f'generate = pipeline("text-generation", {place!r})\n'
+        'print(generate([{"role": "user", "content": "Hello"}])[0]["generated_text"][-1]["content"])'
+    )
+
+
+def _name(place: str) -> str:
+    """A plain name for what lies there, as servers give models."""
+    last = place.rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9._-]", "-", last).strip("-.") or "model"
+
+
+def _fenced(way: Way) -> str:
+    """A block of code that nothing in it can end."""
+    code = safe(way.code)
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
+    return f"{fence}{way.language}\n{code}\n{fence}"
