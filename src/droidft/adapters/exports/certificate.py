@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from droidft.adapters.exports.evidence import MOST_NOISE, QUANTISED_SHARE, SHARE, Evidence
 from droidft.adapters.exports.readers.reading import Reading, largest_difference
 from droidft.support import durable, stored
 from droidft.support.words import count, percent
 from droidft.support.words import loss as shown_loss
 
 FILE = "certificate.json"
-SHARE, QUANTISED_SHARE = 0.10, 0.25
 LEAST_RESOLUTION = 1e-4
-"""Nats per token: two float32 implementations of the same model are seldom closer than a tenth of this."""
+"""Nats per token: two float32 implementations of the same model differ by a tenth of this."""
 
 
 class _Part(BaseModel):
@@ -55,7 +55,7 @@ class Tolerance(_Part):
     difference: float | None
     """Between exported files and base + adapter."""
     resolution: float
-    """The reader's own difference from ours on the base, at least 0.0001: smaller differences say nothing."""
+    """The reader's own difference from ours on the base, from 0.0001 to 0.01: smaller differences say nothing."""
     by: Literal["loss", "rows", "nothing"]
     """What decided: the mean loss; the loss row by row, where the means of base and base + adapter are too close to
     tell apart; nothing, where the adapter changes too little in any row."""
@@ -155,24 +155,6 @@ class Certificate(_Part):
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All that a verdict rests on."""
-
-    base: Reading
-    """By our engine."""
-    trained: Reading
-    """Base + adapter by our engine."""
-    exported: Reading | None
-    """The exported files; None where the reader could not read them."""
-    reader_base: Reading | None = None
-    """The base by the reader of the exported files, where that is not our engine."""
-    refusal: str = ""
-    """Why the exported files could not be read."""
-    reader: str = ""
-    """Its name, where it could not read them."""
-
-
-@dataclass(frozen=True)
 class Circumstances:
     """What is recorded beside the evidence."""
 
@@ -181,8 +163,7 @@ class Circumstances:
     versions: Mapping[str, str]
     command: str
     quantisation: str | None = None
-    reader_note: str = ""
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
 
 
 def judge(evidence: Evidence, about: Circumstances) -> Certificate:
@@ -197,7 +178,7 @@ def judge(evidence: Evidence, about: Circumstances) -> Certificate:
         verdict=verdict,
         sentence=sentence,
         reader=exported.reader if exported is not None else evidence.reader,
-        reader_note=about.reader_note,
+        reader_note=evidence.note,
         rows=len(evidence.base.losses),
         tokens=sum(evidence.base.counts),
         loss=Losses(base=evidence.base.mean, trained=evidence.trained.mean, exported=_finite(exported)),
@@ -243,7 +224,7 @@ def _tolerance(evidence: Evidence, *, quantised: bool) -> Tolerance:
     exported = _finite(evidence.exported)
     resolution = LEAST_RESOLUTION
     if (other := evidence.reader_base) is not None and math.isfinite(other.mean):
-        resolution = max(resolution, abs(other.mean - evidence.base.mean))
+        resolution = max(resolution, min(MOST_NOISE, abs(other.mean - evidence.base.mean)))
     rows_moved = _rows_apart(evidence.base, evidence.trained)
     by: Literal["loss", "rows", "nothing"] = "nothing"
     if share * moved >= resolution:
@@ -273,7 +254,7 @@ def _verdict(evidence: Evidence, tolerance: Tolerance, tokens: SameTokens) -> tu
     close = tolerance.difference <= tolerance.limit
     figures = _figures(evidence, tolerance)
     if not close:
-        return "failed", f"failed: {figures}{_doubt(evidence, tolerance)}"
+        return "failed", f"failed: {figures}"
     if tokens.equal < tokens.conversations:
         different = tokens.conversations - tokens.equal
         return "failed", (
@@ -305,16 +286,6 @@ def _figures(evidence: Evidence, tolerance: Tolerance) -> str:
                 f"{losses}; the adapter changes so little that these rows cannot show whether it is in the files: "
                 f"differences below {limit} are the reader's own"
             )
-
-
-def _doubt(evidence: Evidence, tolerance: Tolerance) -> str:
-    """A word about a reader that reads the base itself differently."""
-    if tolerance.resolution <= max(tolerance.limit, LEAST_RESOLUTION) or evidence.reader_base is None:
-        return ""
-    return (
-        f"; this reader already differs from droidft by {shown_loss(tolerance.resolution)} on the base, so the fault "
-        "may be the reader's"
-    )
 
 
 def _between(one: Reading | None, other: Reading) -> Apart | None:

@@ -36,9 +36,17 @@ Progress = Callable[[int, int], None]
 
 
 def request_of(
-    rows: TokenSet, tokenizer: TokenizerWrapper, *, answered: int = ANSWERED, max_tokens: int = ANSWER_TOKENS
+    rows: TokenSet,
+    tokenizer: TokenizerWrapper,
+    *,
+    vocabulary: int,
+    answered: int = ANSWERED,
+    max_tokens: int = ANSWER_TOKENS,
 ) -> Request:
-    """What is asked about each model: the loss of `rows`, some logits, their text as tokens, and greedy answers."""
+    """What is asked about each model: the loss of `rows`, some logits, their text as tokens, and greedy answers.
+
+    `vocabulary` is the number of logits, of which some may belong to no token.
+    """
     asked = [Row(tokens=row.tokens.tolist(), targets=_targets(row)) for row in rows]
     return Request(
         rows=asked,
@@ -47,6 +55,7 @@ def request_of(
         prompts=[_beginning(row) for row in asked[:answered]],
         max_tokens=max_tokens,
         ends=sorted(tokenizer.eos_token_ids),
+        unused=_unused(tokenizer, vocabulary),
         threads=host.threads(),
     )
 
@@ -116,6 +125,10 @@ def _row(model: SplitModel, row: Row, number: int, kept: Kept) -> float:
 def _targets(row: TokenizedRow) -> list[int]:
     targets: list[int] = np.flatnonzero(row.supervised).tolist()
     return targets
+
+
+def _unused(tokenizer: TokenizerWrapper, vocabulary: int) -> list[int]:
+    return sorted(set(range(vocabulary)) - set(tokenizer.get_vocab().values()))
 
 
 def _beginning(row: Row) -> list[int]:

@@ -52,8 +52,12 @@ def _answer(model: Any, prompt: list[int], request: Request, progress: Progress)
     """The likeliest token again and again."""
     from mlx_lm.generate import generate_step
 
+    def used(_: mx.array, logits: mx.array) -> mx.array:
+        return logits.at[:, mx.array(request.unused)].add(-mx.inf) if request.unused else logits
+
     drawn = []
-    for token, _ in generate_step(mx.array(prompt), model, max_tokens=request.max_tokens):
+    steps = generate_step(mx.array(prompt), model, max_tokens=request.max_tokens, logits_processors=[used])
+    for token, _ in steps:
         drawn.append(int(token))
         if drawn[-1] in request.ends:
             break

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from droidft.adapters.exports.readers.child import Progress, Result, serve
 from droidft.adapters.exports.readers.llama_library import Library, Model
-from droidft.adapters.exports.readers.reading import Kept, Read, Request, Subject, chunks, nll
+from droidft.adapters.exports.readers.reading import Kept, Read, Request, Subject, chunks, likeliest, nll
 
 
 def read_all(subjects: list[Subject], request: Request, progress: Progress) -> Iterator[Result]:
@@ -67,7 +67,7 @@ def _answer(model: Model, prompt: list[int], request: Request, progress: Progres
     while len(drawn) < request.max_tokens:
         logits = model.decode(inputs, at=read, wanted=[len(inputs) - 1])
         read += len(inputs)
-        drawn.append(int(logits[0].argmax()))
+        drawn.append(likeliest(logits[0], request.unused))
         if drawn[-1] in request.ends:
             break
         inputs = drawn[-1:]

@@ -60,6 +60,8 @@ class Request(_Passed):
     """Of an answer."""
     ends: list[int] = []
     """Tokens that end an answer."""
+    unused: list[int] = []
+    """Rows of the embedding that are no token, of which no answer is made."""
     threads: Annotated[int, Field(ge=1)] = 1
 
     @property
@@ -164,6 +166,13 @@ class Kept:
     def logits(self) -> NDArray[np.float32]:
         """Shape (shown, V)."""
         return np.zeros((self._count, 0), np.float32) if self._logits is None else self._logits
+
+
+def likeliest(logits: NDArray[np.float32], unused: Sequence[int]) -> int:
+    """The token with the largest of some logits (V,), those of no token left aside."""
+    logits = logits.copy()
+    logits[[index for index in unused if index < len(logits)]] = -np.inf
+    return int(logits.argmax())
 
 
 def largest_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:

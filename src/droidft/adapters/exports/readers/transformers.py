@@ -6,7 +6,6 @@ Runs as a process of its own, where torch is installed: `child.py` says how it i
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import transformers
 from numpy.typing import NDArray
 
 from droidft.adapters.exports.readers.child import Progress, Result, serve
-from droidft.adapters.exports.readers.reading import Kept, Read, Request, Subject, chunks, nll
+from droidft.adapters.exports.readers.reading import Kept, Read, Request, Subject, chunks, likeliest, nll
 
 
 def read_all(subjects: list[Subject], request: Request, progress: Progress) -> Iterator[Result]:
@@ -59,15 +58,18 @@ def load(folder: Path) -> Any:
 
 
 def put_on(model: Any, adapter: Path) -> Any:
-    """The model with a PEFT adapter on it, every factor from its file."""
+    """The model with a PEFT adapter on it, every factor in its place.
+
+    Raises:
+        ValueError: PEFT leaves out a part of the adapter, about which it says nothing by itself.
+    """
     from peft import PeftModel
 
-    with warnings.catch_warnings(record=True) as raised:
-        warnings.simplefilter("always")
-        adapted = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
-    for warning in raised:
-        if "adapter keys" in str(warning.message):
-            raise ValueError(str(warning.message)[:400])
+    adapted: Any = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
+    again = adapted.load_adapter(str(adapter), "default", local_files_only=True)
+    for keys, what in ((again.unexpected_keys, "has no place for"), (again.missing_keys, "misses")):
+        if of_adapter := [key for key in keys if "lora_" in key]:
+            raise ValueError(f"PEFT {what} {len(of_adapter)} tensors of the adapter, such as {of_adapter[0]}")
     return adapted.eval()
 
 
@@ -113,7 +115,7 @@ def _answer(model: Any, prompt: list[int], request: Request, progress: Progress)
     inputs = prompt
     while len(drawn) < request.max_tokens:
         out = model(input_ids=torch.tensor([inputs]), past_key_values=cache, use_cache=True)
-        drawn.append(int(out.logits[0, -1].argmax()))
+        drawn.append(likeliest(out.logits[0, -1].float().numpy(), request.unused))
         if drawn[-1] in request.ends:
             break
         cache = getattr(out, "past_key_values", None)
