@@ -52,6 +52,8 @@ class Vocabulary:
     """Every token that ends an answer."""
     strips: bool = False
     """Whether markers take the white space behind them along, which llama.cpp does for models called phi-3."""
+    doubles: bool = True
+    """Whether a text that begins with a space gets another before it."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -152,7 +154,14 @@ def _sentencepiece(state: Mapping[str, Any]) -> Vocabulary:
 def _prefix(normal: list[dict[str, Any]], meta: list[dict[str, Any]], made: Vocabulary) -> bool:
     """Whether a text gets a space before it, and so does each piece of it behind a special token."""
     scheme = meta[0].get("prepend_scheme", "always") if meta else "never"
-    if any(step["type"] == "Prepend" for step in normal) or scheme == "always":
+    if any(step["type"] == "Prepend" for step in normal):
+        return True
+    if scheme == "always":
+        made.doubles = False
+        made.warnings.append(
+            "the tokenizer puts a space before a text that has none, and llama.cpp before every text: texts that begin "
+            "with a space get one token more"
+        )
         return True
     if scheme == "first":
         made.warnings.append(
@@ -211,7 +220,7 @@ def _add_ends(base: Path, opened: Any, more: Iterable[int], made: Vocabulary) ->
     if beyond := [end for end in made.ends if not 0 <= end < len(made.tokens)]:
         raise ModelError(f"token {beyond[0]} ends answers, but there are {len(made.tokens):,}: the folder is damaged")
     for end in made.ends:
-        if made.types[end] in (NORMAL, USER_DEFINED):
+        if made.types[end] == USER_DEFINED:
             made.types[end] = CONTROL
     nameless = [end for end in made.ends[1:] if made.tokens[end] not in _ENDS_BY_NAME]
     for name, end in zip(("eos", "eot", "eom"), [*made.ends[:1], *nameless], strict=False):
@@ -256,7 +265,7 @@ def _check_read_back(opened: Any, made: Vocabulary) -> None:
     architecture = {"general.architecture": "phi3"} if made.strips else {}
     copy = reading.build({**made.metadata, **architecture})
     markers = [made.tokens[end] for end in made.ends]
-    for probe in _PROBES:
+    for probe in (probe for probe in _PROBES if made.doubles or not probe.startswith(" ")):
         for text in [f"{marker}{probe}{marker}\n" for marker in markers] or [probe]:
             ours = opened(text, add_special_tokens=False).input_ids
             theirs = copy.encode(text, add_special_tokens=False).ids
