@@ -8,12 +8,13 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import pytest
 
 from droidft.errors import NotFound, UploadError
 from droidft.models import upload
-from droidft.models.upload import look, push
+from droidft.models.upload import Destination, destination, push, reach
 from tests.models.hub_uploads import READ_ONLY, SIGNATURE, TOKEN, UploadServer, serve_uploads
 
 # huggingface_hub gives httpx2 an open file as `data`, which httpx2 would rather have as `content`.
@@ -55,6 +56,10 @@ def hashes(files: dict[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
+def look(folder: Path, repo_id: str, **options: Any) -> Destination:
+    return destination(folder, reach(repo_id, **options))
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -62,23 +67,23 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("multipart", [None, 300_000])
 def test_a_folder_becomes_a_private_repository(server: UploadServer, export: Path, multipart: int | None) -> None:
     server.multipart = multipart
-    destination = look(export, "acme/tiny")
+    there = look(export, "acme/tiny")
     assert not server.repositories
-    assert destination.question() == (
-        f"Push 5 files ({(destination.bytes) / 1e6:.1f} MB) as maria to acme/tiny, a new private repository?"
+    assert there.question() == (
+        f"Push 5 files ({(there.bytes) / 1e6:.1f} MB) as maria to acme/tiny, a new private repository?"
     )
     reports: list[tuple[str, int, int]] = []
-    pushed = push(destination, progress=lambda *each: reports.append(each))
+    pushed = push(there, progress=lambda *each: reports.append(each))
     held = server.repositories["acme/tiny"]
     assert {name: held[name] for name in contents(export)} == contents(export)
     assert server.private == {"acme/tiny": True}
-    assert (pushed.files, pushed.bytes) == (5, destination.bytes)
+    assert (pushed.files, pushed.bytes) == (5, there.bytes)
     assert (pushed.url, pushed.commit) == (f"{server.url}/acme/tiny", server.heads["acme/tiny"])
     assert pushed.sent == len(WEIGHTS) + len(OTHER) == sum(server.received.values())
     assert [line for line in server.requests if "/commit/" in line] == ["POST /api/models/acme/tiny/commit/main"]
     done = [each for what, each, _ in reports if what.startswith(("uploading", "committing"))]
     assert done == sorted(done)
-    assert done[-1] == destination.bytes
+    assert done[-1] == there.bytes
     assert len({each for what, each, _ in reports if what == "uploading one.safetensors"}) > 3
 
 
@@ -126,7 +131,7 @@ def test_pushing_the_same_again_sends_nothing_and_commits_nothing(server: Upload
     first = push(look(export, "acme/tiny"))
     server.requests.clear()
     again = look(export, "acme/tiny")
-    assert (again.exists, again.removed, again.others) == (True, (), ())
+    assert (again.repository.exists, again.removed, again.repository.others) == (True, (), ())
     second = push(again)
     assert (second.sent, second.commit) == (0, first.commit)
     assert not [line for line in server.requests if "/commit/" in line or line.startswith("PUT")]
@@ -194,18 +199,18 @@ def test_a_branch_is_made(server: UploadServer, export: Path) -> None:
 def test_a_commit_in_between_is_not_written_over(server: UploadServer, export: Path) -> None:
     push(look(export, "acme/tiny"))
     (export / "config.json").write_text('{"model_type":"qwen2"}')
-    destination = look(export, "acme/tiny")
+    there = look(export, "acme/tiny")
     server.heads["acme/tiny"] = "f" * 40
     with pytest.raises(UploadError, match=r"changed by somebody else meanwhile \(status 412"):
-        push(destination)
+        push(there)
 
 
 def test_what_is_pushed_is_what_was_certified(server: UploadServer, export: Path) -> None:
     certified = json.loads((export / "certificate.json").read_text())["hashes"]["files"]
-    destination = look(export, "acme/tiny")
+    there = look(export, "acme/tiny")
     (export / "two.safetensors").write_bytes(WEIGHTS)
     with pytest.raises(UploadError, match=r"two\.safetensors was changed since its certificate"):
-        push(destination, hashes=certified)
+        push(there, hashes=certified)
     assert set(server.repositories["acme/tiny"]) == {".gitattributes"}
 
 
@@ -219,7 +224,7 @@ def test_without_a_token_the_fix_is_named(
     assert "hf auth login" in why.value.hint
     assert not server.requests
     (tmp_path / "token").write_text(TOKEN)  # as `hf auth login` leaves it
-    assert look(export, "acme/tiny").user == "maria"
+    assert reach("acme/tiny").user == "maria"
 
 
 @pytest.mark.parametrize(

@@ -35,23 +35,36 @@ _SIGN_IN = "run `hf auth login`, or set HF_TOKEN; the token has to be one that m
 
 
 @dataclass(frozen=True)
-class Destination:
-    """A folder, and where on the hub it would go. `private` is what the repository is, or would be made."""
+class Repository:
+    """A repository on the hub as it was found, and who would write to it."""
 
     repo_id: str
     revision: str | None
+    user: str
+    exists: bool
+    private: bool
+    """What it is, or would be made."""
+    ours: frozenset[str]
+    """Files of an export that was pushed there before."""
+    others: tuple[str, ...]
+    """Files that were not put there from here."""
+    parent: str | None
+    """The commit that was found; a push is refused where another one came after it."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A folder, and the repository that it would go to."""
+
+    repository: Repository
     folder: Path
     files: Mapping[str, int]
     """Bytes of each file, by its name in the repository."""
-    user: str
-    private: bool
-    exists: bool
-    removed: tuple[str, ...]
-    """Files of an earlier export there that this one does not have: the push removes them."""
-    others: tuple[str, ...]
-    """Files there that were not put there from here."""
-    parent: str | None
-    """The commit that was looked at; the push is refused where another one came after it."""
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Files of an earlier export there that this one does not have: the push removes them."""
+        return tuple(sorted(self.repository.ours - {*self.files}))
 
     @property
     def bytes(self) -> int:
@@ -60,17 +73,17 @@ class Destination:
 
     def question(self) -> str:
         """What the user is asked before anything is sent."""
-        sort = "private" if self.private else "public"
+        there = self.repository
+        sort, name = "private" if there.private else "public", there.repo_id
         what = f"{count(len(self.files), 'file')} ({size(self.bytes)})"
-        where = f"the {sort} repository {self.repo_id}" if self.exists else f"{self.repo_id}, a new {sort} repository"
-        branch = f", branch {self.revision}" if self.revision else ""
-        parts = [f"Push {what} as {self.user} to {where}{branch}?"]
+        where = f"the {sort} repository {name}" if there.exists else f"{name}, a new {sort} repository"
+        branch = f", branch {there.revision}" if there.revision else ""
+        parts = [f"Push {what} as {there.user} to {where}{branch}?"]
         if self.removed:
             parts.append(f"{_listed(self.removed)} of the export that is there {_is_or_are(self.removed)} removed.")
-        if self.others:
-            parts.append(
-                f"It holds {_listed(self.others)}, which were not pushed from here; equal names are replaced."
-            )
+        if there.others:
+            held = _listed(there.others)
+            parts.append(f"It holds {held}, which were not pushed from here; equal names are replaced.")
         return " ".join(parts)
 
 
@@ -86,8 +99,7 @@ class Pushed:
     sent: int
 
 
-def look(
-    folder: Path,
+def reach(
     repo_id: str,
     *,
     private: bool = True,
@@ -95,17 +107,15 @@ def look(
     overwrite: bool = False,
     offline: bool = False,
     progress: Progress | None = None,
-) -> Destination:
-    """What pushing `folder` to `repo_id` would do. Nothing is sent and nothing is made.
+) -> Repository:
+    """The repository as it is, if it may be written to. Nothing is sent and nothing is made.
 
-    `overwrite` allows a repository that holds something else.
+    `overwrite` allows one that holds something else.
 
     Raises:
-        NotFound: the folder is not there or empty.
         UploadError: offline, no token, a repository that may not be written to, that is public where a private one
             was asked for, or that holds something else.
     """
-    files = _files(folder)
     if not REPO_ID.fullmatch(repo_id):
         raise UploadError(f"{repo_id!r} is not a hub id", hint="a hub id looks like org/name")
     if reason := why_offline(offline=offline):
@@ -115,33 +125,41 @@ def look(
     with transfer.worded_upload(repo_id):
         user = _writer(transfer.patiently(repo_id, api.whoami, progress), repo_id)
         there = transfer.patiently(repo_id, lambda: _there(api, repo_id, revision), progress)
-        names = [each.rfilename for each in (there.siblings or [])] if there else []
-        ours = _certified(api, repo_id, there.sha) if there and CERTIFICATE in names else frozenset()
+        names = {each.rfilename for each in (there.siblings or [])} if there else set()
+        ours = _certified(api, repo_id, there.sha) & names if there and CERTIFICATE in names else frozenset()
     if there is not None and private and not there.private:
         hint = "name another repository, make that one private on its page, or allow a public one (--public)"
         raise UploadError(f"{repo_id} is public, and a private repository was asked for", hint=hint)
-    others = tuple(sorted({*names} - ours - _MADE_BY_THE_HUB))
+    others = tuple(sorted(names - ours - _MADE_BY_THE_HUB))
     if others and not overwrite:
         hint = "name another repository, or allow it (--overwrite)"
         raise UploadError(f"{repo_id} holds something else: {_listed(others)}", hint=hint)
-    return Destination(
+    return Repository(
         repo_id=repo_id,
         revision=revision,
-        folder=folder,
-        files=files,
         user=user,
-        private=bool(there.private) if there else private,
         exists=there is not None,
-        removed=tuple(sorted(ours & {*names} - {*files})),
+        private=bool(there.private) if there else private,
+        ours=ours,
         others=others,
         parent=there.sha if there else None,
     )
 
 
+def destination(folder: Path, repository: Repository) -> Destination:
+    """What pushing `folder` there would do.
+
+    Raises:
+        NotFound: the folder is not there or empty.
+        UploadError: a link in it leads out of it.
+    """
+    return Destination(repository, folder, _files(folder))
+
+
 def push(
     destination: Destination, *, hashes: Mapping[str, str] | None = None, progress: Progress | None = None
 ) -> Pushed:
-    """Send what `look` found, in one commit. The user has agreed to `Destination.question`.
+    """Send the folder in one commit. The user has agreed to `Destination.question`.
 
     `hashes` are SHA-256 by file name, as a certificate holds them: a file that has become another is refused.
     Whatever `progress` raises ends the push; large files that are whole there by then are not sent again.
@@ -151,18 +169,19 @@ def push(
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    api, repo_id = _api(), destination.repo_id
+    api, there = _api(), destination.repository
+    repo_id, revision = there.repo_id, there.revision
     meter = _Meter(destination.bytes, progress)
     operations: list[Any] = [CommitOperationDelete(name) for name in destination.removed]
     with ExitStack() as opened, transfer.worded_upload(repo_id), _retries_told(meter):
-        _make(api, destination, progress)
+        _make(api, there, progress)
         for name in destination.files:
             file = opened.enter_context(_File(destination.folder / name, name, meter))
             operation = CommitOperationAdd(name, file)
             _refuse_changed(name, operation.upload_info.sha256.hex(), hashes or {})
             meter.sending = True
             # One at a time: several would share a bar of huggingface_hub's own.
-            api.preupload_lfs_files(repo_id, [operation], revision=destination.revision)
+            api.preupload_lfs_files(repo_id, [operation], revision=revision)
             meter.finish(destination.files[name])
             operations.append(operation)
         meter.tell("committing")
@@ -170,10 +189,10 @@ def push(
             repo_id,
             operations,
             commit_message="Export of droidft",
-            revision=destination.revision,
-            parent_commit=destination.parent,
+            revision=revision,
+            parent_commit=there.parent,
         )
-    url = f"{api.endpoint}/{repo_id}" + (f"/tree/{destination.revision}" if destination.revision else "")
+    url = f"{api.endpoint}/{repo_id}" + (f"/tree/{revision}" if revision else "")
     return Pushed(repo_id, url, made.oid, len(destination.files), destination.bytes, meter.sent)
 
 
@@ -240,11 +259,11 @@ def _certified(api: HfApi, repo_id: str, commit: str | None) -> frozenset[str]:
     return frozenset({*map(str, files), CERTIFICATE, "README.md"}) if isinstance(files, dict) else frozenset()
 
 
-def _make(api: HfApi, destination: Destination, progress: Progress | None) -> None:
-    repo_id = destination.repo_id
-    if not destination.exists:
-        transfer.patiently(repo_id, lambda: api.create_repo(repo_id, private=destination.private), progress)
-    if (branch := destination.revision) is not None:
+def _make(api: HfApi, there: Repository, progress: Progress | None) -> None:
+    repo_id = there.repo_id
+    if not there.exists:
+        transfer.patiently(repo_id, lambda: api.create_repo(repo_id, private=there.private), progress)
+    if (branch := there.revision) is not None:
         transfer.patiently(repo_id, lambda: api.create_branch(repo_id, branch=branch, exist_ok=True), progress)
 
 

@@ -1,0 +1,79 @@
+"""Only an export that passed, whose files are still those of its certificate, goes to the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from droidft.adapters.exports import certificate, pushing
+from droidft.errors import DamagedFile, UploadError
+from droidft.models.upload import Repository, reach
+from tests.adapters.exports.test_certificate import certified, reading
+from tests.models.hub_uploads import TOKEN, serve_uploads
+
+THERE = Repository("acme/tiny", None, "maria", False, True, frozenset(), (), None)
+
+
+def export(folder: Path, *, exported: float = 1.2, config: str = "{}", command: str = "droidft export x") -> Path:
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights" * 1000)
+    (folder / "config.json").write_text(config)
+    made = certified(reading(exported))
+    hashes = made.hashes.model_copy(update={"files": certificate.hash_files(folder)})
+    certificate.write(folder, made.model_copy(update={"hashes": hashes, "command": command}))
+    (folder / "README.md").write_text("# x")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+def test_one_that_passed_is_pushed(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = export(tmp_path / "x")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with serve_uploads() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        pushed = pushing.push(pushing.destination(folder, reach("acme/tiny")))
+        held = server.repositories["acme/tiny"]
+    assert {name: held[name] for name in held if name != ".gitattributes"} == {
+        path.name: path.read_bytes() for path in folder.iterdir()
+    }
+    assert pushed.files == 4
+
+
+def test_one_that_failed_is_not(tmp_path: Path) -> None:
+    with pytest.raises(UploadError, match=r"x did not pass its check: failed: the exported files lose 2\.1000"):
+        pushing.destination(export(tmp_path / "x", exported=2.1), THERE)
+
+
+def test_one_without_a_certificate_or_with_a_file_less_is_not(tmp_path: Path) -> None:
+    folder = export(tmp_path / "x")
+    (folder / "config.json").unlink()
+    with pytest.raises(UploadError, match=r"config\.json is missing, which the certificate is about"):
+        pushing.destination(folder, THERE)
+    (folder / "certificate.json").unlink()
+    with pytest.raises(DamagedFile, match=r"certificate\.json is missing"):
+        pushing.destination(folder, THERE)
+
+
+@pytest.mark.parametrize("where", ["config", "command"])
+def test_one_that_names_a_folder_of_this_machine_is_not(tmp_path: Path, where: str) -> None:
+    place = tmp_path / "private"
+    folder = export(tmp_path / "x", **{where: f'{{"_name_or_path": "{place}/tiny"}}'})
+    name = "config.json" if where == "config" else "certificate.json"
+    with pytest.raises(UploadError, match=f"{name} names a folder of this machine"):
+        pushing.destination(folder, THERE, places=[place])
+    assert pushing.destination(folder, THERE).files
+
+
+def test_weights_that_were_changed_are_not(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = export(tmp_path / "x")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with serve_uploads() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        (folder / "model.safetensors").write_bytes(b"other" * 1000)
+        found = pushing.destination(folder, reach("acme/tiny"))
+        with pytest.raises(UploadError, match=r"model\.safetensors was changed since its certificate was made"):
+            pushing.push(found)
+        assert set(server.repositories["acme/tiny"]) == {".gitattributes"}
