@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from droidft.data.sources import fetch_dataset
-from droidft.errors import DownloadError, DroidError, StorageError
+from droidft.errors import DownloadError, DroidError, StorageError, UploadError
 from droidft.models import catalog, hub, transfer
 from tests.models.hub_server import HubServer, serve
 from tests.tiny import write_model
@@ -107,3 +107,12 @@ def test_a_defect_of_ours_stays_one() -> None:
         raise ZeroDivisionError
     with pytest.raises(DownloadError, match="peer closed"), transfer.worded("a/b", kept_in="/cache"):
         raise httpx2.RemoteProtocolError("peer closed connection")
+
+
+def test_no_token_and_no_signature_is_in_a_message() -> None:
+    text = "cut off at 'https://storage.example/x?X-Amz-Signature=abc&part=2' with Bearer hf_abcdefghij0123"
+    with pytest.raises(UploadError) as caught, transfer.worded_upload("a/b"):
+        raise httpx2.RemoteProtocolError(text)
+    assert caught.value.message == (
+        "a/b could not be uploaded: cut off at 'https://storage.example/x' with Bearer hf_…"
+    )
