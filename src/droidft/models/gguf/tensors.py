@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -69,24 +69,29 @@ def tensors_of(base: Path, weights: Weights, made: Hyperparameters) -> Tensors:
         ModelError: a tensor is missing, or one has no place in a file; both named.
     """
     held = set(weights.names)
-    tied = (stored := stored_names(base)) is not None and "lm_head.weight" not in stored
-
-    def is_held(theirs: str, ours: str) -> bool:
-        return ours in held and not (theirs == HEAD and tied)
-
-    names = made.layout.names(made.blocks, is_held)
+    names = names_of(base, held, made)
     if HEAD in names and not made.layout.has_head:
         raise ModelError(
             f"the model has an output head of its own, and llama.cpp reads none for {made.layout.architecture}",
             hint="export it as a merged model for transformers or mlx-lm",
         )
-    parts = {theirs: _parts(ours, held, made) for theirs, ours in names.items()}
+    parts = {theirs: parts_of(ours, held, made) for theirs, ours in names.items()}
     _refuse_gaps(held, [name for group in parts.values() for name in group], made)
     sources = [Source(theirs, group, _shape(weights, theirs, group, made)) for theirs, group in parts.items()]
     return Tensors(made, weights, tuple(sources))
 
 
-def _parts(ours: str, held: set[str], made: Hyperparameters) -> tuple[str, ...]:
+def names_of(base: Path, held: Collection[str], made: Hyperparameters) -> dict[str, str]:
+    """Name in the file -> name in the layout, for the model folder `base` whose checkpoint has the tensors `held`.
+
+    A head that holds the same bytes as the embedding is none: a file says it once.
+    """
+    tied = (stored := stored_names(base)) is not None and "lm_head.weight" not in stored
+    return made.layout.names(made.blocks, lambda theirs, ours: ours in held and not (theirs == HEAD and tied))
+
+
+def parts_of(ours: str, held: Collection[str], made: Hyperparameters) -> tuple[str, ...]:
+    """The tensors of the checkpoint that make up the weight `ours` of a layout: itself, or those of its experts."""
     if "{}" not in ours:
         return (ours,)
     block, _, projection = ours.partition(".experts.{}.")

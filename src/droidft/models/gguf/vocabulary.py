@@ -159,8 +159,8 @@ def _prefix(normal: list[dict[str, Any]], meta: list[dict[str, Any]], made: Voca
     if scheme == "always":
         made.doubles = False
         made.warnings.append(
-            "the tokenizer puts a space before a text that has none, and llama.cpp before every text: texts that begin "
-            "with a space get one token more"
+            "the tokenizer puts a space before a text that has none, and llama.cpp before every text: texts that "
+            "begin with a space get one token more"
         )
         return True
     if scheme == "first":

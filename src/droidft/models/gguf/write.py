@@ -98,7 +98,7 @@ def write_gguf(
     check_room(plan.bytes() + _HEADER_BYTES, target, what="the export", hint=hint)
     with room_errors(target, again="export again"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with hidden_until_whole(target) as part, _writer(part, plan.made.layout.architecture) as writer:
+        with hidden_until_whole(target) as part, gguf_writer(part, plan.made.layout.architecture) as writer:
             _add_metadata(writer, plan, kind, name or target.stem)
             _add_tensors(writer, plan)
             _write(writer, plan, pack, progress)
@@ -120,7 +120,8 @@ def _planned(base: Path, weights: Weights, kind: str, ends: Iterable[int]) -> _P
 
 
 @contextmanager
-def _writer(path: Path, architecture: str) -> Iterator[GGUFWriter]:
+def gguf_writer(path: Path, architecture: str) -> Iterator[GGUFWriter]:
+    """What writes a file of this architecture to `path`, closed behind the block."""
     writer = GGUFWriter(path, architecture)
     try:
         yield writer
