@@ -13,7 +13,7 @@ from tests.tiny import llama, write_model
 
 def test_list(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["adapters"]) == 0
-    assert "no adapters yet" in capsys.readouterr().out
+    assert "no adapters yet" in capsys.readouterr().err
     write_adapter(home / "adapters" / "poet", llama(), config={"model": "/somewhere/acme"})
     (home / "adapters" / "empty").mkdir()
     assert main(["adapters"]) == 0

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from droidft import cli
+from tests import old_home
+from tests.tiny import write_model
 
 ARGUMENTS = {
     "train": ["--model-path", "nothing", "--train-data-path", "nothing.jsonl"],
@@ -54,7 +56,7 @@ ENVIRONMENTS: dict[str, dict[str, str | None]] = {
     "no home": {"HOME": None, "DROIDFT_HOME": "~nobody-of-that-name/home"},
     "proxies": {"ALL_PROXY": "socks5://127.0.0.1:1", "http_proxy": "nonsense", "HTTPS_PROXY": "http://x:y"},
 }
-FAST = ("config", "runs list", "models list", "adapters list", "rewards list", "experiments list")
+FAST = ("config", "rewards list")
 """Commands that print something in an empty home folder, and at once."""
 
 
@@ -140,7 +142,7 @@ def shell(command: str, home: Path, **environment: str) -> subprocess.CompletedP
     [(">&-", 0), (">/dev/full", 1), (">&- 2>&- <&-", 0), ("2>/dev/full", 0), ("<&-", 0)],
 )
 def test_a_stream_that_is_closed_or_full_is_no_traceback(home: Path, redirection: str, status: int) -> None:
-    script = "; ".join(f"droidft {name} {redirection}; echo $? >&9" for name in FAST[:2])
+    script = "; ".join(f"droidft {name} {redirection}; echo $? >&9" for name in FAST)
     done = shell(f"exec 9>&1; {script}", home)
     assert "Traceback" not in done.stdout + done.stderr
     assert "Exception ignored" not in done.stderr
@@ -162,9 +164,30 @@ def test_a_working_directory_that_is_gone(home: Path, tmp_path: Path) -> None:
     room.mkdir()
     done = shell(f"cd {room}; rmdir {room}; droidft runs; droidft data check a.jsonl; droidft train x.yaml", home)
     assert "Traceback" not in done.stderr
-    assert "no runs yet" in done.stdout
+    assert "no runs yet" in done.stderr
+    assert "no runs yet" not in done.stdout, "each line of a pipe is an entry"
     relative = shell(f"mkdir {room}; cd {room}; rmdir {room}; droidft runs", home, DROIDFT_HOME="home")
     assert "DROIDFT_HOME=home begins in the working directory, which is gone" in relative.stderr
+
+
+def test_a_home_on_a_read_only_disk_shows_what_it_holds(home: Path) -> None:
+    mount = f"mount --bind {home} {home} && mount -o remount,ro,bind {home}"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode != 0:
+        pytest.skip("this machine lets nobody mount anything")
+    old_home.copy(home)
+    done = shell(
+        f"unshare -rm sh -c '{mount} && droidft runs list && droidft adapters list && droidft models list'", home
+    )
+    assert done.returncode == 0, done.stderr
+    assert "20261130-050538-tiny\tfinished" in done.stdout
+    assert "unreadable" not in done.stdout
+    assert "tiny\tllama" in done.stdout
+
+
+def test_without_a_place_for_downloads_the_models_of_the_home_are_listed(home: Path) -> None:
+    write_model(home / "models" / "tiny")
+    done = shell("unset HOME HF_HOME HF_HUB_CACHE; droidft models list", home)
+    assert (done.returncode, "tiny\tllama" in done.stdout) == (0, True), done.stderr
 
 
 def test_a_terminal_in_ascii_gets_everything_else(home: Path) -> None:

@@ -83,7 +83,7 @@ def test_planned_run_shown_reported_deleted(home: Path, tmp_path: Path, capsys: 
     assert list((home / "runs").iterdir()) == []
     capsys.readouterr()
     assert main(["experiments"]) == 0
-    assert "no experiments yet" in capsys.readouterr().out
+    assert "no experiments yet" in capsys.readouterr().err
 
 
 def test_a_run_under_way_shows_its_step_and_what_is_left(home: Path, tmp_path: Path) -> None:

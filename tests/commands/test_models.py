@@ -31,7 +31,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
 
 def test_list(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
-    assert "no models yet" in capsys.readouterr().out
+    assert "no models yet" in capsys.readouterr().err
     write_model(home / "models" / "tiny")
     (home / "models" / "broken").mkdir()
     assert main(["models", "list"]) == 0

@@ -152,6 +152,11 @@ def show_table(
     console.print(table)
 
 
+def none_yet(console: Console, text: str) -> None:
+    """What stands for an empty list. In a pipe or a file, where each line is an entry, it goes to standard error."""
+    line(console if console.is_terminal else terminal(errors=True), text)
+
+
 def agreed(console: Console, question: str, *, otherwise: bool) -> bool:
     """Whether the user says yes; Enter means `otherwise`, and where nobody can answer it is a no."""
     try:

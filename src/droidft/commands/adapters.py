@@ -17,6 +17,7 @@ from droidft.commands._terminal import (
     actions_of,
     add_json,
     line,
+    none_yet,
     print_json,
     progress_bar,
     show_table,
@@ -93,7 +94,7 @@ def _list(home: Home, console: Console, *, as_json: bool) -> None:
         print_json([{"name": each.name, "problem": each.problem or None, **facts[each.name]} for each in entries])
         return
     if not entries:
-        console.print("no adapters yet; `droidft train` makes one")
+        none_yet(console, "no adapters yet; `droidft train` makes one")
         return
     numbers = ("rank", "scale", "modules", "blocks")
     rows: list[Sequence[str | Text]] = []

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from droidft.commands._experiment_display import analysed, rendered, show_findings, show_plan
-from droidft.commands._terminal import actions_of, add_json, agreed, line, print_json, show_table, terminal
+from droidft.commands._terminal import actions_of, add_json, agreed, line, none_yet, print_json, show_table, terminal
 from droidft.errors import DroidError
 from droidft.experiments.plan.settled import count_of_runs
 from droidft.experiments.runs import folder
@@ -128,7 +128,7 @@ def _list(experiments: list[Experiment], console: Console, *, as_json: bool) -> 
         print_json(rows)
         return
     if not rows:
-        console.print("no experiments yet; `droidft experiment PLAN.yaml` makes one (docs/experiments.md)")
+        none_yet(console, "no experiments yet; `droidft experiment PLAN.yaml` makes one (docs/experiments.md)")
         return
     names = ("id", "state", "runs", "arms", "title")
     cells = [

@@ -19,6 +19,7 @@ from droidft.commands._terminal import (
     agreed,
     consoles,
     line,
+    none_yet,
     print_json,
     progress_bar,
     show_table,
@@ -89,7 +90,7 @@ def _list(home: Home, console: Console, *, as_json: bool) -> None:
         print_json([{**asdict(model), "path": str(model.path)} for model in models])
         return
     if not models:
-        console.print("no models yet; `droidft models pull org/name` fetches one")
+        none_yet(console, "no models yet; `droidft models pull org/name` fetches one")
         return
     rows: list[Sequence[str | Text]] = []
     for model in models:

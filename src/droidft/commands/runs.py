@@ -11,7 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from droidft.commands._display import RunDisplay
-from droidft.commands._terminal import RUN_HELP, actions_of, add_json, line, marked, print_json, show_table, terminal
+from droidft.commands._terminal import (
+    RUN_HELP,
+    actions_of,
+    add_json,
+    line,
+    marked,
+    none_yet,
+    print_json,
+    show_table,
+    terminal,
+)
 from droidft.commands._watch import watch
 from droidft.errors import DroidError
 from droidft.events import Failed, Record
@@ -110,7 +120,7 @@ def _list(listed: list[Run], console: Console, *, as_json: bool) -> None:
         print_json(rows)
         return
     if not rows:
-        console.print("no runs yet; start one with `droidft train` or `droidft demo`")
+        none_yet(console, "no runs yet; start one with `droidft train` or `droidft demo`")
         return
     numbers = ("step", "loss", "best val")
     cells = []

@@ -83,13 +83,13 @@ def settings(repo_id: str) -> Path | None:
 
 
 def cached_models() -> list[CachedModel]:
-    """Every model repository in the cache, by name."""
+    """Every model repository in the cache, by name; none where there is no cache."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
         repositories = scan_cache_dir(cache_dir()).repos
-    except CacheNotFound:
+    except (CacheNotFound, ConfigError):
         return []
     return [
         CachedModel(repository.repo_id, max(repository.revisions, key=lambda it: it.last_modified).snapshot_path)

@@ -118,7 +118,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "free some space, then `droidft resume` the run"
+            hint = "free some space, then run it again (a run: `droidft resume`)"
         elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             hint = "make the folder writable"
         elif error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):

@@ -29,7 +29,7 @@ def holder(path: Path) -> int | None:
     """
     with stored.reading(path):
         try:
-            opening = stored.opened(path, os.O_RDWR)
+            opening = stored.opened(path)  # a shared lock needs no more, and the home folder may be read-only
         except FileNotFoundError:
             return None
         with opening as file:

@@ -192,6 +192,22 @@ def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     assert prepared(tmp_path / "file")["blas"]["fast"]
 
 
+@linux_cpu
+def test_a_cache_without_room_for_kernels_stops_nothing(tmp_path: Path) -> None:
+    if not (whole := prepared(tmp_path))["compiler"]:
+        pytest.skip("this machine has no C++ compiler")
+    known = sorted(tmp_path.rglob("*"))
+    limited = "import os, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))"
+    other = PREPARE.replace("mx.tanh(x)", "mx.cos(x)").replace(
+        "print(", "assert os.listdir(os.environ['TMPDIR']); print("
+    )
+    for code, known_kernel in ((PREPARE, True), (other, False)):
+        report = prepared(tmp_path, limited + code)
+        assert report["compiler"]
+        assert (report["fused"] == whole["fused"]) == known_kernel
+    assert sorted(tmp_path.rglob("*")) == known
+
+
 def test_prepare_is_done_once(tmp_path: Path) -> None:
     first = device.prepare(tmp_path)
     assert device.prepare(tmp_path / "other") is first

@@ -8,6 +8,7 @@ processor; MLX's default is one folder for all users of the machine.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import importlib.util
@@ -23,6 +24,8 @@ from droidft.engine.machine import host
 
 NATIVE = "-march=native"
 PROBE = '#include <cmath>\nextern "C" float droidft_probe(float x) { return std::exp(x); }\n'
+ROOM_BYTES = 4 << 20
+"""What a few kernels take, with all that a compiler writes on the way."""
 PROBE_SECONDS = 300  # zig builds its C++ library when first used
 
 WRAPPER = """#!/bin/sh
@@ -105,4 +108,22 @@ def _compiles(command: list[str], source: Path) -> bool:
 
 def _enter(folder: Path) -> None:
     os.environ["PATH"] = os.pathsep.join([str(folder / "bin"), *_foreign_path()])
-    os.environ["TMPDIR"] = str(folder)
+    os.environ["TMPDIR"] = str(folder if _has_room(folder) else _elsewhere(folder))
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether kernels can be written to `folder`: MLX would fail in the middle of an answer."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            return file.write(bytes(ROOM_BYTES)) == ROOM_BYTES
+    except OSError:  # full or read-only
+        return False
+
+
+def _elsewhere(folder: Path) -> str:
+    """A folder of this process alone, with the kernels that `folder` has; removed when the process ends."""
+    place = tempfile.mkdtemp(prefix="droidft-jit-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    if (folder / "mlx").is_dir():
+        shutil.copytree(folder / "mlx", Path(place, "mlx"), copy_function=os.symlink)
+    return place
