@@ -32,6 +32,8 @@ ARGUMENTS = {
     "models inspect": ["nothing"],
     "models delete": ["nothing", "--yes"],
     "adapters show": ["nothing"],
+    "adapters pack": ["nothing"],
+    "adapters import": ["nothing"],
     "adapters delete": ["nothing"],
     "data check": ["nothing.jsonl"],
     "data stats": ["nothing.jsonl", "--model", "nothing"],
