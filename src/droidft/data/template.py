@@ -11,7 +11,6 @@ import datetime
 import json
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,8 +18,8 @@ from typing import Any
 from droidft.config import SystemRole, TrainingConfig
 from droidft.data.calls import Call, Tool
 from droidft.data.conversation import SYSTEM_ROLES, Message
-from droidft.errors import ConfigError, ModelError
-from droidft.support import limits
+from droidft.errors import ConfigError
+from droidft.models.templates import rendering
 from droidft.support.faults import Refused
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -36,25 +35,6 @@ RESERVED = frozenset(
 """Names that mean something else to the renderer than a variable of the template."""
 THINKING = "enable_thinking"
 Span = tuple[int, int]
-
-
-TEMPLATE_SECONDS, TEMPLATE_BYTES = 5.0, 1 << 30
-"""What one rendering of a conversation may take; a long one takes some milliseconds."""
-
-
-def rendering() -> AbstractContextManager[None]:
-    """While a chat template runs: it is a program that came with the model, and may loop or ask for all memory.
-
-    Raises:
-        ModelError: it took too long or too much.
-    """
-    return limits.within(
-        "the model's chat template",
-        seconds=TEMPLATE_SECONDS,
-        memory=TEMPLATE_BYTES,
-        kind=ModelError,
-        hint="get the model's tokenizer files again, or use another model",
-    )
 
 
 @dataclass(frozen=True)

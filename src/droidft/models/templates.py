@@ -9,16 +9,21 @@ counts. Of several the one called `default` is used, and `tool_use` for conversa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from droidft.errors import ModelError
 from droidft.models.files import again, fault_of, read_json
+from droidft.support import limits
 
+TEMPLATE_SECONDS, TEMPLATE_BYTES = 5.0, 1 << 30
+"""What one rendering of a conversation may take; a long one takes some milliseconds."""
 TEMPLATES = "additional_chat_templates"
 DEFAULT, TOOLS = "default", "tool_use"
+_FAILURES = (TypeError, ValueError, KeyError, AttributeError, IndexError)
 _SINGLE = "chat_template.jinja"
 
 
@@ -77,6 +82,46 @@ def chat_templates(path: Path) -> ChatTemplates:
     if len(found) == 1:  # the only one, whatever it is called
         found, sources = {DEFAULT: next(iter(found.values()))}, {DEFAULT: next(iter(sources.values()))}
     return ChatTemplates(found, sources)
+
+
+def rendering() -> AbstractContextManager[None]:
+    """While a chat template runs: it is a program that came with the model, and may loop or ask for all memory.
+
+    Raises:
+        ModelError: it took too long or too much.
+    """
+    return limits.within(
+        "the model's chat template",
+        seconds=TEMPLATE_SECONDS,
+        memory=TEMPLATE_BYTES,
+        kind=ModelError,
+        hint="get the model's tokenizer files again, or use another model",
+    )
+
+
+def rendered(template: str, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str | None:
+    """The conversation and the opening of the next answer as `template` writes them; None where it refuses them.
+
+    `variables` are the template's own, such as `bos_token`.
+
+    Raises:
+        ModelError: it took too long or too much.
+    """
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    try:
+        with rendering():
+            made: Any = render_jinja_template(
+                [[dict(message) for message in messages]],
+                chat_template=template,
+                add_generation_prompt=True,
+                **variables,
+            )
+    except (TemplateError, *_FAILURES):
+        return None
+    (texts, _) = made
+    return str(texts[0])
 
 
 def _jinja_files(path: Path) -> list[tuple[str, dict[str, str]]]:

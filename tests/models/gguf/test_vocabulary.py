@@ -153,11 +153,21 @@ def test_ends_that_only_the_caller_knows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bos", [None, "<|im_start|>"])
 def test_a_first_token_is_added_where_the_tokenizer_adds_one(bos: str | None, tmp_path: Path) -> None:
-    write_byte_level(tmp_path, "llama-bpe", bos=bos)
+    write_byte_level(tmp_path, "llama-bpe", bos=bos, template=None)
     made = vocabulary(tmp_path, ROWS).metadata
     assert made["tokenizer.ggml.add_bos_token"] is (bos is not None)
     assert made["tokenizer.ggml.add_eos_token"] is False
     assert made.get("tokenizer.ggml.bos_token_id") == (None if bos is None else 257)
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_conversation_begins_as_its_template_says(written: bool, tmp_path: Path) -> None:
+    """llama.cpp adds its first token to conversations too, and takes away one that the template wrote."""
+    template = ("{{ bos_token }}" if written else "") + "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    write_byte_level(tmp_path, "llama-bpe", bos="<|im_start|>", template=template)
+    made = vocabulary(tmp_path, ROWS)
+    assert made.metadata["tokenizer.ggml.add_bos_token"] is written
+    assert any("plain texts begin without" in warning for warning in made.warnings) is not written
 
 
 def test_chat_templates_from_any_place(tmp_path: Path) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 from mlx_lm import utils
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from droidft.data.template import rendering
 from droidft.errors import ModelError
 from droidft.models.files import again, read_json
 from droidft.models.folder import tokenizer_fault
-from droidft.models.templates import ChatTemplates, chat_templates
+from droidft.models.templates import ChatTemplates, chat_templates, rendering
 
 # What transformers and mlx-lm raise on files that make no tokenizer.
 _BAD_TOKENIZER = (AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)

@@ -205,8 +205,8 @@ def _as_stored(model: _Base, pairs: Mapping[str, tuple[Floats, Floats]]) -> Iter
         if theirs == EMBEDDING:
             if HEAD not in model.parts:
                 raise AdapterError(
-                    "the adapter changes the embedding, which is the output head as well: llama.cpp would change the "
-                    "one and not the other",
+                    "the adapter changes the embedding, which is the output head as well, and llama.cpp stops at "
+                    "such a LoRA",
                     hint="export it to `gguf` or `merged`, which add it to the model",
                 )
             a, b = b, a.T

@@ -18,7 +18,7 @@ from droidft.models.files import read_json
 from droidft.models.gguf import tokenizer as reading
 from droidft.models.gguf.hyperparameters import Value
 from droidft.models.gguf.tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
-from droidft.models.templates import DEFAULT, chat_templates
+from droidft.models.templates import DEFAULT, chat_templates, rendered
 
 _ADDED_SCORE, _PADDING_SCORE = -1000.0, -10000.0
 _ENDS_BY_NAME = (
@@ -74,7 +74,7 @@ def vocabulary(base: Path, rows: int, ends: Iterable[int] = ()) -> Vocabulary:
     strips = any(token["rstrip"] for token in state["added_tokens"])
     made.strips = strips and _PHI3S.issubset(made.tokens) and made.metadata["tokenizer.ggml.model"] == "llama"
     _add_ends(base, opened, ends, made)
-    _add_special(opened, made)
+    _add_special(base, opened, made)
     _add_template(base, made)
     made.metadata |= {"tokenizer.ggml.tokens": made.tokens, "tokenizer.ggml.token_type": made.types}
     _check_read_back(opened, made)
@@ -239,14 +239,30 @@ def _declared(base: Path) -> list[Any]:
     return ends
 
 
-def _add_special(opened: Any, made: Vocabulary) -> None:
+def _add_special(base: Path, opened: Any, made: Vocabulary) -> None:
     named = {"bos": opened.bos_token_id, "unknown": opened.unk_token_id, "padding": opened.pad_token_id}
     for name, index in named.items():
         if isinstance(index, int):
             made.metadata[f"tokenizer.ggml.{name}_token_id"] = index
     around = opened("a").input_ids
-    made.metadata["tokenizer.ggml.add_bos_token"] = bool(around) and around[0] == opened.bos_token_id
+    first = bool(around) and around[0] == opened.bos_token_id
+    if first and _is_left_out(base, opened):
+        first = False
+        made.warnings.append(
+            f"the tokenizer puts {opened.bos_token} before plain texts and the chat template none before "
+            "conversations; readers of GGUF know one rule, and conversations have it: plain texts begin without"
+        )
+    made.metadata["tokenizer.ggml.add_bos_token"] = first
     made.metadata["tokenizer.ggml.add_eos_token"] = len(around) > 1 and around[-1] == opened.eos_token_id
+
+
+def _is_left_out(base: Path, opened: Any) -> bool:
+    """Whether conversations begin without the token that plain texts begin with."""
+    template = chat_templates(base).used().get(DEFAULT)
+    if template is None:
+        return False
+    text = rendered(template, [{"role": "user", "content": "Hello"}], opened.special_tokens_map)
+    return text is not None and not text.startswith(opened.bos_token)
 
 
 def _add_template(base: Path, made: Vocabulary) -> None:
