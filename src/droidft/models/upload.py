@@ -60,6 +60,8 @@ class Destination:
     folder: Path
     files: Mapping[str, int]
     """Bytes of each file, by its name in the repository."""
+    instead: Mapping[str, bytes]
+    """What small files hold there, where that is not what they hold here."""
 
     @property
     def removed(self) -> tuple[str, ...]:
@@ -146,14 +148,16 @@ def reach(
     )
 
 
-def destination(folder: Path, repository: Repository) -> Destination:
-    """What pushing `folder` there would do.
+def destination(folder: Path, repository: Repository, instead: Mapping[str, bytes] | None = None) -> Destination:
+    """What pushing `folder` there would do; `instead` is the content of small files that is to differ there.
 
     Raises:
         NotFound: the folder is not there or empty.
         UploadError: a link in it leads out of it.
     """
-    return Destination(repository, folder, _files(folder))
+    changed = instead or {}
+    sizes = {name: len(content) for name, content in changed.items()}
+    return Destination(repository, folder, _files(folder) | sizes, changed)
 
 
 def push(
@@ -175,7 +179,9 @@ def push(
     operations: list[Any] = [CommitOperationDelete(name) for name in destination.removed]
     with ExitStack() as opened, transfer.worded_upload(repo_id), _retries_told(meter):
         _make(api, there, progress)
-        for name in destination.files:
+        for name, content in destination.instead.items():
+            operations.append(CommitOperationAdd(name, content))
+        for name in (each for each in destination.files if each not in destination.instead):
             file = opened.enter_context(_File(destination.folder / name, name, meter))
             operation = CommitOperationAdd(name, file)
             _refuse_changed(name, operation.upload_info.sha256.hex(), hashes or {})

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from droidft.adapters.exports import certificate, pushing
+from droidft.adapters.exports.certificate import Certificate
 from droidft.errors import DamagedFile, UploadError
 from droidft.models.upload import Repository, reach
+from tests.adapters.exports.test_card import subject
 from tests.adapters.exports.test_certificate import certified, reading
 from tests.models.hub_uploads import TOKEN, serve_uploads
 
@@ -37,7 +39,7 @@ def test_one_that_passed_is_pushed(tmp_path: Path, home: Path, monkeypatch: pyte
         held = server.repositories["acme/tiny"]
     assert {name: held[name] for name in held if name != ".gitattributes"} == {
         path.name: path.read_bytes() for path in folder.iterdir()
-    }
+    }, "nothing in this certificate had to be left out"
     assert pushed.files == 4
 
 
@@ -56,14 +58,25 @@ def test_one_without_a_certificate_or_with_a_file_less_is_not(tmp_path: Path) ->
         pushing.destination(folder, THERE)
 
 
-@pytest.mark.parametrize("where", ["config", "command"])
-def test_one_that_names_a_folder_of_this_machine_is_not(tmp_path: Path, where: str) -> None:
+def test_one_that_names_a_folder_of_this_machine_is_not(tmp_path: Path) -> None:
     place = tmp_path / "private"
-    folder = export(tmp_path / "x", **{where: f'{{"_name_or_path": "{place}/tiny"}}'})
-    name = "config.json" if where == "config" else "certificate.json"
-    with pytest.raises(UploadError, match=f"{name} names a folder of this machine"):
+    folder = export(tmp_path / "x", config=f'{{"_name_or_path": "{place}/tiny"}}')
+    with pytest.raises(UploadError, match=r"config\.json names a folder of this machine"):
         pushing.destination(folder, THERE, places=[place])
     assert pushing.destination(folder, THERE).files
+
+
+def test_certificate_and_card_go_without_places_and_stay_as_they_are_here(tmp_path: Path) -> None:
+    command = f"droidft export poet --to merged --model {Path.home()}/models/tiny"
+    folder = export(tmp_path / "x", command=command)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    found = pushing.destination(folder, THERE, subject())
+    shared = Certificate.model_validate_json(found.instead["certificate.json"])
+    assert shared.command == "droidft export poet --to merged --model tiny"
+    assert shared.hashes == certificate.read(folder).hashes
+    assert "pipeline(\"text-generation\", 'acme/tiny')" in found.instead["README.md"].decode()
+    assert found.files["README.md"] == len(found.instead["README.md"])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_weights_that_were_changed_are_not(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

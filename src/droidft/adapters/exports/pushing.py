@@ -4,9 +4,13 @@ wrote names a folder of this machine."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from droidft.adapters.exports import card, certificate
+from droidft.adapters.exports.card import Subject
+from droidft.adapters.exports.certificate import Certificate
+from droidft.adapters.record import without_places
 from droidft.errors import UploadError
 from droidft.models import upload
 from droidft.models.upload import Destination, Pushed, Repository
@@ -18,8 +22,13 @@ WRITTEN = (certificate.FILE, card.FILE, "adapter_config.json", "config.json", "M
 MOST_BYTES = 1 << 24
 
 
-def destination(folder: Path, repository: Repository, *, places: Iterable[Path] = ()) -> Destination:
+def destination(
+    folder: Path, repository: Repository, subject: Subject | None = None, *, places: Iterable[Path] = ()
+) -> Destination:
     """What pushing the export in `folder` would do. `places` are further folders that no file may name.
+
+    The certificate goes without paths of this machine, and the card, where its `subject` is given, with the
+    repository in its code; the files here stay as they are.
 
     Raises:
         DamagedFile: there is no certificate, or none that can be read.
@@ -30,10 +39,14 @@ def destination(folder: Path, repository: Repository, *, places: Iterable[Path] 
     if not judged.passed:
         hint = "an export that is not what was trained is kept here, and not pushed"
         raise UploadError(f"{folder.name} did not pass its check: {judged.sentence}", hint=hint)
-    found = upload.destination(folder, repository)
+    shared = _without_places(judged)
+    instead = {certificate.FILE: shared.model_dump_json(indent=2).encode()}
+    if subject is not None:
+        instead[card.FILE] = card.card(shared, replace(subject, repo_id=repository.repo_id)).encode()
+    found = upload.destination(folder, repository, instead)
     if missing := sorted(judged.hashes.files.keys() - found.files.keys()):
         raise UploadError(f"{missing[0]} is missing, which the certificate is about", hint="export again")
-    _refuse_places(folder, [Path.home(), *places])
+    _refuse_places(found, [Path.home(), *places])
     return found
 
 
@@ -48,12 +61,19 @@ def push(found: Destination, progress: Progress | None = None) -> Pushed:
     )
 
 
-def _refuse_places(folder: Path, places: Iterable[Path]) -> None:
+def _without_places(judged: Certificate) -> Certificate:
+    texts = {"command": without_places(judged.command), "notes": [without_places(note) for note in judged.notes]}
+    return judged.model_copy(update=texts)
+
+
+def _refuse_places(found: Destination, places: Iterable[Path]) -> None:
     named = [f"{place}/".encode() for place in places if len(place.parts) > 1]
     for name in WRITTEN:
-        if not (folder / name).is_file():
+        if name not in found.files:
             continue
-        text = stored.content(folder / name, kind=UploadError, most=MOST_BYTES)
+        text = found.instead.get(name)
+        if text is None:
+            text = stored.content(found.folder / name, kind=UploadError, most=MOST_BYTES)
         if place := next((place for place in named if place in text), None):
             hint = "export again, and give models and data by their names"
             raise UploadError(f"{name} names a folder of this machine, {place.decode()}", hint=hint)
