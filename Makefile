@@ -7,10 +7,10 @@ BIN    := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check dev hooks docs api bench reliability wheel clean
+.PHONY: help demo serve test interop check dev hooks docs api bench reliability wheel clean
 
 help:   ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## */\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z]*\):[^#]*## */\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/.installed  ## fetch a small model, train it, show what it learned
 	@$(BIN)/python scripts/build_frontend.py || echo "warning: the front end could not be built; the demo needs none"
@@ -23,6 +23,9 @@ serve: $(VENV)/.installed  ## open the application in a browser
 test: $(VENV)/.installed-dev  ## run the tests (JOBS=1 for one at a time)
 	@$(BIN)/python scripts/build_frontend.py
 	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+interop: $(VENV)-interop/.installed  ## compare exports with transformers, PEFT and llama.cpp, in an environment of its own
+	@$(VENV)-interop/bin/python -m pytest --numprocesses $(JOBS) tests/interop tests/models/gguf/test_llama_cpp.py $(ARGS)
 
 check: $(VENV)/.installed-dev  ## style, types, import rules, generated documents
 	$(BIN)/ruff check .
@@ -56,7 +59,7 @@ wheel: $(VENV)/.installed  ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what can be made again
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-interop dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.installed: $(INPUTS)
 	@$(PYTHON) scripts/bootstrap.py $(VENV)
@@ -65,3 +68,7 @@ $(VENV)/.installed: $(INPUTS)
 $(VENV)/.installed-dev: $(INPUTS)
 	@$(PYTHON) scripts/bootstrap.py $(VENV) --dev
 	@touch $(VENV)/.installed $@
+
+$(VENV)-interop/.installed: $(INPUTS)
+	@$(PYTHON) scripts/bootstrap.py $(VENV)-interop --interop
+	@touch $@

@@ -2,6 +2,7 @@
 
     python3 scripts/bootstrap.py .venv          what the program needs
     python3 scripts/bootstrap.py .venv --dev    also what its tests and checks need
+    python3 scripts/bootstrap.py .venv-interop --interop    torch, PEFT, llama.cpp and the tests that need them
 
 Standard library only, and no syntax newer than Python 3.7: it has to start there to say that 3.11 is needed.
 """
@@ -25,15 +26,18 @@ def main() -> None:
         use_newer_python()
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    venv, dev = sys.argv[1], "--dev" in sys.argv[2:]
+    venv, dev, interop = sys.argv[1], "--dev" in sys.argv[2:], "--interop" in sys.argv[2:]
     python = os.path.join(venv, "bin", "python")
     if not works(python, "-m", "pip", "--version"):
         make_venv(venv)
-    print("Installing Droid FineTuning" + (" with its development tools" if dev else "") + " ...", flush=True)
-    install(python, "--editable", ROOT, *(dev_requirements() if dev else []))
+    more = " with its development tools" if dev else " with torch, PEFT and llama.cpp" if interop else ""
+    print(f"Installing Droid FineTuning{more} ...", flush=True)
+    extras, groups = ("[torch,gguf]", group("interop")) if interop else ("", group("dev") if dev else [])
+    install(python, "--editable", ROOT + extras, *groups)
     if sys.platform.startswith("linux"):
         find_compiler(python)
-    find_node(python)
+    if not interop:
+        find_node(python)
     if dev:
         find_browser()
 
@@ -61,12 +65,12 @@ def install(python: str, *what: str) -> None:
     subprocess.check_call([python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, *what])
 
 
-def dev_requirements() -> list[str]:
-    """The group `dev` of pyproject.toml: pip learnt to read it after the versions that Python 3.11 brings."""
+def group(name: str) -> list[str]:
+    """A group of pyproject.toml: pip learnt to read them after the versions that Python 3.11 brings."""
     import tomllib
 
     with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
-        requirements: list[str] = tomllib.load(file)["dependency-groups"]["dev"]
+        requirements: list[str] = tomllib.load(file)["dependency-groups"][name]
     return requirements
 
 
