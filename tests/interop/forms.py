@@ -15,6 +15,7 @@ from droidft.adapters.exports.readers.reading import Subject
 from droidft.adapters.exports.updates import updates
 from droidft.engine.model.merging import write_mlx
 from droidft.models.catalog import load_config
+from droidft.models.gguf.lora import LowRank, write_gguf_lora
 from droidft.models.gguf.write import write_gguf
 from tests.adapters.exports.trained import Trained
 
@@ -28,8 +29,7 @@ class Exported:
 
 
 def peft(made: Trained, folder: Path) -> Exported:
-    base = Checkpoint(made.base, [])
-    pairs = factors(updates(made.info, made.origins()), {name: base.shape(name) for name in base.names})
+    pairs = factors(updates(made.info, made.origins()), _shapes(made.base))
     target = folder / "peft"
     target.mkdir()
     tied = bool(load_config(made.base).get("tie_word_embeddings"))
@@ -60,6 +60,20 @@ def gguf(made: Trained, folder: Path, *, kind: str = "F32") -> Exported:
     return Exported(*files)
 
 
+def gguf_adapter(made: Trained, folder: Path) -> Exported:
+    pairs = factors(updates(made.info, made.origins()), _shapes(made.base))
+    model, adapter = folder / "base.gguf", folder / "adapter.gguf"
+    write_gguf(made.base, Checkpoint(made.base, []), model, kind="F32")
+    low_rank = (LowRank(pair.tensor, pair.a, pair.scale * pair.b, pair.expert) for pair in pairs)
+    write_gguf_lora(made.base, low_rank, adapter)
+    return Exported(Subject(model=model), Subject(model=model, adapter=adapter))
+
+
+def _shapes(base: Path) -> dict[str, tuple[int, ...]]:
+    checkpoint = Checkpoint(base, [])
+    return {name: checkpoint.shape(name) for name in checkpoint.names}
+
+
 @dataclass(frozen=True)
 class Form:
     """How a form is written, what reads it, and for which architectures."""
@@ -76,4 +90,5 @@ FORMS = {
     "merged": Form(merged, TRANSFORMERS, SEVEN),
     "mlx": Form(mlx, MLX_LM, SEVEN),
     "gguf": Form(gguf, LLAMA_CPP, IN_GGUF),
+    "gguf-adapter": Form(gguf_adapter, LLAMA_CPP, IN_GGUF),
 }
