@@ -29,6 +29,7 @@ COMMANDS = {
     "runs": ("runs", "list, show and delete runs"),
     "models": ("models", "list, fetch, import and inspect base models"),
     "adapters": ("adapters", "list, check and delete adapters"),
+    "export": ("export", "make an adapter usable elsewhere, with a certificate"),
     "data": ("data", "check training data, count its tokens, show what is trained on"),
     "rewards": ("rewards", "list what completions can be scored by, and try it on a few"),
     "chat": ("chat", "talk to a model, with or without an adapter"),

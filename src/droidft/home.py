@@ -1,7 +1,7 @@
 """The home folder: the only module that knows where things lie and which names are allowed.
 
 `DROIDFT_HOME` (default `~/.droidft`) holds `models/`, `adapters/<name>/`, `runs/<id>/`, `experiments/<id>/`, `data/`,
-`rewards/`, `cache/`, `server/`.
+`rewards/`, `exports/<name>/`, `cache/`, `server/`.
 """
 
 from __future__ import annotations
@@ -79,6 +79,11 @@ class Home:
         return self._folder("rewards")
 
     @property
+    def exports(self) -> Path:
+        """Exported adapters and models, a folder each."""
+        return self._folder("exports")
+
+    @property
     def cache(self) -> Path:
         """What can be made again: compiled kernels, the BLAS shim."""
         return self._folder("cache")
@@ -95,6 +100,10 @@ class Home:
     def adapter(self, name: str) -> Path:
         """Folder of the adapter `name`, whether or not it exists."""
         return self.adapters / valid_name(name, what="adapter")
+
+    def export(self, name: str) -> Path:
+        """Folder of the export `name`, whether or not it exists."""
+        return self.exports / valid_name(name, what="export")
 
     def run(self, run_id: str) -> Path:
         """Folder of the run `run_id`, whether or not it exists."""

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,6 +95,21 @@ def hidden_until_whole(final: Path) -> Iterator[Path]:
         sync_folder(final.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_hidden_until_whole(final: Path) -> Iterator[Path]:
+    """As `hidden_until_whole`, for a folder; one that is there already is replaced."""
+    for left in final.parent.glob(f".{glob.escape(final.name)}.*.part"):
+        # A running one writes more often than that.
+        if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
+    try:
+        yield part
+        commit_folder(part, final)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:

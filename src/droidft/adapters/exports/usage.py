@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from droidft.support.plain import safe
+from droidft.support.shapes import shape
 
 
-@dataclass(frozen=True)
+@shape
 class Way:
     """One program that the export is for."""
 

@@ -35,6 +35,11 @@ Progress = Callable[[int, int], None]
 """Called with rows and answers done, and all."""
 
 
+def logits_of(model: nn.Module) -> int:
+    """Number of logits that a model gives for a token; nothing is computed."""
+    return int(model(mx.array([[0]])).shape[-1])
+
+
 def request_of(
     rows: TokenSet,
     tokenizer: TokenizerWrapper,

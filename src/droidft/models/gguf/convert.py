@@ -5,15 +5,10 @@ The folder is written under another name and renamed when it is whole, so a half
 
 from __future__ import annotations
 
-import glob
 import json
 import math
-import shutil
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +21,7 @@ from droidft.models.gguf import tokenizer
 from droidft.models.gguf.architectures import Description, describe
 from droidft.models.gguf.layout import heads_of
 from droidft.models.gguf.reader import Floats, GgufFile, read
-from droidft.support.durable import STALE_SECONDS, commit_folder
+from droidft.support.durable import folder_hidden_until_whole
 from droidft.support.progress import Progress
 from droidft.support.room import check_room, room_errors
 
@@ -66,7 +61,7 @@ def import_gguf(source: Path, folder: Path, *, dtype: str = "float16", progress:
     check_room(total * np.dtype(dtype).itemsize, folder, what="the import", hint=hint)
     with room_errors(folder, again="import again"):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _hidden_until_done(folder) as part:
+        with folder_hidden_until_whole(folder) as part:
             _write_weights(part, _converted(file, model), dtype=dtype, progress=progress, total=total)
             built.save(str(part / "tokenizer.json"))
             _write_json(part / "tokenizer_config.json", tokenizer.config(file.metadata, model.context_length))
@@ -156,18 +151,3 @@ def _warnings(file: GgufFile) -> list[str]:
     if not file.metadata.get("tokenizer.chat_template"):
         warnings.append("the file holds no chat template: the model is treated as one that continues plain text")
     return warnings
-
-
-@contextmanager
-def _hidden_until_done(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write in; it becomes `folder` when the block ends well, and vanishes otherwise."""
-    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
-        # Of an import that was killed; a running one writes more often than that.
-        if time.time() - left.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        yield part
-        commit_folder(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,105 @@
+"""`droidft export`: an adapter as files for other programs, with a certificate."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from droidft.adapters.exports.forms import ExportRequest, Form, facts
+from droidft.commands._terminal import add_json, consoles, line, print_json, progress_bar, warn
+from droidft.config.wording import sentence
+from droidft.errors import ConfigError
+from droidft.home import Home
+from droidft.support.words import duration, size
+
+if TYPE_CHECKING:
+    from droidft.workers.export import Exported
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `droidft export`."""
+    parser.add_argument(
+        "adapter", metavar="ADAPTER", help="folder or name; its best weights unless @latest or @200 chooses others"
+    )
+    kinds = "; ".join(f"{each.form.value}: {each.loads_in}" for each in facts())
+    parser.add_argument("--to", required=True, choices=[form.value for form in Form], help=kinds)
+    types = "; ".join(f"{each.form.value}: {', '.join(each.types)}" for each in facts() if each.types)
+    parser.add_argument("--type", metavar="TYPE", help=f"type of the weights; {types}")
+    parser.add_argument("--model", metavar="MODEL", help="the base model (default: the one that the adapter names)")
+    parser.add_argument(
+        "--into",
+        metavar="MODEL",
+        help="another copy of the base to add the adapter to, such as the original of a quantised one",
+    )
+    parser.add_argument("--name", metavar="NAME", help="name of the export (default: adapter and form)")
+    parser.add_argument(
+        "--rows", metavar="FILE", help="rows for the certificate (default: the run's validation rows)"
+    )
+    parser.add_argument("--row-count", type=int, metavar="N", help="rows that the certificate compares (32)")
+    parser.add_argument("--replace", action="store_true", help="take the place of an export of the same name")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; status 1 where the certificate failed."""
+    from droidft.engine.machine.device import computing
+    from droidft.workers.export import export, plan_export
+
+    home = Home.find()
+    console, errors = consoles(as_json=args.json)
+    request = _request(args)
+    with computing(home.cache) as device:
+        for warning in device.warnings:
+            warn(errors, warning)
+        plan = plan_export(request, home)
+        for warning in plan.warnings:
+            warn(errors, warning)
+        with progress_bar(errors) as progress:
+            done = export(plan, home, progress)
+    if args.json:
+        values = asdict(done) | {"path": str(done.path), "certificate": done.certificate.model_dump(mode="json")}
+        print_json(values)
+    else:
+        _show(done, console, errors)
+    return 0 if done.certificate.passed else 1
+
+
+def _request(args: argparse.Namespace) -> ExportRequest:
+    given = {
+        "adapter": args.adapter,
+        "form": args.to,
+        "type": args.type,
+        "model": args.model,
+        "into": args.into,
+        "name": args.name,
+        "rows": args.rows,
+        "row_count": args.row_count,
+        "replace": args.replace,
+    }
+    try:
+        return ExportRequest(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError("; ".join(map(sentence, error.errors(include_url=False)))) from None
+
+
+def _show(done: Exported, console: Console, errors: Console) -> None:
+    made = done.certificate
+    if not made.passed:
+        line(console, f"{done.name} is not what was trained", style="bold red")
+    line(console, made.sentence, style=None if made.passed else "red")
+    for name, text in made.lines():
+        line(console, f"  {name:<10}{text}")
+    for note in (*done.warnings, *made.notes):
+        warn(errors, note)
+    kept = "is kept, to be looked at" if not made.passed else "is done"
+    line(console, f"{done.name} {kept}: {size(done.bytes)} in {duration(done.seconds)}, {done.path}")
+    if made.passed:
+        for way in done.usage:
+            console.print()
+            line(console, f"in {way.program}:", style="dim")
+            for each in way.code.splitlines():
+                line(console, f"  {each}")

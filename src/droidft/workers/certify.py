@@ -1,0 +1,192 @@
+"""The certificate of an export: base, base + adapter and the exported files read the same unseen rows."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from droidft.adapters.exports import certificate as certificates
+from droidft.adapters.exports.certificate import Certificate, Circumstances, Hashes
+from droidft.adapters.exports.evidence import Evidence, collect
+from droidft.adapters.exports.forms import Form
+from droidft.adapters.exports.readers.reading import Reading, Request, Subject
+from droidft.config import TrainingConfig
+from droidft.errors import ConfigError, DroidError
+from droidft.home import Home
+from droidft.models import catalog
+from droidft.runs import folder as runs
+from droidft.support.durable import sha256
+from droidft.support.progress import Progress
+from droidft.workers.export_plan import Plan
+
+if TYPE_CHECKING:
+    from droidft.engine.evaluation.unseen import Draw, Unseen
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What base and adapter make of the rows, before anything is written."""
+
+    request: Request
+    base: Reading
+    trained: Reading
+    data_sha256: str
+    notes: tuple[str, ...]
+
+
+def measure(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], bool]) -> Measured:
+    """Read base and base + adapter; the model is freed before the export is written.
+
+    Raises:
+        ConfigError: there are no rows that training has not seen.
+        InvalidData, DataError, DownloadError: they cannot be read.
+    """
+    from droidft.engine.evaluation import certify
+    from droidft.engine.model import adapter_weights, loading
+
+    report("loading the base model", 0, 0)
+    model, config = loading.load_model(plan.base)
+    tokenizer = loading.load_tokenizer(plan.base)
+
+    def draw(prompts: list[list[int]]) -> list[list[int]]:
+        adapter_weights.apply(model, plan.info)
+        try:
+            return certify.greedy(model, tokenizer, prompts, max_tokens=certify.ANSWER_TOKENS)
+        finally:
+            adapter_weights.remove(model)
+
+    unseen = _rows(plan, home, tokenizer, catalog.context_length(config), draw)
+    request = certify.request_of(unseen.tokens, tokenizer, vocabulary=certify.logits_of(model))
+
+    def reading(what: str) -> Reading:
+        return certify.read(
+            model,
+            tokenizer,
+            request,
+            should_stop=should_stop,
+            progress=lambda done, total: report(f"reading {what}", done, total),
+        )
+
+    base = reading("the base model")
+    adapter_weights.apply(model, plan.info)
+    return Measured(request, base, reading("base and adapter"), unseen.tokens.sha256(), unseen.notes)
+
+
+def _rows(plan: Plan, home: Home, tokenizer: Any, longest: int | None, draw: Draw) -> Unseen:
+    from droidft.engine.evaluation import unseen
+
+    run, most = _run_config(plan, home), plan.request.row_count
+    if plan.request.rows is not None:
+        return unseen.rows_of_file(
+            plan.request.rows, tokenizer, config=run, model_path=str(plan.base), context_length=longest, most=most
+        )
+    if run is not None:
+        return unseen.rows_of_run(run, tokenizer, context_length=longest, draw=draw, most=most)
+    raise ConfigError(
+        f"the run that trained {plan.info.name} is not here, so there are no rows to compare the export on",
+        hint="name a file with rows that it was not trained on (in the terminal --rows FILE)",
+        field="rows",
+    )
+
+
+def certify(
+    plan: Plan, part: Path, measured: Measured, home: Home, report: Progress, should_stop: Callable[[], bool]
+) -> Certificate:
+    """Read the exported files in `part` back, and judge."""
+    from droidft.engine.machine import host
+
+    files = certificates.hash_files(part)
+    evidence = _evidence(plan, part, measured, report, should_stop)
+    about = Circumstances(
+        form=plan.request.form.value,
+        quantisation=plan.request.quantised,
+        hashes=Hashes(
+            base=catalog.fingerprint(plan.base, cache=home.cache / "fingerprints.json")["weights_sha256"],
+            adapter=sha256(plan.info.file),
+            data=measured.data_sha256,
+            files=files,
+        ),
+        versions=host.versions(),
+        command=plan.request.command,
+        notes=[*measured.notes, *(evidence.exported.notes if evidence.exported is not None else ())],
+    )
+    return certificates.judge(evidence, about)
+
+
+def _run_config(plan: Plan, home: Home) -> TrainingConfig | None:
+    """Settings of the run that trained the adapter, where it is still here."""
+    run = plan.info.record.get("run")
+    if not isinstance(run, str):
+        return None
+    try:
+        return runs.find(home, run).config()
+    except DroidError:
+        return None
+
+
+def _evidence(
+    plan: Plan, part: Path, measured: Measured, report: Progress, should_stop: Callable[[], bool]
+) -> Evidence:
+    def told(what: str, done: int, total: int) -> None:
+        report(f"reading the export with {what}", done, total)
+
+    with tempfile.TemporaryDirectory(dir=part.parent, prefix=".reading-") as name:
+        scratch = Path(name)
+        return collect(
+            plan.request.form.value,
+            _subjects(plan, part),
+            measured.request,
+            base=measured.base,
+            trained=measured.trained,
+            read_back=lambda: _read_by_ours(plan, part, scratch, measured.request, report, should_stop),
+            scratch=scratch,
+            should_stop=should_stop,
+            progress=told,
+        )
+
+
+def _subjects(plan: Plan, part: Path) -> list[Subject]:
+    """What the reader reads: the base, where it reads its files, and the export."""
+    match plan.request.form:
+        case Form.PEFT:
+            return [Subject(model=plan.into), Subject(model=plan.into, adapter=part)]
+        case Form.MERGED | Form.MLX:
+            return [Subject(model=plan.into), Subject(model=part)]
+        case Form.GGUF:
+            return [Subject(model=_gguf(part), tokenizer=plan.into)]
+        case other:
+            raise AssertionError(other)
+
+
+def _gguf(part: Path) -> Path:
+    """The GGUF file of an export that has one."""
+    (file,) = part.glob("*.gguf")
+    return file
+
+
+def _read_by_ours(
+    plan: Plan, part: Path, scratch: Path, request: Request, report: Progress, should_stop: Callable[[], bool]
+) -> Reading:
+    from droidft.engine.evaluation import certify
+    from droidft.engine.model import loading
+    from droidft.models.gguf.convert import import_gguf
+
+    match plan.request.form:
+        case Form.MERGED | Form.MLX:
+            folder = part
+        case Form.GGUF:
+            folder = scratch / "model"
+            import_gguf(_gguf(part), folder, dtype="float32", progress=report)
+        case other:
+            raise AssertionError(other)
+    model, _ = loading.load_model(folder)
+    return certify.read(
+        model,
+        loading.load_tokenizer(folder),
+        request,
+        should_stop=should_stop,
+        progress=lambda done, total: report("reading the export", done, total),
+    )

@@ -1,0 +1,178 @@
+"""What is checked before an export starts: everything that can be refused is refused here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from droidft.adapters.exports import forms
+from droidft.adapters.exports.checkpoint import Checkpoint
+from droidft.adapters.exports.factors import Factors, factors
+from droidft.adapters.exports.forms import ExportRequest, Form
+from droidft.adapters.exports.origins import Origins
+from droidft.adapters.exports.updates import updates
+from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
+from droidft.errors import AdapterError, ConfigError
+from droidft.home import Home
+from droidft.models import catalog, hub
+from droidft.models.gguf.write import refuse_unwritable
+from droidft.support.room import check_room
+
+BITS = {"F32": 32, "F16": 16, "BF16": 16, "Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.7, "Q4_K_M": 4.9}
+"""About, of a weight of a GGUF file."""
+MARGIN = 64 << 20
+"""Bytes beside the weights: tokenizer, settings, certificate."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An export that can be made."""
+
+    request: ExportRequest
+    info: AdapterInfo
+    base: Path
+    """Folder of the model that the adapter was trained on."""
+    into: Path
+    """Folder of the model that it is added to: the base, or another copy of it."""
+    origins: Origins
+    target: Path
+    bytes: int
+    """About what the export takes on the disk."""
+    warnings: tuple[str, ...]
+
+    @property
+    def base_name(self) -> str:
+        """What others call the base: its hub id, or the name of its folder."""
+        return hub.repo_id_of(self.into) or self.into.name
+
+
+def plan_export(request: ExportRequest, home: Home) -> Plan:
+    """Check the whole request; nothing is written, and of weights only the headers are read.
+
+    Raises:
+        NotFound, AdapterError, ModelError, DownloadError: no such adapter or model, or one that does not fit.
+        AdapterError, ModelError: what the form cannot hold, and one that can.
+        ConfigError: a setting that is none; a name that is taken.
+        StorageError: not enough room on the disk.
+    """
+    from droidft.engine.machine import device
+
+    info = read_adapter(*find_adapter(request.adapter, adapters_dir=home.adapters))
+    forms.refuse_unholdable(request, info)
+    target = _target(request, info, home)
+    device.prepare(home.cache)
+    base, warnings = _base(request, info, home)
+    into = base if request.into is None else catalog.find_model(request.into, models_dir=home.models)
+    origins = _trace(request, info, into)
+    plan = Plan(request, info, base, into, origins, target, 0, tuple(warnings))
+    size = _refuse_unwritable(plan)
+    _check_room(size, target)
+    return Plan(request, info, base, into, origins, target, size, tuple(warnings))
+
+
+def _target(request: ExportRequest, info: AdapterInfo, home: Home) -> Path:
+    target = home.export(request.name or forms.default_name(request, info.name))
+    if target.exists() and not request.replace:
+        raise ConfigError(
+            f"there is already an export named {target.name!r}",
+            hint="give another name, or replace it (in the terminal --name and --replace)",
+            field="name",
+        )
+    return target
+
+
+def _base(request: ExportRequest, info: AdapterInfo, home: Home) -> tuple[Path, list[str]]:
+    """Folder of the model that the adapter was trained on, and warnings about the pair."""
+    from droidft.engine.model.adapter_weights import judge
+
+    ref = request.model or info.base
+    if ref is None:
+        raise AdapterError(
+            f"{info.name} does not say which base model it was trained on",
+            hint="name the model (in the terminal --model)",
+        )
+    path = catalog.find_model(ref, models_dir=home.models)
+    found = judge(info, ref, models_dir=home.models, cache_dir=home.cache)
+    if wrong := [each for each in found if each.code == "base_mismatch"]:
+        raise AdapterError(f"{info.name} {wrong[0].message}", hint="name the model that it was trained on")
+    return path, [f"{info.name} {each.message}" for each in found if each.code.startswith("base")]
+
+
+def _unpackable(request: ExportRequest, into: Path) -> None:
+    """Refuse a base whose weights are packed, for a form that needs whole ones."""
+    config = catalog.load_config(into)
+    if config.get("quantization") or config.get("quantization_config"):
+        raise AdapterError(
+            f"{into.name} is quantised, and {request.form.value} needs whole weights to add the adapter to",
+            hint="name the original model too (in the terminal --into), or export to `mlx`, which unpacks it",
+        )
+
+
+def _trace(request: ExportRequest, info: AdapterInfo, into: Path) -> Origins:
+    """Where the adapted weights lie in the files of `into`; the layout of mlx-lm needs no such map."""
+    from droidft.engine.model import origins
+
+    if request.form is Form.MLX:
+        return Origins({}, {})
+    _unpackable(request, into)
+    if request.form in (Form.GGUF, Form.GGUF_ADAPTER, Form.OLLAMA):
+        refuse_unwritable(into)
+    whole = info.fine_tune_type == "full"
+    names = dict.fromkeys(name if whole else name.rpartition(".")[0] for name in info.tensors)
+    found = origins.trace(into, list(names), whole=whole)
+    if found.unknown:
+        name, why = next(iter(found.unknown.items()))
+        raise AdapterError(
+            f"{len(found.unknown)} of the adapter's weights cannot be traced to the files of {into.name}, such as "
+            f"{name}: {why}",
+            hint="export to `mlx`",
+        )
+    return found
+
+
+def _refuse_unwritable(plan: Plan) -> int:
+    """Refuse what the form cannot hold of this adapter and model; about how many bytes it will take."""
+    base = sum(file.stat().st_size for file in catalog.weight_files(plan.into))
+    match plan.request.form:
+        case Form.PEFT:
+            pairs(plan)
+            return plan.info.file.stat().st_size * 2
+        case Form.MERGED:
+            checkpoint(plan)
+            return base
+        case Form.MLX:
+            return base
+        case Form.GGUF | Form.OLLAMA:
+            made = checkpoint(plan)
+            values = sum(math.prod(made.shape(name)) for name in made.names)
+            return int(values * BITS[plan.request.chosen_type or "F16"] / 8)
+        case _:
+            raise ConfigError(f"{plan.request.form.value} is not there yet")
+
+
+def _check_room(size: int, target: Path) -> None:
+    check_room(size + MARGIN, target, what="the export", hint="free some space, or set DROIDFT_HOME to another disk")
+
+
+def checkpoint(plan: Plan) -> Checkpoint:
+    """The tensors of the model that the adapter is added to, with its updates in them."""
+    return Checkpoint(plan.into, updates(plan.info, plan.origins))
+
+
+def pairs(plan: Plan) -> list[Factors]:
+    """The adapter as pairs of factors of stored matrices."""
+    made = Checkpoint(plan.into, [])
+    return list(factors(updates(plan.info, plan.origins), {name: made.shape(name) for name in made.names}))
+
+
+def facts(plan: Plan) -> dict[str, Any]:
+    """What is known before an export starts, for whoever decides on it."""
+    return {
+        "name": plan.target.name,
+        "path": str(plan.target),
+        "bytes": plan.bytes,
+        "base": plan.base_name,
+        "warnings": list(plan.warnings),
+    }

@@ -1,0 +1,42 @@
+"""The forms, and requests for them."""
+
+import pytest
+from pydantic import ValidationError
+
+from droidft.adapters.exports import forms
+from droidft.adapters.exports.forms import ExportRequest, Form
+from droidft.models.gguf import kinds
+
+
+def asked(form: str, type: str | None = None) -> ExportRequest:
+    return ExportRequest.model_validate({"adapter": "poet", "form": form, "type": type})
+
+
+def test_every_form_is_told_about() -> None:
+    assert [each.form for each in forms.facts()] == list(Form)
+    assert all(each.what and each.loads_in for each in forms.facts())
+
+
+def test_types_of_gguf_files_are_those_that_can_be_written() -> None:
+    assert forms.GGUF_TYPES == kinds.KINDS
+
+
+@pytest.mark.parametrize(("form", "type"), [("merged", "Q8_0"), ("mlx", "3"), ("gguf", "Q2_K"), ("peft", "F16")])
+def test_an_unknown_type_is_refused_with_those_that_are_known(form: str, type: str) -> None:
+    with pytest.raises(ValidationError, match=f"type is '{type}'; for {form} it can be"):
+        asked(form, type)
+
+
+def test_only_types_that_lose_more_than_rounding_count_as_quantised() -> None:
+    assert asked("gguf").quantised == "Q8_0"
+    assert asked("gguf", "F16").quantised is None
+    assert asked("mlx", "4").quantised == "4 bits"
+    assert asked("merged").quantised is None
+
+
+def test_the_command_repeats_the_request() -> None:
+    assert asked("gguf", "Q4_K_M").command == "droidft export poet --to gguf --type Q4_K_M"
+
+
+def test_names_say_adapter_form_and_type() -> None:
+    assert forms.default_name(asked("gguf", "F16"), "poet") == "poet-gguf-F16"
