@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
 
 from droidft.cli import main
 from droidft.config import TrainingConfig
 from droidft.events import Stopped
 from droidft.home import Home
+from droidft.models import hub
 from droidft.runs import folder as runs
 from droidft.runs.writer import EventLog
 from tests.models.gguf.files import write_llama
 from tests.models.hub_server import serve
-from tests.tiny import write_model
+from tests.tiny import write_chat, write_model
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +94,22 @@ def test_pull(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert out.startswith("acme/tiny is in ")
     (listed,) = run_json(capsys, "models", "list")
     assert listed["source"] == "hub cache"
+
+
+def test_a_run_fetches_what_the_cache_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_model(tmp_path / "source")
+    data = write_chat(tmp_path / "chat.jsonl")
+    with serve(acme__tiny={path.name: path.read_bytes() for path in source.iterdir()}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):  # as transformers leaves a cache
+            hf_hub_download("acme/tiny", name, cache_dir=hub.cache_dir(), endpoint=server.url)
+        words = ["train", "--model-path", "acme/tiny", "--train-data-path", str(data), "--iterations", "1"]
+        assert main(words) == 0, capsys.readouterr().err
+    assert "finished  1 step" in capsys.readouterr().out
 
 
 def test_inspect(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -154,9 +154,11 @@ class TestHub:
         with pytest.raises(DownloadError, match=r"only in part \(it has no model\*\.safetensors\).*offline is set"):
             catalog.find_model("acme/tiny", models_dir=home, offline=True)
         assert catalog.load_config(catalog.find_config("acme/tiny", models_dir=home, offline=True))
+        assert catalog.is_to_fetch("acme/tiny", models_dir=home)
         path = catalog.find_model("acme/tiny", models_dir=home)
         assert (path / "model.safetensors").is_file()
         assert catalog.find_model("acme/tiny", models_dir=home, offline=True) == path
+        assert not catalog.is_to_fetch("acme/tiny", models_dir=home)
 
     @pytest.mark.parametrize("lost", ["model.safetensors", "tokenizer.json", "config.json"])
     def test_a_file_that_was_cleared_from_the_cache_is_fetched_again(

@@ -130,15 +130,35 @@ def find_model(ref: str, *, models_dir: Path, offline: bool = False, progress: P
         ModelError: a folder that is no model.
         DownloadError: a hub id, or SmolLM2, that could not be fetched.
     """
-    if ref == embedded.NAME and not offline and not (models_dir / ref).is_dir() and not Path(ref).is_dir():
+    if not offline and _is_embedded(ref, models_dir):
         return embedded.install(models_dir, progress=progress)
     if (folder := _local(ref, models_dir)) is not None:
         return usable(folder)
-    cached = hub.cached(ref) or hub.settings(ref)
-    lacking = fault(cached) if cached is not None else None
-    if cached is not None and (lacking is None or not lacking.absent):
-        return usable(cached)
-    return pull(ref, offline=offline, progress=progress, lacking=lacking.problem if lacking is not None else "")
+    folder, lacking = _cached(ref)
+    return usable(folder) if folder is not None else pull(ref, offline=offline, progress=progress, lacking=lacking)
+
+
+def is_to_fetch(ref: str, *, models_dir: Path) -> bool:
+    """Whether `find_model` needs the network for `ref`, or for a part of it that the cache lacks.
+
+    Raises:
+        NotFound: nothing of that name.
+    """
+    if _is_embedded(ref, models_dir):
+        return True
+    return _local(ref, models_dir) is None and _cached(ref)[0] is None
+
+
+def _is_embedded(ref: str, models_dir: Path) -> bool:
+    """Whether `ref` is the embedded model, and not here yet."""
+    return ref == embedded.NAME and not (models_dir / ref).is_dir() and not Path(ref).is_dir()
+
+
+def _cached(ref: str) -> tuple[Path | None, str]:
+    """The folder of a hub id in the cache, None unless nothing is missing there; and what is, if a part is there."""
+    folder = hub.cached(ref) or hub.settings(ref)
+    lacking = fault(folder) if folder is not None else None
+    return (None, lacking.problem) if lacking is not None and lacking.absent else (folder, "")
 
 
 def find_config(ref: str, *, models_dir: Path, offline: bool = False) -> Path:

@@ -21,7 +21,7 @@ from droidft.engine.model import lora
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.training.checkpoint import check_space
 from droidft.errors import AdapterError, DataError, DroidError
-from droidft.models import catalog, embedded, hub
+from droidft.models import catalog, hub
 from droidft.rewards.scorer import Scorer
 from droidft.support.faults import InvalidData
 from droidft.support.places import Places
@@ -80,10 +80,7 @@ def check(config: TrainingConfig, places: Places) -> Acceptance:
 def _model(config: TrainingConfig, places: Places) -> Path | None:
     """The model's folder; None where it is still to be fetched."""
     ref = config.model_path
-    may_fetch = hub.why_offline(offline=config.offline) is None
-    if may_fetch and ref == embedded.NAME and not (places.models / ref).is_dir():
-        return None
-    if may_fetch and hub.REPO_ID.fullmatch(ref) and not Path(ref).is_dir() and hub.cached(ref) is None:
+    if hub.why_offline(offline=config.offline) is None and catalog.is_to_fetch(ref, models_dir=places.models):
         return None
     return catalog.find_model(ref, models_dir=places.models, offline=True)
 
