@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from droidft.adapters.exports import certificate
+from droidft.cli import main
 from droidft.commands import _push
-from droidft.commands._terminal import terminal
 from droidft.errors import ConfigError, UploadError
 from droidft.home import Home
+from tests.adapters.exports.test_card import subject
 from tests.adapters.exports.test_pushing import export
+from tests.adapters.exports.trained import adapted
 from tests.models.hub_uploads import TOKEN, UploadServer, serve_uploads
+from tests.tiny import write_chat, write_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -54,10 +60,9 @@ def test_the_answer_decides(
     assert repository is not None
     assert not server.repositories
     folder = export(tmp_path / "x")
-    pushed = _push.push(folder, repository, Home.find(), terminal(), yes=False)
+    pushed = _push.push(folder, subject().adapter, None, repository, Home.find(), yes=False, as_json=False)
     out = capsys.readouterr().out
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    assert f"Push 4 files ({size / 1000:.1f} kB) as maria to acme/tiny, a new private repository? [y/N]" in out
+    assert re.search(r"Push 4 files \(\d+ kB\) as maria to acme/tiny, a new private repository\? \[y/N\]", out)
     assert (pushed is not None) is sent is ("acme/tiny" in server.repositories)
     assert (f"to {server.url}/acme/tiny" in out) is sent
     assert ("not pushed" in out) is not sent
@@ -69,7 +74,7 @@ def test_yes_answers_beforehand_and_public_is_a_flag(
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     repository = _push.reached(arguments("--push", "acme/tiny", "--public", "--yes"))
     assert repository is not None
-    _push.push(export(tmp_path / "x"), repository, Home.find(), terminal(), yes=True)
+    _push.push(export(tmp_path / "x"), subject().adapter, None, repository, Home.find(), yes=True, as_json=False)
     assert server.private == {"acme/tiny": False}
     assert "[y/N]" not in capsys.readouterr().out
 
@@ -92,3 +97,69 @@ def test_what_cannot_be_pushed_to_is_told_before_the_work(
     with pytest.raises(ConfigError, match="--public says nothing without --push"):
         _push.reached(arguments("--public"))
     assert _push.reached(arguments()) is None
+
+
+@pytest.fixture
+def words(home: Path) -> list[str]:
+    """An export of a tiny adapter, as it is typed."""
+    write_model(home / "models" / "tiny")
+    adapted(home / "models" / "tiny", home / "adapters" / "poet")
+    rows = write_chat(home / "rows.jsonl", rows=12)
+    return ["export", "poet", "--to", "merged", "--rows", str(rows), "--row-count", "4"]
+
+
+def test_an_export_is_pushed_and_the_same_command_goes_on_after_a_lost_connection(
+    server: UploadServer, home: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.refusing["/commit/"] = (503, "busy")
+    pushing = [*words, "--push", "acme/poet", "--yes"]
+    assert main(pushing) == 1
+    assert "the hub answered 503 for acme/poet" in capsys.readouterr().err
+    folder = home / "exports" / "poet-merged"
+    made = (folder / "certificate.json").stat().st_mtime_ns
+    server.refusing.clear()
+    sent = sum(server.received.values())
+    assert main([*pushing, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (folder / "certificate.json").stat().st_mtime_ns == made, "it was exported once"
+    assert sum(server.received.values()) == sent, "nothing was sent twice"
+    assert answer["pushed"]["url"] == f"{server.url}/acme/poet"
+    held = server.repositories["acme/poet"]
+    assert held["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    assert str(home) not in held["certificate.json"].decode() + held["README.md"].decode()
+    assert b"acme/poet" in held["README.md"]
+    assert certificate.Certificate.model_validate_json(held["certificate.json"]).passed
+    assert main(words) == 2, "without --push the name is taken"
+
+
+def test_an_export_that_failed_is_not_pushed(
+    server: UploadServer,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("droidft.workers.export_plan.updates", lambda info, origins: [])
+    assert main([*words, "--push", "acme/poet", "--yes"]) == 1
+    shown = capsys.readouterr()
+    assert "nothing was pushed: the export is not what was trained" in shown.err
+    assert not server.repositories
+    monkeypatch.undo()
+
+
+def test_after_a_no_the_export_is_there(
+    server: UploadServer, home: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, "n\n")
+    assert main([*words, "--push", "acme/poet"]) == 1
+    assert (home / "exports" / "poet-merged" / "certificate.json").is_file()
+    assert not server.repositories
+    answering(monkeypatch, "y\n")
+    assert main([*words, "--push", "acme/poet"]) == 0
+    assert "acme/poet" in server.repositories
+
+
+def test_a_folder_of_the_home_in_the_config_is_not_told(server: UploadServer, home: Path, words: list[str]) -> None:
+    config = home / "models" / "tiny" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "_name_or_path": f"{home}/models/tiny"}))
+    assert main([*words, "--push", "acme/poet", "--yes"]) == 1
+    assert not server.repositories

@@ -6,14 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from droidft.adapters.exports import pushing
-from droidft.commands._terminal import agreed, line, progress_bar
+from droidft.adapters.exports.card import Subject
+from droidft.adapters.exports.licence import licence_of, metadata
+from droidft.adapters.folder import AdapterInfo
+from droidft.commands._terminal import agreed, line, progress_bar, terminal
 from droidft.errors import ConfigError
 from droidft.home import Home
 from droidft.models import upload
 from droidft.models.upload import Pushed, Repository
+from droidft.runs.record import record_of
 from droidft.support.words import size
 
 
@@ -46,13 +48,27 @@ def reached(args: argparse.Namespace) -> Repository | None:
     )
 
 
-def push(folder: Path, repository: Repository, home: Home, console: Console, *, yes: bool) -> Pushed | None:
-    """Ask, and send the export in `folder` if the answer is yes; None if it is no. Raises as `pushing`."""
-    found = pushing.destination(folder, repository, places=[home.root])
+def push(
+    folder: Path, info: AdapterInfo, base: str | None, repository: Repository, home: Home, *, yes: bool, as_json: bool
+) -> Pushed | None:
+    """Ask, and send the export in `folder` if the answer is yes; None if it is no.
+
+    `base` is how the user or the adapter `info` names the base model. Raises as `pushing`.
+    """
+    console = terminal(errors=as_json)
+    subject = Subject(
+        title=folder.name,
+        base=str(metadata(folder / "README.md").get("base_model") or base or ""),
+        licence=licence_of(folder),
+        adapter=info,
+        record=record_of(home, info),
+        file=next((file.name for file in sorted(folder.glob("*.gguf"))), None),
+    )
+    found = pushing.destination(folder, repository, subject, places=[home.root])
     if not yes and not agreed(console, found.question(), otherwise=False):
         line(console, "not pushed")
         return None
-    with progress_bar(console) as progress:
+    with progress_bar(terminal(errors=True, quiet=as_json)) as progress:
         pushed = pushing.push(found, progress)
     line(console, f"pushed {size(pushed.bytes)} to {pushed.url}")
     return pushed

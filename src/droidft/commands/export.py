@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from rich.console import Console
 
-from droidft.adapters.exports.forms import ExportRequest, Form, facts
+from droidft.adapters.exports.forms import ExportRequest, Form, default_name, facts
+from droidft.adapters.exports.pushing import standing
+from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
+from droidft.commands._push import add_push, push, reached
 from droidft.commands._terminal import add_json, consoles, line, print_json, progress_bar, warn
 from droidft.config.wording import sentence
 from droidft.errors import ConfigError
 from droidft.home import Home
+from droidft.models.upload import Repository
 from droidft.support.words import duration, size
 
 if TYPE_CHECKING:
@@ -42,16 +46,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--row-count", type=int, metavar="N", help="rows that the certificate compares (32)")
     parser.add_argument("--replace", action="store_true", help="take the place of an export of the same name")
     add_json(parser)
+    add_push(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export; status 1 where the certificate failed."""
+    """Export, and push; status 1 where the certificate failed, or the answer was not to push."""
+    home = Home.find()
+    request, repository = _request(args), reached(args)
+    if repository is not None and not args.replace:
+        info = read_adapter(*find_adapter(request.adapter, adapters_dir=home.adapters))
+        folder = home.export(request.name or default_name(request, info.name))
+        if standing(folder, request, info):
+            pushed = push(folder, info, _base(request, info), repository, home, yes=args.yes, as_json=args.json)
+            if args.json:
+                print_json({"path": str(folder), "pushed": pushed and asdict(pushed)})
+            return 0 if pushed else 1
+    return _export(args, request, repository, home)
+
+
+def _export(args: argparse.Namespace, request: ExportRequest, repository: Repository | None, home: Home) -> int:
     from droidft.engine.machine.device import computing
     from droidft.workers.export import export, plan_export
 
-    home = Home.find()
     console, errors = consoles(as_json=args.json)
-    request = _request(args)
     with computing(home.cache) as device:
         for warning in device.warnings:
             warn(errors, warning)
@@ -60,12 +77,23 @@ def run(args: argparse.Namespace) -> int:
             warn(errors, warning)
         with progress_bar(errors) as progress:
             done = export(plan, home, progress)
+    if not args.json:
+        _show(done, console, errors)
+    wanted, pushed = repository is not None and done.certificate.passed, None
+    if wanted and repository is not None:
+        base = _base(request, plan.info)
+        pushed = push(done.path, plan.info, base, repository, home, yes=args.yes, as_json=args.json)
+    elif repository is not None:
+        warn(errors, "nothing was pushed: the export is not what was trained")
     if args.json:
         values = asdict(done) | {"path": str(done.path), "certificate": done.certificate.model_dump(mode="json")}
-        print_json(values)
-    else:
-        _show(done, console, errors)
-    return 0 if done.certificate.passed else 1
+        print_json(values | ({"pushed": pushed and asdict(pushed)} if repository is not None else {}))
+    return 0 if done.certificate.passed and (pushed is not None) is wanted else 1
+
+
+def _base(request: ExportRequest, info: AdapterInfo) -> str | None:
+    """The base model as the user, or else the adapter, names it."""
+    return request.into or request.model or info.base
 
 
 def _request(args: argparse.Namespace) -> ExportRequest:

@@ -10,16 +10,28 @@ from pathlib import Path
 from droidft.adapters.exports import card, certificate
 from droidft.adapters.exports.card import Subject
 from droidft.adapters.exports.certificate import Certificate
+from droidft.adapters.exports.forms import ExportRequest
+from droidft.adapters.folder import AdapterInfo
 from droidft.adapters.record import without_places
-from droidft.errors import UploadError
+from droidft.errors import DroidError, UploadError
 from droidft.models import upload
 from droidft.models.upload import Destination, Pushed, Repository
 from droidft.support import stored
+from droidft.support.durable import sha256
 from droidft.support.progress import Progress
 
 WRITTEN = (certificate.FILE, card.FILE, "adapter_config.json", "config.json", "Modelfile")
 """Files whose text is ours; those of a tokenizer may hold anything."""
 MOST_BYTES = 1 << 24
+
+
+def standing(folder: Path, request: ExportRequest, info: AdapterInfo) -> bool:
+    """Whether `folder` is what `request` asks for, made of the adapter as it is now: then pushing it is enough."""
+    try:
+        found = certificate.read(folder)
+    except DroidError:
+        return False
+    return found.passed and found.command == request.command and found.hashes.adapter == sha256(info.file)
 
 
 def destination(
@@ -75,5 +87,6 @@ def _refuse_places(found: Destination, places: Iterable[Path]) -> None:
         if text is None:
             text = stored.content(found.folder / name, kind=UploadError, most=MOST_BYTES)
         if place := next((place for place in named if place in text), None):
-            hint = "export again, and give models and data by their names"
+            hint = "take it out of the model's config.json" if name == "config.json" else "name models by their names"
+            hint += ", and export again with --replace"
             raise UploadError(f"{name} names a folder of this machine, {place.decode()}", hint=hint)
