@@ -35,6 +35,7 @@ ARGUMENTS = {
     "adapters pack": ["nothing"],
     "adapters import": ["nothing"],
     "adapters delete": ["nothing"],
+    "export": ["nothing", "--to", "peft"],
     "data check": ["nothing.jsonl"],
     "data stats": ["nothing.jsonl", "--model", "nothing"],
     "data show": ["nothing.jsonl", "--model", "nothing"],
