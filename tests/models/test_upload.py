@@ -278,6 +278,13 @@ def test_what_the_hub_refuses_is_a_sentence(
     assert server.repositories["acme/tiny"]["one.safetensors"] == WEIGHTS
 
 
+def test_the_address_of_a_hub_may_end_in_a_slash(
+    server: UploadServer, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/")
+    assert push(look(export, "acme/tiny")).url == f"{server.url}/acme/tiny"
+
+
 def test_a_busy_hub_is_waited_for(server: UploadServer, export: Path) -> None:
     server.busy = (503, "1", 2)
     told: list[str] = []

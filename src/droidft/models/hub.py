@@ -52,6 +52,11 @@ def cache_dir() -> Path:
     return Path(folder)
 
 
+def endpoint() -> str | None:
+    """The hub that `HF_ENDPOINT` names; None for the usual one."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+
+
 def why_offline(*, offline: bool) -> str | None:
     """Why the network may not be used, or None when it may."""
     if offline:
@@ -150,7 +155,7 @@ def download(
         )
     cache = cache_dir()
 
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    api = HfApi(endpoint=endpoint())
     fetch = partial(snapshot.fetch, api, repo_id, cache=cache, wanted=wanted, revision=revision, progress=progress)
     with transfer.worded(repo_id, kept_in=cache):
         return transfer.patiently(repo_id, fetch, progress)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from droidft.errors import DroidError, NotFound, UploadError
 from droidft.models import transfer
-from droidft.models.hub import REPO_ID, why_offline
+from droidft.models.hub import REPO_ID, endpoint, why_offline
 from droidft.support import stored
 from droidft.support.progress import Progress
 from droidft.support.words import count, size
@@ -207,7 +206,7 @@ def _api() -> HfApi:
 
     if (token := get_token()) is None:
         raise UploadError("nothing can be pushed: there is no token of a hub's user here", hint=_SIGN_IN)
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token, library_name="droidft")
+    return HfApi(endpoint=endpoint(), token=token, library_name="droidft")
 
 
 def _files(folder: Path) -> dict[str, int]:
