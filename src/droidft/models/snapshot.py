@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from droidft.models import transfer
 from droidft.support.progress import Progress
+from droidft.support.words import size
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, HfFileMetadata
@@ -313,7 +314,7 @@ def _clear(part: _Part, tally: _Tally) -> None:
 def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed / 1e9:.2f} GB are still to come, and {free / 1e9:.2f} GB are free")
+        raise OSError(errno.ENOSPC, f"{size(needed)} are still to come, and {size(free)} are free")
 
 
 def _sweep(blobs: Path, etags: set[str]) -> None:
