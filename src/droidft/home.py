@@ -36,17 +36,21 @@ class Home:
         """The home folder of this user: `DROIDFT_HOME`, or `~/.droidft`.
 
         Raises:
-            ConfigError: there is neither; or it is given from the working directory, which is gone.
+            ConfigError: there is neither, its name is not UTF-8, or it begins in a working directory that is gone.
         """
         given = os.environ.get(VARIABLE)
         try:
-            return cls(Path(given or "~/.droidft").expanduser().absolute())
+            root = Path(given or "~/.droidft").expanduser().absolute()
         except RuntimeError:  # no HOME, and a user that the system does not know
             which = f"{VARIABLE}={given} names no folder" if given else "this user has none (HOME is not set)"
             raise ConfigError(f"the home folder cannot be found: {which}", hint=_SET) from None
         except FileNotFoundError:
             reason = f"{VARIABLE}={given} begins in the working directory, which is gone"
             raise ConfigError(reason, hint=_SET) from None
+        if not names.is_whole(str(root)):
+            hint = f"{_SET}, with a name in UTF-8; or choose a locale in UTF-8, such as LC_ALL=C.UTF-8"
+            raise ConfigError(f"the name of the home folder is not UTF-8: {root}", hint=hint)
+        return cls(root)
 
     @property
     def models(self) -> Path:

@@ -57,6 +57,7 @@ ENVIRONMENTS: dict[str, dict[str, str | None]] = {
     "home is a file": {"DROIDFT_HOME": "/dev/null/home"},
     "home cannot be made": {"DROIDFT_HOME": "/proc/nothing/home"},
     "no home": {"HOME": None, "DROIDFT_HOME": "~nobody-of-that-name/home"},
+    "home is not in UTF-8": {"DROIDFT_HOME": "/tmp/nothing\udce9"},
     "proxies": {"ALL_PROXY": "socks5://127.0.0.1:1", "http_proxy": "nonsense", "HTTPS_PROXY": "http://x:y"},
 }
 FAST = ("config", "rewards list")
@@ -110,6 +111,9 @@ def test_the_environment_ends_no_command_in_a_traceback(
     shown = capsys.readouterr()
     assert status in (0, 1, 2)
     assert "Traceback" not in shown.out + shown.err
+    if condition == "home is not in UTF-8":
+        assert name != "runs list" or "the name of the home folder is not UTF-8" in shown.err
+        assert not Path(os.environ["DROIDFT_HOME"]).exists()
     if condition in ("home is a file", "home cannot be made", "no home") and "error: cannot make" in shown.err:
         assert "DROIDFT_HOME" in shown.err
 

@@ -350,3 +350,12 @@ def test_no_architectures(tmp_path: Path, architectures: list[str] | None) -> No
     path = write_model(tmp_path / "tiny")
     config(path, architectures=architectures)
     loading.load_model(path)
+
+
+def test_a_path_that_is_not_utf_8_is_refused_and_a_link_to_it_is_not(tmp_path: Path) -> None:
+    odd = write_model(tmp_path / "model").rename(tmp_path / "mod\udce9")
+    with pytest.raises(ModelError, match="its path is not UTF-8") as caught:
+        folder.usable(odd)
+    assert "give a link to it" in caught.value.hint
+    (tmp_path / "link").symlink_to(odd)
+    assert folder.usable(tmp_path / "link") == tmp_path / "link"

@@ -10,6 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from droidft.support.names import is_whole
+
 Word = Annotated[str, Field(min_length=1, max_length=200)]
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 Tag = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
@@ -53,7 +55,7 @@ class _Reward(BaseModel):
         """Refuse what JSON does not carry everywhere."""
         for name, value in values.items() if isinstance(values, dict) else ():
             for part in value if isinstance(value, list) else [value]:
-                if isinstance(part, str) and any("\ud800" <= letter < "\ue000" for letter in part):
+                if isinstance(part, str) and not is_whole(part):
                     raise ValueError(f"{name} holds half of a character")
                 if isinstance(part, int) and abs(part) >= 2**53:
                     raise ValueError(f"{name} must be below 2^53")

@@ -31,6 +31,7 @@ from droidft.config.choices import (
 )
 from droidft.config.methods import method_defaults, without_effect
 from droidft.config.rewards import Reward
+from droidft.support.names import is_whole
 
 NO_ADAPTER = "none"
 """Value of `reference_adapter` that stands for the bare base model."""
@@ -293,8 +294,8 @@ class TrainingConfig(BaseModel):
         if isinstance(value, int) and abs(value) > LARGEST:
             raise ValueError(f"must be at most {LARGEST:,}")
         for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and not text.isascii() and any("\ud800" <= letter < "\ue000" for letter in text):
-                raise ValueError("holds half of a character")
+            if isinstance(text, str) and not is_whole(text):
+                raise ValueError("holds half of a character (a file whose name is not UTF-8 has to be renamed)")
         return value
 
     @field_validator("chat_template_kwargs", mode="before")

@@ -23,6 +23,7 @@ from droidft.errors import ModelError
 from droidft.models import foreign, headers
 from droidft.models.files import Fault, again, fault_of, read_json
 from droidft.support import stored
+from droidft.support.names import is_whole
 
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -122,6 +123,8 @@ def fault(path: Path, *, weights: bool = True, tokenizer: bool = True) -> Fault 
     Nothing is loaded: of weights the headers are read, of a tokenizer the first bytes. What is not asked for may be
     missing.
     """
+    if not is_whole(str(path)):
+        return Fault("its path is not UTF-8", "rename the folder, or give a link to it")
     if problem := _folder(path):
         return problem
     config = path / "config.json"
