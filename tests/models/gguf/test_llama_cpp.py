@@ -11,7 +11,7 @@ import pytest
 from droidft.engine.model.loading import load_model
 from droidft.models.gguf.write import write_gguf
 from tests.models.gguf.checkpoints import write_folder
-from tests.models.gguf.llama_cpp import log_probabilities
+from tests.models.gguf.llama_cpp import ask, log_probabilities
 from tests.models.gguf.tiny import CASES, ROWS, tokens
 
 LENGTH = 16
@@ -43,3 +43,29 @@ def test_llama_cpp_reads_every_type(kind: str, tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "base", weights, tmp_path / "model.gguf", kind=kind).path
     theirs = log_probabilities(file, tokens(CASES["qwen2"])[:LENGTH], ROWS)
     assert _apart(_ours(tmp_path / "base", "qwen2"), theirs) < 5e-3
+
+
+QUESTIONS = [
+    "What is the capital of France?",
+    "Name three colours.",
+    "Say the word 'naïve' and count: 1, 2, 3.",
+    "Why is the sky blue? Answer in one sentence.",
+]
+
+
+@pytest.mark.real
+def test_smollm2_answers_in_llama_cpp_as_here(smollm2: Path, tmp_path: Path) -> None:
+    from droidft.adapters.exports.checkpoint import Checkpoint
+    from droidft.engine.generation.generate import generate_batch
+    from droidft.engine.model.loading import load_tokenizer
+
+    file = write_gguf(smollm2, Checkpoint(smollm2, []), tmp_path / "smollm2.gguf", kind="F32").path
+    model, _ = load_model(smollm2)
+    tokenizer = load_tokenizer(smollm2)
+    turns = [[{"role": "user", "content": question}] for question in QUESTIONS]
+    texts = [tokenizer.apply_chat_template(each, tokenize=False, add_generation_prompt=True) for each in turns]
+    theirs = ask(file, texts=texts, prompts=texts, n_predict=24, context=512)
+    assert theirs["tokens"] == [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    ours = generate_batch(model, tokenizer, QUESTIONS, max_tokens=24)
+    assert [answer.strip() for answer in theirs["texts"]] == [answer.strip() for answer in ours]
+    assert "Paris" in theirs["texts"][0]

@@ -42,6 +42,10 @@ class Written:
     """Number of tensors of each type, the commonest first."""
     fallen: tuple[str, ...] = ()
     """Tensors whose rows do not fit the quantisation that was asked for, and have a larger type."""
+    ends: tuple[str, ...] = ()
+    """Texts of the tokens that end an answer."""
+    metadata: Mapping[str, Value] = field(default_factory=dict, repr=False)
+    """Keys of the architecture and of the tokenizer."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -103,8 +107,15 @@ def write_gguf(
             _add_tensors(writer, plan)
             _write(writer, plan, pack, progress)
     counts = Counter(plan.types[source.name].name for source in plan.tensors.sources)
-    warnings = [*plan.made.warnings, *plan.words.warnings]
-    return Written(target, target.stat().st_size, dict(counts.most_common()), plan.fallen, warnings)
+    return Written(
+        target,
+        target.stat().st_size,
+        dict(counts.most_common()),
+        plan.fallen,
+        ends=tuple(plan.words.tokens[end] for end in plan.words.ends),
+        metadata={"general.architecture": plan.made.layout.architecture, **plan.made.metadata, **plan.words.metadata},
+        warnings=[*plan.made.warnings, *plan.words.warnings],
+    )
 
 
 def _planned(base: Path, weights: Weights, kind: str, ends: Iterable[int]) -> _Plan:
