@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DroidError",
     "Experiment",
+    "Exported",
     "Model",
     "RowLosses",
     "Run",
@@ -23,6 +24,7 @@ __all__ = [
     "TrainingConfig",
     "__version__",
     "experiment",
+    "export",
     "load",
     "train",
 ]

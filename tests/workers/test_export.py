@@ -15,6 +15,7 @@ from droidft.home import Home
 from droidft.workers import export_plan
 from droidft.workers.export import export, plan_export
 from tests.adapters.exports.trained import adapted, logits_of
+from tests.models.gguf.checkpoints import write_byte_level
 from tests.tiny import write_chat, write_model
 
 
@@ -23,6 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("DROIDFT_HOME", str(tmp_path / "home"))
     home = Home(tmp_path / "home")
     write_model(home.models / "tiny")
+    write_byte_level(home.models / "tiny", "qwen2")
     adapted(home.models / "tiny", home.adapters / "poet")
     write_chat(home.data / "rows.jsonl", rows=12)
     return home
@@ -48,6 +50,15 @@ def test_an_export_passes_and_computes_what_was_trained(home: Home, form: Form) 
     made = adapted(home.models / "tiny", home.root / "again")
     np.testing.assert_allclose(logits_of(done.path), made.adapted, atol=1e-4)
     assert sorted(path.name for path in home.exports.iterdir()) == [done.name], "something was left behind"
+
+
+@pytest.mark.parametrize(("form", "type"), [(Form.GGUF, "F32"), (Form.GGUF, None), (Form.GGUF_ADAPTER, None)])
+def test_gguf_forms_pass(home: Home, form: Form, type: str | None) -> None:
+    done = export(plan_export(asked(home, form, type=type), home), home, quiet)
+    assert done.certificate.passed, done.certificate.sentence
+    assert done.certificate.tokens_equal.conversations == 4
+    assert done.certificate.quantisation == ("Q8_0" if (form, type) == (Form.GGUF, None) else None)
+    assert [file.name for file in done.path.glob("*.gguf")] == [f"{done.name}.gguf"]
 
 
 def test_quantised_weights_are_held_to_a_wider_tolerance(home: Home) -> None:

@@ -91,7 +91,7 @@ def load(
     """
     place = home_at(home)
     folder = _adapter(place, adapter, which)  # a wrong name is reported before the model loads
-    _prepare(place)
+    prepare(place)
     from droidft.engine.generation import loaded
 
     base = loaded.load(str(model), models_dir=place.models, cache_dir=place.cache, offline=offline, progress=progress)
@@ -319,7 +319,7 @@ def _adapter(home: Home, adapter: str | Path | None, which: Which | None) -> tup
     return folder, named if which is None else which
 
 
-def _prepare(home: Home) -> None:
+def prepare(home: Home) -> None:
     """Make this process ready to compute, for as long as it lives."""
     from droidft.engine.machine.device import computing
 

@@ -96,9 +96,10 @@ def _prove(run: Run, test: Path, questions: int, home: Home, console: Console) -
     sides = _measure(run, test, rows, home, console)
     _show_answers(rows, sides, console)
     _show_figures(run, sides, console)
-    line(console, f"\ntalk to it:     droidft chat --model {embedded.NAME} --adapter {run.adapter_name()}")
-    line(console, "your own data:  droidft data check FILE, then droidft train (README.md)")
-    line(console, "in a browser:   droidft serve")
+    line(console, f"\ntalk to it:        droidft chat --model {embedded.NAME} --adapter {run.adapter_name()}")
+    line(console, "your own data:     droidft data check FILE, then droidft train (README.md)")
+    line(console, f"use it elsewhere:  droidft export {run.adapter_name()} --to gguf")
+    line(console, "in a browser:      droidft serve")
     if sys.stdin.isatty() and agreed(console, "\nOpen the application in a browser now?", otherwise=True):
         parser = argparse.ArgumentParser(prog="droidft serve")
         serve.configure(parser)

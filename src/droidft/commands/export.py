@@ -6,16 +6,13 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
 from rich.console import Console
 
-from droidft.adapters.exports.forms import ExportRequest, Form, default_name, facts
+from droidft.adapters.exports.forms import ExportRequest, Form, default_name, facts, parse_request
 from droidft.adapters.exports.pushing import standing
 from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
 from droidft.commands._push import add_push, push, reached
 from droidft.commands._terminal import add_json, consoles, line, print_json, progress_bar, warn
-from droidft.config.wording import sentence
-from droidft.errors import ConfigError
 from droidft.home import Home
 from droidft.models.upload import Repository
 from droidft.support.words import duration, size
@@ -97,21 +94,8 @@ def _base(request: ExportRequest, info: AdapterInfo) -> str | None:
 
 
 def _request(args: argparse.Namespace) -> ExportRequest:
-    given = {
-        "adapter": args.adapter,
-        "form": args.to,
-        "type": args.type,
-        "model": args.model,
-        "into": args.into,
-        "name": args.name,
-        "rows": args.rows,
-        "row_count": args.row_count,
-        "replace": args.replace,
-    }
-    try:
-        return ExportRequest(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        raise ConfigError("; ".join(map(sentence, error.errors(include_url=False)))) from None
+    names = ("adapter", "type", "model", "into", "name", "rows", "row_count", "replace")
+    return parse_request({"form": args.to, **{name: getattr(args, name) for name in names}})
 
 
 def _show(done: Exported, console: Console, errors: Console) -> None:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from droidft.adapters.exports import certificate as certificates
+from droidft.adapters.exports import readers
 from droidft.adapters.exports.certificate import Certificate, Circumstances, Hashes
+from droidft.adapters.exports.checkpoint import Checkpoint
 from droidft.adapters.exports.evidence import Evidence, collect
 from droidft.adapters.exports.forms import Form
+from droidft.adapters.exports.merged import write_merged
+from droidft.adapters.exports.origins import Origin, Piece, Role
 from droidft.adapters.exports.readers.reading import Reading, Request, Subject
+from droidft.adapters.exports.updates import Update
 from droidft.config import TrainingConfig
 from droidft.errors import ConfigError, DroidError
 from droidft.home import Home
 from droidft.models import catalog
+from droidft.models.gguf.lora import LowRank, read_gguf_lora
+from droidft.models.gguf.write import write_gguf
 from droidft.runs import folder as runs
 from droidft.support.durable import sha256
 from droidft.support.progress import Progress
@@ -24,6 +33,10 @@ from droidft.workers.export_plan import Plan
 
 if TYPE_CHECKING:
     from droidft.engine.evaluation.unseen import Draw, Unseen
+
+
+_GGUF_TYPES = {"F32": "F32", "BF16": "BF16"}
+"""Types that a GGUF file keeps as they are stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +150,7 @@ def _evidence(
         scratch = Path(name)
         return collect(
             plan.request.form.value,
-            _subjects(plan, part),
+            _subjects(plan, part, scratch, report),
             measured.request,
             base=measured.base,
             trained=measured.trained,
@@ -148,23 +161,43 @@ def _evidence(
         )
 
 
-def _subjects(plan: Plan, part: Path) -> list[Subject]:
+def _subjects(plan: Plan, part: Path, scratch: Path, report: Progress) -> list[Subject]:
     """What the reader reads: the base, where it reads its files, and the export."""
     match plan.request.form:
         case Form.PEFT:
             return [Subject(model=plan.into), Subject(model=plan.into, adapter=part)]
         case Form.MERGED | Form.MLX:
             return [Subject(model=plan.into), Subject(model=part)]
-        case Form.GGUF:
+        case Form.GGUF | Form.OLLAMA:
             return [Subject(model=_gguf(part), tokenizer=plan.into)]
-        case other:
-            raise AssertionError(other)
+        case Form.GGUF_ADAPTER:
+            base = scratch / "base.gguf"
+            if readers.choose(plan.request.form.value) is not None:
+                # Any file of the base will do to see what the adapter adds to it.
+                made = Checkpoint(plan.into, [])
+                kind = _GGUF_TYPES.get(made.stored[made.names[0]].dtype, "F16")
+                write_gguf(plan.into, made, base, kind=kind, progress=report)
+            return [Subject(model=base), Subject(model=base, adapter=_gguf(part))]
 
 
 def _gguf(part: Path) -> Path:
     """The GGUF file of an export that has one."""
     (file,) = part.glob("*.gguf")
     return file
+
+
+def _as_updates(found: Sequence[LowRank], plan: Plan) -> list[Update]:
+    """Updates of stored matrices as they lie in the files, without a model that knows what they are."""
+    made = []
+    stored = Checkpoint(plan.into, []).stored
+    for each in found:
+        shape = stored[each.name].shape
+        outputs, width = shape[-2:]
+        rows = np.arange(outputs) + (each.expert or 0) * outputs
+        piece = Piece(each.name, np.arange(outputs), rows * width, 1)
+        origin = Origin(each.name, Role.LINEAR, (outputs, width), (piece,))
+        made.append(Update(origin, 1.0, each.b[None], each.a[None]))
+    return made
 
 
 def _read_by_ours(
@@ -177,11 +210,15 @@ def _read_by_ours(
     match plan.request.form:
         case Form.MERGED | Form.MLX:
             folder = part
-        case Form.GGUF:
+        case Form.GGUF | Form.OLLAMA:
             folder = scratch / "model"
             import_gguf(_gguf(part), folder, dtype="float32", progress=report)
-        case other:
-            raise AssertionError(other)
+        case Form.GGUF_ADAPTER:
+            folder = scratch / "model"
+            folder.mkdir()
+            write_merged(Checkpoint(plan.into, _as_updates(read_gguf_lora(_gguf(part), plan.into), plan)), folder)
+        case Form.PEFT:
+            raise AssertionError
     model, _ = loading.load_model(folder)
     return certify.read(
         model,

@@ -22,6 +22,7 @@ from droidft.adapters.exports.peft import write_peft
 from droidft.adapters.exports.usage import Way, ways
 from droidft.home import Home
 from droidft.models import catalog, hub
+from droidft.models.gguf.lora import LowRank, write_gguf_lora
 from droidft.models.gguf.write import write_gguf
 from droidft.runs.record import record_of
 from droidft.support.durable import folder_hidden_until_whole, storage_errors
@@ -103,7 +104,15 @@ def _write(plan: Plan, part: Path, report: Progress) -> list[str]:
 
     match plan.request.form:
         case Form.PEFT:
-            write_peft(pairs(plan), part, base=plan.base_name, dropout=plan.info.dropout, tied=_tied(plan.into))
+            model_type = catalog.load_config(plan.into)["model_type"]
+            write_peft(
+                pairs(plan),
+                part,
+                base=plan.base_name,
+                model_type=model_type,
+                dropout=plan.info.dropout,
+                tied=_tied(plan.into),
+            )
         case Form.MERGED:
             write_merged(checkpoint(plan), part, report)
         case Form.MLX:
@@ -111,6 +120,11 @@ def _write(plan: Plan, part: Path, report: Progress) -> list[str]:
             write_mlx(plan.into, plan.info, part, bits=bits, progress=report)
         case Form.GGUF:
             return _write_gguf(plan, part / f"{plan.target.name}.gguf", report)
+        case Form.GGUF_ADAPTER:
+            updates = [LowRank(each.tensor, each.a, each.scale * each.b, each.expert) for each in pairs(plan)]
+            return list(
+                write_gguf_lora(plan.into, updates, part / f"{plan.target.name}.gguf", progress=report).warnings
+            )
         case other:
             raise AssertionError(other)
     return []

@@ -136,7 +136,7 @@ def _refuse_unwritable(plan: Plan) -> int:
     """Refuse what the form cannot hold of this adapter and model; about how many bytes it will take."""
     base = sum(file.stat().st_size for file in catalog.weight_files(plan.into))
     match plan.request.form:
-        case Form.PEFT:
+        case Form.PEFT | Form.GGUF_ADAPTER:
             pairs(plan)
             return plan.info.file.stat().st_size * 2
         case Form.MERGED:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from droidft.adapters.folder import AdapterInfo
+from droidft.config.wording import sentence, worded
 from droidft.errors import AdapterError, ConfigError
 from droidft.support.shapes import shape
 
@@ -74,8 +77,6 @@ _FORMS = {
         "GGUF adapter",
         "The adapter alone, for a GGUF file of the base that you already have",
         "llama.cpp --lora",
-        _WHOLE_TYPES[:2],
-        "F32",
     ),
     Form.OLLAMA: _Facts(
         "Ollama folder", "A GGUF file and its Modelfile, for `ollama create`", "Ollama", GGUF_TYPES, "Q8_0"
@@ -136,6 +137,25 @@ class ExportRequest(BaseModel):
         if chosen is None or chosen in _WHOLE_TYPES:
             return None
         return f"{chosen} bits" if self.form is Form.MLX else chosen
+
+
+def parse_request(values: Mapping[str, Any]) -> ExportRequest:
+    """A request from values by name, of which None means that it was not given.
+
+    Raises:
+        ConfigError: every fault in them, in one sentence.
+    """
+    try:
+        return ExportRequest.model_validate({name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        field = str(faults[0]["loc"][0]) if faults[0]["loc"] else None
+        raise ConfigError("; ".join(_fault(each) for each in faults), field=field) from None
+
+
+def _fault(detail: ErrorDetails) -> str:
+    place = ".".join(map(str, detail["loc"]))
+    return f"{place}: {worded(detail)}" if place else sentence(detail)
 
 
 def facts() -> list[FormFacts]:
