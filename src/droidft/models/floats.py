@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+_AT_ONCE = 1 << 18
+"""Values that are rounded together: what is worked on stays in the processor's cache."""
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """Of a number, by the names that safetensors has for the types."""
 
@@ -29,16 +31,27 @@ def rounded(values: Floats, dtype: str) -> Floats:
 
 
 def _from_bfloat16(raw: bytes | bytearray | memoryview) -> Floats:
-    bits = np.frombuffer(raw, dtype="<u2").astype(np.uint32) << 16
+    halves = np.frombuffer(raw, dtype="<u2")
+    bits = np.empty(len(halves), dtype=np.uint32)
+    np.left_shift(halves, 16, out=bits, dtype=np.uint32)
     return bits.view(np.float32)
 
 
 def _to_bfloat16(values: Floats) -> bytes:
-    bits = values.view(np.uint32)
-    # Half a unit of the last place, less one where the place before is even: what is halfway goes to the even one.
-    nearest = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    quiet = (bits >> 16) | 0x40
-    return np.where(np.isnan(values), quiet, nearest).astype("<u2").tobytes()
+    bits = values.reshape(-1).view(np.uint32)
+    made = np.empty(len(bits), dtype="<u2")
+    for start in range(0, len(bits), _AT_ONCE):
+        part = bits[start : start + _AT_ONCE]
+        # Half a unit of the last place, less one where the place before is even: halves go to the even one.
+        nearest = part >> 16
+        nearest &= 1
+        nearest += 0x7FFF
+        nearest += part
+        nearest >>= 16
+        if (unknown := np.isnan(part.view(np.float32))).any():
+            nearest[unknown] = (part[unknown] >> 16) | 0x40
+        made[start : start + _AT_ONCE] = nearest
+    return made.tobytes()
 
 
 def _from(layout: str) -> Callable[[bytes | bytearray | memoryview], Floats]:

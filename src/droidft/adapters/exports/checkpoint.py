@@ -19,7 +19,7 @@ from droidft.models import headers
 from droidft.models.floats import BYTES, Floats, decoded
 from droidft.models.folder import weight_files
 
-CHUNK = 1 << 24
+CHUNK = 1 << 20
 """Values that are worked on at a time."""
 
 Packed = Mapping[str, headers.Stored]
@@ -96,7 +96,7 @@ class Checkpoint:
         stored = self.stored[name]
         with stored.file.open("rb") as stream:
             stream.seek(stored.start)
-            values = decoded(bytearray(stream.read(stored.end - stored.start)), stored.dtype)
+            values = decoded(stream.read(stored.end - stored.start), stored.dtype)
         if name in self._changes:
             values = values if values.flags.writeable else values.copy()
             for change in self._changes[name]:
