@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from droidft.errors import ModelError
-from droidft.models.gguf import tokenizer
+from droidft.models.gguf import kept, tokenizer
 from droidft.models.gguf.architectures import Description, describe
 from droidft.models.gguf.layout import heads_of
 from droidft.models.gguf.reader import Floats, GgufFile, read
@@ -68,6 +68,7 @@ def import_gguf(source: Path, folder: Path, *, dtype: str = "float16", progress:
             _write_json(part / "config.json", {**model.config, "torch_dtype": dtype})
             eos = tokenizer.eos_token_ids(file.metadata)
             _write_json(part / "generation_config.json", {"eos_token_id": eos})
+            kept.note(part, source)
     return Imported(folder, total, _quants(file), [*model.warnings, *_warnings(file)])
 
 

@@ -24,7 +24,8 @@ from droidft.models.gguf.reader import Floats
 _VALUES_AT_ONCE = 2**20
 """Values packed at a time: packing makes several copies of them."""
 _FALLBACK = {Type.Q4_K: Type.Q5_0, Type.Q5_K: Type.Q5_1, Type.Q6_K: Type.Q8_0, Type.Q8_0: Type.F16}
-_K_QUANTS = (Type.Q4_K, Type.Q5_K, Type.Q6_K)
+K_QUANTS = (Type.Q4_K, Type.Q5_K, Type.Q6_K)
+"""Types that the package libgguf packs."""
 _MANY_EXPERTS = 8
 _LARGEST_LLAMA = 80
 """Blocks of the Llamas with 70 billion parameters, eight of whose heads share their values."""
@@ -97,7 +98,7 @@ def _of(kind: str) -> _Kind:
 def _meant(kind: _Kind, name: str, shape: tuple[int, ...], sizes: Sizes, *, tied: bool) -> Type:
     if len(shape) < 2 or name.endswith(("norm.weight", "ffn_gate_inp.weight")):
         return Type.F32
-    if kind.default not in _K_QUANTS:
+    if kind.default not in K_QUANTS:
         return kind.default
     if name == HEAD or (name == EMBEDDING and tied):
         return Type.Q6_K if shape[-1] % GGML_QUANT_SIZES[kind.default][0] == 0 else Type.Q8_0
@@ -140,7 +141,7 @@ def packer(kind: str) -> Pack:
         ModelError: the package that packs K-quants is not installed; when called: values that are not finite, or too
             large for float16.
     """
-    if _of(kind).default in _K_QUANTS:
+    if _of(kind).default in K_QUANTS:
         try:
             import libgguf  # noqa: F401
         except ImportError as error:
@@ -167,7 +168,7 @@ def _pack(name: str, weight: Floats, kind: Type) -> npt.NDArray[np.uint8]:
 
 
 def _quantised(rows: Floats, kind: Type) -> npt.NDArray[np.uint8]:
-    if kind in _K_QUANTS:
+    if kind in K_QUANTS:
         import libgguf
 
         bytes_of_rows: Any = libgguf.quantize_rows(rows, int(kind))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,8 @@ class GgufFile:
     path: Path
     metadata: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
+    types: Mapping[str, tuple[GGUFValueType, ...]] = field(default_factory=dict)
+    """Of the values in `metadata`: one for a number or a text, `ARRAY` and that of its items for a list."""
 
     def load(self, name: str) -> Floats:
         """The tensor `name`, dequantised to float32 in its own shape.
@@ -93,6 +95,7 @@ def read(path: Path) -> GgufFile:
             if reader.byte_order == "S":
                 raise ModelError(f"{path.name} is written in the other byte order", hint="use a little-endian file")
             metadata = {name: _value(field) for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+            types = {name: tuple(reader.fields[name].types) for name in metadata}
             shapes = [tuple(int(size) for size in reversed(tensor.shape)) for tensor in reader.tensors]
             tensors = {
                 tensor.name: Tensor(tensor.name, shape, tensor.tensor_type, tensor.data)
@@ -107,7 +110,7 @@ def read(path: Path) -> GgufFile:
                 hint="use a file in an older type, such as Q4_K_M, or the model's safetensors folder",
             ) from error
         raise ModelError(f"{path.name} is damaged: {error}", hint="download the file again") from error
-    return GgufFile(path, metadata, tensors)
+    return GgufFile(path, metadata, tensors, types)
 
 
 @functools.cache
