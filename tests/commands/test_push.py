@@ -163,3 +163,16 @@ def test_a_folder_of_the_home_in_the_config_is_not_told(server: UploadServer, ho
     config.write_text(json.dumps({**json.loads(config.read_text()), "_name_or_path": f"{home}/models/tiny"}))
     assert main([*words, "--push", "acme/poet", "--yes"]) == 1
     assert not server.repositories
+
+
+def test_the_licence_of_a_base_without_a_card_is_asked_of_the_hub(
+    server: UploadServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.repositories["acme/base"] = {"README.md": b"---\nlicense: gemma\n---\n"}
+    server.private["acme/base"] = False
+    repository = _push.reached(arguments("--push", "acme/tiny", "--yes"))
+    assert repository is not None
+    info = subject().adapter
+    _push.push(export(tmp_path / "x"), info, "acme/base", repository, Home.find(), yes=True, as_json=False)
+    card = server.repositories["acme/tiny"]["README.md"].decode()
+    assert "base_model: acme/base\nbase_model_relation: finetune\nlicense: gemma\n" in card

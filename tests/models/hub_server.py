@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import TypeVar
 
+import yaml
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -141,6 +143,8 @@ class Handler(BaseHTTPRequestHandler):
         listed = [{"rfilename": name} for name in files]
         info = {"id": repository, "sha": self.state.head(repository), "siblings": listed, "tags": []}
         info["private"] = self.state.is_private(repository)
+        if (card := files.get("README.md", b"").decode()).startswith("---"):
+            info["cardData"] = yaml.safe_load(card.split("---")[1])
         self._send(200, json.dumps(info).encode(), body=body)
 
     def _file(self, path: str, *, body: bool) -> None:

@@ -124,6 +124,7 @@ class TestHub:
             "tokenizer.json",
             "tokenizer_config.json",
             "chat_template.jinja",
+            "README.md",  # for the licence in it
         }
         assert server.fetched == expected
         assert {file.name for file in path.iterdir()} == expected

@@ -116,3 +116,19 @@ def test_no_token_and_no_signature_is_in_a_message() -> None:
     assert caught.value.message == (
         "a/b could not be uploaded: cut off at 'https://storage.example/x' with Bearer hf_…"
     )
+
+
+def test_the_card_of_a_model_comes_with_it_and_its_metadata_can_be_asked_for(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.repositories["acme/tiny"]["README.md"] = b"---\nlicense: mit\n---\n# Tiny\n"
+    assert hub.card_metadata("acme/tiny")["license"] == "mit"
+    assert (catalog.pull("acme/tiny") / "README.md").is_file()
+    bare = {name: content for name, content in server.repositories["acme/tiny"].items() if name != "README.md"}
+    server.repositories["acme/bare"] = bare
+    assert (catalog.pull("acme/bare") / "config.json").is_file()
+    assert hub.cached("acme/bare") is not None, "it is whole without one"
+    assert hub.card_metadata("acme/bare") == {}
+    assert hub.card_metadata("acme/none") == {}
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert hub.card_metadata("acme/tiny") == {}

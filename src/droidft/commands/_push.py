@@ -8,12 +8,14 @@ from pathlib import Path
 
 from droidft.adapters.exports import pushing
 from droidft.adapters.exports.card import Subject
-from droidft.adapters.exports.licence import licence_of, metadata
+from droidft.adapters.exports.licence import licence_in, licence_of, metadata
 from droidft.adapters.folder import AdapterInfo
+from droidft.adapters.record import without_place
 from droidft.commands._terminal import agreed, line, progress_bar, terminal
 from droidft.errors import ConfigError
 from droidft.home import Home
 from droidft.models import upload
+from droidft.models.hub import REPO_ID, card_metadata
 from droidft.models.upload import Pushed, Repository
 from droidft.runs.record import record_of
 from droidft.support.words import size
@@ -56,10 +58,14 @@ def push(
     `base` is how the user or the adapter `info` names the base model. Raises as `pushing`.
     """
     console = terminal(errors=as_json)
+    named = without_place(str(metadata(folder / "README.md").get("base_model") or base or ""))
+    licence = licence_of(folder)
+    if not licence.known and REPO_ID.fullmatch(named):
+        licence = licence_in(card_metadata(named))
     subject = Subject(
         title=folder.name,
-        base=str(metadata(folder / "README.md").get("base_model") or base or ""),
-        licence=licence_of(folder),
+        base=named,
+        licence=licence,
         adapter=info,
         record=record_of(home, info),
         file=next((file.name for file in sorted(folder.glob("*.gguf"))), None),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from droidft.errors import ConfigError, DownloadError
 from droidft.models import snapshot, transfer
@@ -19,6 +20,8 @@ from droidft.support.progress import Progress
 
 REPO_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 WANTED = ("*.json", "model*.safetensors", "tokenizer.model", "*.tiktoken", "*.jinja", "*.txt", "*.jsonl")
+CARD = "README.md"
+"""Comes with every download, for the licence in it; a model is whole without."""
 WITHOUT_WEIGHTS = tuple(pattern for pattern in WANTED if not pattern.endswith(".safetensors"))
 
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -156,9 +159,23 @@ def download(
     cache = cache_dir()
 
     api = HfApi(endpoint=endpoint())
-    fetch = partial(snapshot.fetch, api, repo_id, cache=cache, wanted=wanted, revision=revision, progress=progress)
+    fetch = partial(
+        snapshot.fetch, api, repo_id, cache=cache, wanted=(*wanted, CARD), revision=revision, progress=progress
+    )
     with transfer.worded(repo_id, kept_in=cache):
         return transfer.patiently(repo_id, fetch, progress)
+
+
+def card_metadata(repo_id: str) -> dict[str, Any]:
+    """The metadata of a model's card, asked of the hub; empty where it cannot be had."""
+    from huggingface_hub import HfApi
+
+    try:
+        with transfer.worded(repo_id, kept_in="nothing"):
+            card = HfApi(endpoint=endpoint()).model_info(repo_id).card_data
+    except DownloadError:
+        return {}
+    return dict(card.to_dict()) if card is not None else {}  # type: ignore[no-untyped-call]
 
 
 def file_names(repo_id: str) -> list[str]:

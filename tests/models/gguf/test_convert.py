@@ -11,6 +11,7 @@ import gguf
 import mlx.core as mx
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 
 from droidft.engine.model.loading import load_model, load_tokenizer
 from droidft.errors import DroidError, ModelError
@@ -50,6 +51,15 @@ def test_float16_is_the_default_and_rounds_only(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.array(stored[name]), expected.astype(np.float16), err_msg=name)
     model, _ = load_model(tmp_path / "model")
     assert model.model.norm.weight.dtype == mx.float32, "the CPU computes in float32"
+
+
+def test_the_licence_that_the_file_states_is_in_the_folders_card(tmp_path: Path) -> None:
+    stated = {"general.license": "other", "general.license.name": "a: b # c", "general.license.link": "https://x/y"}
+    import_gguf(write_llama(tmp_path / "a.gguf", metadata=stated).path, tmp_path / "model")
+    card = ModelCard.load(tmp_path / "model" / "README.md").data
+    assert (card.license, card.license_name, card.license_link) == ("other", "a: b # c", "https://x/y")
+    import_gguf(write_llama(tmp_path / "b.gguf").path, tmp_path / "none")
+    assert not (tmp_path / "none" / "README.md").exists()
 
 
 def test_untied_output_layer(tmp_path: Path) -> None:

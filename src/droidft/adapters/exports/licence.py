@@ -34,7 +34,11 @@ class Licence:
 
 def licence_of(base: Path) -> Licence:
     """The licence in the metadata of a model folder's `README.md`; unknown where there is none that can be read."""
-    values = metadata(base / "README.md")
+    return licence_in(metadata(base / "README.md"))
+
+
+def licence_in(values: Mapping[str, Any]) -> Licence:
+    """The licence that the metadata of a model card states."""
     given = values.get("license")
     ids = [each for each in (given if isinstance(given, list) else [given]) if isinstance(each, str) and each.strip()]
     if not ids:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from droidft.errors import ModelError
 from droidft.models.gguf import kept, tokenizer
 from droidft.models.gguf.architectures import Description, describe
+from droidft.models.gguf.card import card_of
 from droidft.models.gguf.layout import heads_of
 from droidft.models.gguf.reader import Floats, GgufFile, read
 from droidft.support.durable import folder_hidden_until_whole
@@ -69,6 +70,8 @@ def import_gguf(source: Path, folder: Path, *, dtype: str = "float16", progress:
             eos = tokenizer.eos_token_ids(file.metadata)
             _write_json(part / "generation_config.json", {"eos_token_id": eos})
             kept.note(part, source)
+            if (card := card_of(file.metadata, source.name)) is not None:
+                (part / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
     return Imported(folder, total, _quants(file), [*model.warnings, *_warnings(file)])
 
 
