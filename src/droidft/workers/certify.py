@@ -167,17 +167,19 @@ def _subjects(plan: Plan, part: Path, scratch: Path, report: Progress) -> list[S
         case Form.PEFT:
             return [Subject(model=plan.into), Subject(model=plan.into, adapter=part)]
         case Form.MERGED | Form.MLX:
-            return [Subject(model=plan.into), Subject(model=part)]
+            # Another copy of the base is not what ours was read from.
+            base = [Subject(model=plan.into)] if plan.into == plan.base else []
+            return [*base, Subject(model=part)]
         case Form.GGUF | Form.OLLAMA:
             return [Subject(model=_gguf(part), tokenizer=plan.into)]
         case Form.GGUF_ADAPTER:
-            base = scratch / "base.gguf"
+            whole = scratch / "base.gguf"
             if readers.choose(plan.request.form.value) is not None:
                 # Any file of the base will do to see what the adapter adds to it.
                 made = Checkpoint(plan.into, [])
                 kind = _GGUF_TYPES.get(made.stored[made.names[0]].dtype, "F16")
-                write_gguf(plan.into, made, base, kind=kind, progress=report)
-            return [Subject(model=base), Subject(model=base, adapter=_gguf(part))]
+                write_gguf(plan.into, made, whole, kind=kind, progress=report)
+            return [Subject(model=whole), Subject(model=whole, adapter=_gguf(part))]
 
 
 def _gguf(part: Path) -> Path:

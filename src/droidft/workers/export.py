@@ -18,6 +18,7 @@ from droidft.adapters.exports.certificate import Certificate
 from droidft.adapters.exports.forms import Form
 from droidft.adapters.exports.licence import licence_of
 from droidft.adapters.exports.merged import write_merged
+from droidft.adapters.exports.ollama import write_ollama
 from droidft.adapters.exports.peft import write_peft
 from droidft.adapters.exports.usage import Way, ways
 from droidft.home import Home
@@ -118,30 +119,42 @@ def _write(plan: Plan, part: Path, report: Progress) -> list[str]:
         case Form.MLX:
             bits = int(plan.request.type) if plan.request.type else None
             write_mlx(plan.into, plan.info, part, bits=bits, progress=report)
-        case Form.GGUF:
-            return _write_gguf(plan, part / f"{plan.target.name}.gguf", report)
+        case Form.GGUF | Form.OLLAMA:
+            return _write_gguf(plan, part, report)
         case Form.GGUF_ADAPTER:
             updates = [LowRank(each.tensor, each.a, each.scale * each.b, each.expert) for each in pairs(plan)]
             return list(
                 write_gguf_lora(plan.into, updates, part / f"{plan.target.name}.gguf", progress=report).warnings
             )
-        case other:
-            raise AssertionError(other)
     return []
 
 
-def _write_gguf(plan: Plan, file: Path, report: Progress) -> list[str]:
+def _write_gguf(plan: Plan, part: Path, report: Progress) -> list[str]:
     from droidft.engine.model.loading import load_tokenizer
 
     # What ends answers here ends them there too: a template's end of turn may be declared nowhere.
     ends = sorted(load_tokenizer(plan.into).eos_token_ids)
-    kind = plan.request.chosen_type
+    kind, name, more = plan.request.chosen_type, plan.target.name, []
     assert kind is not None
-    made = write_gguf(plan.into, checkpoint(plan), file, kind=kind, ends=ends, progress=report)
+    if plan.request.form is Form.OLLAMA:
+        variables = plan.info.record.get("chat_template_kwargs")
+        folder = write_ollama(
+            plan.into,
+            checkpoint(plan),
+            part,
+            kind=kind,
+            name=name,
+            ends=ends,
+            variables=variables if isinstance(variables, dict) else None,
+            progress=report,
+        )
+        made, more = folder.gguf, folder.warnings
+    else:
+        made = write_gguf(plan.into, checkpoint(plan), part / f"{name}.gguf", kind=kind, ends=ends, progress=report)
     if made.fallen:
         larger = f"{count(len(made.fallen), 'tensor')} have rows that {kind} cannot pack, and a larger type"
-        return [*made.warnings, f"{larger} (such as {made.fallen[0]})"]
-    return made.warnings
+        more = [*more, f"{larger} (such as {made.fallen[0]})"]
+    return list(dict.fromkeys([*made.warnings, *more]))
 
 
 def _tied(path: Path) -> bool:

@@ -143,13 +143,16 @@ def _refuse_unwritable(plan: Plan) -> int:
             checkpoint(plan)
             return base
         case Form.MLX:
-            return base
+            from droidft.engine.model.merging import refuse_dropped
+
+            refuse_dropped(catalog.load_config(plan.into))
+            packed = catalog.load_config(plan.into).get("quantization") is not None
+            # Unpacked, four bits take four times the room; packed, half or a quarter of 16.
+            return base * 4 if packed and plan.request.type is None else base
         case Form.GGUF | Form.OLLAMA:
             made = checkpoint(plan)
             values = sum(math.prod(made.shape(name)) for name in made.names)
             return int(values * BITS[plan.request.chosen_type or "F16"] / 8)
-        case _:
-            raise ConfigError(f"{plan.request.form.value} is not there yet")
 
 
 def _check_room(size: int, target: Path) -> None:

@@ -51,11 +51,7 @@ def write_mlx(
         OSError: the disk.
     """
     model, config = loading.open_model(base)
-    if stored_weights.drops(module_of(config)):
-        raise ModelError(
-            f"{config['model_type']} has weights that mlx-lm drops, so its layout cannot hold this model",
-            hint="export to `merged` or `peft`",
-        )
+    refuse_dropped(config)
     model = utils.dequantize_model(model)
     if info is not None:
         merge(model, info)
@@ -72,6 +68,19 @@ def write_mlx(
             part = target / file.relative_to(base)
             part.parent.mkdir(exist_ok=True)
             shutil.copyfile(file, part)
+
+
+def refuse_dropped(config: Mapping[str, Any]) -> None:
+    """Refuse a model whose parsed `config.json` names an architecture of which mlx-lm drops weights.
+
+    Raises:
+        ModelError: it does, so that its layout cannot hold this model.
+    """
+    if stored_weights.drops(module_of(config)):
+        raise ModelError(
+            f"{config['model_type']} has weights that mlx-lm drops, so its layout cannot hold this model",
+            hint="export to `merged` or `peft`",
+        )
 
 
 def merge(model: nn.Module, info: AdapterInfo) -> None:
