@@ -10,6 +10,7 @@ from droidft.errors import ModelError
 from droidft.models.gguf.tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, build
 from droidft.models.gguf.vocabulary import Vocabulary, vocabulary
 from droidft.models.gguf.write import write_gguf
+from droidft.models.templates import rendered
 from tests.models.gguf.checkpoints import write_byte_level, write_folder
 from tests.models.gguf.llama_cpp import ask
 from tests.models.gguf.test_tokenizer import TRICKY, _metadata, _sentencepiece
@@ -86,7 +87,7 @@ def test_a_tokenizer_that_comes_back_as_another_is_refused(tmp_path: Path) -> No
         content["model"]["merges"] = content["model"]["merges"][::2]
 
     _edit(tmp_path / "model", without_half)
-    with pytest.raises(ModelError, match=r"gives \d+ tokens for .*, and \d+ as a GGUF file has it"):
+    with pytest.raises(ModelError, match=r"gives \d+ tokens for .*, and \d+ others as a GGUF file has it"):
         vocabulary(tmp_path / "model", 400)
 
 
@@ -111,14 +112,38 @@ def test_types_of_sentencepiece_tokens(tmp_path: Path) -> None:
     assert sorted(pieces, key=lambda i: -scores[i]) == sorted(pieces, key=lambda i: -oracle.get_score(i))
 
 
-@pytest.mark.parametrize("scheme", ["always", "first", "never"])
-def test_metaspace_says_where_a_space_is_put_before_a_text(scheme: str, tmp_path: Path) -> None:
-    write_sentencepiece(tmp_path / "model", tmp_path, **{"tokenizer.ggml.add_space_prefix": scheme == "always"})
+def _metaspace(folder: Path, scratch: Path, scheme: str) -> Vocabulary:
+    write_sentencepiece(folder, scratch, **{"tokenizer.ggml.add_space_prefix": scheme == "always"})
     pre = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
-    _edit(tmp_path / "model", lambda it: it.update(normalizer=None, pre_tokenizer=pre))
-    made = vocabulary(tmp_path / "model", 400)
-    assert made.metadata["tokenizer.ggml.add_space_prefix"] is (scheme == "always")
-    assert any("very first word" in warning for warning in made.warnings) == (scheme == "first")
+    _edit(folder, lambda it: it.update(normalizer=None, pre_tokenizer=pre))
+    return vocabulary(folder, 400)
+
+
+@pytest.mark.parametrize(("scheme", "prefixed"), [("always", True), ("first", True), ("never", False)])
+def test_metaspace_says_where_a_space_is_put_before_a_text(scheme: str, prefixed: bool, tmp_path: Path) -> None:
+    made = _metaspace(tmp_path / "model", tmp_path, scheme)
+    assert made.metadata["tokenizer.ggml.add_space_prefix"] is prefixed
+    doubled = any("begin with a space get one token more" in warning for warning in made.warnings)
+    assert doubled == (scheme != "never")
+
+
+@pytest.mark.parametrize(
+    ("template", "prefixed", "same"),
+    [
+        # After a special token, there is no first word.
+        ("{% for m in messages %}<s>{{ m['content'] }}</s>{% endfor %}", False, True),
+        ("{% for m in messages %}{{ m['content'] }}{% endfor %}", True, True),
+        ("{% for m in messages %}user: {{ m['content'] }}</s>{% endfor %}", True, False),
+    ],
+)
+def test_a_space_before_the_first_word_only_is_settled_by_conversations(
+    template: str, prefixed: bool, same: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "chat_template.jinja").write_text(template)
+    made = _metaspace(tmp_path / "model", tmp_path, "first")
+    assert made.metadata["tokenizer.ggml.add_space_prefix"] is prefixed
+    assert any("which GGUF cannot say" in warning for warning in made.warnings) is not same
 
 
 def _ends(folder: Path, **named: Any) -> Vocabulary:
@@ -206,6 +231,18 @@ def test_llama_cpp_makes_the_same_sentencepiece_tokens(prefixed: bool, tmp_path:
         "<mark>quick<mark>",
     ]
     _same_tokens(tmp_path, weights, [*(text for text in TRICKY if text and "<|" not in text), *texts])
+
+
+def test_llama_cpp_makes_the_same_tokens_of_conversations_with_llama_2(tmp_path: Path) -> None:
+    """transformers 5 puts a space before the very first word and nowhere else, whatever tokenizer.json says."""
+    weights = write_folder(CASES["llama-biases"], tmp_path / "base", eos_token_id=2, vocab_size=400)
+    write_sentencepiece(tmp_path / "base", tmp_path)
+    template = "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}<s>assistant:"
+    named = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "chat_template": template}
+    _edit(tmp_path / "base", lambda it: it.update(named), "tokenizer_config.json")
+    _grow(weights, 400)
+    turns = [{"role": "user", "content": "the  quick fox"}, {"role": "assistant", "content": "naïve 1234"}]
+    _same_tokens(tmp_path, weights, [str(rendered(template, turns, {})), "<s>lazy</s> dog"])
 
 
 def test_llama_cpp_lets_phi_3s_markers_take_white_space_along(tmp_path: Path) -> None:

@@ -27,6 +27,11 @@ _ENDS_BY_NAME = (
 """Tokens that llama.cpp takes for the end of an answer by their names."""
 _PHI3S = frozenset({"<unk>", "<s>", "</s>", "<|endoftext|>"})
 """Tokens without which llama.cpp does not open a model that is called phi-3."""
+_DOUBLED = (
+    "the tokenizer puts a space before a text that has none, and llama.cpp before every text: texts that begin with "
+    "a space get one token more"
+)
+_PREFIX = "tokenizer.ggml.add_space_prefix"
 _OPTIONS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
 _PROBES = (
     "Hello world, it's 1999 and I'LL pay $3.50 (or 1234567)!",
@@ -39,6 +44,7 @@ _PROBES = (
     " a b",
 )
 """Composed characters only: llama.cpp never normalises what a tokenizer's NFC would."""
+_BARE = tuple(probe for probe in _PROBES if not probe.startswith(" "))
 
 
 @dataclass
@@ -52,8 +58,9 @@ class Vocabulary:
     """Every token that ends an answer."""
     strips: bool = False
     """Whether markers take the white space behind them along, which llama.cpp does for models called phi-3."""
-    doubles: bool = True
-    """Whether a text that begins with a space gets another before it."""
+    prefix: str = "never"
+    """Which texts get a space before them: `never`, `each` piece between special tokens, each `bare` one, that begins
+    with none, or the `first` of those."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -77,7 +84,7 @@ def vocabulary(base: Path, rows: int, ends: Iterable[int] = ()) -> Vocabulary:
     _add_special(base, opened, made)
     _add_template(base, made)
     made.metadata |= {"tokenizer.ggml.tokens": made.tokens, "tokenizer.ggml.token_type": made.types}
-    _check_read_back(opened, made)
+    _check_read_back(base, opened, made)
     return made
 
 
@@ -147,28 +154,18 @@ def _sentencepiece(state: Mapping[str, Any]) -> Vocabulary:
     odd += [step["type"] for step in splits if step["type"] not in ("Metaspace", "Split")]
     if odd or not spaced:
         raise _unwritable(f"treats text in a way of its own ({', '.join(odd) or 'no ▁ for spaces'})")
-    made.metadata["tokenizer.ggml.add_space_prefix"] = _prefix(normal, meta, made)
+    made.prefix = _prefix(normal, meta)
+    made.metadata[_PREFIX] = made.prefix in ("each", "bare")
+    if made.prefix == "bare":
+        made.warnings.append(_DOUBLED)
     return made
 
 
-def _prefix(normal: list[dict[str, Any]], meta: list[dict[str, Any]], made: Vocabulary) -> bool:
-    """Whether a text gets a space before it, and so does each piece of it behind a special token."""
-    scheme = meta[0].get("prepend_scheme", "always") if meta else "never"
+def _prefix(normal: list[dict[str, Any]], meta: list[dict[str, Any]]) -> str:
     if any(step["type"] == "Prepend" for step in normal):
-        return True
-    if scheme == "always":
-        made.doubles = False
-        made.warnings.append(
-            "the tokenizer puts a space before a text that has none, and llama.cpp before every text: texts that "
-            "begin with a space get one token more"
-        )
-        return True
-    if scheme == "first":
-        made.warnings.append(
-            "the tokenizer puts a space before the very first word of a plain text and nowhere else, which GGUF "
-            "cannot say: conversations are as trained, plain texts lack that space"
-        )
-    return False
+        return "each"
+    scheme = meta[0].get("prepend_scheme", "always") if meta else "never"
+    return {"always": "bare", "first": "first"}.get(scheme, "never")
 
 
 def _add_tokens(state: Mapping[str, Any], rows: int, made: Vocabulary) -> None:
@@ -276,14 +273,46 @@ def _add_template(base: Path, made: Vocabulary) -> None:
         made.metadata["tokenizer.chat_templates"] = others
 
 
-def _check_read_back(opened: Any, made: Vocabulary) -> None:
+def _check_read_back(base: Path, opened: Any, made: Vocabulary) -> None:
     """Refuse a vocabulary that does not split texts as the model's own tokenizer does."""
+    if made.prefix == "first":
+        _settle_prefix(base, opened, made)
+        return
+    special = [made.tokens[end] for end in made.ends if made.types[end] == CONTROL]
+    probes = _PROBES if made.prefix != "bare" else _BARE
+    texts = [*probes, *(f"{marker}{probe}{marker}\n" for marker in special for probe in probes)]
+    if difference := _difference(opened, made, texts):
+        raise _unwritable(difference)
+
+
+def _settle_prefix(base: Path, opened: Any, made: Vocabulary) -> None:
+    """GGUF puts a space before each piece of a text or none: what gives conversations their tokens is taken."""
+    template = chat_templates(base).used().get(DEFAULT)
+    turns = [
+        {"role": role, "content": probe} for role, probe in zip(("user", "assistant", "user"), _PROBES, strict=False)
+    ]
+    told = [rendered(template, turns[:count], opened.special_tokens_map) for count in (1, 3)] if template else []
+    texts = [text for text in told if text is not None]
+    for prefixed in (False, True) if texts else (True,):
+        made.metadata[_PREFIX] = prefixed
+        if not (difference := _difference(opened, made, texts or _BARE)):
+            made.warnings += [_DOUBLED] if prefixed else []
+            return
+    if not texts:
+        raise _unwritable(difference)
+    made.warnings.append(
+        "the tokenizer puts a space before the very first word of a text and nowhere else, which GGUF cannot say: it "
+        f"{difference}"
+    )
+
+
+def _difference(opened: Any, made: Vocabulary, texts: Iterable[str]) -> str:
+    """Of the tokens that the model's own tokenizer gives and those of the file, in the first text that has one."""
     architecture = {"general.architecture": "phi3"} if made.strips else {}
     copy = reading.build({**made.metadata, **architecture})
-    markers = [made.tokens[end] for end in made.ends]
-    for probe in (probe for probe in _PROBES if made.doubles or not probe.startswith(" ")):
-        for text in [f"{marker}{probe}{marker}\n" for marker in markers] or [probe]:
-            ours = opened(text, add_special_tokens=False).input_ids
-            theirs = copy.encode(text, add_special_tokens=False).ids
-            if ours != theirs:
-                raise _unwritable(f"gives {len(ours)} tokens for {text!r}, and {len(theirs)} as a GGUF file has it")
+    for text in texts:
+        ours = opened(text, add_special_tokens=False).input_ids
+        theirs = copy.encode(text, add_special_tokens=False).ids
+        if ours != theirs:
+            return f"gives {len(ours)} tokens for {text!r}, and {len(theirs)} others as a GGUF file has it"
+    return ""
