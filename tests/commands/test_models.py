@@ -58,10 +58,12 @@ def test_import_a_gguf_file(home: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_import_a_folder(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_model(tmp_path / "source")
+    (source / "README.md").write_text("---\nlicense: mit\n---\n")
     assert main(["models", "import", str(source), "--name", "linked"]) == 0
     assert main(["models", "import", str(source), "--name", "copied", "--copy"]) == 0
     assert (home / "models" / "linked").is_symlink()
     assert not (home / "models" / "copied").is_symlink()
+    assert (home / "models" / "copied" / "README.md").is_file(), "the licence is in it"
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def pull(repo_id: str, *, offline: bool = False, progress: Progress | None = Non
 
 
 def import_folder(source: Path, target: Path, *, copy: bool = False) -> Path:
-    """Make the model folder `source` known as `target`: by a link, or as a copy of its usable files.
+    """Make the model folder `source` known as `target`: by a link, or as a copy of its usable files and its card.
 
     Raises:
         ModelError: `source` is no model, or `target` exists.
@@ -236,7 +236,8 @@ def import_folder(source: Path, target: Path, *, copy: bool = False) -> Path:
             return target
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         try:
-            for file in copied_files(source):
+            card = source / hub.CARD
+            for file in [*copied_files(source), *([card] if card.is_file() else [])]:
                 (part / file.relative_to(source)).parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, part / file.relative_to(source))
             commit_folder(part, target)

@@ -64,6 +64,12 @@ def test_one_that_names_a_folder_of_this_machine_is_not(tmp_path: Path) -> None:
     with pytest.raises(UploadError, match=r"config\.json names a folder of this machine"):
         pushing.destination(folder, THERE, places=[place])
     assert pushing.destination(folder, THERE).files
+    folder = export(tmp_path / "y")
+    (folder / "tokenizer.json").write_text(f"{place}/")
+    assert pushing.destination(folder, THERE, places=[place]).files
+    (folder / "gguf_source").write_text(f"{place}/")
+    with pytest.raises(UploadError, match="gguf_source names a folder of this machine"):
+        pushing.destination(folder, THERE, places=[place])
 
 
 def test_certificate_and_card_go_without_places_and_stay_as_they_are_here(tmp_path: Path) -> None:

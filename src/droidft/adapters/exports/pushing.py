@@ -1,5 +1,5 @@
-"""Which exports may be pushed: their certificate passed, their files are those it was made for, and no file that we
-wrote names a folder of this machine."""
+"""Which exports may be pushed: their certificate passed, their files are those it was made for, and no small file
+names a folder of this machine."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from droidft.support import stored
 from droidft.support.durable import sha256
 from droidft.support.progress import Progress
 
-WRITTEN = (certificate.FILE, card.FILE, "adapter_config.json", "config.json", "Modelfile")
-"""Files whose text is ours; those of a tokenizer may hold anything."""
-MOST_BYTES = 1 << 24
+VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")
+"""Files that may hold any text there is, and none of ours."""
+MOST_BYTES = 1 << 20
+"""Of a file that is searched; larger ones are weights."""
 
 
 def standing(folder: Path, request: ExportRequest, info: AdapterInfo) -> bool:
@@ -80,13 +81,14 @@ def _without_places(judged: Certificate) -> Certificate:
 
 def _refuse_places(found: Destination, places: Iterable[Path]) -> None:
     named = [f"{place}/".encode() for place in places if len(place.parts) > 1]
-    for name in WRITTEN:
-        if name not in found.files:
+    for name, size in found.files.items():
+        if name in VOCABULARIES or size > MOST_BYTES:
             continue
         text = found.instead.get(name)
         if text is None:
             text = stored.content(found.folder / name, kind=UploadError, most=MOST_BYTES)
         if place := next((place for place in named if place in text), None):
-            hint = "take it out of the model's config.json" if name == "config.json" else "name models by their names"
-            hint += ", and export again with --replace"
+            hint = (
+                "take it out of the model's own files, or name the model by its name; then export again (--replace)"
+            )
             raise UploadError(f"{name} names a folder of this machine, {place.decode()}", hint=hint)
