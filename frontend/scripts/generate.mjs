@@ -53,7 +53,7 @@ async function generate(content) {
       useUnknown: true,
       encodePathParams: true,
       // Asked with POST because of their size, yet they change nothing: cached by argument like any other question.
-      endpointOverrides: [{ pattern: ["checkDraft", "viewRows"], type: "query" }],
+      endpointOverrides: [{ pattern: ["checkDraft", "viewRows", "planExport"], type: "query" }],
     });
   } finally {
     rmSync(folder, { recursive: true });

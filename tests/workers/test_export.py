@@ -101,7 +101,7 @@ def test_a_name_is_taken_once_unless_it_is_to_be_replaced(home: Home) -> None:
 
 def test_without_run_or_rows_there_is_nothing_to_compare_on(home: Home) -> None:
     with pytest.raises(ConfigError, match="no rows to compare the export on"):
-        export(plan_export(asked(home, Form.MERGED, rows=None), home), home, quiet)
+        plan_export(asked(home, Form.MERGED, rows=None), home)
     assert list(home.exports.iterdir()) == []
 
 

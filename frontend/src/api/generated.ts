@@ -10,6 +10,7 @@ export const addTagTypes = [
   "openai",
   "models",
   "adapters",
+  "exports",
   "data",
   "jobs",
   "experiments",
@@ -370,6 +371,59 @@ const injectedRtkApi = api
         }),
         providesTags: ["adapters"],
       }),
+      listExportForms: build.query<
+        ListExportFormsApiResponse,
+        ListExportFormsApiArg
+      >({
+        query: () => ({ url: `/api/export-forms` }),
+        providesTags: ["exports"],
+      }),
+      listExports: build.query<ListExportsApiResponse, ListExportsApiArg>({
+        query: () => ({ url: `/api/exports` }),
+        providesTags: ["exports"],
+      }),
+      createExport: build.mutation<CreateExportApiResponse, CreateExportApiArg>(
+        {
+          query: (queryArg) => ({
+            url: `/api/exports`,
+            method: "POST",
+            body: queryArg.exportRequest,
+          }),
+          invalidatesTags: ["exports"],
+        },
+      ),
+      planExport: build.query<PlanExportApiResponse, PlanExportApiArg>({
+        query: (queryArg) => ({
+          url: `/api/exports/plan`,
+          method: "POST",
+          body: queryArg.exportRequest,
+        }),
+        providesTags: ["exports"],
+      }),
+      getExport: build.query<GetExportApiResponse, GetExportApiArg>({
+        query: (queryArg) => ({
+          url: `/api/exports/${encodeURIComponent(String(queryArg.name))}`,
+        }),
+        providesTags: ["exports"],
+      }),
+      deleteExport: build.mutation<DeleteExportApiResponse, DeleteExportApiArg>(
+        {
+          query: (queryArg) => ({
+            url: `/api/exports/${encodeURIComponent(String(queryArg.name))}`,
+            method: "DELETE",
+          }),
+          invalidatesTags: ["exports"],
+        },
+      ),
+      downloadExport: build.query<
+        DownloadExportApiResponse,
+        DownloadExportApiArg
+      >({
+        query: (queryArg) => ({
+          url: `/api/exports/${encodeURIComponent(String(queryArg.name))}/archive`,
+        }),
+        providesTags: ["exports"],
+      }),
       listData: build.query<ListDataApiResponse, ListDataApiArg>({
         query: () => ({ url: `/api/data` }),
         providesTags: ["data"],
@@ -721,6 +775,38 @@ export type DownloadAdapterApiArg = {
   name: string;
   which?: string | null;
 };
+export type ListExportFormsApiResponse =
+  /** status 200 Successful Response */ FormFacts[];
+export type ListExportFormsApiArg = void;
+export type ListExportsApiResponse =
+  /** status 200 Successful Response */ ExportEntry[];
+export type ListExportsApiArg = void;
+export type CreateExportApiResponse = /** status 202 Successful Response */ Job;
+export type CreateExportApiArg = {
+  exportRequest: ExportRequest;
+};
+export type PlanExportApiResponse =
+  /** status 200 Successful Response */ ExportPlan;
+export type PlanExportApiArg = {
+  exportRequest: ExportRequest;
+};
+export type GetExportApiResponse =
+  /** status 200 Successful Response */ ExportEntry;
+export type GetExportApiArg = {
+  /** Name of the export. */
+  name: string;
+};
+export type DeleteExportApiResponse = unknown;
+export type DeleteExportApiArg = {
+  /** Name of the export. */
+  name: string;
+};
+export type DownloadExportApiResponse =
+  /** status 200 Successful Response */ Blob;
+export type DownloadExportApiArg = {
+  /** Name of the export. */
+  name: string;
+};
 export type ListDataApiResponse =
   /** status 200 Successful Response */ DataFile[];
 export type ListDataApiArg = void;
@@ -796,7 +882,7 @@ export type GetExperimentReportApiResponse =
 export type GetExperimentReportApiArg = {
   /** Id of the experiment. */
   experiment: string;
-  form?: Form;
+  form?: Form2;
 };
 export type Health = {
   status?: "ok";
@@ -1794,16 +1880,120 @@ export type Trial = {
   seed: number;
   warnings: string[];
 };
+export type Losses = {
+  base: number;
+  /** Of base + adapter, as trained. */
+  trained: number;
+  /** Of the exported files; None where they could not be read, or gave no finite number. */
+  exported: number | null;
+};
+export type Tolerance = {
+  /** Of the difference between base and base + adapter: 0.1, or 0.25 for a quantised export. */
+  share: number;
+  /** What this share allows. */
+  limit: number;
+  /** What the share of an export that is not quantised would allow. */
+  plain_limit: number;
+  /** Between exported files and base + adapter. */
+  difference: number | null;
+  /** The reader's own difference from ours on the base, from 0.0001 to 0.01: smaller differences say nothing. */
+  resolution: number;
+  /** What decided: the mean loss; the loss row by row, where the means of base and base + adapter are too close to
+    tell apart; nothing, where the adapter changes too little in any row. */
+  by: "loss" | "rows" | "nothing";
+};
+export type Apart = {
+  positions: number;
+  /** Largest difference between their logits. */
+  largest: number;
+  /** Difference of the mean loss, in nats per token, without its sign. */
+  loss: number;
+};
+export type SameTokens = {
+  conversations: number;
+  equal: number;
+  /** Which conversation, and where. */
+  first_difference?: string | null;
+  /** Whether the chat template among the files is that of the base. None: the reader does not say. */
+  same_template?: boolean | null;
+};
+export type SameAnswers = {
+  answers: number;
+  equal: number;
+  /** The earliest token at which an answer is another one, from 1. */
+  first_divergence?: number | null;
+};
+export type Hashes = {
+  /** Of the base model's weights. */
+  base: string;
+  /** Of the adapter's weights. */
+  adapter: string;
+  /** Of the tokens and masks of the rows. */
+  data: string;
+  /** Of each exported file, by its name in the folder. */
+  files: {
+    [key: string]: string;
+  };
+};
+export type Certificate = {
+  format?: 1;
+  form: string;
+  /** Type of quantised weights, such as `Q4_K_M` or `4 bits`. */
+  quantisation?: string | null;
+  verdict: "passed" | "failed";
+  /** The verdict with its figures. */
+  sentence: string;
+  /** What read the exported files: its packages and their versions, or droidft. */
+  reader: string;
+  /** Why the reader is ours, where it is. */
+  reader_note?: string;
+  rows: number;
+  /** Whose loss was measured. */
+  tokens: number;
+  loss: Losses;
+  tolerance: Tolerance;
+  /** The reader against ours on the base alone; None where it did not read the base. */
+  noise: Apart | null;
+  /** The exported files against base + adapter. */
+  logits: Apart | null;
+  tokens_equal: SameTokens;
+  greedy: SameAnswers;
+  hashes: Hashes;
+  versions: {
+    [key: string]: string;
+  };
+  /** What repeats the export. */
+  command: string;
+  notes?: string[];
+};
+export type Way = {
+  program: string;
+  /** Of the code, as Markdown names it. */
+  language: string;
+  code: string;
+};
+export type ExportEntry = {
+  name: string;
+  /** Its folder. */
+  path: string;
+  bytes: number;
+  /** Seconds since the epoch. */
+  made: number;
+  problem: string;
+  certificate: Certificate | null;
+  /** What to type in other programs; empty unless the certificate passed. */
+  usage: Way[];
+};
 export type Job = {
   id: string;
-  kind: "check" | "pull" | "import" | "try";
+  kind: "check" | "pull" | "import" | "try" | "export";
   title: string;
   state: "running" | "done" | "failed" | "cancelled";
-  /** Whether it has yet to begin, since two others are being done. */
+  /** Whether it has yet to begin, since others are being done. */
   waiting: boolean;
   /** What is being done: checking rows, counting tokens, downloading, importing, sampling …; may be empty. */
   phase: string;
-  /** Bytes so far, of this phase; while rewards are tried, completions. */
+  /** Bytes so far, of this phase; while rewards are tried, completions; while exports are read, rows. */
   done: number;
   total: number | null;
   started: number;
@@ -1812,10 +2002,13 @@ export type Job = {
   check: DataCheck | null;
   /** Result of a pull or import: what to give as `model_path`. */
   model: string | null;
-  /** What an import could not take over, such as the length that a GGUF file's model reads. */
+  /** What an import could not take over, such as the length that a GGUF file's model reads; what came out otherwise
+    than asked of an export. */
   warnings?: string[];
   /** Result of trying rewards. */
   trial: Trial | null;
+  /** Result of an export, whether or not its certificate passed. */
+  export: ExportEntry | null;
 };
 export type TryRequest = {
   /** Settings by name, as for a run: model, data, method, rewards, temperature, max_completion_length … */
@@ -2200,6 +2393,55 @@ export type AdapterReport = {
   entry: AdapterEntry;
   which: string;
   warnings: AdapterWarning[];
+};
+export type Form =
+  "peft" | "merged" | "mlx" | "gguf" | "gguf-adapter" | "ollama";
+export type FormFacts = {
+  form: Form;
+  title: string;
+  what: string;
+  loads_in: string;
+  /** Types of the weights to choose from; empty where there is nothing to choose. */
+  types: string[];
+  /** The type taken where none is named; None keeps that of the base. */
+  usual: string | null;
+};
+export type ExportRequest = {
+  /** Name or folder of the adapter; its best weights unless `@latest` or `@200` follows. */
+  adapter: string;
+  /** What to make: peft, merged, mlx, gguf, gguf-adapter or ollama. */
+  form: Form;
+  /** Type of the weights: 4 or 8 bits for mlx; Q4_K_M, Q5_K_M, Q6_K, Q8_0, F16 … for GGUF files. */
+  type?: string | null;
+  /** The base model that the adapter was trained on. Default: the one that it names. */
+  model?: string | null;
+  /** Another copy of the base to add the adapter to, such as the original of a quantised one. */
+  into?: string | null;
+  /** Name of the export. Default: adapter, form and type. */
+  name?: string | null;
+  /** A file with rows for the certificate. Default: the validation rows of the adapter's run. */
+  rows?: string | null;
+  /** Rows that the certificate compares. */
+  row_count?: number;
+  /** Take the place of an export of the same name. */
+  replace?: boolean;
+};
+export type PlannedExport = {
+  name: string;
+  path: string;
+  /** About what it takes on the disk. */
+  bytes: number;
+  /** About how long it takes on this machine. */
+  seconds: number;
+  /** What others call the base model: its hub id, or the name of its folder. */
+  base: string;
+  warnings: string[];
+};
+export type ExportPlan = {
+  plan: PlannedExport | null;
+  refusal: ErrorBody | null;
+  /** Forms in which the same adapter would not be refused. */
+  instead: Form[];
 };
 export type DataFile = {
   name: string;
@@ -2666,7 +2908,7 @@ export type ExperimentDetail = {
   /** The same in plots. */
   figures: Figures | null;
 };
-export type Form = "html" | "json" | "md";
+export type Form2 = "html" | "json" | "md";
 export const {
   useGetHealthQuery,
   useLazyGetHealthQuery,
@@ -2738,6 +2980,18 @@ export const {
   useDeleteAdapterMutation,
   useDownloadAdapterQuery,
   useLazyDownloadAdapterQuery,
+  useListExportFormsQuery,
+  useLazyListExportFormsQuery,
+  useListExportsQuery,
+  useLazyListExportsQuery,
+  useCreateExportMutation,
+  usePlanExportQuery,
+  useLazyPlanExportQuery,
+  useGetExportQuery,
+  useLazyGetExportQuery,
+  useDeleteExportMutation,
+  useDownloadExportQuery,
+  useLazyDownloadExportQuery,
   useListDataQuery,
   useLazyListDataQuery,
   useUploadDataMutation,

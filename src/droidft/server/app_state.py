@@ -10,6 +10,7 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from droidft.adapters.exports.catalog import sweep_exports
 from droidft.server.access import Access
 from droidft.server.asking.answers import Answers
 from droidft.server.asking.inspect import Inspector
@@ -34,7 +35,7 @@ class AppState:
         self.tails = Tails()
         self.answers = Answers(options)
         self.inspector = Inspector(options.home)
-        self.jobs = Jobs(self.inspector)
+        self.jobs = Jobs(self.inspector, self.home)
         self.supervisor: Supervisor
         self.experiments: Experiments
 
@@ -46,6 +47,7 @@ class AppState:
             self.supervisor = Supervisor(self.home, store, parallel=self.options.parallel)
             self.supervisor.load_endings()
             await self.supervisor.look()
+            await asyncio.to_thread(sweep_exports, self.home.root / "exports")
             stack.push_async_callback(self.tails.close)
             await stack.enter_async_context(_background(self.supervisor.watch()))
             self.experiments = Experiments(self.home, self.supervisor, self.inspector)

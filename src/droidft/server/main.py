@@ -19,6 +19,7 @@ from droidft.server.routes import (
     adapters,
     data,
     experiments,
+    exports,
     inference,
     jobs,
     models,
@@ -37,8 +38,8 @@ STATIC = Path(__file__).parent / "static"
 
 ROUTERS = (
     system.pages, system.router, runs.router, sockets.router, runs.queue, settings.router, settings.methods,
-    rewards.router, inference.router, openai.router, models.router, adapters.router, data.router, jobs.router,
-    experiments.router, system.unknown,
+    rewards.router, inference.router, openai.router, models.router, adapters.router, exports.router, data.router,
+    jobs.router, experiments.router, system.unknown,
 )  # fmt: skip
 """In the order in which the document shows them; the last takes every other address below `/api` and `/v1`."""
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from droidft.adapters.exports.forms import ExportRequest
 from droidft.config import TrainingConfig
 from droidft.config.training import NO_ADAPTER
 from droidft.data.readers import SUFFIXES
@@ -156,6 +157,21 @@ def confine(options: Options, config: TrainingConfig) -> TrainingConfig:
     if config.reference_adapter not in (None, NO_ADAPTER):
         changes["reference_adapter"] = adapter_ref(options, config.reference_adapter, field="reference_adapter")
     return config.model_copy(update=changes)
+
+
+def confine_export(options: Options, request: ExportRequest) -> ExportRequest:
+    """`request` with every reference in it checked, and paths resolved.
+
+    Raises:
+        DroidError: as the functions for single references; `field` names the parameter.
+    """
+    changes: dict[str, str] = {"adapter": adapter_ref(options, request.adapter)}
+    for name in ("model", "into"):
+        if (ref := getattr(request, name)) is not None:
+            changes[name] = model_ref(options, ref, field=name)
+    if request.rows is not None:
+        changes["rows"] = data_ref(options, request.rows, field="rows")
+    return request.model_copy(update=changes)
 
 
 def confine_plan(options: Options, plan: Plan) -> Plan:

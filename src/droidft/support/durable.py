@@ -6,6 +6,7 @@ Knows nothing of what it writes. On macOS `fsync` leaves data in the drive's cac
 from __future__ import annotations
 
 import errno
+import fcntl
 import glob
 import hashlib
 import os
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from droidft.errors import StorageError
@@ -104,12 +105,51 @@ def folder_hidden_until_whole(final: Path) -> Iterator[Path]:
         # A running one writes more often than that.
         if time.time() - left.stat().st_mtime > STALE_SECONDS:
             shutil.rmtree(left, ignore_errors=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
-    try:
+    with hidden_folder(final) as part:
         yield part
         commit_folder(part, final)
+
+
+@contextmanager
+def hidden_folder(beside: Path) -> Iterator[Path]:
+    """A folder beside `beside` for as long as the block lasts: `.name.….part`, which `sweep_parts` knows as in use.
+
+    It is gone afterwards, unless it was renamed.
+    """
+    part, lock = _locked_folder(beside)
+    try:
+        yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove the hidden folders in `folder` whose processes have ended, however they ended.
+
+    The lock proves life, so what another process is writing at this moment stays.
+    """
+    for left in folder.glob(".*.part"):
+        with suppress(OSError):  # gone just then, a file, or held by a living process
+            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _locked_folder(beside: Path) -> tuple[Path, int]:
+    """A new folder, and the descriptor that locks it until it is closed or this process ends."""
+    while True:
+        part = Path(tempfile.mkdtemp(prefix=f".{beside.name}.", suffix=".part", dir=beside.parent))
+        with suppress(FileNotFoundError):
+            lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            with suppress(OSError):  # a disk without locks: nothing on it is ever swept
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if part.is_dir():  # else it was swept between its making and its locking
+                return part, lock
+            os.close(lock)
 
 
 def sweep(folder: Path) -> None:

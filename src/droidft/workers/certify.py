@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +19,13 @@ from droidft.adapters.exports.merged import write_merged
 from droidft.adapters.exports.origins import Origin, Piece, Role
 from droidft.adapters.exports.readers.reading import Reading, Request, Subject
 from droidft.adapters.exports.updates import Update
-from droidft.config import TrainingConfig
-from droidft.errors import ConfigError, DroidError
 from droidft.home import Home
 from droidft.models import catalog
 from droidft.models.gguf.lora import LowRank, read_gguf_lora
 from droidft.models.gguf.write import write_gguf
-from droidft.runs import folder as runs
-from droidft.support.durable import sha256
+from droidft.support.durable import hidden_folder, sha256
 from droidft.support.progress import Progress
-from droidft.workers.export_plan import Plan
+from droidft.workers.export_plan import Plan, run_config
 
 if TYPE_CHECKING:
     from droidft.engine.evaluation.unseen import Draw, Unseen
@@ -54,7 +50,6 @@ def measure(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], 
     """Read base and base + adapter; the model is freed before the export is written.
 
     Raises:
-        ConfigError: there are no rows that training has not seen.
         InvalidData, DataError, DownloadError: they cannot be read.
     """
     from droidft.engine.evaluation import certify
@@ -91,18 +86,13 @@ def measure(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], 
 def _rows(plan: Plan, home: Home, tokenizer: Any, longest: int | None, draw: Draw) -> Unseen:
     from droidft.engine.evaluation import unseen
 
-    run, most = _run_config(plan, home), plan.request.row_count
+    run, most = run_config(plan.info, home), plan.request.row_count
     if plan.request.rows is not None:
         return unseen.rows_of_file(
             plan.request.rows, tokenizer, config=run, model_path=str(plan.base), context_length=longest, most=most
         )
-    if run is not None:
-        return unseen.rows_of_run(run, tokenizer, context_length=longest, draw=draw, most=most)
-    raise ConfigError(
-        f"the run that trained {plan.info.name} is not here, so there are no rows to compare the export on",
-        hint="name a file with rows that it was not trained on (in the terminal --rows FILE)",
-        field="rows",
-    )
+    assert run is not None, "plan_export refuses an export without rows"
+    return unseen.rows_of_run(run, tokenizer, context_length=longest, draw=draw, most=most)
 
 
 def certify(
@@ -129,25 +119,13 @@ def certify(
     return certificates.judge(evidence, about)
 
 
-def _run_config(plan: Plan, home: Home) -> TrainingConfig | None:
-    """Settings of the run that trained the adapter, where it is still here."""
-    run = plan.info.record.get("run")
-    if not isinstance(run, str):
-        return None
-    try:
-        return runs.find(home, run).config()
-    except DroidError:
-        return None
-
-
 def _evidence(
     plan: Plan, part: Path, measured: Measured, report: Progress, should_stop: Callable[[], bool]
 ) -> Evidence:
     def told(what: str, done: int, total: int) -> None:
         report(f"reading the export with {what}", done, total)
 
-    with tempfile.TemporaryDirectory(dir=part.parent, prefix=".reading-") as name:
-        scratch = Path(name)
+    with hidden_folder(part.parent / "reading") as scratch:
         return collect(
             plan.request.form.value,
             _subjects(plan, part, scratch, report),

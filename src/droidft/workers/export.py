@@ -58,7 +58,7 @@ def export(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], b
 
     Raises:
         StorageError: the disk.
-        InvalidData, DataError, ConfigError: there are no rows for the certificate.
+        InvalidData, DataError, ConfigError: the rows for the certificate cannot be used.
     """
     began = time.perf_counter()
     measured = measure(plan, home, report, should_stop)

@@ -14,16 +14,27 @@ from droidft.adapters.exports.forms import ExportRequest, Form
 from droidft.adapters.exports.origins import Origins
 from droidft.adapters.exports.updates import updates
 from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
-from droidft.errors import AdapterError, ConfigError
+from droidft.config import TrainingConfig
+from droidft.errors import AdapterError, ConfigError, DroidError
 from droidft.home import Home
 from droidft.models import catalog, hub
 from droidft.models.gguf.write import refuse_unwritable
+from droidft.runs import folder as runs
 from droidft.support.room import check_room
 
 BITS = {"F32": 32, "F16": 16, "BF16": 16, "Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.7, "Q4_K_M": 4.9}
 """About, of a weight of a GGUF file."""
 MARGIN = 64 << 20
 """Bytes beside the weights: tokenizer, settings, certificate."""
+BYTES_A_WEIGHT = 2
+READINGS = 3
+"""Of the rows: base, base + adapter, export."""
+TOKENS_A_ROW, ANSWER_TOKENS = 200, 256
+EFFICIENCY = 0.5
+"""Of the speed of a large matrix product, as a forward pass has it."""
+MEMORY_BYTES_A_SECOND, DISK_BYTES_A_SECOND, PACKING_BYTES_A_SECOND = 5e9, 2e8, 5e7
+START_SECONDS = 5.0
+PACKED = (Form.GGUF, Form.OLLAMA)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +59,15 @@ class Plan:
         return hub.repo_id_of(self.into) or self.into.name
 
 
-def plan_export(request: ExportRequest, home: Home) -> Plan:
+def plan_export(request: ExportRequest, home: Home, *, offline: bool = False) -> Plan:
     """Check the whole request; nothing is written, and of weights only the headers are read.
+
+    A model that is not on this machine is fetched, unless `offline`.
 
     Raises:
         NotFound, AdapterError, ModelError, DownloadError: no such adapter or model, or one that does not fit.
         AdapterError, ModelError: what the form cannot hold, and one that can.
-        ConfigError: a setting that is none; a name that is taken.
+        ConfigError: a setting that is none; a name that is taken; no rows for the certificate.
         StorageError: not enough room on the disk.
     """
     from droidft.engine.machine import device
@@ -62,9 +75,12 @@ def plan_export(request: ExportRequest, home: Home) -> Plan:
     info = read_adapter(*find_adapter(request.adapter, adapters_dir=home.adapters))
     forms.refuse_unholdable(request, info)
     target = _target(request, info, home)
+    _refuse_without_rows(request, info, home)
     device.prepare(home.cache)
-    base, warnings = _base(request, info, home)
-    into = base if request.into is None else catalog.find_model(request.into, models_dir=home.models)
+    base, warnings = _base(request, info, home, offline=offline)
+    into = base
+    if request.into is not None:
+        into = catalog.find_model(request.into, models_dir=home.models, offline=offline)
     origins = _trace(request, info, into)
     plan = Plan(request, info, base, into, origins, target, 0, tuple(warnings))
     size = _refuse_unwritable(plan)
@@ -83,7 +99,7 @@ def _target(request: ExportRequest, info: AdapterInfo, home: Home) -> Path:
     return target
 
 
-def _base(request: ExportRequest, info: AdapterInfo, home: Home) -> tuple[Path, list[str]]:
+def _base(request: ExportRequest, info: AdapterInfo, home: Home, *, offline: bool) -> tuple[Path, list[str]]:
     """Folder of the model that the adapter was trained on, and warnings about the pair."""
     from droidft.engine.model.adapter_weights import judge
 
@@ -93,11 +109,31 @@ def _base(request: ExportRequest, info: AdapterInfo, home: Home) -> tuple[Path, 
             f"{info.name} does not say which base model it was trained on",
             hint="name the model (in the terminal --model)",
         )
-    path = catalog.find_model(ref, models_dir=home.models)
-    found = judge(info, ref, models_dir=home.models, cache_dir=home.cache)
+    path = catalog.find_model(ref, models_dir=home.models, offline=offline)
+    found = judge(info, ref, models_dir=home.models, cache_dir=home.cache, offline=offline)
     if wrong := [each for each in found if each.code == "base_mismatch"]:
         raise AdapterError(f"{info.name} {wrong[0].message}", hint="name the model that it was trained on")
     return path, [f"{info.name} {each.message}" for each in found if each.code.startswith("base")]
+
+
+def run_config(info: AdapterInfo, home: Home) -> TrainingConfig | None:
+    """Settings of the run that trained an adapter, where it is still here."""
+    run = info.record.get("run")
+    if not isinstance(run, str):
+        return None
+    try:
+        return runs.find(home, run).config()
+    except DroidError:
+        return None
+
+
+def _refuse_without_rows(request: ExportRequest, info: AdapterInfo, home: Home) -> None:
+    if request.rows is None and run_config(info, home) is None:
+        raise ConfigError(
+            f"the run that trained {info.name} is not here, so there are no rows to compare the export on",
+            hint="name a file with rows that it was not trained on (in the terminal --rows FILE)",
+            field="rows",
+        )
 
 
 def _unpackable(request: ExportRequest, into: Path) -> None:
@@ -170,12 +206,23 @@ def pairs(plan: Plan) -> list[Factors]:
     return list(factors(updates(plan.info, plan.origins), {name: made.shape(name) for name in made.names}))
 
 
-def facts(plan: Plan) -> dict[str, Any]:
-    """What is known before an export starts, for whoever decides on it."""
+def facts(plan: Plan, gflops: float) -> dict[str, Any]:
+    """What is known before an export starts, for whoever decides on it; `gflops`: the speed of this machine."""
     return {
         "name": plan.target.name,
         "path": str(plan.target),
         "bytes": plan.bytes,
+        "seconds": about_seconds(plan, gflops),
         "base": plan.base_name,
         "warnings": list(plan.warnings),
     }
+
+
+def about_seconds(plan: Plan, gflops: float) -> float:
+    """About how long the export takes: three readings of the rows and of some answers, and the disk."""
+    base = sum(file.stat().st_size for file in catalog.weight_files(plan.base))
+    weights = base / BYTES_A_WEIGHT
+    rows = READINGS * 2 * weights * plan.request.row_count * TOKENS_A_ROW / (EFFICIENCY * gflops * 1e9)
+    answers = READINGS * ANSWER_TOKENS * base / MEMORY_BYTES_A_SECOND
+    packing = 4 * weights / PACKING_BYTES_A_SECOND if plan.request.form in PACKED else 0.0
+    return START_SECONDS + rows + answers + packing + (base + 3 * plan.bytes) / DISK_BYTES_A_SECOND

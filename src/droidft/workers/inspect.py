@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droidft.config import LoraRouters, Optimizer, TrainingConfig
-from droidft.errors import AdapterError, ConfigError, DownloadError, ModelError, NotFound
+from droidft.errors import AdapterError, ConfigError, DownloadError, DroidError, ModelError, NotFound
 from droidft.home import Home
 from droidft.support.channel import Call, Handler, serve
 from droidft.support.stamps import Stamp, stamps
 from droidft.workers.accept import refuse_unacceptable
 
 if TYPE_CHECKING:
+    from droidft.adapters.exports.forms import ExportRequest, Form
     from droidft.adapters.folder import AdapterEntry
     from droidft.data.report import CheckReport
     from droidft.engine.model.describe import PresetDescription, Shape
@@ -244,6 +245,41 @@ def adapter_file(call: Call) -> str:
     return read_adapter(_home(call).adapter(call.params["name"]), parse_which(call.params["which"])).file.name
 
 
+def export_plan(call: Call) -> dict[str, Any]:
+    """What an export would make, or why it is refused and which forms would not be. Nothing is fetched."""
+    from droidft.adapters.exports.forms import ExportRequest
+    from droidft.workers.export_plan import facts, plan_export
+
+    home, request = _home(call), ExportRequest.model_validate(call.params["request"])
+    try:
+        plan = plan_export(request, home, offline=True)
+    except DroidError as error:
+        instead = [] if error.field in ("name", "rows") else _other_forms(request, home)
+        return {"plan": None, "refusal": error.as_dict(), "instead": instead}
+    return {"plan": facts(plan, _gflops()), "refusal": None, "instead": []}
+
+
+def _other_forms(request: ExportRequest, home: Home) -> list[Form]:
+    """The forms in which the same adapter could leave, each of them checked."""
+    from droidft.adapters.exports.forms import Form
+    from droidft.workers.export_plan import plan_export
+
+    able = []
+    for form in Form:
+        changes = {"form": form, "type": None, "name": None, "replace": True}
+        with suppress(DroidError):
+            plan_export(request.model_copy(update=changes), home, offline=True)
+            able.append(form)
+    return able
+
+
+@lru_cache(maxsize=1)
+def _gflops() -> float:
+    from droidft.engine.machine import device
+
+    return device.measure_gflops()
+
+
 def pull(call: Call) -> str:
     """Fetch a hub model, or the embedded one. Says first whether there was anything of it before."""
     from droidft.models import catalog, embedded, hub
@@ -333,8 +369,8 @@ def storage(call: Call) -> dict[str, Any]:
 HANDLERS: Mapping[str, Handler] = {
     handler.__name__: handler
     for handler in (
-        warm, models, targets, data_key, check_data, accept, view_rows, adapters, adapter, adapter_file, pull, forget,
-        import_model, experiment, experiment_report, system, storage,
+        warm, models, targets, data_key, check_data, accept, view_rows, adapters, adapter, adapter_file, export_plan,
+        pull, forget, import_model, experiment, experiment_report, system, storage,
     )
 }  # fmt: skip
 

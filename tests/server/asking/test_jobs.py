@@ -45,7 +45,7 @@ def write_large(path: Path, size: int) -> Path:
 @asynccontextmanager
 async def parts(home: Path) -> AsyncIterator[tuple[Inspector, Jobs]]:
     inspector = Inspector(Home(home))
-    found = Jobs(inspector)
+    found = Jobs(inspector, Home(home))
     try:
         yield inspector, found
     finally:

@@ -1,4 +1,4 @@
-"""Work that takes a while: data checks, downloads and imports, at most two at once; and trials of rewards."""
+"""Work that takes a while: data checks, downloads and imports, at most two at once; trials of rewards; exports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from droidft.adapters.exports.catalog import ExportEntry, sweep_exports
+from droidft.adapters.exports.forms import ExportRequest
 from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RewardError
+from droidft.home import Home
 from droidft.rewards.scorer import Trial
 from droidft.server.asking.inspect import NICENESS, Inspector
 from droidft.server.errors import Conflict
@@ -29,17 +32,21 @@ KEPT = 100
 KEPT_CHECKS = 32
 KEPT_TRIALS = 5
 TRIAL = "droidft.workers.trial"
+EXPORT = "droidft.workers.export_job"
+EXPORT_PATIENCE = 2.0
+"""Seconds that an export which is called off has to clear up after itself."""
 TRIAL_SECONDS = 600.0
 """A trial that has not ended by then is."""
 QUICK_SECONDS = 0.25
 """How long a request waits for its job, so that the answer for a small file comes with it."""
 
 TRIALS = TypeAdapter(Trial)
+ENTRIES = TypeAdapter(ExportEntry)
 
-Kind = Literal["check", "pull", "import", "try"]
+Kind = Literal["check", "pull", "import", "try", "export"]
 NEW: dict[str, Any] = {
     "state": "running", "waiting": True, "phase": "", "done": 0, "total": None,
-    "error": None, "check": None, "model": None, "trial": None,
+    "error": None, "check": None, "model": None, "trial": None, "export": None,
 }  # fmt: skip
 
 
@@ -73,10 +80,11 @@ class Work:
 class Jobs:
     """All jobs of this server, and their results."""
 
-    def __init__(self, inspector: Inspector) -> None:
-        self._inspector = inspector
+    def __init__(self, inspector: Inspector, home: Home) -> None:
+        self._inspector, self._home = inspector, home
         self._works: dict[str, Work] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._exporting = asyncio.Lock()
         self._checks: OrderedDict[str, DataCheck] = OrderedDict()
         self.trial_seconds = TRIAL_SECONDS
 
@@ -129,6 +137,12 @@ class Jobs:
             raise Conflict("rewards are being tried already", hint="wait for that trial, or cancel it")
         asked = params | {"seed": secrets.randbits(32) if seed is None else seed}
         return await self._start("try", config.model_path, params, lambda work: self._try(work, asked))
+
+    async def export(self, request: ExportRequest) -> Job:
+        """Make an export; one at a time, since each holds a model."""
+        params = self._inspector.params(request=request.model_dump(mode="json"))
+        title = f"{request.adapter} as {request.form.value}"
+        return await self._start("export", title, params, lambda work: self._export(work, params))
 
     async def close(self) -> None:
         """Call everything off; the inspector is closed, so nothing blocks."""
@@ -231,6 +245,18 @@ class Jobs:
             ) from None
         finally:
             await child.close()
+
+    async def _export(self, work: Work, params: dict[str, Any]) -> None:
+        """In a process for this alone. Called off, it is ended, and nothing half-made is left."""
+        async with self._exporting:
+            work.change(waiting=False)
+            child = Child(EXPORT, niceness=NICENESS, patience=EXPORT_PATIENCE)
+            try:
+                done = await child.call("export", params, work.note)
+                work.change(export=ENTRIES.validate_python(done["entry"]), warnings=done["warnings"])
+            finally:
+                await child.close()
+                await asyncio.to_thread(sweep_exports, self._home.root / "exports")
 
     def _work(self, job: str) -> Work:
         if job not in self._works:

@@ -6,24 +6,25 @@ from typing import Literal
 
 from pydantic import Field
 
+from droidft.adapters.exports.catalog import ExportEntry
 from droidft.rewards.scorer import Trial
 from droidft.server.schemas.base import ErrorBody, Wire
 from droidft.server.schemas.data import DataCheck
 
 
 class Job(Wire):
-    """Work that takes a while: a data check, a download, an import, a trial of rewards."""
+    """Work that takes a while: a data check, a download, an import, a trial of rewards, an export."""
 
     id: str
-    kind: Literal["check", "pull", "import", "try"]
+    kind: Literal["check", "pull", "import", "try", "export"]
     title: str
     state: Literal["running", "done", "failed", "cancelled"]
     waiting: bool
-    """Whether it has yet to begin, since two others are being done."""
+    """Whether it has yet to begin, since others are being done."""
     phase: str
     """What is being done: checking rows, counting tokens, downloading, importing, sampling …; may be empty."""
     done: int
-    """Bytes so far, of this phase; while rewards are tried, completions."""
+    """Bytes so far, of this phase; while rewards are tried, completions; while exports are read, rows."""
     total: int | None
     started: float
     error: ErrorBody | None
@@ -32,6 +33,9 @@ class Job(Wire):
     model: str | None
     """Result of a pull or import: what to give as `model_path`."""
     warnings: list[str] = Field(default_factory=list)
-    """What an import could not take over, such as the length that a GGUF file's model reads."""
+    """What an import could not take over, such as the length that a GGUF file's model reads; what came out otherwise
+    than asked of an export."""
     trial: Trial | None
     """Result of trying rewards."""
+    export: ExportEntry | None
+    """Result of an export, whether or not its certificate passed."""
