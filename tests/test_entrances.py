@@ -206,6 +206,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"model_path": "nobody"}, "there is no model 'nobody'"),
     ({"model_path": "bare"}, "it has no model*.safetensors"),
     ({"model_path": "strange"}, "martian"),
+    ({"model_path": "narrow"}, "has tokens that its embedding of 200 rows lacks"),
+    ({"model_path": "flat"}, "models of type olmo cannot be trained here"),
     ({"model_path": "org/nobody", "offline": True}, "org/nobody"),
     ({"train_data_path": "nothing.jsonl"}, "nothing.jsonl"),
     ({"train_data_path": "broken.jsonl"}, "broken.jsonl:2"),
@@ -226,6 +228,9 @@ def faulty(home: Path) -> Path:
     (write_model(home / "models" / "bare") / "model.safetensors").unlink()
     config = write_model(home / "models" / "strange") / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "martian"}))
+    write_model(home / "models" / "narrow", vocab_size=200)
+    config = write_model(home / "models" / "flat") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "olmo"}))
     data = home / "data"
     data.mkdir(exist_ok=True)
     write_chat(data / "chat.jsonl")

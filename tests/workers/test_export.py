@@ -52,7 +52,9 @@ def test_an_export_passes_and_computes_what_was_trained(home: Home, form: Form) 
     assert sorted(path.name for path in home.exports.iterdir()) == [done.name], "something was left behind"
 
 
-@pytest.mark.parametrize(("form", "type"), [(Form.GGUF, "F32"), (Form.GGUF, None), (Form.GGUF_ADAPTER, None), (Form.OLLAMA, "F16")])
+@pytest.mark.parametrize(
+    ("form", "type"), [(Form.GGUF, "F32"), (Form.GGUF, None), (Form.GGUF_ADAPTER, None), (Form.OLLAMA, "F16")]
+)
 def test_gguf_forms_pass(home: Home, form: Form, type: str | None) -> None:
     done = export(plan_export(asked(home, form, type=type), home), home, quiet)
     assert done.certificate.passed, done.certificate.sentence

@@ -19,6 +19,7 @@ from droidft.data.check import check_structure
 from droidft.data.sources import HUB, fetch_dataset, locate
 from droidft.engine.model import lora
 from droidft.engine.model.architectures import build_lazily
+from droidft.engine.model.trainable import examine_for_training
 from droidft.engine.training.checkpoint import check_space
 from droidft.errors import AdapterError, DataError, DroidError
 from droidft.models import catalog, hub
@@ -61,9 +62,12 @@ def check(config: TrainingConfig, places: Places) -> Acceptance:
     """Hold a new run to everything that can be known before it begins; nothing is raised, all faults are listed."""
     found = Acceptance(warnings=list(config.warnings()))
     path: Path | None = None
+    trainable = False
     with found.part("model_path"):
-        path = _model(config, places)
-    if path is not None:
+        if (path := _model(config, places)) is not None:
+            examine_for_training(path)
+            trainable = True
+    if path is not None and trainable:
         with found.part("lora_targets"):
             _targets(config, places, path)
     with found.part("train_data_path"):
