@@ -100,6 +100,29 @@ def test_the_head_is_the_one_that_the_model_uses(head: str, tmp_path: Path) -> N
     assert ("output.weight" in file.tensors) == ("twice" not in head)
 
 
+@pytest.mark.parametrize("start", ["language_model.model.", "model.language_model."])
+def test_the_language_model_of_a_gemma_that_sees_images(start: str, tmp_path: Path) -> None:
+    plain = _write("gemma3", tmp_path / "plain")
+    weights = write_folder(CASES["gemma3"], tmp_path / "base")
+    config = json.loads((tmp_path / "base" / "config.json").read_text())
+    whole = {
+        "model_type": "gemma3",
+        "text_config": config,
+        "vision_config": {},
+        "eos_token_id": config["eos_token_id"],
+    }
+    (tmp_path / "base" / "config.json").write_text(json.dumps(whole))
+    named = {start + name.removeprefix("model."): array for name, array in weights.arrays.items()}
+    sight = {"vision_tower.post_layernorm.weight": np.ones(4, np.float32)}
+    written = write_gguf(tmp_path / "base", Arrays({**named, **sight}), tmp_path / "model.gguf", kind="F32")
+    ours = read(written.path)
+    assert ours.metadata == {**plain.metadata, "general.name": ours.metadata["general.name"]}
+    assert ours.tensors.keys() == plain.tensors.keys()
+    for name in plain.tensors:
+        np.testing.assert_array_equal(ours.load(name), plain.load(name))
+    assert any("mmproj" in warning for warning in written.warnings)
+
+
 def test_experts_that_mlx_keeps_in_one_tensor(tmp_path: Path) -> None:
     weights = write_folder(CASES["mixtral"], tmp_path / "base")
     names = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}

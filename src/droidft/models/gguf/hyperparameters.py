@@ -42,6 +42,8 @@ class Hyperparameters:
     """Keys of the architecture, with its name before them."""
     tensors: dict[str, Floats] = field(default_factory=dict)
     """Rotary factors that a file holds as tensors."""
+    wrapped: bool = False
+    """Whether the language model is a part of a model that sees images as well."""
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -84,10 +86,19 @@ def hyperparameters(config: Mapping[str, Any]) -> Hyperparameters:
     Raises:
         ModelError: a model type that cannot be written, or a setting that a file cannot hold.
     """
+    inner = _WRAPPED.get(str(config.get("model_type"))) if isinstance(config.get("text_config"), dict) else None
+    if inner is not None:
+        made = hyperparameters({**config["text_config"], "model_type": inner})
+        made.wrapped = True
+        made.warnings.append(
+            "the file holds the language model; for images use the projector (mmproj) that the base has for llama.cpp"
+        )
+        return made
     kind = _KINDS.get(str(config.get("model_type")))
     if kind is None:
         raise ModelError(
-            f"a model of type {config.get('model_type')!r} cannot be written as GGUF; these can: {', '.join(_KINDS)}",
+            f"a model of type {config.get('model_type')!r} cannot be written as GGUF; these can: "
+            f"{', '.join([*_KINDS, *_WRAPPED])}",
             hint="export it as a merged model, and convert that with llama.cpp's own convert_hf_to_gguf.py",
         )
     makers = Makers.of(copy.deepcopy(dict(config)))
@@ -295,3 +306,5 @@ _KINDS = {
     "gemma3_text": _Kind(layout.GEMMA3, _gemma3, ("linear",)),
     "phi3": _Kind(layout.PHI3, _phi3, ("linear", "longrope")),
 }
+_WRAPPED = {"gemma3": "gemma3_text"}
+"""Models that see images as well -> the type of their language model, in `text_config`."""

@@ -18,6 +18,10 @@ from droidft.models.gguf.reader import Floats
 
 _BUFFERS = ("rotary_emb.inv_freq", "self_attn.bias", "self_attn.masked_bias")
 """Ends of names of tensors that older checkpoints keep and nobody reads."""
+_HEAD = "lm_head.weight"
+_WRAPPED = ("language_model.model.", "model.language_model.")
+"""What stands before the language model's names where a model sees images: in older files, in transformers 5's."""
+_SIGHT = ("vision_tower.", "multi_modal_projector.")
 _SWITCH = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 """mlx-lm's names of the experts' projections, which it keeps in one tensor each."""
 
@@ -82,12 +86,26 @@ def tensors_of(base: Path, weights: Weights, made: Hyperparameters) -> Tensors:
 
 
 def names_of(base: Path, held: Collection[str], made: Hyperparameters) -> dict[str, str]:
-    """Name in the file -> name in the layout, for the model folder `base` whose checkpoint has the tensors `held`.
+    """Name in the file -> name in the checkpoint, or that of its experts, with a `{}` for their number.
 
-    A head that holds the same bytes as the embedding is none: a file says it once.
+    `held` are the tensors of the checkpoint of the model folder `base`. A head that holds the same bytes as the
+    embedding is none: a file says it once.
     """
-    tied = (stored := stored_names(base)) is not None and "lm_head.weight" not in stored
-    return made.layout.names(made.blocks, lambda theirs, ours: ours in held and not (theirs == HEAD and tied))
+    stored = stored_names(base)
+    tied = stored is not None and not any(name.endswith(_HEAD) for name in stored)
+    start = next((start for start in _WRAPPED if any(name.startswith(start) for name in held)), "")
+
+    def inside(ours: str) -> str:
+        if not made.wrapped or not start:
+            return ours
+        if ours == _HEAD:
+            return f"language_model.{_HEAD}" if f"language_model.{_HEAD}" in held else _HEAD
+        return start + ours.removeprefix("model.")
+
+    names = made.layout.names(
+        made.blocks, lambda theirs, ours: inside(ours) in held and not (theirs == HEAD and tied)
+    )
+    return {theirs: inside(ours) for theirs, ours in names.items()}
 
 
 def parts_of(ours: str, held: Collection[str], made: Hyperparameters) -> tuple[str, ...]:
@@ -107,7 +125,9 @@ def _refuse_gaps(held: set[str], used: Sequence[str], made: Hyperparameters) -> 
             f"the model lacks {len(missing)} tensors of its architecture, such as {missing[0]}",
             hint="the folder is incomplete or of another architecture; get the model again",
         )
-    unknown = {name for name in held - set(used) if not name.endswith(_BUFFERS)} - {"lm_head.weight"}
+    unknown = {name for name in held - set(used) if not name.endswith((*_BUFFERS, _HEAD))}
+    if made.wrapped:
+        unknown = {name for name in unknown if not any(part in name for part in _SIGHT)}
     if unknown:
         raise ModelError(
             f"the model has {len(unknown)} tensors that a GGUF file of {made.layout.architecture} has no place for, "
