@@ -1,20 +1,20 @@
-"""An export of a tiny model, read by ours and by the form's own reader."""
+"""Exports of tiny models, read by ours and by their form's own reader."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from droidft.adapters.exports import readers
-from droidft.adapters.exports.readers import Outcome
+from droidft.adapters.exports.readers import Reader
 from droidft.adapters.exports.readers.reading import Reading, Request, Row, largest_difference, shown_of
 from droidft.adapters.folder import read_adapter
 from droidft.engine.evaluation import certify
 from droidft.engine.model import adapter_weights, loading
 from tests.adapters.exports.trained import Trained
-from tests.interop.forms import Exported, Form
+from tests.interop.forms import Exported
 from tests.models.gguf import tiny as gguf_tiny
 from tests.models.gguf.files import byte_level_tokens
 
@@ -25,22 +25,17 @@ TOKENS, END = len(_NAMES), _NAMES.index("<|im_end|>")
 
 @dataclass(frozen=True)
 class Compared:
-    """Readings of one export by both."""
+    """Readings of a base, and of it with an adapter: by our engine, and of an export by its reader."""
 
     base: Reading
     trained: Reading
-    outcome: Outcome
-
-    @property
-    def exported(self) -> Reading:
-        assert self.outcome.exported is not None, self.outcome.fault
-        return self.outcome.exported
+    reader_base: Reading
+    exported: Reading
 
     @property
     def noise(self) -> float:
         """Largest difference of the reader's logits from ours on the base."""
-        assert self.outcome.base is not None
-        return _apart(self.outcome.base, self.base)
+        return _apart(self.reader_base, self.base)
 
     @property
     def difference(self) -> float:
@@ -85,11 +80,20 @@ def ours(made: Trained, asked: Request) -> tuple[Reading, Reading]:
     return base, certify.read(model, tokenizer, asked)
 
 
-def compare(made: Trained, form: Form, exported: Exported) -> Compared:
-    asked = request()
-    base, trained = ours(made, asked)
-    return Compared(base, trained, readers.read(form.reader, [exported.base, exported.export], asked))
-
-
-def write_and_compare(made: Trained, form: Form, folder: Path) -> Compared:
-    return compare(made, form, form.write(made, folder))
+def compare(made: Mapping[str, tuple[Trained, Exported]], reader: Reader) -> dict[str, Compared | str]:
+    """All exports of a form, by one process of its reader; in place of one that it cannot read stands the reason."""
+    asked, waiting = request(), dict(made)
+    compared: dict[str, Compared | str] = {}
+    while waiting:
+        subjects = [it for _, exported in waiting.values() for it in (exported.base, exported.export)]
+        outcome = readers.read(reader, subjects, asked)
+        read = outcome.readings
+        for number, name in enumerate(list(waiting)):
+            if len(read) < 2 * number + 2:
+                assert outcome.fault is not None
+                compared[name] = outcome.fault.reason
+                del waiting[name]
+                break
+            base, trained = ours(waiting.pop(name)[0], asked)
+            compared[name] = Compared(base, trained, *read[2 * number : 2 * number + 2])
+    return compared

@@ -32,8 +32,15 @@ def peft(made: Trained, folder: Path) -> Exported:
     pairs = factors(updates(made.info, made.origins()), _shapes(made.base))
     target = folder / "peft"
     target.mkdir()
-    tied = bool(load_config(made.base).get("tie_word_embeddings"))
-    write_peft(pairs, target, base=str(made.base), dropout=0.0, tied=tied)
+    config = load_config(made.base)
+    write_peft(
+        pairs,
+        target,
+        base=str(made.base),
+        model_type=config["model_type"],
+        dropout=0.0,
+        tied=bool(config.get("tie_word_embeddings")),
+    )
     return Exported(Subject(model=made.base), Subject(model=made.base, adapter=target))
 
 

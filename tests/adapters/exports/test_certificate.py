@@ -144,7 +144,10 @@ def test_files_are_hashed_by_their_place_and_the_certificate_is_not_one_of_them(
 
 
 def test_the_terminal_shows_the_three_losses_first() -> None:
-    made = certified(reading(1.25, logits=0.01), reader_base=reading(2.1, logits=0.001))
+    sides = {"trained": reading(1.2), "base": reading(2.1, logits=0.5)}
+    made = certified(reading(1.25, logits=0.01), reader_base=reading(2.1, logits=0.501), **sides)
     lines = made.lines()
     assert lines[:3] == [("base", "2.1000"), ("trained", "1.2000"), ("exported", "1.2500")]
-    assert dict(lines)["logits"] == "differ by at most 0.01 at 2 positions, and by 0.001 on the base alone"
+    assert dict(lines)["logits"] == (
+        "differ by at most 0.01 at 2 positions; the adapter changes them by 0.5, the reader alone by 0.001"
+    )

@@ -127,6 +127,8 @@ class Certificate(_Part):
     """The reader against ours on the base alone; None where it did not read the base."""
     logits: Apart | None
     """The exported files against base + adapter."""
+    moved: Apart | None
+    """Base + adapter against the base: what the adapter changes."""
     tokens_equal: SameTokens
     greedy: SameAnswers
     hashes: Hashes
@@ -148,7 +150,7 @@ class Certificate(_Part):
             ("exported", shown_loss(self.loss.exported)),
             ("read by", self.reader + (f" ({self.reader_note})" if self.reader_note else "")),
             ("rows", f"{count(self.rows, 'row')}, {count(self.tokens, 'token')}"),
-            ("logits", _apart(self.logits, self.noise)),
+            ("logits", _logits(self)),
             ("tokens", _same_tokens(self.tokens_equal)),
             ("answers", _same_answers(self.greedy)),
         ]
@@ -185,6 +187,7 @@ def judge(evidence: Evidence, about: Circumstances) -> Certificate:
         tolerance=tolerance,
         noise=_between(evidence.reader_base, evidence.base),
         logits=_between(exported, evidence.trained),
+        moved=_between(evidence.trained, evidence.base),
         tokens_equal=tokens_equal,
         greedy=_compare_answers(evidence),
         hashes=about.hashes,
@@ -334,11 +337,13 @@ def _divergence(mine: Sequence[int], theirs: Sequence[int]) -> int:
     return next((at for at, (one, other) in enumerate(same, 1) if one != other), min(len(mine), len(theirs)) + 1)
 
 
-def _apart(logits: Apart | None, noise: Apart | None) -> str:
-    if logits is None:
+def _logits(certificate: Certificate) -> str:
+    if (apart := certificate.logits) is None:
         return "not compared"
-    own = f", and by {noise.largest:.2g} on the base alone" if noise is not None else ""
-    return f"differ by at most {logits.largest:.2g} at {count(logits.positions, 'position')}{own}"
+    text = f"differ by at most {apart.largest:.2g} at {count(apart.positions, 'position')}"
+    if certificate.moved is not None:
+        text += f"; the adapter changes them by {certificate.moved.largest:.2g}"
+    return text if certificate.noise is None else f"{text}, the reader alone by {certificate.noise.largest:.2g}"
 
 
 def _same_tokens(tokens: SameTokens) -> str:
