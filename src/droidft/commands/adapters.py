@@ -27,6 +27,7 @@ from droidft.commands._terminal import (
 from droidft.home import Home
 from droidft.runs import folder as runs
 from droidft.runs.record import record_of
+from droidft.support.durable import sha256
 from droidft.support.plain import safe
 from droidft.support.words import size
 
@@ -123,14 +124,16 @@ def _show(args: argparse.Namespace, home: Home, console: Console) -> None:
 
 
 def _pack(args: argparse.Namespace, home: Home, console: Console) -> None:
+    from droidft.adapters.exports.pushing import certificate_for
     from droidft.adapters.imports.pack import SUFFIX, pack
 
     info = read_adapter(*find_adapter(args.adapter, adapters_dir=home.adapters))
     target = Path(args.output or ".").expanduser()
     if target.is_dir():
         target /= f"{info.name}{SUFFIX}"
+    certificate = certificate_for(home.exports, sha256(info.file))
     with progress_bar(terminal(errors=True, quiet=args.json)) as progress:
-        manifest = pack(info, record_of(home, info), target, progress)
+        manifest = pack(info, record_of(home, info), target, certificate=certificate, progress=progress)
     bytes_ = target.stat().st_size
     if args.json:
         print_json({"adapter": info.name, "path": str(target), "bytes": bytes_, **manifest.model_dump(mode="json")})

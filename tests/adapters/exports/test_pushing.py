@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,21 @@ def test_weights_that_were_changed_are_not(tmp_path: Path, home: Path, monkeypat
         with pytest.raises(UploadError, match=r"model\.safetensors was changed since its certificate was made"):
             pushing.push(found)
         assert set(server.repositories["acme/tiny"]) == {".gitattributes"}
+
+
+def test_the_newest_certificate_of_an_adapter_is_found_among_the_exports(tmp_path: Path) -> None:
+    exports = tmp_path / "exports"
+    exports.mkdir()
+    assert pushing.certificate_for(exports, "a" * 64) is None
+    export(exports / "failed", exported=2.1)
+    (exports / "broken").mkdir()
+    (exports / "broken" / certificate.FILE).write_text("{")
+    assert pushing.certificate_for(exports, "a" * 64) is None
+    for place, name in enumerate(("first", "second")):
+        folder = export(exports / name, command=f"droidft export {Path.home()}/{name}/poet")
+        os.utime(folder / certificate.FILE, ns=(place, place))
+    found = pushing.certificate_for(exports, "a" * 64)
+    assert found is not None
+    judged = Certificate.model_validate_json(found)
+    assert (judged.command, judged.hashes) == ("droidft export poet", certificate.read(exports / "second").hashes)
+    assert pushing.certificate_for(exports, "b" * 64) is None

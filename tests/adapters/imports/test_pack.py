@@ -116,7 +116,7 @@ def test_a_pack_that_could_not_be_written_leaves_nothing(info: AdapterInfo, tmp_
         raise OSError(28, "No space left on device")
 
     with pytest.raises(StorageError, match="No space left"):
-        pack(info, None, tmp_path / "x.zip", full)
+        pack(info, None, tmp_path / "x.zip", progress=full)
     assert not list(tmp_path.glob("*x.zip*"))
     with pytest.raises(StorageError):
         pack(info, None, tmp_path / "nowhere" / "x.zip")
@@ -127,12 +127,11 @@ def test_the_certificate_comes_with_it(info: AdapterInfo, tmp_path: Path) -> Non
     pack(info, None, tmp_path / "x.zip")
     (out := tmp_path / "out").mkdir()
     Pack(tmp_path / "x.zip").write(out)
-    assert sorted(path.name for path in out.iterdir()) == [
-        CONFIG,
-        LATEST,
-        "best_adapters.safetensors",
-        CERTIFICATE,
-    ]
+    assert {path.name for path in out.iterdir()} == {CONFIG, LATEST, "best_adapters.safetensors", CERTIFICATE}
+    pack(info, None, tmp_path / "y.zip", certificate=b'{"format": 2}')
+    (other := tmp_path / "other").mkdir()
+    Pack(tmp_path / "y.zip").write(other)
+    assert (other / CERTIFICATE).read_bytes() == b'{"format": 2}'
 
 
 def rewritten(packed: Path, change: Callable[[dict[str, bytes], dict[str, zipfile.ZipInfo]], None]) -> Path:

@@ -1,9 +1,10 @@
-"""Which exports may be pushed: their certificate passed, their files are those it was made for, and no small file
-names a folder of this machine."""
+"""What of an export may leave this machine, and when: its certificate passed, its files are those it was made
+for, and no small file names a folder of this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def destination(
         hint = "an export that is not what was trained is kept here, and not pushed"
         raise UploadError(f"{folder.name} did not pass its check: {judged.sentence}", hint=hint)
     shared = _without_places(judged)
-    instead = {certificate.FILE: shared.model_dump_json(indent=2).encode()}
+    instead = {certificate.FILE: _content(judged)}
     if subject is not None:
         instead[card.FILE] = card.card(shared, replace(subject, repo_id=repository.repo_id)).encode()
     found = upload.destination(folder, repository, instead)
@@ -61,6 +62,18 @@ def destination(
         raise UploadError(f"{missing[0]} is missing, which the certificate is about", hint="export again")
     _refuse_places(found, [Path.home(), *places])
     return found
+
+
+def certificate_for(exports: Path, adapter: str) -> bytes | None:
+    """The newest certificate below `exports` that passed for weights with this SHA-256, without places of here."""
+    found = []
+    for folder in exports.iterdir():
+        with suppress(DroidError, OSError):
+            judged = certificate.read(folder)
+            if judged.passed and judged.hashes.adapter == adapter:
+                found.append(((folder / certificate.FILE).stat().st_mtime_ns, judged))
+    newest = max(found, key=lambda each: each[0], default=None)
+    return _content(newest[1]) if newest is not None else None
 
 
 def push(found: Destination, progress: Progress | None = None) -> Pushed:
@@ -72,6 +85,10 @@ def push(found: Destination, progress: Progress | None = None) -> Pushed:
     return upload.push(
         found, hashes={name: digest for name, digest in hashes.items() if name != card.FILE}, progress=progress
     )
+
+
+def _content(judged: Certificate) -> bytes:
+    return _without_places(judged).model_dump_json(indent=2).encode()
 
 
 def _without_places(judged: Certificate) -> Certificate:

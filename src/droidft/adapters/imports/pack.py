@@ -6,7 +6,7 @@ A zip with entries as they are, since weights do not shrink; unzipped, it is a f
     adapter_config.json    mlx-lm's, without paths of the machine that it comes from
     adapters.safetensors   the weights that were chosen
     training.json          settings and figures of the run, if they are known
-    certificate.json       of an export of these weights, if the adapter's folder has one
+    certificate.json       of an export of these weights, if there is one
 
 Whoever made the file may mean harm: names, kinds, sizes and hashes are held against the manifest first.
 """
@@ -86,9 +86,16 @@ class Manifest(BaseModel):
 
 
 def pack(
-    info: AdapterInfo, record: TrainingRecord | None, target: Path, progress: Progress | None = None
+    info: AdapterInfo,
+    record: TrainingRecord | None,
+    target: Path,
+    *,
+    certificate: bytes | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
     """Write the chosen weights of an adapter and what belongs to them to the file `target`, all of it or nothing.
+
+    `certificate` is that of an export of these weights; without one, it is what came with the adapter itself.
 
     Raises:
         AdapterError: there is such a file already, or the adapter's config is damaged.
@@ -100,8 +107,10 @@ def pack(
     small = {CONFIG: json.dumps(config, indent=2).encode()}
     if record is not None:
         small[TRAINING] = record.model_dump_json(indent=1).encode()
-    if (certificate := info.path / CERTIFICATE).is_file():
-        small[CERTIFICATE] = stored.content(certificate, kind=AdapterError, most=MOST_JSON_BYTES)
+    if certificate is None and (kept := info.path / CERTIFICATE).is_file():
+        certificate = stored.content(kept, kind=AdapterError, most=MOST_JSON_BYTES)
+    if certificate is not None:
+        small[CERTIFICATE] = certificate
     files = {name: Entry(bytes=len(content), sha256=_digest(content)) for name, content in small.items()}
     files[LATEST] = Entry(bytes=info.file.stat().st_size, sha256=sha256(info.file))
     manifest = Manifest(
