@@ -109,7 +109,7 @@ def test_packed_here_and_imported_elsewhere(
     here = write_model(elsewhere / "models" / "renamed")
     assert main(["adapters", "import", str(file), "--name", "second", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["adapter"], facts["checked_against"]) == ("second", str(here))
+    assert (facts["adapter"], facts["checked_against"]) == ("second", "renamed")
     assert [warning["code"] for warning in facts["warnings"]] == ["no_best"]
     assert main(["adapters", "show", "second", "--json"]) == 0
     second = json.loads(capsys.readouterr().out)
@@ -130,6 +130,17 @@ def test_an_import_that_does_not_fit_leaves_nothing(
     assert not list((elsewhere / "adapters").iterdir())
     assert main(["adapters", "import", str(file), "--model", "same"]) == 0
     assert "trained on other weights" in capsys.readouterr().err
+
+
+def test_a_base_that_is_known_by_its_name_alone_is_no_warning(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(home / "models" / "tiny")
+    folder = write_adapter(tmp_path / "poet", llama(), config={"model": "tiny"})
+    assert main(["adapters", "import", str(folder), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["checked_against"] == "tiny"
+    assert [warning["code"] for warning in facts["warnings"]] == ["no_best"]
 
 
 def test_a_folder_is_imported_too_and_what_is_none_is_named(

@@ -25,6 +25,7 @@ from droidft.commands._terminal import (
     warn,
 )
 from droidft.home import Home
+from droidft.models.hub import repo_id_of
 from droidft.runs import folder as runs
 from droidft.runs.record import record_of
 from droidft.support.durable import sha256
@@ -158,7 +159,7 @@ def _import(args: argparse.Namespace, home: Home, console: Console) -> None:
         recorded(folder)
         info = read_adapter(folder, usual(folder))
         base = landing.base_here(info, models_dir=home.models, cache_dir=home.cache)
-        ref = args.model or (str(base) if base else None)
+        ref = args.model or (_reference(base, home) if base else None)
         warnings = judge(info, ref, models_dir=home.models, cache_dir=home.cache) if ref else diagnose(info)
         landing.settle(folder, base)
     if args.json:
@@ -170,6 +171,11 @@ def _import(args: argparse.Namespace, home: Home, console: Console) -> None:
     line(console, f"{target.name} is imported; it fits {ref}" if ref else f"{target.name} is imported")
     if ref is None:
         warn(errors, f"its base is not on this machine, so it was not checked against one: it needs {_needed(info)}")
+
+
+def _reference(base: Path, home: Home) -> str:
+    """How a user would name the model in a folder."""
+    return repo_id_of(base) or (base.name if base.parent == home.models else str(base))
 
 
 def _needed(info: AdapterInfo) -> str:
