@@ -58,7 +58,7 @@ def write_byte_level(folder: Path, pre: str, *, bos: str | None = None, template
         models.BPE(
             vocab=vocabulary,
             merges=[tuple(merge.split(" ")) for merge in merges],
-            ignore_merges=pre == "llama-bpe",
+            ignore_merges=pre in ("llama-bpe", "tekken"),
         )
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(_splitters(pre))

@@ -18,6 +18,12 @@ _GPT4O = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+_TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
 
 def encode(text: str, pre: str, tokens: list[str], merges: list[str], types: list[int]) -> list[int]:
     """Token ids of `text`; special tokens (type 3) are cut out first."""
@@ -30,7 +36,7 @@ def encode(text: str, pre: str, tokens: list[str], merges: list[str], types: lis
             found.append(ids[piece])
             continue
         for word in _words(piece, pre):
-            found += _merge(word, ids, ranks, whole=pre == "llama-bpe")
+            found += _merge(word, ids, ranks, whole=pre in ("llama-bpe", "tekken"))
     return found
 
 
@@ -42,6 +48,8 @@ def _words(text: str, pre: str) -> list[str]:
         return [word for part in parts for word in regex.findall(_GPT2, part)]
     if pre == "gpt-2":
         return list(regex.findall(_GPT2, text))
+    if pre == "tekken":
+        return list(regex.findall(_TEKKEN, text))
     if pre == "gpt-4o":
         return list(regex.findall(_GPT4O, text))
     number = r"\p{N}" if pre == "qwen2" else r"\p{N}{1,3}"

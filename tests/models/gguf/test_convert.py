@@ -114,7 +114,7 @@ def test_progress_reaches_the_whole(tmp_path: Path) -> None:
         ({"metadata": {"llama.rope.dimension_count": 4}}, "rotates 4 of 8"),
         ({"metadata": {"llama.block_count": 7_000_000}}, "7000000 blocks"),
         ({"architecture": "gemma"}, "'gemma'"),
-        ({"pre": "tekken"}, "'tekken'"),
+        ({"pre": "deepseek-coder"}, "'deepseek-coder'"),
         ({"metadata": {"tokenizer.ggml.model": "bert"}}, "'bert'"),
         ({"leave_out": "blk.1.ffn_up.weight"}, "blk.1.ffn_up.weight"),
         ({"extra": {"blk.0.attn_sinks.weight": np.zeros(4, np.float32)}}, "attn_sinks"),

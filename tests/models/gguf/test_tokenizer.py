@@ -27,7 +27,7 @@ TRICKY = [
 ]
 
 
-@pytest.mark.parametrize("pre", ["smollm", "llama-bpe", "qwen2", "gpt-2", "dbrx", "gpt-4o"])
+@pytest.mark.parametrize("pre", ["smollm", "llama-bpe", "qwen2", "gpt-2", "dbrx", "gpt-4o", "tekken"])
 def test_byte_level_tokenizers_split_as_their_model_does(pre: str) -> None:
     tokens, merges, types = byte_level_tokens()
     metadata = {

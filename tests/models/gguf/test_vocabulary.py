@@ -16,7 +16,7 @@ from tests.models.gguf.llama_cpp import ask
 from tests.models.gguf.test_tokenizer import TRICKY, _metadata, _sentencepiece
 from tests.models.gguf.tiny import CASES, ROWS
 
-PRES = ["smollm", "llama-bpe", "qwen2", "gpt-2", "dbrx", "gpt-4o"]
+PRES = ["smollm", "llama-bpe", "qwen2", "gpt-2", "dbrx", "gpt-4o", "tekken"]
 
 
 def _edit(folder: Path, change: Any, file: str = "tokenizer.json") -> None:

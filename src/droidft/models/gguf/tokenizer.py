@@ -27,18 +27,19 @@ _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}"
     r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_LETTERS = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]%s[\p{Ll}\p{Lm}\p{Lo}\p{M}]%s(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-)
+_LETTERS = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]%s[\p{Ll}\p{Lm}\p{Lo}\p{M}]%s"
+_SHORTENED = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_CASED = (_LETTERS % ("*", "+"), _LETTERS % ("+", "*"))
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _PATTERNS = {
     "llama-bpe": _WORDS.format(digits=r"\p{N}{1,3}"),
     "dbrx": _WORDS.format(digits=r"\p{N}{1,3}"),
     "qwen2": _WORDS.format(digits=r"\p{N}"),
-    "gpt-4o": "|".join([_LETTERS % ("*", "+"), _LETTERS % ("+", "*")])
-    + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "gpt-4o": "|".join(words + _SHORTENED for words in _CASED) + r"|\p{N}{1,3}" + _REST,
+    "tekken": "|".join(_CASED) + r"|\p{N}" + _REST,
 }
-_WHOLE_WORDS_FIRST = ("llama-bpe",)
-"""Kinds that look a whole word up before they merge its bytes."""
+_WHOLE_WORDS_FIRST = ("llama-bpe", "tekken")
+"""Kinds that look a whole word up before they merge its bytes; where nothing is said, texts begin with a token."""
 _ALIASES = {"default": "gpt-2", "gpt2": "gpt-2", "llama3": "llama-bpe", "llama-v3": "llama-bpe"}
 _KINDS = ("gpt-2", "smollm", *_PATTERNS)
 
@@ -256,7 +257,7 @@ def _add_bos(tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> None:
     from tokenizers.processors import TemplateProcessing
 
     kind, pre = metadata.get("tokenizer.ggml.model"), str(metadata.get("tokenizer.ggml.pre", ""))
-    usual = kind == "llama" or _ALIASES.get(pre, pre) == "llama-bpe"
+    usual = kind == "llama" or _ALIASES.get(pre, pre) in _WHOLE_WORDS_FIRST
     token_id = metadata.get("tokenizer.ggml.bos_token_id")
     if token_id is None or not metadata.get("tokenizer.ggml.add_bos_token", usual):
         return
