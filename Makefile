@@ -25,7 +25,7 @@ test: $(VENV)/.installed-dev  ## run the tests (JOBS=1 for one at a time)
 	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 interop: $(VENV)-interop/.installed  ## compare exports with transformers, PEFT and llama.cpp, in an environment of its own
-	@$(VENV)-interop/bin/python -m pytest --numprocesses $(JOBS) --dist loadgroup tests/interop tests/models/gguf/test_llama_cpp.py $(ARGS)
+	@$(VENV)-interop/bin/python -m pytest --numprocesses $(JOBS) --dist loadgroup tests/interop $(patsubst %,tests/models/gguf/test_%.py,kinds llama_cpp lora vocabulary) $(ARGS)
 
 check: $(VENV)/.installed-dev  ## style, types, import rules, generated documents
 	$(BIN)/ruff check .
