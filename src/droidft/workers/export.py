@@ -77,7 +77,7 @@ def export(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], b
         size,
         time.perf_counter() - began,
         made,
-        list(ways(plan.request.form.value, plan.base_name, str(plan.target), file, dora=dora)),
+        list(ways(plan.request.form.value, plan.base_name, str(plan.target), file, dora=dora, rank=plan.info.rank)),
         warnings,
     )
 

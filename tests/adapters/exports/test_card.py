@@ -136,6 +136,15 @@ def test_vllm_has_no_magnitudes() -> None:
     assert "vllm" not in made("peft", repo_id="acme/my.poet", kind="dora")
 
 
+@pytest.mark.parametrize(
+    ("rank", "flag"), [(None, ""), (8, ""), (16, ""), (17, "32"), (64, "64"), (300, "320"), (512, "512")]
+)
+def test_vllm_is_told_of_a_rank_above_its_default(rank: int | None, flag: str) -> None:
+    [code] = [way.code for way in ways("peft", "acme/tiny", "acme/poet", rank=rank) if way.program == "vLLM"]
+    assert code.partition(" --max-lora-rank ")[2] == flag
+    assert not [way for way in ways("peft", "acme/tiny", "acme/poet", rank=513) if way.program == "vLLM"]
+
+
 def test_blanks_and_quotes_in_a_folder_do_not_break_the_code() -> None:
     place = "/data/my 'best' \"poet\""
     for form in FORMS:

@@ -90,7 +90,7 @@ def card(certificate: Certificate, subject: Subject) -> str:
         _about(certificate, subject),
         *([] if certificate.passed else [f"> **This export did not pass its check.** {_text(certificate.sentence)}"]),
         "## How to use it",
-        usage(certificate.form, subject.base_name, subject.repo_id, subject.file, dora=_is_dora(subject)),
+        _usage(certificate, subject),
         *_prompting(subject.record),
         "## Checked after the export",
         _measured(certificate),
@@ -130,8 +130,9 @@ def _relation(certificate: Certificate) -> str:
     return "finetune" if certificate.quantisation is None else "quantized"
 
 
-def _is_dora(subject: Subject) -> bool:
-    return subject.adapter.fine_tune_type == "dora"
+def _usage(certificate: Certificate, subject: Subject) -> str:
+    dora, rank = subject.adapter.fine_tune_type == "dora", subject.adapter.rank
+    return usage(certificate.form, subject.base_name, subject.repo_id, subject.file, dora=dora, rank=rank)
 
 
 def _about(certificate: Certificate, subject: Subject) -> str:

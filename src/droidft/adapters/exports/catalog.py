@@ -120,12 +120,13 @@ def _refuse_incomplete(folder: Path, certificate: Certificate) -> None:
 
 
 def _usage(folder: Path, certificate: Certificate) -> list[Way]:
-    base, dora = "", False
+    base, dora, rank = "", False, None
     if certificate.form == "peft":
         config = stored.mapping(folder / PEFT_CONFIG, hint="export again")
         base, dora = str(config.get("base_model_name_or_path", "")), bool(config.get("use_dora"))
+        rank = given if isinstance(given := config.get("r"), int) else None
     file = next((name for name in sorted(certificate.hashes.files) if name.endswith(".gguf")), None)
-    return list(ways(certificate.form, base, str(folder), file, dora=dora))
+    return list(ways(certificate.form, base, str(folder), file, dora=dora, rank=rank))
 
 
 def _size(folder: Path) -> int:

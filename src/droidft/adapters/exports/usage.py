@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from droidft.support.plain import safe
 from droidft.support.shapes import shape
 
+VLLM_RANKS = (16, 32, 64, 128, 256, 320, 512)
+"""What `--max-lora-rank` may be, from its default on (vllm/config/lora.py)."""
+
 
 @shape
 class Way:
@@ -20,20 +23,22 @@ class Way:
     code: str
 
 
-def ways(form: str, base: str, place: str, file: str | None = None, *, dora: bool = False) -> Sequence[Way]:
+def ways(
+    form: str, base: str, place: str, file: str | None = None, *, dora: bool = False, rank: int | None = None
+) -> Sequence[Way]:
     """What to type in each program.
 
     `place` is the hub id or the folder of the export, `file` its GGUF file, `base` the hub id or name of the base
-    model. An adapter with magnitudes (`dora`) is not for vLLM, which has none.
+    model. An adapter with magnitudes (`dora`) is not for vLLM, which has none; a large `rank` needs a flag there.
     """
     name = _name(place)
     where, whole = shlex.quote(place), shlex.quote(f"{place.rstrip('/')}/{file}" if file else place)
     match form:
         case "peft":
             found = [Way("transformers + PEFT", "python", _peft(base, place))]
-            if not dora:
+            if not dora and (rank or 0) <= VLLM_RANKS[-1]:
                 serve = f"vllm serve {shlex.quote(base)} --enable-lora --lora-modules {name}={where}"
-                found.append(Way("vLLM", "sh", serve))
+                found.append(Way("vLLM", "sh", serve + _vllm_rank(rank)))
             return found
         case "merged":
             return [
@@ -51,15 +56,24 @@ def ways(form: str, base: str, place: str, file: str | None = None, *, dora: boo
             return [Way("llama.cpp", "sh", f"llama-server -m {whole}")]
 
 
-def usage(form: str, base: str, repo_id: str | None, file: str | None, *, dora: bool = False) -> str:
+def usage(
+    form: str, base: str, repo_id: str | None, file: str | None, *, dora: bool = False, rank: int | None = None
+) -> str:
     """The same as Markdown, for who has the files from the hub."""
     if repo_id is not None and form in ("gguf", "gguf-adapter", "ollama"):
         fetch = f"hf download {shlex.quote(repo_id)} --local-dir {_name(repo_id)}"
-        found = ways(form, base, _name(repo_id), file, dora=dora)
+        found = ways(form, base, _name(repo_id), file, dora=dora, rank=rank)
         found = [Way(each.program, each.language, f"{fetch}\n{each.code}") for each in found]
     else:
-        found = ways(form, base, repo_id or "FOLDER", file, dora=dora)
+        found = ways(form, base, repo_id or "FOLDER", file, dora=dora, rank=rank)
     return "\n\n".join(f"{each.program}:\n\n{_fenced(each)}" for each in found)
+
+
+def _vllm_rank(rank: int | None) -> str:
+    """The flag for a rank above vLLM's own limit, which takes some numbers only."""
+    if rank is None or rank <= VLLM_RANKS[0]:
+        return ""
+    return f" --max-lora-rank {next(each for each in VLLM_RANKS if each >= rank)}"
 
 
 def _peft(base: str, place: str) -> str:
