@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from droidft.adapters.formats import PEFT_WEIGHTS
 from droidft.cli import main
 from droidft.models.fingerprint import fingerprint
 from tests.adapters.files import ATTENTION_QV, edit_weights, write_adapter
@@ -156,3 +159,28 @@ def test_a_folder_is_imported_too_and_what_is_none_is_named(
     assert main(["adapters", "import", str(folder), "--name", "half"]) == 1
     assert "is incomplete" in capsys.readouterr().err
     assert not (home / "adapters" / "half").exists()
+
+
+def test_an_adapter_of_peft_comes_in_with_the_model_that_it_is_for(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    factor = np.ones((2, 32), np.float32)
+    name = "base_model.model.model.layers.0.self_attn.q_proj"
+    save_file({f"{name}.lora_A.weight": factor, f"{name}.lora_B.weight": factor.T.copy()}, folder / PEFT_WEIGHTS[0])
+    config = {"peft_type": "LORA", "lora_alpha": 4, "base_model_name_or_path": "org/elsewhere"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    assert main(["adapters", "import", str(folder)]) == 1
+    refused = capsys.readouterr().err
+    assert "theirs was trained on org/elsewhere, which is not on this machine" in refused
+    assert "--base MODEL" in refused
+    base = write_model(home / "models" / "tiny")
+    # Every entrance names the command.
+    assert main(["adapters", "show", str(folder)]) == 1
+    assert f"droidft adapters import {folder} --base MODEL" in " ".join(capsys.readouterr().err.split())
+    assert main(["adapters", "import", str(folder), "--base", "tiny", "--name", "ours"]) == 0
+    assert "ours is imported; it fits tiny" in capsys.readouterr().out
+    assert main(["adapters", "show", "ours", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["rank"], facts["alpha"], facts["base"]) == (2, 4, str(base))

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from droidft.adapters.diagnostics import AdapterWarning, diagnose
 from droidft.adapters.folder import AdapterInfo, find_adapter, list_adapters, read_adapter, usual
+from droidft.adapters.imports.foreign import Foreign
 from droidft.adapters.record import recorded, without_place
 from droidft.commands._terminal import (
     actions_of,
@@ -24,6 +25,7 @@ from droidft.commands._terminal import (
     terminal,
     warn,
 )
+from droidft.errors import AdapterError, DroidError
 from droidft.home import Home
 from droidft.models.hub import repo_id_of
 from droidft.runs import folder as runs
@@ -50,13 +52,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="FILE", help="file or folder to write to (default NAME.adapter.zip, here)"
     )
     add_json(packing)
-    taking = actions.add_parser("import", help="add a packed adapter, or an adapter's folder, under a name")
+    taking = actions.add_parser("import", help="add an adapter of another machine or program under a name")
     taking.add_argument(
-        "source", metavar="PATH", help="file from `droidft adapters pack`, or a folder in mlx-lm's format"
+        "source",
+        metavar="PATH",
+        help="file from `droidft adapters pack`, folder in mlx-lm's or PEFT's format, or GGUF LoRA file",
     )
     taking.add_argument("--name", help="name of the adapter here; default: the one it has there")
     taking.add_argument(
-        "--model", metavar="MODEL", help="check it against this model (default: its base, if it is here)"
+        "--base",
+        "--model",
+        dest="model",
+        metavar="MODEL",
+        help="the model that it is for, against which it is checked (default: the one it names, if that is here)",
     )
     add_json(taking)
     delete = actions.add_parser("delete", help="remove adapters; of a linked folder, the link alone")
@@ -153,6 +161,8 @@ def _import(args: argparse.Namespace, home: Home, console: Console) -> None:
 
     errors = terminal(errors=True, quiet=args.json)
     source = open_source(Path(args.source).expanduser())
+    if isinstance(source, Foreign):
+        args.model = _stand_on_base(source, args.model, home)
     target = home.adapter(args.name or landing.free_name(source.name))
     with landing.landing(target) as folder, progress_bar(errors) as progress:
         source.write(folder, progress)
@@ -176,6 +186,29 @@ def _import(args: argparse.Namespace, home: Home, console: Console) -> None:
 def _reference(base: Path, home: Home) -> str:
     """How a user would name the model in a folder."""
     return repo_id_of(base) or (base.name if base.parent == home.models else str(base))
+
+
+def _stand_on_base(source: Foreign, model: str | None, home: Home) -> str:
+    """Give an adapter of another program the model that it is for; returns how that is called here."""
+    from droidft.engine.model.foundation import foundation
+    from droidft.models import catalog
+
+    ref = model or source.base_name
+    if ref is None:
+        raise AdapterError(
+            f"{source.name} does not name the model that it was trained on", hint="name it: --base MODEL"
+        )
+    try:
+        path = catalog.find_model(ref, models_dir=home.models, offline=model is None)
+    except DroidError as error:
+        if model is not None:
+            raise
+        raise AdapterError(
+            f"{source.name} was trained on {ref}, which is not on this machine: {error.message}",
+            hint="name the model: --base MODEL",
+        ) from error
+    source.on(foundation(path), catalog.fingerprint(path, cache=home.cache / "fingerprints.json"))
+    return ref
 
 
 def _needed(info: AdapterInfo) -> str:

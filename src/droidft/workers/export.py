@@ -160,4 +160,4 @@ def _write_gguf(plan: Plan, part: Path, report: Progress) -> list[str]:
 def _tied(path: Path) -> bool:
     """Whether the output head of the model in `path` is its embedding."""
     names = catalog.stored_names(path) or ()
-    return not any(name.endswith("lm_head.weight") for name in names)
+    return not any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in names)

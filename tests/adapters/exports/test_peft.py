@@ -156,6 +156,11 @@ def test_an_embedding_is_one_of_the_head_too_where_they_are_tied(tmp_path: Path)
     ("case", "settings", "named"),
     [
         ("qwen2_moe", {"fine_tune_type": "dora", "lora_targets": "custom", "lora_keys": ["mlp.gate"]}, "no DoRA"),
+        (
+            "llama",
+            {"fine_tune_type": "dora", "lora_targets": "custom", "lora_keys": ["model.embed_tokens"]},
+            "PEFT's DoRA scales columns and mlx-lm's rows",
+        ),
         ("mamba", {}, r"mixer\.dt_proj: models of type mamba use its weight without calling it"),
         ("jamba", {}, r"mamba\.dt_proj: models of type jamba"),
         ("llama", {"fine_tune_type": "full"}, "trained whole"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from droidft.adapters.exports.origins import Piece, Role
+from droidft.adapters.exports.origins import Origin, Piece, Role
 from droidft.adapters.exports.updates import Update
 from droidft.errors import AdapterError
 from droidft.models.floats import Floats
@@ -84,37 +84,60 @@ def factors(updates: Sequence[Update], shapes: Mapping[str, Shape]) -> Iterator[
 
 def _parts(update: Update, piece: Piece, shape: Shape) -> Iterator[tuple[int | None, _Part]]:
     """What of a piece lies in each matrix of its stored tensor."""
-    assert update.left is not None
-    outputs, inputs, transposed = _matrix(shape, update.origin.width, update, piece.stride)
+    for some in located(update.origin, piece, shape):
+        yield some.matrix, _Part(update, some.expert, some.rows, some.at, some.outputs, some.transposed)
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """Rows of one weight, and of one expert of it, that lie in one stored matrix: number `rows[i]` is its `at[i]`."""
+
+    matrix: int | None
+    """Which one, where a tensor stacks several."""
+    expert: int
+    rows: NDArray[np.int64]
+    at: NDArray[np.int64]
+    outputs: int
+    """Rows of the stored matrix."""
+    transposed: bool
+    """Whether it is stored (in, out)."""
+
+
+def located(origin: Origin, piece: Piece, shape: Shape) -> Iterator[Located]:
+    """The stored matrices that a piece of a weight lies in; `shape` is that of the stored tensor.
+
+    Raises:
+        AdapterError: its rows are no rows of a matrix there.
+    """
+    outputs, inputs, transposed = _matrix(origin, shape, piece.stride)
     stored = piece.starts // (outputs * inputs)
     inside = piece.starts % (outputs * inputs)
     at = inside if transposed else inside // inputs
     if (inside >= outputs if transposed else inside % inputs).any():
-        raise _inexpressible(update)
-    own = piece.rows // update.left.shape[1]
+        raise _inexpressible(origin)
+    height = origin.shape[-2]
+    own = piece.rows // height
     for matrix, expert in sorted(set(zip(stored.tolist(), own.tolist(), strict=True))):
         chosen = (stored == matrix) & (own == expert)
-        part = _Part(
-            update, expert, piece.rows[chosen] - expert * update.left.shape[1], at[chosen], outputs, transposed
-        )
-        yield (matrix if len(shape) == 3 else None), part
+        rows = piece.rows[chosen] - expert * height
+        yield Located(matrix if len(shape) == 3 else None, expert, rows, at[chosen], outputs, transposed)
 
 
-def _matrix(shape: Shape, width: int, update: Update, stride: int) -> tuple[int, int, bool]:
+def _matrix(origin: Origin, shape: Shape, stride: int) -> tuple[int, int, bool]:
     """Outputs and inputs of each matrix of a stored tensor, and whether it is stored (in, out)."""
     if len(shape) not in (2, 3):
-        raise _inexpressible(update)
+        raise _inexpressible(origin)
     rows, columns = shape[-2:]
-    if stride == 1 and columns == width:
+    if stride == 1 and columns == origin.width:
         return rows, columns, False
-    if stride == columns and rows == width:
+    if stride == columns and rows == origin.width:
         return columns, rows, True
-    raise _inexpressible(update)
+    raise _inexpressible(origin)
 
 
-def _inexpressible(update: Update) -> AdapterError:
+def _inexpressible(origin: Origin) -> AdapterError:
     return AdapterError(
-        f"{update.origin.name} is stored in a layout of which its update is no pair of factors",
+        f"{origin.name} is stored in a layout of which its update is no pair of factors",
         hint="export to `merged` or `mlx`",
     )
 

@@ -132,6 +132,10 @@ def _joined(parts: list[tuple[Place, Factors]]) -> tuple[Floats, Floats]:
 
 
 def _module(module: str, pair: Factors, *, embedding: bool) -> _Adapted:
+    if embedding and pair.magnitude is not None:
+        raise AdapterError(
+            f"{module} is an embedding, of which PEFT's DoRA scales columns and mlx-lm's rows", hint=ALTERNATIVE
+        )
     # An embedding's factors are named the other way round: A is (rank, tokens), B (width, rank).
     tensors = (
         {"lora_embedding_A": pair.b.T, "lora_embedding_B": pair.a.T}

@@ -9,7 +9,7 @@ code of their own keep the names of their checkpoint.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from droidft.adapters.exports.factors import Factors
 from droidft.errors import AdapterError
@@ -107,27 +107,33 @@ def place(pair: Factors, model_type: str) -> Place:
     Raises:
         AdapterError: PEFT cannot reach it.
     """
-    name = renamed(pair.tensor, model_type)
+    at = place_of(pair.tensor, model_type, pair.expert)
+    own = at.module.rpartition(".")[2]
+    if pair.expert is not None and model_type not in JOINED:
+        raise AdapterError(
+            f"{pair.tensor} is one tensor for all experts, and PEFT reaches it in no model of type {model_type}",
+            hint=ALTERNATIVE,
+        )
+    if own in _UNREACHED.get(model_type, ()):
+        raise AdapterError(
+            f"PEFT cannot adapt {at.module}: models of type {model_type} use its weight without calling it",
+            hint=f"{ALTERNATIVE}, or train with lora_targets 'custom' without `{own}`",
+        )
+    if at.parameter is None and (pair.router or (model_type in JOINED and own in _TAKEN)):
+        return replace(at, parameter="weight")
+    return at
+
+
+def place_of(tensor: str, model_type: str, expert: int | None = None) -> Place:
+    """Where a stored tensor, or matrix number `expert` of one that is a stack, lies in transformers' model."""
+    name = renamed(tensor, model_type)
     if model_type in JOINED and (match := re.fullmatch(r"(.*\.experts)\.(\d+)\.(\w+)\.weight", name)):
         return _expert(match[1], int(match[2]), match[3], model_type)
     module, _, leaf = name.rpartition(".")
-    if pair.expert is not None:
-        if model_type not in JOINED:
-            raise AdapterError(
-                f"{pair.tensor} is one tensor for all experts, and PEFT reaches it in no model of type {model_type}",
-                hint=ALTERNATIVE,
-            )
-        return Place(module, leaf, pair.expert)
-    own = module.rpartition(".")[2]
-    if own in _UNREACHED.get(model_type, ()):
-        raise AdapterError(
-            f"PEFT cannot adapt {module}: models of type {model_type} use its weight without calling it",
-            hint=f"{ALTERNATIVE}, or train with lora_targets 'custom' without `{own}`",
-        )
+    inside, _, own = module.rpartition(".")
     if model_type == "minimax_m3_vl" and own in _HALVES:
-        return Place(f"{module.rpartition('.')[0]}.gate_up_proj", "weight", None, _HALVES[own], 2)
-    taken = model_type in JOINED and own in _TAKEN
-    return Place(module, leaf if leaf != "weight" or pair.router or taken else None)
+        return Place(f"{inside}.gate_up_proj", "weight", None, _HALVES[own], 2)
+    return Place(module, None if leaf == "weight" else leaf, expert)
 
 
 def _expert(experts: str, number: int, own: str, model_type: str) -> Place:

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from droidft.adapters.folder import BEST, CONFIG, LATEST, read_adapter, usual
+from droidft.adapters.formats import is_peft
+from droidft.adapters.imports.gguf_lora import GgufLora, is_gguf
 from droidft.adapters.imports.pack import Pack, is_pack
+from droidft.adapters.imports.peft import PeftFolder
 from droidft.errors import AdapterError, NotFound
 from droidft.support.durable import storage_errors
 from droidft.support.progress import Progress
@@ -65,7 +68,15 @@ def _folder(path: Path) -> Source | None:
     return Folder(path) if path.is_dir() else None
 
 
-KINDS: tuple[Callable[[Path], Source | None], ...] = (_packed, _folder)
+def _peft(path: Path) -> Source | None:
+    return PeftFolder(path) if path.is_dir() and is_peft(path) else None
+
+
+def _gguf(path: Path) -> Source | None:
+    return GgufLora(path) if path.is_file() and is_gguf(path) else None
+
+
+KINDS: tuple[Callable[[Path], Source | None], ...] = (_packed, _gguf, _peft, _folder)
 """Tried in this order; the first that knows what it is given decides."""
 
 
