@@ -63,6 +63,13 @@ def test_gguf_forms_pass(home: Home, form: Form, type: str | None) -> None:
     assert [file.name for file in done.path.glob("*.gguf")] == [f"{done.name}.gguf"]
 
 
+def test_adapters_in_peft_s_format_pass(home: Home) -> None:
+    done = export(plan_export(asked(home, Form.PEFT), home), home, quiet)
+    assert done.certificate.passed, done.certificate.sentence
+    assert (done.path / "adapter_model.safetensors").is_file()
+    assert not (done.path / "model.safetensors").exists()
+
+
 def test_quantised_weights_are_held_to_a_wider_tolerance(home: Home) -> None:
     write_model(home.models / "wide", hidden_size=64)
     adapted(home.models / "wide", home.adapters / "wide")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from droidft.adapters.exports import certificate as certificates
 from droidft.adapters.exports import readers
@@ -15,13 +13,13 @@ from droidft.adapters.exports.certificate import Certificate, Circumstances, Has
 from droidft.adapters.exports.checkpoint import Checkpoint
 from droidft.adapters.exports.evidence import Evidence, collect
 from droidft.adapters.exports.forms import Form
-from droidft.adapters.exports.merged import write_merged
-from droidft.adapters.exports.origins import Origin, Piece, Role
 from droidft.adapters.exports.readers.reading import Reading, Request, Subject
-from droidft.adapters.exports.updates import Update
+from droidft.adapters.folder import AdapterInfo, read_adapter
+from droidft.adapters.imports.gguf_lora import GgufLora
+from droidft.adapters.imports.peft import PeftFolder
 from droidft.home import Home
 from droidft.models import catalog
-from droidft.models.gguf.lora import LowRank, read_gguf_lora
+from droidft.models.fingerprint import fingerprint
 from droidft.models.gguf.write import write_gguf
 from droidft.support.durable import hidden_folder, sha256
 from droidft.support.progress import Progress
@@ -166,40 +164,34 @@ def _gguf(part: Path) -> Path:
     return file
 
 
-def _as_updates(found: Sequence[LowRank], plan: Plan) -> list[Update]:
-    """Updates of stored matrices as they lie in the files, without a model that knows what they are."""
-    made = []
-    stored = Checkpoint(plan.into, []).stored
-    for each in found:
-        shape = stored[each.name].shape
-        outputs, width = shape[-2:]
-        rows = np.arange(outputs) + (each.expert or 0) * outputs
-        piece = Piece(each.name, np.arange(outputs), rows * width, 1)
-        origin = Origin(each.name, Role.LINEAR, (outputs, width), (piece,))
-        made.append(Update(origin, 1.0, each.b[None], each.a[None]))
-    return made
+def _taken_back(plan: Plan, part: Path, folder: Path) -> AdapterInfo:
+    """The exported adapter as an import makes it ours again."""
+    from droidft.engine.model.foundation import foundation
+
+    source = PeftFolder(part) if plan.request.form is Form.PEFT else GgufLora(_gguf(part))
+    source.on(foundation(plan.into), fingerprint(plan.into))
+    folder.mkdir()
+    source.write(folder)
+    return read_adapter(folder)
 
 
 def _read_by_ours(
     plan: Plan, part: Path, scratch: Path, request: Request, report: Progress, should_stop: Callable[[], bool]
 ) -> Reading:
     from droidft.engine.evaluation import certify
-    from droidft.engine.model import loading
+    from droidft.engine.model import adapter_weights, loading
     from droidft.models.gguf.convert import import_gguf
 
+    folder, alone = plan.into, plan.request.form in (Form.PEFT, Form.GGUF_ADAPTER)
     match plan.request.form:
         case Form.MERGED | Form.MLX:
             folder = part
         case Form.GGUF | Form.OLLAMA:
             folder = scratch / "model"
             import_gguf(_gguf(part), folder, dtype="float32", progress=report)
-        case Form.GGUF_ADAPTER:
-            folder = scratch / "model"
-            folder.mkdir()
-            write_merged(Checkpoint(plan.into, _as_updates(read_gguf_lora(_gguf(part), plan.into), plan)), folder)
-        case Form.PEFT:
-            raise AssertionError
     model, _ = loading.load_model(folder)
+    if alone:
+        adapter_weights.apply(model, _taken_back(plan, part, scratch / "adapter"))
     return certify.read(
         model,
         loading.load_tokenizer(folder),
