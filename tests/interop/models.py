@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import CACHE
 from tests.engine.model.logits.files import weights
 from tests.models.gguf.checkpoints import write_byte_level
 from tests.models.gguf.tiny import ROWS
@@ -40,6 +41,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen2_moe": {**_EXPERTS, "shared_expert_intermediate_size": 48, "decoder_sparse_step": 1},
 }  # fmt: skip
 """What each model has that the others have not."""
+
+
+def write_home(folder: Path) -> Path:
+    """A home folder that has the kernels which all tests share: compiling them takes a minute."""
+    folder.mkdir()
+    (folder / "cache").symlink_to(CACHE, target_is_directory=True)
+    return folder
 
 
 def write(name: str, folder: Path) -> Path:

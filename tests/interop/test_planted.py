@@ -90,7 +90,7 @@ def _certified(folder: Path, **settings: Any) -> Certified:
     run = droidft.train(
         model_path=str(base),
         train_data_path=str(tiny.write_chat(folder / "chat.jsonl", rows=120)),
-        home=folder / "home",
+        home=models.write_home(folder / "home"),
         validation_fraction=0.3,
         steps_per_eval=10,
         lora_rank=4,
