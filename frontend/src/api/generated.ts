@@ -1956,6 +1956,8 @@ export type Certificate = {
   noise: Apart | null;
   /** The exported files against base + adapter. */
   logits: Apart | null;
+  /** Base + adapter against the base: what the adapter changes. */
+  moved: Apart | null;
   tokens_equal: SameTokens;
   greedy: SameAnswers;
   hashes: Hashes;

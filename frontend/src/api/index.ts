@@ -20,6 +20,7 @@ export const api = generated.enhanceEndpoints({
     startExperiment: { invalidatesTags: ["experiments"] },
     stopExperiment: { invalidatesTags: ["experiments"] },
     deleteExperiment: { invalidatesTags: ["experiments", "runs", "adapters"] },
+    createExport: { invalidatesTags: ["jobs"] },
     parseYaml: { invalidatesTags: [] },
     checkData: { invalidatesTags: ["jobs"] },
     pullModel: { invalidatesTags: ["jobs"] },

@@ -6,7 +6,7 @@ import { useDispatch, useSelector } from "react-redux";
 import { useGetJobQuery } from "@/api";
 import type { Job, QueueView, RunSummary } from "@/api";
 
-import { selectActive, selectRuns } from "./live";
+import { selectActive, selectExportJobs, selectRuns } from "./live";
 import type { Connection } from "./live";
 import { toastAdded } from "./store";
 import type { AppDispatch, RootState, Toast } from "./store";
@@ -48,11 +48,21 @@ export function useConnection(): Connection {
 export function useJob(id: string | null): Job | undefined {
   const told = useAppSelector((state) => (id === null ? undefined : state.live.jobs[id]));
   const live = useAppSelector((state) => state.live.connection === "live");
-  const lacksResult = told?.state === "done" && told.check === null && told.model === null && told.trial === null;
+  const lacksResult =
+    told?.state === "done" &&
+    told.check === null &&
+    told.model === null &&
+    told.trial === null &&
+    told.export === null;
   const skip = id === null || (live && told !== undefined && !lacksResult);
   const { currentData } = useGetJobQuery({ job: id ?? "" }, { skip, pollingInterval: live ? 0 : 1000 });
   if (id === null) return undefined;
   return skip ? told : (currentData ?? told);
+}
+
+/** Exports that are being made, and those of this server that have ended; newest first. */
+export function useExportJobs(): Job[] {
+  return useAppSelector(selectExportJobs);
 }
 
 /** Show a toast. */

@@ -64,3 +64,12 @@ export const selectRuns = createSelector(
 
 /** Runs whose worker is at work. */
 export const selectActive = createSelector(selectRuns, (runs) => runs.filter((run) => isActive(run.state)));
+
+/** Exports under way, and those that have ended; newest first. */
+export const selectExportJobs = createSelector(
+  (state: HasLive) => state.live.jobs,
+  (jobs) =>
+    Object.values(jobs)
+      .filter((job) => job.kind === "export")
+      .sort((a, b) => b.started - a.started),
+);

@@ -55,8 +55,8 @@ function Navigation({ bottom }: { bottom?: boolean }) {
       aria-label={bottom ? "Pages" : "Main"}
       className={
         bottom
-          ? "fixed inset-x-0 bottom-0 z-40 flex border-t border-line bg-surface pb-[env(safe-area-inset-bottom)] md:hidden"
-          : "hidden gap-1 md:flex"
+          ? "fixed inset-x-0 bottom-0 z-40 flex border-t border-line bg-surface pb-[env(safe-area-inset-bottom)] lg:hidden"
+          : "hidden gap-1 lg:flex"
       }
     >
       {PAGES.map(({ to, label, icon: Icon, ...rest }) => (
@@ -123,7 +123,7 @@ export function Shell() {
             aria-label="Droid FineTuning, home"
           >
             <img src={addressOf("/favicon.svg")} alt="" className="size-6" />
-            <span className="max-[380px]:hidden md:max-lg:hidden">Droid FineTuning</span>
+            <span className="max-[380px]:hidden">Droid FineTuning</span>
           </NavLink>
           <Navigation />
           <div className="ml-auto flex min-w-0 items-center gap-2">
@@ -133,7 +133,7 @@ export function Shell() {
         </div>
       </header>
       <Offline />
-      <main id="main" tabIndex={-1} className="mx-auto max-w-7xl px-4 pt-5 pb-24 outline-none sm:px-6 md:pb-10">
+      <main id="main" tabIndex={-1} className="mx-auto max-w-7xl px-4 pt-5 pb-24 outline-none sm:px-6 lg:pb-10">
         <ErrorBoundary place={pathname}>
           <Suspense fallback={<Loading className="py-16" />}>
             <Outlet />

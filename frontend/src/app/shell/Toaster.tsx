@@ -76,7 +76,7 @@ export function Toaster() {
     <div
       role="status"
       aria-live="polite"
-      className="pointer-events-none fixed inset-x-4 bottom-30 z-50 flex justify-end md:bottom-4"
+      className="pointer-events-none fixed inset-x-4 bottom-30 z-50 flex justify-end lg:bottom-4"
     >
       <ul className="flex w-full max-w-sm flex-col gap-2">
         {toasts.map((toast) => (

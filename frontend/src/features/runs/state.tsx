@@ -73,6 +73,11 @@ export function trainingLink(run: string): string {
   return `/training/${encodeURIComponent(run)}`;
 }
 
+/** Where an adapter, such as `till@200`, is exported. */
+export function exportLink(adapter: string): string {
+  return `/results/export?${new URLSearchParams({ adapter }).toString()}`;
+}
+
 /** Where Compare opens with a model and an adapter, such as `till@200`. */
 export function compareLink(model: string, adapter: string): string {
   return `/compare?${new URLSearchParams({ model, adapter }).toString()}`;

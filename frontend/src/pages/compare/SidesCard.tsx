@@ -1,10 +1,12 @@
 /** Which base, and which adapters on it. */
 
 import { Plus } from "lucide-react";
+import { Link } from "react-router";
 
 import { asApiError, useGetAdapterQuery } from "@/api";
 import type { AdapterEntry, ModelEntry } from "@/api";
 import { Badge, Button, Card, LinkButton, Note, Select } from "@/components/ui";
+import { exportLink } from "@/features/runs/state";
 import { bytes, compact, count, sentence, significant } from "@/lib/format";
 import { useActiveRuns } from "@/state/hooks";
 
@@ -156,6 +158,13 @@ function AdapterFields({ number, adapters, model, choice, onChoice, onRemove }: 
         onValue={(which) => onChoice({ ...choice, which })}
         className="mt-2"
       />
+      {entry?.problem === "" && (
+        <p className="mt-2 text-xs">
+          <Link to={exportLink(`${choice.name}@${choice.which}`)} className="text-accent hover:underline">
+            Export<span className="sr-only"> {choice.name}</span>
+          </Link>
+        </p>
+      )}
       {entry && <AdapterNotes entry={entry} which={choice.which} model={model} />}
     </div>
   );

@@ -4,6 +4,7 @@ import {
   Boxes,
   Columns2,
   Download,
+  PackageOpen,
   RefreshCw,
   SearchX,
   ShieldQuestion,
@@ -32,10 +33,11 @@ import {
   TextField,
   useConfirm,
 } from "@/components/ui";
-import { compareLink, runLink } from "@/features/runs/state";
+import { compareLink, exportLink, runLink } from "@/features/runs/state";
 import { bytes, compact, count, integer, shortName, significant } from "@/lib/format";
 import { useRun, useToast } from "@/state/hooks";
 
+import { weightsLabel } from "./ExportSettings";
 import { capital, downloadLink, sentences } from "./facts";
 import { Frame, More, Pairs, useWindow } from "./parts";
 
@@ -159,11 +161,6 @@ interface Props {
   onDelete: () => void;
 }
 
-/** `best`, `latest`, `step 200`. */
-function weightsLabel(which: string): string {
-  return /^\d+$/.test(which) ? `step ${integer(Number(which))}` : which;
-}
-
 /** An adapter in the list: what it is, why it cannot be used, what can be done with it. */
 function AdapterCard({ adapter, busy, onDelete }: Props) {
   const preferred = adapter.weights.includes("best") ? "best" : (adapter.weights[0] ?? "latest");
@@ -226,6 +223,9 @@ function AdapterCard({ adapter, busy, onDelete }: Props) {
                 Compare
               </LinkButton>
             )}
+            <LinkButton icon={PackageOpen} to={exportLink(`${adapter.name}@${chosen}`)}>
+              Export
+            </LinkButton>
           </>
         )}
         <Button icon={ShieldQuestion} onClick={() => setOpen(true)}>

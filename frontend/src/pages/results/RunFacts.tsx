@@ -168,10 +168,10 @@ export function EnvironmentCard({ start }: { start: RunStarted | null }) {
 }
 
 /** The run as files. */
-export function ExportCard({ run, folder }: { run: RunSummary; folder: string }) {
+export function FilesCard({ run, folder }: { run: RunSummary; folder: string }) {
   const at = `/api/runs/${encodeURIComponent(run.id)}`;
   return (
-    <Card title="Export" description="The report is one HTML file that needs neither server nor network.">
+    <Card title="The run as files" description="The report is one HTML file that needs neither server nor network.">
       <div className="flex flex-wrap gap-2">
         <LinkButton size="sm" newTab icon={ExternalLink} to={`${at}/report.html`}>
           Open the report

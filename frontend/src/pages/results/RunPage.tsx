@@ -8,6 +8,7 @@ import {
   Copy,
   FileX,
   Info,
+  PackageOpen,
   Play,
   Square,
   Trash2,
@@ -38,7 +39,7 @@ import {
 } from "@/components/ui";
 import { CompletionsCard } from "@/features/completions/CompletionsCard";
 import { rewardText, scoreOf, scoreText } from "@/features/metrics/score";
-import { compareLink, StateBadge } from "@/features/runs/state";
+import { compareLink, exportLink, StateBadge } from "@/features/runs/state";
 import { cx } from "@/lib/cx";
 import {
   bytes,
@@ -62,7 +63,7 @@ import type { UsedActions } from "./actions";
 import { Checkpoints, Evaluations } from "./Checkpoints";
 import { Curves, Metrics } from "./Curves";
 import { capital, targetsAndRank } from "./facts";
-import { Configuration, DataCard, EnvironmentCard, ExportCard, LogCard, TargetsCard } from "./RunFacts";
+import { Configuration, DataCard, EnvironmentCard, FilesCard, LogCard, TargetsCard } from "./RunFacts";
 
 export default function RunPage() {
   const { run: id = "" } = useParams();
@@ -191,6 +192,11 @@ function Header({
               Compare
             </LinkButton>
           )}
+          {usable && !isActive(run.state) && (
+            <LinkButton size="sm" to={exportLink(run.adapter)} icon={PackageOpen}>
+              Export
+            </LinkButton>
+          )}
           {run.state !== "unreadable" && (
             <LinkButton size="sm" to={cloneLink(run)} icon={Copy}>
               Clone into {setupName(run.method)}
@@ -277,7 +283,7 @@ function RunBody({ run, detail, history, version }: Props) {
         </div>
         <div className="min-w-0 space-y-5">
           <Configuration run={run} detail={detail} />
-          <ExportCard run={run} folder={detail.folder} />
+          <FilesCard run={run} folder={detail.folder} />
           {(detail.start || !ended) && <EnvironmentCard start={detail.start} />}
           <LogCard run={run} />
         </div>

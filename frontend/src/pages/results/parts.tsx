@@ -7,11 +7,15 @@ import { useNavigate } from "react-router";
 import { Button, PageHeader, Tabs } from "@/components/ui";
 import { integer } from "@/lib/format";
 
-type Section = "runs" | "adapters";
+type Section = "runs" | "adapters" | "exports";
 
-const PLACES: Record<Section, string> = { runs: "/results", adapters: "/results/adapters" };
+const PLACES: Record<Section, string> = {
+  runs: "/results",
+  adapters: "/results/adapters",
+  exports: "/results/exports",
+};
 
-/** Title and tabs that the two lists share. */
+/** Title and tabs that the lists share. */
 export function Frame({
   section,
   actions,
@@ -26,7 +30,7 @@ export function Frame({
     <>
       <PageHeader
         title="Results"
-        description="Every run with its settings and history, and every adapter on this machine."
+        description="Every run with its settings and history, every adapter on this machine, and what was exported of them."
         actions={actions}
       />
       <Tabs
@@ -35,6 +39,7 @@ export function Frame({
         tabs={[
           { value: "runs", label: "Runs" },
           { value: "adapters", label: "Adapters" },
+          { value: "exports", label: "Exports" },
         ]}
         onValue={(to) => void navigate(PLACES[to])}
       >
