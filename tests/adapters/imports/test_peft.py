@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
@@ -224,6 +227,21 @@ def test_pickles_are_never_read(peft: Peft) -> None:
     with pytest.raises(AdapterError, match=r"adapter_model\.bin, a pickle") as refused:
         PeftFolder(folder)
     assert "safetensors" in refused.value.hint
+
+
+def test_a_quantised_base_takes_it_too(tmp_path: Path) -> None:
+    made = trained("llama", tmp_path)
+    model, _ = loading.load_model(made.base)
+    nn.quantize(model, 32, 8, class_predicate=lambda _, it: hasattr(it, "to_quantized") and it.weight.shape[-1] == 32)
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    mx.save_safetensors(str(packed / "model.safetensors"), dict(tree_flatten(model.parameters())))
+    config = load_config(made.base) | {"quantization": {"group_size": 32, "bits": 8}}
+    (packed / "config.json").write_text(json.dumps(config))
+    got = imported(packed, exported(made, tmp_path / "peft"), tmp_path / "in")
+    model, _ = loading.load_model(packed)
+    adapter_weights.apply(model, made.info)
+    assert difference(got, read(model)) < CLOSE
 
 
 def test_a_damaged_file_is_refused(peft: Peft) -> None:

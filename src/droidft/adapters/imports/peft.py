@@ -227,7 +227,8 @@ class _Reader:
             raise AdapterError(
                 f"adapter {self.folder.name} adapts {module}{f'.{parameter}' if parameter else ''}, which the model "
                 f"{self.base.path.name} does not have",
-                hint="name the model that it was trained on: --base MODEL",
+                hint="name the model that it was trained on: --base MODEL; what came in for it fits its quantised "
+                "copies too",
             )
         if embedding:
             a, b = self.read(layer, "lora_embedding_B").T, self.read(layer, "lora_embedding_A").T
