@@ -25,7 +25,7 @@ from droidft.commands._terminal import (
     terminal,
     warn,
 )
-from droidft.errors import AdapterError, DroidError
+from droidft.errors import AdapterError, DownloadError, NotFound
 from droidft.home import Home
 from droidft.models.hub import repo_id_of
 from droidft.runs import folder as runs
@@ -200,7 +200,7 @@ def _stand_on_base(source: Foreign, model: str | None, home: Home) -> str:
         )
     try:
         path = catalog.find_model(ref, models_dir=home.models, offline=model is None)
-    except DroidError as error:
+    except (NotFound, DownloadError) as error:
         if model is not None:
             raise
         raise AdapterError(
