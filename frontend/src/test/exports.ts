@@ -17,6 +17,7 @@ export function certificate(changes: Partial<Certificate> = {}): Certificate {
     tolerance: { share: 0.1, limit: 0.22, plain_limit: 0.22, difference: 0.001, resolution: 0.0001, by: "loss" },
     noise: { positions: 64, largest: 0.029, loss: 0.0001 },
     logits: { positions: 64, largest: 0.031, loss: 0.001 },
+    moved: { positions: 64, largest: 8.2, loss: 2.2 },
     tokens_equal: { conversations: 32, equal: 32, first_difference: null, same_template: true },
     greedy: { answers: 8, equal: 8, first_divergence: null },
     hashes: { base: "b", adapter: "a", data: "d", files: { "till.gguf": "f", "README.md": "r" } },

@@ -117,8 +117,9 @@ export function LossBars({ certificate }: { certificate: Certificate }) {
 
 /** Name and text of each figure under the bars. */
 function facts(certificate: Certificate): [string, string][] {
-  const { logits, noise, tokens_equal: tokens, greedy } = certificate;
+  const { logits, noise, moved, tokens_equal: tokens, greedy } = certificate;
   const own = noise ? `, ${significant(noise.largest, 2)} on the base alone` : "";
+  const changed = moved ? `; the adapter changes them by ${significant(moved.largest, 2)}` : "";
   const template = tokens.same_template === false ? "; the chat template is another one" : "";
   return [
     ["Read by", certificate.reader],
@@ -127,7 +128,7 @@ function facts(certificate: Certificate): [string, string][] {
       "Logits",
       logits === null
         ? "not compared"
-        : `differ by at most ${significant(logits.largest, 2)} at ${count(logits.positions, "position")}${own}`,
+        : `differ by at most ${significant(logits.largest, 2)} at ${count(logits.positions, "position")}${own}${changed}`,
     ],
     [
       "Tokens",

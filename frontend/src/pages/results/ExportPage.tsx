@@ -172,7 +172,7 @@ function Usage({ ways }: { ways: readonly Way[] }) {
         {ways.map(({ program, code }) => (
           <div key={program}>
             <h3 className="mb-1 text-[0.8125rem] font-medium">{program}</h3>
-            <CodeBlock text={code} label={`code for ${program}`} />
+            <CodeBlock text={code} label={`code for ${program}`} wrap />
           </div>
         ))}
       </div>
