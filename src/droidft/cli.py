@@ -30,6 +30,7 @@ COMMANDS = {
     "models": ("models", "list, fetch, import and inspect base models"),
     "adapters": ("adapters", "list, check and delete adapters"),
     "export": ("export", "make an adapter usable elsewhere, with a certificate"),
+    "exports": ("exports", "list exports; show or delete one"),
     "data": ("data", "check training data, count its tokens, show what is trained on"),
     "rewards": ("rewards", "list what completions can be scored by, and try it on a few"),
     "chat": ("chat", "talk to a model, with or without an adapter"),

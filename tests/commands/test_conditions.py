@@ -36,6 +36,8 @@ ARGUMENTS = {
     "adapters import": ["nothing"],
     "adapters delete": ["nothing"],
     "export": ["nothing", "--to", "peft"],
+    "exports show": ["nothing"],
+    "exports delete": ["nothing", "--yes"],
     "data check": ["nothing.jsonl"],
     "data stats": ["nothing.jsonl", "--model", "nothing"],
     "data show": ["nothing.jsonl", "--model", "nothing"],
