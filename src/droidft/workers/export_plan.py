@@ -17,7 +17,7 @@ from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
 from droidft.config import TrainingConfig
 from droidft.errors import AdapterError, ConfigError, DroidError
 from droidft.home import Home
-from droidft.models import catalog, hub
+from droidft.models import catalog, headers, hub
 from droidft.models.gguf.write import refuse_unwritable
 from droidft.runs import folder as runs
 from droidft.support.room import check_room
@@ -26,7 +26,7 @@ BITS = {"F32": 32, "F16": 16, "BF16": 16, "Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.
 """About, of a weight of a GGUF file."""
 MARGIN = 64 << 20
 """Bytes beside the weights: tokenizer, settings, certificate."""
-BYTES_A_WEIGHT = 2
+PACKED_IN_ONE = 8
 READINGS = 3
 """Of the rows: base, base + adapter, export."""
 TOKENS_A_ROW, ANSWER_TOKENS = 200, 256
@@ -221,7 +221,9 @@ def facts(plan: Plan, gflops: float) -> dict[str, Any]:
 def about_seconds(plan: Plan, gflops: float) -> float:
     """About how long the export takes: three readings of the rows and of some answers, and the disk."""
     base = sum(file.stat().st_size for file in catalog.weight_files(plan.base))
-    weights = base / BYTES_A_WEIGHT
+    stored = headers.tensors(*catalog.weight_files(plan.base)).values()
+    # Of packed weights each value in the file holds several.
+    weights = sum(math.prod(each.shape) * (PACKED_IN_ONE if each.dtype == "U32" else 1) for each in stored)
     rows = READINGS * 2 * weights * plan.request.row_count * TOKENS_A_ROW / (EFFICIENCY * gflops * 1e9)
     answers = READINGS * ANSWER_TOKENS * base / MEMORY_BYTES_A_SECOND
     packing = 4 * weights / PACKING_BYTES_A_SECOND if plan.request.form in PACKED else 0.0
