@@ -1,6 +1,7 @@
 """Every architecture's adapter in PEFT: it computes there what it computes here, or is refused by name."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +114,14 @@ def test_names_are_those_of_transformers(case: str, tmp_path: Path) -> None:
 
 
 def test_joined_experts_are_those_that_transformers_joins() -> None:
-    joining = transformers.core_model_loading.MergeModulelist
+    joining = import_module("transformers.core_model_loading").MergeModulelist
+    changes = import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping
     ours = {file.stem for file in Path(mlx_lm.models.__path__[0]).glob("*.py")}
     known = ours & set(transformers.CONFIG_MAPPING)
     joined = {
         model_type
         for model_type in known
-        for change in transformers.conversion_mapping.get_checkpoint_conversion_mapping(model_type) or []
+        for change in changes(model_type) or []
         if any(isinstance(step, joining) for step in getattr(change, "operations", []))
     }
     assert joined - JOINED == set()
