@@ -23,7 +23,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_the_verdict_comes_first_then_how_to_use_it(rows: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "poet", "--to", "merged", "--rows", rows]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0].startswith("passed: the exported files lose ")
+    assert shown[0].startswith("passed: the exported files have a loss of ")
     assert [line.split()[0] for line in shown[1:4]] == ["base", "trained", "exported"]
     assert any("poet-merged is done" in line for line in shown)
     assert any("vllm serve" in line for line in shown)

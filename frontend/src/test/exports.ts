@@ -8,7 +8,7 @@ export function certificate(changes: Partial<Certificate> = {}): Certificate {
     form: "gguf",
     quantisation: null,
     verdict: "passed",
-    sentence: "passed: the exported files lose 0.5010",
+    sentence: "passed: the exported files have a loss of 0.5010",
     reader: "llama.cpp (xllamacpp 2026.10)",
     reader_note: "",
     rows: 32,

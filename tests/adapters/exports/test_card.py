@@ -85,7 +85,8 @@ def test_the_figures_are_the_certificates() -> None:
     text = made()
     assert "| base | 2.1000 |\n| base + adapter, as trained | 1.2000 |\n| these files | 1.2001 |" in text
     assert (
-        "**passed: the exported files lose 1.2001 where the trained adapter loses 1.2000 and the base 2.1000" in text
+        "**passed: the exported files have a loss of 1.2001, the trained adapter 1.2000 and the base model 2.1000"
+        in text
     )
     assert f"| data | SHA-256 {'d' * 64} |" in text
     assert "did not pass" not in text
@@ -93,7 +94,7 @@ def test_the_figures_are_the_certificates() -> None:
 
 def test_an_export_that_failed_says_so_before_anything_else() -> None:
     text = made(exported=2.1)
-    warning = text.index("> **This export did not pass its check.** failed: the exported files lose 2.1000")
+    warning = text.index("> **This export did not pass its check.** failed: the exported files have a loss of 2.1000")
     assert warning < text.index("## How to use it")
 
 

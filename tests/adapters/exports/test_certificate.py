@@ -51,11 +51,11 @@ def test_a_tenth_of_what_the_adapter_changes_is_allowed_and_a_quarter_if_quantis
 
 def test_the_sentence_has_the_three_losses_and_what_is_allowed() -> None:
     assert certified(reading(1.2001)).sentence == (
-        "passed: the exported files lose 1.2001 where the trained adapter loses 1.2000 and the base 2.1000; "
-        "allowed is a difference of 0.0900"
+        "passed: the exported files have a loss of 1.2001, the trained adapter 1.2000 and the base model 2.1000; "
+        "a difference of up to 0.0900 is allowed"
     )
     assert certified(reading(1.3), quantisation="Q8_0").sentence.endswith(
-        "allowed is a difference of 0.2250, 25% of what the adapter changes, as the weights are quantised "
+        "a difference of up to 0.2250 is allowed: 25% of what the adapter changes, since the weights are quantised "
         "(0.0900 if they were not)"
     )
 

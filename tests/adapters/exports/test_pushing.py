@@ -45,7 +45,9 @@ def test_one_that_passed_is_pushed(tmp_path: Path, home: Path, monkeypatch: pyte
 
 
 def test_one_that_failed_is_not(tmp_path: Path) -> None:
-    with pytest.raises(UploadError, match=r"x did not pass its check: failed: the exported files lose 2\.1000"):
+    with pytest.raises(
+        UploadError, match=r"x did not pass its check: failed: the exported files have a loss of 2\.1000"
+    ):
         pushing.destination(export(tmp_path / "x", exported=2.1), THERE)
 
 

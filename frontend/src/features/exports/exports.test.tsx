@@ -44,10 +44,10 @@ it("puts the picture into words", () => {
 });
 
 it("says first and plainly that an export failed", () => {
-  const failed = certificate({ verdict: "failed", sentence: "failed: the exported files lose 2.7" });
+  const failed = certificate({ verdict: "failed", sentence: "failed: the exported files have a loss of 2.7" });
   render(<Verdict certificate={failed} />);
   expect(screen.getByText("Failed: these files are not what was trained.")).toBeInTheDocument();
-  expect(screen.getByText("The exported files lose 2.7.")).toBeInTheDocument();
+  expect(screen.getByText("The exported files have a loss of 2.7.")).toBeInTheDocument();
   expect(screen.queryByText(/Passed/)).toBeNull();
 });
 

@@ -149,7 +149,7 @@ it("says why an export came to nothing, and leads back to its settings", async (
 });
 
 it("shows a failed export as failed, without code to use it", async () => {
-  const failed = certificate({ verdict: "failed", sentence: "failed: the exported files lose 2.7" });
+  const failed = certificate({ verdict: "failed", sentence: "failed: the exported files have a loss of 2.7" });
   answers["GET /api/exports/bad"] = [200, exported("bad", { certificate: failed, usage: [] })];
   open("/results/exports/bad");
   expect(await screen.findByText("Failed: these files are not what was trained.")).toBeInTheDocument();

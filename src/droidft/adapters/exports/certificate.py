@@ -1,4 +1,4 @@
-"""The certificate of an export: what base, base + adapter and the exported files lose on the same unseen rows.
+"""The certificate of an export: the loss of base, base + adapter and the exported files on the same unseen rows.
 
 Base and adapter are read by our own engine; the exported files by a reader that is not ours where one is installed.
 The rule: the exported files may differ from base + adapter by `SHARE` of what the adapter changes, a quantised export
@@ -270,19 +270,21 @@ def _verdict(evidence: Evidence, tolerance: Tolerance, tokens: SameTokens) -> tu
 def _figures(evidence: Evidence, tolerance: Tolerance) -> str:
     assert evidence.exported is not None
     base, trained, exported = (shown_loss(it.mean) for it in (evidence.base, evidence.trained, evidence.exported))
-    losses = f"the exported files lose {exported} where the trained adapter loses {trained} and the base {base}"
+    losses = f"the exported files have a loss of {exported}, the trained adapter {trained} and the base model {base}"
     difference, limit = shown_loss(tolerance.difference), shown_loss(tolerance.limit)
     match tolerance.by:
         case "loss":
-            allowed = f"allowed is a difference of {limit}"
+            allowed = f"a difference of up to {limit} is allowed"
             if tolerance.share != SHARE:
-                allowed += f", {percent(tolerance.share)} of what the adapter changes, as the weights are quantised"
+                allowed += (
+                    f": {percent(tolerance.share)} of what the adapter changes, since the weights are quantised"
+                )
                 allowed += f" ({shown_loss(tolerance.plain_limit)} if they were not)"
             return f"{losses}; {allowed}"
         case "rows":
             return (
                 f"{losses}, too close to tell apart; row by row they differ by {difference} on average, "
-                f"and allowed is {limit}"
+                f"and up to {limit} is allowed"
             )
         case _:
             return (
