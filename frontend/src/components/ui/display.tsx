@@ -173,21 +173,21 @@ export function Disclosure({
 /** Code or a command to copy. */
 export function CodeBlock({ text, label, wrap }: { text: string; label: string; wrap?: boolean | undefined }) {
   return (
-    <div className="relative min-w-0 rounded-md border border-line bg-sunken">
-      <div className="absolute top-1 right-1">
-        <CopyButton text={text} label={`Copy ${label}`} iconOnly />
-      </div>
+    <div className="flex min-w-0 items-start rounded-md border border-line bg-sunken">
       <pre
         tabIndex={0}
         role="region"
         aria-label={label}
         className={cx(
-          "max-h-72 overflow-auto p-3 pr-11 font-mono text-xs",
+          "max-h-72 min-w-0 flex-1 overflow-auto p-3 font-mono text-xs",
           wrap && "whitespace-pre-wrap wrap-anywhere",
         )}
       >
         {text}
       </pre>
+      <div className="shrink-0 p-1">
+        <CopyButton text={text} label={`Copy ${label}`} iconOnly />
+      </div>
     </div>
   );
 }
