@@ -125,8 +125,6 @@ def test_what_a_form_cannot_hold_is_refused_with_one_that_can(home: Home) -> Non
     with pytest.raises(AdapterError, match="holds factors only") as refused:
         plan_export(asked(home, Form.PEFT, adapter="whole"), home)
     assert "merged" in refused.value.hint
-    with pytest.raises(ConfigError, match="adapter alone"):
-        plan_export(asked(home, Form.PEFT, into="tiny"), home)
 
 
 def test_another_model_or_adapter_is_refused(home: Home) -> None:
@@ -150,3 +148,22 @@ def test_a_quantised_base_needs_its_original_or_the_mlx_form(home: Home) -> None
     assert done.certificate.passed
     into = export(plan_export(asked(home, Form.MERGED, adapter="qlora", into="plain"), home), home, quiet)
     assert "quantization" not in json.loads((into.path / "config.json").read_text())
+
+
+@pytest.mark.parametrize("form", [Form.PEFT, Form.GGUF_ADAPTER])
+def test_an_adapter_of_a_quantised_base_leaves_for_its_original(home: Home, form: Form) -> None:
+    from droidft.engine.model.merging import write_mlx
+
+    write_model(home.models / "plain", hidden_size=64)
+    write_byte_level(home.models / "plain", "qwen2")
+    (home.models / "packed").mkdir()
+    write_mlx(home.models / "plain", None, home.models / "packed", bits=8)
+    adapted(home.models / "packed", home.adapters / "qlora")
+    with pytest.raises(AdapterError, match="packed is quantised in a way") as refused:
+        plan_export(asked(home, form, adapter="qlora"), home)
+    assert "--into" in refused.value.hint
+    done = export(plan_export(asked(home, form, adapter="qlora", into="plain"), home), home, quiet)
+    assert done.certificate.passed
+    if form is Form.PEFT:
+        assert json.loads((done.path / "adapter_config.json").read_text())["base_model_name_or_path"] == "plain"
+        assert str(home.models / "plain") in done.usage[0].code

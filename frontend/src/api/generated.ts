@@ -2417,7 +2417,7 @@ export type ExportRequest = {
   type?: string | null;
   /** The base model that the adapter was trained on. Default: the one that it names. */
   model?: string | null;
-  /** Another copy of the base to add the adapter to, such as the original of a quantised one. */
+  /** Another copy of the base to add the adapter to, or to use it on, such as the original of a quantised one. */
   into?: string | null;
   /** Name of the export. Default: adapter, form and type. */
   name?: string | null;

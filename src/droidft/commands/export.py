@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--into",
         metavar="MODEL",
-        help="another copy of the base to add the adapter to, such as the original of a quantised one",
+        help="another copy of the base to add the adapter to or use it on, such as the original of a quantised one",
     )
     parser.add_argument("--name", metavar="NAME", help="name of the export (default: adapter and form)")
     parser.add_argument(

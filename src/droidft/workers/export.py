@@ -69,7 +69,7 @@ def export(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], b
         write_card(part, made, _subject(plan, home, part))
         size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
     file = _gguf(plan.target)
-    dora = plan.info.fine_tune_type == "dora"
+    base, dora = hub.repo_id_of(plan.into) or str(plan.into), plan.info.fine_tune_type == "dora"
     return Exported(
         plan.target.name,
         plan.target,
@@ -77,7 +77,7 @@ def export(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], b
         size,
         time.perf_counter() - began,
         made,
-        list(ways(plan.request.form.value, plan.base_name, str(plan.target), file, dora=dora, rank=plan.info.rank)),
+        list(ways(plan.request.form.value, base, str(plan.target), file, dora=dora, rank=plan.info.rank)),
         warnings,
     )
 

@@ -46,7 +46,7 @@ class Plan:
     base: Path
     """Folder of the model that the adapter was trained on."""
     into: Path
-    """Folder of the model that it is added to: the base, or another copy of it."""
+    """Folder of the model that it is added to, or used on: the base, or another copy of it."""
     origins: Origins
     target: Path
     bytes: int
@@ -137,13 +137,19 @@ def _refuse_without_rows(request: ExportRequest, info: AdapterInfo, home: Home) 
 
 
 def _unpackable(request: ExportRequest, into: Path) -> None:
-    """Refuse a base whose weights are packed, for a form that needs whole ones."""
+    """Refuse a base whose weights are packed, for a form that needs whole ones or is for readers that do."""
     config = catalog.load_config(into)
-    if config.get("quantization") or config.get("quantization_config"):
+    if not (config.get("quantization") or config.get("quantization_config")):
+        return
+    if request.form.alone:
         raise AdapterError(
-            f"{into.name} is quantised, and {request.form.value} needs whole weights to add the adapter to",
-            hint="name the original model too (in the terminal --into), or export to `mlx`, which unpacks it",
+            f"{into.name} is quantised in a way that what reads {request.form.value} does not know",
+            hint="name the original model, which the adapter is to be used on (in the terminal --into)",
         )
+    raise AdapterError(
+        f"{into.name} is quantised, and {request.form.value} needs whole weights to add the adapter to",
+        hint="name the original model too (in the terminal --into), or export to `mlx`, which unpacks it",
+    )
 
 
 def _trace(request: ExportRequest, info: AdapterInfo, into: Path) -> Origins:

@@ -130,6 +130,15 @@ def test_the_code_is_code(form: str, repo_id: str | None) -> None:
     assert (repo_id or "FOLDER") in "".join(code for _, code in blocks)
 
 
+@pytest.mark.parametrize(("base", "found"), [("/models/tiny", "/models/tiny"), ("tiny", "path/to/tiny")])
+def test_a_base_that_is_on_no_hub_is_opened_by_its_folder(base: str, found: str) -> None:
+    python, serve = (way.code for way in ways("peft", base, "/exports/poet", rank=8))
+    assert f"base = '{found}'\n" in python
+    assert "AutoModelForCausalLM.from_pretrained(base), '/exports/poet')" in python
+    assert "AutoPeft" not in python, "which looks for the base under the name in the adapter's file"
+    assert serve.startswith(f"vllm serve {found} ")
+
+
 def test_vllm_has_no_magnitudes() -> None:
     assert "vllm serve acme/tiny --enable-lora --lora-modules my.poet=acme/my.poet" in made(
         "peft", repo_id="acme/my.poet"

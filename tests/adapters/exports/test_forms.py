@@ -36,7 +36,15 @@ def test_only_types_that_lose_more_than_rounding_count_as_quantised() -> None:
 
 def test_the_command_repeats_the_request() -> None:
     assert asked("gguf", "Q4_K_M").command == "droidft export poet --to gguf --type Q4_K_M"
+    fewer = asked("merged").model_copy(update={"row_count": 8, "rows": "my rows.jsonl"})
+    assert fewer.command == "droidft export poet --to merged --rows 'my rows.jsonl' --row-count 8"
 
 
 def test_names_say_adapter_form_and_type() -> None:
     assert forms.default_name(asked("gguf", "F16"), "poet") == "poet-gguf-F16"
+
+
+def test_a_long_name_of_an_adapter_leaves_room_for_the_form() -> None:
+    long = "p" * 64
+    names = {forms.default_name(asked(form, type), long) for form, type in [("peft", None), ("gguf", "F16")]}
+    assert names == {"p" * 59 + "-peft", "p" * 55 + "-gguf-F16"}

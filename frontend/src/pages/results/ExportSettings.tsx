@@ -112,7 +112,7 @@ export function MoreSettings({ draft, onChange, adapters }: Props & { adapters: 
               ...others.map((model) => ({ value: model.ref, label: shortName(model.ref) })),
             ]}
             onValue={(into) => onChange({ into })}
-            hint="Another copy of the base, such as the original of a quantised one."
+            hint="Another copy of the base, such as the original of a quantised one: to add the adapter to, or to use it on."
           />
           <TextField
             label="Rows for the certificate"

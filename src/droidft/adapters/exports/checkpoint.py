@@ -74,7 +74,7 @@ class Checkpoint:
             if self.stored[name].dtype not in BYTES:
                 raise ModelError(
                     f"{name} is stored in {self.stored[name].dtype}, to which no update can be added",
-                    hint="export to `mlx`, which unpacks it; or take the original bfloat16 model with --base",
+                    hint="export to `mlx`, which unpacks it; or name the original model (in the terminal --into)",
                 )
 
     @property

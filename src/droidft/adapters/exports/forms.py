@@ -20,6 +20,8 @@ GGUF_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M")
 _WHOLE_TYPES = ("F32", "F16", "BF16")
 """Types that are not quantised."""
 BITS = ("4", "8")
+LONGEST_NAME = 64
+"""Characters of a name of an export."""
 
 
 class Form(StrEnum):
@@ -31,6 +33,11 @@ class Form(StrEnum):
     GGUF = "gguf"
     GGUF_ADAPTER = "gguf-adapter"
     OLLAMA = "ollama"
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is the adapter without its base."""
+        return self in (Form.PEFT, Form.GGUF_ADAPTER)
 
 
 @shape
@@ -98,8 +105,8 @@ class ExportRequest(BaseModel):
     model: Annotated[str | None, Field(max_length=4096)] = None
     """The base model that the adapter was trained on. Default: the one that it names."""
     into: Annotated[str | None, Field(max_length=4096)] = None
-    """Another copy of the base to add the adapter to, such as the original of a quantised one."""
-    name: Annotated[str | None, Field(max_length=64)] = None
+    """Another copy of the base to add the adapter to, or to use it on, such as the original of a quantised one."""
+    name: Annotated[str | None, Field(max_length=LONGEST_NAME)] = None
     """Name of the export. Default: adapter, form and type."""
     rows: Annotated[str | None, Field(max_length=4096)] = None
     """A file with rows for the certificate. Default: the validation rows of the adapter's run."""
@@ -125,9 +132,9 @@ class ExportRequest(BaseModel):
     def command(self) -> str:
         """The line in a terminal that repeats this export."""
         words = ["droidft", "export", self.adapter, "--to", self.form.value]
-        for name in ("type", "model", "into", "rows"):
-            if (value := getattr(self, name)) is not None:
-                words += [f"--{name}", value]
+        for name in ("type", "model", "into", "rows", "row_count"):
+            if (value := getattr(self, name)) != type(self).model_fields[name].default:
+                words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
 
     @property
@@ -167,9 +174,9 @@ def facts() -> list[FormFacts]:
 
 
 def default_name(request: ExportRequest, adapter: str) -> str:
-    """Name of an export whose request gives none."""
-    parts = [adapter, request.form.value, *([request.type] if request.type else [])]
-    return "-".join(parts)[:64]
+    """Name of an export whose request gives none. Where all of it is too long, the adapter's name is cut."""
+    form = "".join(f"-{part}" for part in (request.form.value, request.type) if part)
+    return adapter[: LONGEST_NAME - len(form)].rstrip("-") + form
 
 
 def refuse_unholdable(request: ExportRequest, info: AdapterInfo) -> None:
@@ -177,10 +184,8 @@ def refuse_unholdable(request: ExportRequest, info: AdapterInfo) -> None:
 
     Raises:
         AdapterError: what, and the forms that can.
-        ConfigError: a setting that the form does not take.
     """
-    alone = request.form in (Form.PEFT, Form.GGUF_ADAPTER)
-    if alone and info.fine_tune_type == "full":
+    if request.form.alone and info.fine_tune_type == "full":
         raise AdapterError(
             f"{info.name} holds whole weights, not factors, and {request.form.value} holds factors only",
             hint="export to `merged`, `mlx`, `gguf` or `ollama`",
@@ -189,10 +194,4 @@ def refuse_unholdable(request: ExportRequest, info: AdapterInfo) -> None:
         raise AdapterError(
             f"{info.name} is a DoRA, for which llama.cpp has no adapter",
             hint="export to `gguf`, with the adapter merged",
-        )
-    if alone and request.into is not None:
-        raise ConfigError(
-            f"{request.form.value} is the adapter alone: there is no model to add it to",
-            hint="leave the other model out, or export to `merged` or `gguf`",
-            field="into",
         )

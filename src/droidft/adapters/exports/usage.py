@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from droidft.models.hub import REPO_ID
 from droidft.support.plain import safe
 from droidft.support.shapes import shape
 
@@ -28,8 +29,9 @@ def ways(
 ) -> Sequence[Way]:
     """What to type in each program.
 
-    `place` is the hub id or the folder of the export, `file` its GGUF file, `base` the hub id or name of the base
-    model. An adapter with magnitudes (`dora`) is not for vLLM, which has none; a large `rank` needs a flag there.
+    `place` is the hub id or the folder of the export, `file` its GGUF file, `base` the hub id, the folder or else the
+    name of the base model: other programs cannot find one by a name that it has here. An adapter with magnitudes
+    (`dora`) is not for vLLM, which has none; a large `rank` needs a flag there.
     """
     name = _name(place)
     where, whole = shlex.quote(place), shlex.quote(f"{place.rstrip('/')}/{file}" if file else place)
@@ -37,7 +39,7 @@ def ways(
         case "peft":
             found = [Way("transformers + PEFT", "python", _peft(base, place))]
             if not dora and (rank or 0) <= VLLM_RANKS[-1]:
-                serve = f"vllm serve {shlex.quote(base)} --enable-lora --lora-modules {name}={where}"
+                serve = f"vllm serve {shlex.quote(_found(base))} --enable-lora --lora-modules {name}={where}"
                 found.append(Way("vLLM", "sh", serve + _vllm_rank(rank)))
             return found
         case "merged":
@@ -76,7 +78,21 @@ def _vllm_rank(rank: int | None) -> str:
     return f" --max-lora-rank {next(each for each in VLLM_RANKS if each >= rank)}"
 
 
+def _found(base: str) -> str:
+    """Where other programs find the base model: a placeholder where only its name is known."""
+    return base if REPO_ID.fullmatch(base) or base.startswith("/") else f"path/to/{base}"
+
+
 def _peft(base: str, place: str) -> str:
+    if not REPO_ID.fullmatch(base):
+        # The adapter's own file gives the base by its name, which says nothing elsewhere.
+        return (
+            "from peft import PeftModel\n"
+            "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+            f"base = {_found(base)!r}\n"
+            f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), {place!r})\n"
+            "tokenizer = AutoTokenizer.from_pretrained(base)"
+        )
     return (
         "from peft import AutoPeftModelForCausalLM\n"
         "from transformers import AutoTokenizer\n\n"
