@@ -56,6 +56,8 @@ Parts = dict[str, Encoded]
 class RowSet(Protocol):
     """Prepared rows of any family."""
 
+    def __len__(self) -> int: ...
+
     @property
     def lengths(self) -> Indices:
         """Tokens of each row, after the cut. Shape (rows,)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from droidft.adapters.exports import certificate as certificates
 from droidft.adapters.exports import readers
@@ -21,6 +21,7 @@ from droidft.home import Home
 from droidft.models import catalog
 from droidft.models.fingerprint import fingerprint
 from droidft.models.gguf.write import write_gguf
+from droidft.runs.record import record_of
 from droidft.support.durable import hidden_folder, sha256
 from droidft.support.progress import Progress
 from droidft.workers.export_plan import Plan, run_config
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 
 _GGUF_TYPES = {"F32": "F32", "BF16": "BF16"}
 """Types that a GGUF file keeps as they are stored."""
+
+
+class _About(TypedDict):
+    """What rows of a run and those of a file are chosen by."""
+
+    context_length: int | None
+    data_hash: str | None
+    most: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +93,16 @@ def measure(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], 
 def _rows(plan: Plan, home: Home, tokenizer: Any, longest: int | None, draw: Draw) -> Unseen:
     from droidft.engine.evaluation import unseen
 
-    run, most = run_config(plan.info, home), plan.request.row_count
+    run, record = run_config(plan.info, home), record_of(home, plan.info)
+    about: _About = {
+        "context_length": longest,
+        "data_hash": record.data_hash if record is not None else None,
+        "most": plan.request.row_count,
+    }
     if plan.request.rows is not None:
-        return unseen.rows_of_file(
-            plan.request.rows, tokenizer, config=run, model_path=str(plan.base), context_length=longest, most=most
-        )
+        return unseen.rows_of_file(plan.request.rows, tokenizer, config=run, model_path=str(plan.base), **about)
     assert run is not None, "plan_export refuses an export without rows"
-    return unseen.rows_of_run(run, tokenizer, context_length=longest, draw=draw, most=most)
+    return unseen.rows_of_run(run, tokenizer, draw=draw, **about)
 
 
 def certify(
@@ -138,13 +150,14 @@ def _evidence(
 
 
 def _subjects(plan: Plan, part: Path, scratch: Path, report: Progress) -> list[Subject]:
-    """What the reader reads: the base, where it reads its files, and the export."""
+    """What the reader reads: the base, where it reads the same weights as ours, and the export."""
+    same = plan.into == plan.base
     match plan.request.form:
         case Form.PEFT:
-            return [Subject(model=plan.into), Subject(model=plan.into, adapter=part)]
+            base = [Subject(model=plan.into)] if same else []
+            return [*base, Subject(model=plan.into, adapter=part)]
         case Form.MERGED | Form.MLX:
-            # Another copy of the base is not what ours was read from.
-            base = [Subject(model=plan.into)] if plan.into == plan.base else []
+            base = [Subject(model=plan.into)] if same else []
             return [*base, Subject(model=part)]
         case Form.GGUF | Form.OLLAMA:
             return [Subject(model=_gguf(part), tokenizer=plan.into)]
@@ -155,7 +168,8 @@ def _subjects(plan: Plan, part: Path, scratch: Path, report: Progress) -> list[S
                 made = Checkpoint(plan.into, [])
                 kind = _GGUF_TYPES.get(made.stored[made.names[0]].dtype, "F16")
                 write_gguf(plan.into, made, whole, kind=kind, progress=report)
-            return [Subject(model=whole), Subject(model=whole, adapter=_gguf(part))]
+            base = [Subject(model=whole)] if same else []
+            return [*base, Subject(model=whole, adapter=_gguf(part))]
 
 
 def _gguf(part: Path) -> Path:
@@ -182,7 +196,7 @@ def _read_by_ours(
     from droidft.engine.model import adapter_weights, loading
     from droidft.models.gguf.convert import import_gguf
 
-    folder, alone = plan.into, plan.request.form in (Form.PEFT, Form.GGUF_ADAPTER)
+    folder = plan.into
     match plan.request.form:
         case Form.MERGED | Form.MLX:
             folder = part
@@ -190,7 +204,7 @@ def _read_by_ours(
             folder = scratch / "model"
             import_gguf(_gguf(part), folder, dtype="float32", progress=report)
     model, _ = loading.load_model(folder)
-    if alone:
+    if plan.request.form.alone:
         adapter_weights.apply(model, _taken_back(plan, part, scratch / "adapter"))
     return certify.read(
         model,

@@ -70,6 +70,33 @@ def test_rows_that_were_trained_on_are_left_out_and_counted(
         of_file(only, tokenizer, config, material["model_path"])
 
 
+def test_data_that_is_no_more_what_was_trained_on_is_named(
+    material: dict[str, str], tokenizer: Any, tmp_path: Path
+) -> None:
+    kept = Path(material["train_data_path"]).read_text()
+    data, other = tmp_path / "data.jsonl", tiny.write_chat(tmp_path / "other.jsonl", rows=5, seed=9)
+    config = TrainingConfig(**{**material, "train_data_path": str(data)})
+
+    def of_run_and_file(data_hash: str | None) -> list[tuple[str, ...]]:
+        about: Any = {"context_length": 512, "data_hash": data_hash}
+        of_file = rows_of_file(str(other), tokenizer, config=config, model_path=material["model_path"], **about)
+        return [rows_of_run(config, tokenizer, draw=nothing, **about).notes, of_file.notes]
+
+    data.write_text(kept)
+    trained = prepare(config, tokenizer).report.data_hash
+    assert of_run_and_file(trained) == of_run_and_file(None) == [(), ()]
+    data.write_text("".join(kept.splitlines(keepends=True)[1:]))
+    assert all("data has changed since" in notes[0] for notes in of_run_and_file(trained))
+    data.unlink()
+    with pytest.raises(DataError, match="does not exist"):
+        of_run(config, tokenizer)
+    [note] = rows_of_file(
+        str(other), tokenizer, config=config, model_path=material["model_path"], context_length=512
+    ).notes
+    assert "cannot be read any more" in note
+    assert "not known" in note
+
+
 def test_without_a_run_the_rows_are_taken_as_they_are_with_a_note(
     material: dict[str, str], tokenizer: Any, tmp_path: Path
 ) -> None:

@@ -12,15 +12,20 @@ from numpy.typing import NDArray
 from droidft.config import DataFormat, Family, TrainingConfig, TrainOn
 from droidft.data.batches import mixed
 from droidft.data.codec import Codec
-from droidft.data.preferences import prepare_pairs
-from droidft.data.prepare import prepare, read_set
-from droidft.data.prompts import prepare_prompts
+from droidft.data.preferences import PreparedPairs, prepare_pairs
+from droidft.data.prepare import Prepared, S, Sets, prepare, read_set
+from droidft.data.prompts import PreparedPrompts, prepare_prompts
+from droidft.data.report import TokenReport
+from droidft.data.template import ChatTemplate
 from droidft.data.tokens import Encoded, TokenSet, TokenSetBuilder
-from droidft.errors import ConfigError, DataError
+from droidft.errors import ConfigError, DataError, DownloadError, NotFound
 from droidft.support.words import count
 
 ROWS = 32
 """Rows of a certificate."""
+
+_UNKNOWN = "so whether it was trained on these rows is not known"
+_CHANGED = "the run's data has changed since, so it may have been trained on some of these rows"
 
 Draw = Callable[[list[list[int]]], list[list[int]]]
 """Prompts as tokens -> the trained model's greedy answers."""
@@ -35,32 +40,35 @@ class Unseen:
 
 
 def rows_of_run(
-    config: TrainingConfig, tokenizer: Any, *, context_length: int | None, draw: Draw, most: int = ROWS
+    config: TrainingConfig,
+    tokenizer: Any,
+    *,
+    context_length: int | None,
+    draw: Draw,
+    data_hash: str | None = None,
+    most: int = ROWS,
 ) -> Unseen:
     """At most `most` validation rows of a run, or test rows where it has none for validation.
 
     Where preferences are learned from, a row is the prompt with the chosen answer; where rewards are, with the answer
-    that the trained model gives (`draw`).
+    that the trained model gives (`draw`). `data_hash` is that of the run: data that has another one now was changed,
+    and is split in another way.
 
     Raises:
         ConfigError: the run held no rows back, or it was trained on all of them too.
         InvalidData, DataError, DownloadError: as `prepare`: the data is not what it was.
     """
-    match config.method.family:
-        case Family.ANSWERS:
-            data = prepare(config, tokenizer, context_length=context_length)
-            train, held = data.train, data.validation if len(data.validation) else data.test
-            return _chosen(held, train, most)
-        case Family.PREFERENCES:
-            pairs = prepare_pairs(config, tokenizer, context_length=context_length)
-            kept = pairs.validation if len(pairs.validation) else pairs.test
-            return _chosen(_chosen_answers(kept.rows), _chosen_answers(pairs.train.rows), most)
-        case Family.REWARDS:
-            prompts = prepare_prompts(config, tokenizer, context_length=context_length)
-            asked = prompts.validation if len(prompts.validation) else prompts.test
-            chosen = _chosen(asked.rows, prompts.train.rows, most)
-            note = "the run has no answers of its own: the rows are answered by the trained model"
-            return Unseen(_answered(chosen.tokens, draw), (*chosen.notes, note))
+    data = _prepared(config, tokenizer, context_length)
+    notes = (_CHANGED,) if _changed(data.report, data_hash, config, tokenizer) else ()
+    if isinstance(data, Prepared):
+        chosen = _chosen(_held(data), data.train, most)
+    elif isinstance(data, PreparedPairs):
+        chosen = _chosen(_chosen_answers(_held(data).rows), _chosen_answers(data.train.rows), most)
+    else:
+        chosen = _chosen(_held(data).rows, data.train.rows, most)
+        note = "the run has no answers of its own: the rows are answered by the trained model"
+        chosen = Unseen(_answered(chosen.tokens, draw), (*chosen.notes, note))
+    return Unseen(chosen.tokens, (*notes, *chosen.notes))
 
 
 def rows_of_file(
@@ -70,11 +78,12 @@ def rows_of_file(
     config: TrainingConfig | None,
     model_path: str,
     context_length: int | None,
+    data_hash: str | None = None,
     most: int = ROWS,
 ) -> Unseen:
     """At most `most` rows of a file that the user names, read as a run's data where there is a run.
 
-    Rows that the run was trained on are left out.
+    Rows that the run was trained on are left out, as far as its data is still here; `data_hash` as in `rows_of_run`.
 
     Raises:
         InvalidData, DataError, DownloadError: as `read_set`.
@@ -91,19 +100,42 @@ def rows_of_file(
     assert reading is not None
     rows = read_set(reading, reference, tokenizer, called="the rows", context_length=context_length)
     if config is None:
-        note = "the adapter's run is not here, so whether it was trained on these rows is not known"
-        return Unseen(_some(rows, most), (note,))
-    return _chosen(rows, _trained_on(config, tokenizer, context_length), most)
+        return Unseen(_some(rows, most), (f"the adapter's run is not here, {_UNKNOWN}",))
+    try:
+        data = _prepared(config, tokenizer, context_length)
+    except (DataError, DownloadError, NotFound):
+        return Unseen(_some(rows, most), (f"the run's training data cannot be read any more, {_UNKNOWN}",))
+    if _changed(data.report, data_hash, config, tokenizer):
+        return Unseen(_some(rows, most), (f"the run's training data has changed since, {_UNKNOWN}",))
+    return _chosen(rows, data.train if isinstance(data, Prepared) else data.train.rows, most)
 
 
-def _trained_on(config: TrainingConfig, tokenizer: Any, context_length: int | None) -> TokenSet:
+def _changed(report: TokenReport, data_hash: str | None, config: TrainingConfig, tokenizer: Any) -> bool:
+    """Whether the data of a run is known to be other than it was.
+
+    It is not known where the run's own hash is not, nor where the template wrote the day of the training.
+    """
+    if data_hash is None or (config.template_date is None and ChatTemplate(tokenizer).writes_date):
+        return False
+    return report.data_hash != data_hash
+
+
+def _held(data: Sets[S]) -> S:
+    """The rows that a run held back: those for validation, or else those for a test."""
+    return data.validation if len(data.validation) else data.test
+
+
+def _prepared(
+    config: TrainingConfig, tokenizer: Any, context_length: int | None
+) -> Prepared | PreparedPairs | PreparedPrompts:
+    """The data of a run by its method's family, split as the run split it."""
     match config.method.family:
         case Family.ANSWERS:
-            return prepare(config, tokenizer, context_length=context_length).train
+            return prepare(config, tokenizer, context_length=context_length)
         case Family.PREFERENCES:
-            return prepare_pairs(config, tokenizer, context_length=context_length).train.rows
+            return prepare_pairs(config, tokenizer, context_length=context_length)
         case Family.REWARDS:
-            return prepare_prompts(config, tokenizer, context_length=context_length).train.rows
+            return prepare_prompts(config, tokenizer, context_length=context_length)
 
 
 def _chosen(held: TokenSet, train: TokenSet, most: int) -> Unseen:
