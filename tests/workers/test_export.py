@@ -10,7 +10,7 @@ import pytest
 
 from droidft.adapters.exports import certificate as certificates
 from droidft.adapters.exports.forms import ExportRequest, Form
-from droidft.errors import AdapterError, ConfigError, NotFound
+from droidft.errors import AdapterError, ConfigError, NotFound, StorageError
 from droidft.home import Home
 from droidft.workers import export_plan
 from droidft.workers.export import export, plan_export
@@ -106,6 +106,15 @@ def test_a_name_is_taken_once_unless_it_is_to_be_replaced(home: Home) -> None:
     with pytest.raises(ConfigError, match="already an export named 'poet-merged'"):
         plan_export(asked(home, Form.MERGED), home)
     export(plan_export(asked(home, Form.MERGED, replace=True), home), home, quiet)
+
+
+def test_an_export_that_was_made_meanwhile_is_not_replaced(home: Home) -> None:
+    slow = plan_export(asked(home, Form.MERGED), home)
+    first = export(plan_export(asked(home, Form.MERGED), home), home, quiet)
+    with pytest.raises(StorageError, match="made meanwhile"):
+        export(slow, home, quiet)
+    assert certificates.read(first.path) == first.certificate
+    assert [path.name for path in home.exports.iterdir()] == [first.name]
 
 
 def test_without_run_or_rows_there_is_nothing_to_compare_on(home: Home) -> None:

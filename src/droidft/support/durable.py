@@ -65,14 +65,22 @@ def point(link: Path, target: str) -> None:
         sync_folder(link.parent)
 
 
-def commit_folder(temporary: Path, final: Path) -> None:
-    """Make a finished folder appear under its name, all of it or nothing."""
+def commit_folder(temporary: Path, final: Path, *, replace: bool = True) -> None:
+    """Make a finished folder appear under its name, all of it or nothing.
+
+    Raises:
+        StorageError: the disk; or there is something of that name, and it is not to be replaced.
+    """
+    if not replace and final.exists():
+        raise StorageError(f"{final} is there already, made meanwhile", hint="give another name, or replace it")
     with storage_errors(final):
         for path in sorted(temporary.iterdir()):
             sync_file(path)
         sync_folder(temporary)
         aside = final.with_name(f".{final.name}.old.tmp")
         if final.exists():
+            # Left by a process that was killed when its own was in place already.
+            shutil.rmtree(aside, ignore_errors=True)
             os.rename(final, aside)
         os.rename(temporary, final)
         sync_folder(final.parent)
@@ -99,15 +107,16 @@ def hidden_until_whole(final: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_hidden_until_whole(final: Path) -> Iterator[Path]:
-    """As `hidden_until_whole`, for a folder; one that is there already is replaced."""
-    for left in final.parent.glob(f".{glob.escape(final.name)}.*.part"):
-        # A running one writes more often than that.
-        if time.time() - left.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+def folder_hidden_until_whole(final: Path, *, replace: bool = True) -> Iterator[Path]:
+    """As `hidden_until_whole`, for a folder; what killed processes left of it is removed first, however new.
+
+    Raises:
+        StorageError: as `commit_folder`.
+    """
+    sweep_parts(final.parent, of=final.name)
     with hidden_folder(final) as part:
         yield part
-        commit_folder(part, final)
+        commit_folder(part, final, replace=replace)
 
 
 @contextmanager
@@ -124,12 +133,12 @@ def hidden_folder(beside: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def sweep_parts(folder: Path) -> None:
-    """Remove the hidden folders in `folder` whose processes have ended, however they ended.
+def sweep_parts(folder: Path, *, of: str | None = None) -> None:
+    """Remove the hidden folders in `folder` whose processes have ended, however they ended; `of`: of this name only.
 
     The lock proves life, so what another process is writing at this moment stays.
     """
-    for left in folder.glob(".*.part"):
+    for left in folder.glob(".*.part" if of is None else f".{glob.escape(of)}.*.part"):
         with suppress(OSError):  # gone just then, a file, or held by a living process
             lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:

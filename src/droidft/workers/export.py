@@ -57,12 +57,13 @@ def export(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], b
     `report` may raise to call it off; nothing is left then.
 
     Raises:
-        StorageError: the disk.
+        StorageError: the disk; or an export of that name was made meanwhile.
         InvalidData, DataError, ConfigError: the rows for the certificate cannot be used.
     """
     began = time.perf_counter()
     measured = measure(plan, home, report, should_stop)
-    with storage_errors(plan.target), folder_hidden_until_whole(plan.target) as part:
+    whole = folder_hidden_until_whole(plan.target, replace=plan.request.replace)
+    with storage_errors(plan.target), whole as part:
         warnings = [*plan.warnings, *_write(plan, part, report)]
         made = certify(plan, part, measured, home, report, should_stop)
         certificates.write(part, made)
