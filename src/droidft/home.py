@@ -99,23 +99,23 @@ class Home:
 
     def model(self, name: str) -> Path:
         """Folder of the model `name`, whether or not it exists."""
-        return self.models / valid_name(name, what="model")
+        return self.models / valid_name(name, what="a model")
 
     def adapter(self, name: str) -> Path:
         """Folder of the adapter `name`, whether or not it exists."""
-        return self.adapters / valid_name(name, what="adapter")
+        return self.adapters / valid_name(name, what="an adapter")
 
     def export(self, name: str) -> Path:
         """Folder of the export `name`, whether or not it exists."""
-        return self.exports / valid_name(name, what="export")
+        return self.exports / valid_name(name, what="an export")
 
     def run(self, run_id: str) -> Path:
         """Folder of the run `run_id`, whether or not it exists."""
-        return self.runs / valid_name(run_id, what="run")
+        return self.runs / valid_name(run_id, what="a run")
 
     def experiment(self, experiment_id: str) -> Path:
         """Folder of the experiment `experiment_id`, whether or not it exists."""
-        return self.experiments / valid_name(experiment_id, what="experiment")
+        return self.experiments / valid_name(experiment_id, what="an experiment")
 
     def places(self, *, checkpoints: Path) -> Places:
         """What a run that saves its checkpoints to that folder reads and writes."""
@@ -207,7 +207,7 @@ def valid_name(name: str, *, what: str) -> str:
     """
     if not NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} cannot be the name of a {what}",
+            f"{name!r} cannot be the name of {what}",
             hint="use 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit",
         )
     return name

@@ -295,7 +295,7 @@ def _steps(
 
 def _find(home: Home, ref: str) -> tuple[Path, Which]:
     """Folder and weights of an adapter of the home folder, by its name; no path is followed."""
-    name = valid_name(ref.partition("@")[0], what="adapter")
+    name = valid_name(ref.partition("@")[0], what="an adapter")
     if not (home.adapters / name).is_dir():
         raise NotFound(f"there is no adapter {name!r}", hint="choose one from the list", field="adapter")
     return find_adapter(ref, adapters_dir=home.adapters)

@@ -23,7 +23,7 @@ def test_types_of_gguf_files_are_those_that_can_be_written() -> None:
 
 @pytest.mark.parametrize(("form", "type"), [("merged", "Q8_0"), ("mlx", "3"), ("gguf", "Q2_K"), ("peft", "F16")])
 def test_an_unknown_type_is_refused_with_those_that_are_known(form: str, type: str) -> None:
-    with pytest.raises(ValidationError, match=f"type is '{type}'; for {form} it can be"):
+    with pytest.raises(ValidationError, match=f"type is '{type}'; for {form} (it is one of|there is none)"):
         asked(form, type)
 
 
@@ -42,6 +42,13 @@ def test_the_command_repeats_the_request() -> None:
 
 def test_names_say_adapter_form_and_type() -> None:
     assert forms.default_name(asked("gguf", "F16"), "poet") == "poet-gguf-F16"
+
+
+@pytest.mark.parametrize(
+    ("adapter", "name"), [("my poet é", "my-poet-peft"), (".hidden", "hidden-peft"), ("äö", "adapter-peft")]
+)
+def test_an_adapter_from_anywhere_has_an_export_with_a_name_that_may_be(adapter: str, name: str) -> None:
+    assert forms.default_name(asked("peft"), adapter) == name
 
 
 def test_a_long_name_of_an_adapter_leaves_room_for_the_form() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,8 +120,8 @@ class ExportRequest(BaseModel):
     def _known_type(self) -> ExportRequest:
         facts = _FORMS[self.form]
         if self.type is not None and self.type not in facts.types:
-            known = f"one of {', '.join(facts.types)}" if facts.types else "none: it keeps the base's"
-            raise ValueError(f"type is {self.type!r}; for {self.form.value} it can be {known}")
+            known = f"it is one of {', '.join(facts.types)}" if facts.types else "there is none to choose"
+            raise ValueError(f"type is {self.type!r}; for {self.form.value} {known}")
         return self
 
     @property
@@ -174,9 +175,10 @@ def facts() -> list[FormFacts]:
 
 
 def default_name(request: ExportRequest, adapter: str) -> str:
-    """Name of an export whose request gives none. Where all of it is too long, the adapter's name is cut."""
+    """Name of an export whose request gives none: the adapter's, as far as it may be one and fits, and the form."""
     form = "".join(f"-{part}" for part in (request.form.value, request.type) if part)
-    return adapter[: LONGEST_NAME - len(form)].rstrip("-") + form
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", adapter).lstrip("._-")[: LONGEST_NAME - len(form)].rstrip("-")
+    return (plain or "adapter") + form
 
 
 def refuse_unholdable(request: ExportRequest, info: AdapterInfo) -> None:
