@@ -92,7 +92,11 @@ def test_an_adapter_that_changes_nothing_proves_nothing_and_the_sentence_says_so
     assert made.passed
     assert made.tolerance.by == "nothing"
     assert "these rows cannot show whether it is in the files" in made.sentence
-    assert not certified(reading(2.001), base=reading(2.0), trained=reading(2.0)).passed
+    off = certified(reading(2.001), base=reading(2.0), trained=reading(2.0), quantisation="Q8_0")
+    assert not off.passed
+    assert "changes next to nothing in these rows, and the files are off by 0.0010" in off.sentence
+    assert "cannot show" not in off.sentence
+    assert off.sentence.endswith("; a type with more bits shows whether quantising did that")
 
 
 def test_what_the_reader_differs_by_on_the_base_bounds_what_it_can_show() -> None:

@@ -257,7 +257,9 @@ def _verdict(evidence: Evidence, tolerance: Tolerance, tokens: SameTokens) -> tu
     close = tolerance.difference <= tolerance.limit
     figures = _figures(evidence, tolerance)
     if not close:
-        return "failed", f"failed: {figures}"
+        quantised = tolerance.share != SHARE
+        more = "; a type with more bits shows whether quantising did that" if quantised else ""
+        return "failed", f"failed: {figures}{more}"
     if tokens.equal < tokens.conversations:
         different = tokens.conversations - tokens.equal
         return "failed", (
@@ -285,6 +287,10 @@ def _figures(evidence: Evidence, tolerance: Tolerance) -> str:
             return (
                 f"{losses}, too close to tell apart; row by row they differ by {difference} on average, "
                 f"and up to {limit} is allowed"
+            )
+        case _ if tolerance.difference is not None and tolerance.difference > tolerance.limit:
+            return (
+                f"{losses}; the adapter changes next to nothing in these rows, and the files are off by {difference}"
             )
         case _:
             return (
