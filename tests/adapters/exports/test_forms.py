@@ -23,7 +23,7 @@ def test_types_of_gguf_files_are_those_that_can_be_written() -> None:
 
 @pytest.mark.parametrize(("form", "type"), [("merged", "Q8_0"), ("mlx", "3"), ("gguf", "Q2_K"), ("peft", "F16")])
 def test_an_unknown_type_is_refused_with_those_that_are_known(form: str, type: str) -> None:
-    with pytest.raises(ValidationError, match=f"type is '{type}'; for {form} (it is one of|there is none)"):
+    with pytest.raises(ValidationError, match=f"type is '{type}'; for {form} (it can be one of|there is none)"):
         asked(form, type)
 
 

@@ -120,7 +120,7 @@ class ExportRequest(BaseModel):
     def _known_type(self) -> ExportRequest:
         facts = _FORMS[self.form]
         if self.type is not None and self.type not in facts.types:
-            known = f"it is one of {', '.join(facts.types)}" if facts.types else "there is none to choose"
+            known = f"it can be one of {', '.join(facts.types)}" if facts.types else "there is none to choose"
             raise ValueError(f"type is {self.type!r}; for {self.form.value} {known}")
         return self
 
