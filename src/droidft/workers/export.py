@@ -102,6 +102,7 @@ def _gguf(folder: Path) -> str | None:
 
 def _write(plan: Plan, part: Path, report: Progress) -> list[str]:
     """Fill `part`; sentences about what came out otherwise than asked."""
+    from droidft.engine.model.foundation import foundation
     from droidft.engine.model.merging import write_mlx
 
     match plan.request.form:
@@ -113,7 +114,7 @@ def _write(plan: Plan, part: Path, report: Progress) -> list[str]:
                 base=plan.base_name,
                 model_type=model_type,
                 dropout=plan.info.dropout,
-                tied=_tied(plan.into),
+                tied=foundation(plan.into).tied,
             )
         case Form.MERGED:
             write_merged(checkpoint(plan), part, report)
@@ -156,9 +157,3 @@ def _write_gguf(plan: Plan, part: Path, report: Progress) -> list[str]:
         larger = f"{count(len(made.fallen), 'tensor')} have rows that {kind} cannot pack, and a larger type"
         more = [*more, f"{larger} (such as {made.fallen[0]})"]
     return list(dict.fromkeys([*made.warnings, *more]))
-
-
-def _tied(path: Path) -> bool:
-    """Whether the output head of the model in `path` is its embedding."""
-    names = catalog.stored_names(path) or ()
-    return not any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in names)
