@@ -83,7 +83,7 @@ def refuse_other_base(info: AdapterInfo, weights_sha256: str | None, *, ref: str
     if allowed or weights_sha256 is None or trained in (None, weights_sha256):
         return
     raise AdapterError(
-        f"adapter {info.name} was {_other_weights(info, ref)}; the shapes fit, but its answers would mean little",
+        f"adapter {info.name} {_other_weights(info, ref)}; the shapes fit, but its answers would mean little",
         hint="use the model it was trained on, or go on with allow_mismatch (in the terminal --allow-mismatch)",
         field="adapter",
     )
@@ -118,7 +118,9 @@ def _recorded(info: AdapterInfo) -> Mapping[str, Any]:
 
 def _other_weights(info: AdapterInfo, ref: str) -> str:
     trained = info.base or _recorded(info).get("path") or "another model"
-    return f"trained on other weights ({trained}) than those of {ref}"
+    if trained == ref:
+        return f"was trained on other weights than those that {ref} has now"
+    return f"was trained on other weights ({trained}) than those of {ref}"
 
 
 def _base_mismatch(info: AdapterInfo, base: BaseModel) -> AdapterWarning | None:
