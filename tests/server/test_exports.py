@@ -60,7 +60,7 @@ def made(asker: TestClient, form: str, **more: Any) -> dict[str, Any]:
 
 
 def planned(asker: TestClient, form: str, **more: Any) -> dict[str, Any]:
-    answer = asker.post("/api/exports/plan", json=wanted(form, **more))
+    answer = asker.post("/api/export-plan", json=wanted(form, **more))
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 

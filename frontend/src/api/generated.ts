@@ -394,7 +394,7 @@ const injectedRtkApi = api
       ),
       planExport: build.query<PlanExportApiResponse, PlanExportApiArg>({
         query: (queryArg) => ({
-          url: `/api/exports/plan`,
+          url: `/api/export-plan`,
           method: "POST",
           body: queryArg.exportRequest,
         }),

@@ -48,7 +48,7 @@ async def create_export(request: ExportRequest, state: State) -> Job:
     return await state.jobs.export(confined)
 
 
-@router.post("/exports/plan", operation_id="planExport")
+@router.post("/export-plan", operation_id="planExport")
 async def plan_export(request: ExportRequest, state: State) -> ExportPlan:
     """What an export would make, or why it is refused; nothing is written."""
     return await _planned(state, await asyncio.to_thread(paths.confine_export, state.options, request))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from droidft.adapters.exports.readers.reading import ANSWER, REQUEST, Answer, Fault, Reading, Request, Subject
@@ -180,10 +181,17 @@ def _outcome(folder: Path, request: Request, subjects: int, status: int) -> Outc
     except (OSError, ValidationError):
         return Outcome([], subjects, _death(folder, status))
     readings = [
-        Reading(answer.reader, request, one, np.load(folder / f"logits-{number}.npy", allow_pickle=False))
+        Reading(answer.reader, request, one, _array(folder / f"logits-{number}.npy"))
         for number, one in enumerate(answer.read)
     ]
     return Outcome(readings, subjects, answer.fault)
+
+
+def _array(file: Path) -> NDArray[np.float32]:
+    """An array of a `.npy` file; objects in it are refused, since reading them would run code."""
+    with file.open("rb") as stream:
+        found: NDArray[np.float32] = np.lib.format.read_array(stream, allow_pickle=False)
+    return found
 
 
 def _death(folder: Path, status: int) -> Fault:
