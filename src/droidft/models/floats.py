@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from droidft.models.headers import Stored
+
 Floats = NDArray[np.float32]
 
 _AT_ONCE = 1 << 18
@@ -18,6 +20,13 @@ BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 def decoded(raw: bytes | bytearray | memoryview, dtype: str) -> Floats:
     """The numbers in `raw`, flat. Raises KeyError for a type that is none of `BYTES`."""
     return _DECODERS[dtype](raw)
+
+
+def read(stored: Stored) -> Floats:
+    """The numbers of a tensor in a weight file, in its shape. Raises as `decoded`."""
+    with stored.file.open("rb") as stream:
+        stream.seek(stored.start)
+        return decoded(stream.read(stored.end - stored.start), stored.dtype).reshape(stored.shape)
 
 
 def encoded(values: Floats, dtype: str) -> bytes:

@@ -174,7 +174,7 @@ def _folder(path: Path) -> Fault | None:
 
 
 def _file(path: Path) -> Fault:
-    if path.suffix == ".gguf" or _first(path) == b"GGUF":
+    if path.suffix == ".gguf" or begins_as_gguf(path):
         return Fault("it is a GGUF file", f"import it first: `droidft models import {path}`")
     if path.suffix in (".zip", ".gz", ".tar", ".tgz", ".7z", ".zst"):
         return Fault("it is an archive", "unpack it, and give the folder with config.json")
@@ -189,17 +189,18 @@ def gguf_file(path: Path) -> bool:
     """
     if not path.is_file():
         return False
-    if _first(path) == b"GGUF":
+    if begins_as_gguf(path):
         return True
     if path.suffix == ".gguf" and (problem := fault_of(path)):
         raise ModelError(f"{path}: {problem.problem}", hint=problem.fix)
     return path.suffix == ".gguf"
 
 
-def _first(path: Path) -> bytes:
+def begins_as_gguf(path: Path) -> bool:
+    """Whether a file begins as GGUF files do, whatever it is called."""
     with suppress(OSError), stored.opened(path) as stream:
-        return stream.read(4)
-    return b""
+        return stream.read(4) == b"GGUF"
+    return False
 
 
 def _typeless(path: Path) -> Fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,9 @@ def plan_export(request: ExportRequest, home: Home, *, offline: bool = False) ->
     origins = _trace(request, info, into)
     plan = Plan(request, info, base, into, origins, target, 0, tuple(warnings))
     size = _refuse_unwritable(plan)
-    _check_room(size, target)
-    return Plan(request, info, base, into, origins, target, size, tuple(warnings))
+    hint = "free some space, or set DROIDFT_HOME to another disk"
+    check_room(size + MARGIN, target, what="the export", hint=hint)
+    return replace(plan, bytes=size)
 
 
 def _target(request: ExportRequest, info: AdapterInfo, home: Home) -> Path:
@@ -187,18 +188,15 @@ def _refuse_unwritable(plan: Plan) -> int:
         case Form.MLX:
             from droidft.engine.model.merging import refuse_dropped
 
-            refuse_dropped(catalog.load_config(plan.into))
-            packed = catalog.load_config(plan.into).get("quantization") is not None
+            config = catalog.load_config(plan.into)
+            refuse_dropped(config)
+            packed = config.get("quantization") is not None
             # Unpacked, four bits take four times the room; packed, half or a quarter of 16.
             return base * 4 if packed and plan.request.type is None else base
         case Form.GGUF | Form.OLLAMA:
             made = checkpoint(plan)
             values = sum(math.prod(made.shape(name)) for name in made.names)
             return int(values * BITS[plan.request.chosen_type or "F16"] / 8)
-
-
-def _check_room(size: int, target: Path) -> None:
-    check_room(size + MARGIN, target, what="the export", hint="free some space, or set DROIDFT_HOME to another disk")
 
 
 def checkpoint(plan: Plan) -> Checkpoint:

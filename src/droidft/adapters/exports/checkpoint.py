@@ -5,7 +5,7 @@ Everything is computed in float32 and rounded once, to the type that a tensor is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,12 @@ from numpy.typing import NDArray
 from droidft.adapters.exports.origins import Piece
 from droidft.adapters.exports.updates import Update
 from droidft.errors import AdapterError, ModelError
-from droidft.models import headers
-from droidft.models.floats import BYTES, Floats, decoded
+from droidft.models import floats, headers
+from droidft.models.floats import BYTES, Floats
 from droidft.models.folder import weight_files
 
 CHUNK = 1 << 20
 """Values that are worked on at a time."""
-
-Packed = Mapping[str, headers.Stored]
-Unpack = Callable[[Packed, str], Floats]
-"""The values of a quantised tensor by its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +53,12 @@ class Change:
 class Checkpoint:
     """The tensors of a model folder by their names in its files, as an adapter leaves them.
 
-    `names` are all of them, `changed` those that the adapter changes. A quantised tensor is one of its unpacked
-    shape, which `unpack` reads.
+    `names` are all of them, `changed` those that the adapter changes.
     """
 
-    def __init__(self, base: Path, updates: Sequence[Update], *, unpack: Unpack | None = None) -> None:
+    def __init__(self, base: Path, updates: Sequence[Update]) -> None:
         self.base = base
         self.stored: dict[str, headers.Stored] = headers.tensors(*weight_files(base))
-        self._unpack = unpack
         self._changes: dict[str, list[Change]] = {}
         for update in updates:
             for piece in update.origin.pieces:
@@ -94,9 +88,7 @@ class Checkpoint:
     def load(self, name: str) -> Floats:
         """The values of a tensor in float32, not rounded."""
         stored = self.stored[name]
-        with stored.file.open("rb") as stream:
-            stream.seek(stored.start)
-            values = decoded(stream.read(stored.end - stored.start), stored.dtype)
+        values = floats.read(stored).reshape(-1)
         if name in self._changes:
             values = values if values.flags.writeable else values.copy()
             for change in self._changes[name]:

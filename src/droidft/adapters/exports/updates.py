@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from droidft.adapters.exports.origins import Origin, Origins, Places, Role
 from droidft.adapters.folder import AdapterInfo
-from droidft.models import headers
-from droidft.models.floats import Floats, decoded
-
-Reader = Callable[[str], Floats]
+from droidft.models import floats, headers
+from droidft.models.floats import Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +35,6 @@ class Update:
     right: Floats | None = None
     magnitude: Floats | None = None
     whole: Floats | None = None
-
-    @property
-    def rank(self) -> int:
-        """Of the two factors."""
-        assert self.left is not None
-        return int(self.left.shape[-1])
 
     def applied(self, rows: Places, values: Floats) -> Floats:
         """What the stored `values` (n, width) of the weight's `rows` become.
@@ -80,23 +72,18 @@ def updates(info: AdapterInfo, origins: Origins) -> list[Update]:
     """What the chosen weights of an adapter do to every weight that it adapts and that has an origin."""
     stored = headers.tensors(info.file)
 
-    def read(name: str) -> Floats:
-        with info.file.open("rb") as stream:
-            stream.seek(stored[name].start)
-            return decoded(stream.read(stored[name].end - stored[name].start), stored[name].dtype).reshape(
-                stored[name].shape
-            )
-
     if info.fine_tune_type == "full":
         return [
-            Update(origin, whole=read(name).reshape(-1, origin.width)) for name, origin in origins.weights.items()
+            Update(origin, whole=floats.read(stored[name]).reshape(-1, origin.width))
+            for name, origin in origins.weights.items()
         ]
     assert info.scale is not None
-    return [_low_rank(origin, info.scale, _parts(name, read, stored)) for name, origin in origins.weights.items()]
+    return [_low_rank(origin, info.scale, _parts(name, stored)) for name, origin in origins.weights.items()]
 
 
-def _parts(name: str, read: Reader, stored: Mapping[str, headers.Stored]) -> dict[str, Floats]:
-    return {part: read(f"{name}.{part}") for part in ("lora_a", "lora_b", "m") if f"{name}.{part}" in stored}
+def _parts(name: str, stored: Mapping[str, headers.Stored]) -> dict[str, Floats]:
+    names = {part: f"{name}.{part}" for part in ("lora_a", "lora_b", "m")}
+    return {part: floats.read(stored[whole]) for part, whole in names.items() if whole in stored}
 
 
 def _low_rank(origin: Origin, scale: float, parts: Mapping[str, Floats]) -> Update:

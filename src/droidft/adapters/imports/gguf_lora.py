@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from droidft.adapters.imports.foreign import Foreign
 from droidft.adapters.imports.matrices import Base, Pair
 from droidft.models.gguf.lora import read_gguf_lora
-from droidft.support import stored
 
 
 class GgufLora(Foreign):
@@ -21,12 +18,3 @@ class GgufLora(Foreign):
             Pair((each.name, each.expert), each.a, each.b, 1.0, each.name)
             for each in read_gguf_lora(self.path, base.path)
         ]
-
-
-def is_gguf(path: Path) -> bool:
-    """Whether a file is of the kind, judged by how it begins."""
-    try:
-        with stored.opened(path) as stream:
-            return stream.read(4) == b"GGUF"
-    except OSError:
-        return False

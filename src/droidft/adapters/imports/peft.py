@@ -27,8 +27,8 @@ from droidft.adapters.imports.foreign import Foreign
 from droidft.adapters.imports.matrices import MERGE, Base, Pair, bare
 from droidft.adapters.imports.settings import refuse_settings, scale_of
 from droidft.errors import AdapterError
-from droidft.models import headers
-from droidft.models.floats import BYTES, Floats, decoded
+from droidft.models import floats, headers
+from droidft.models.floats import BYTES, Floats
 from droidft.support import stored
 
 _KEY = re.compile(
@@ -208,10 +208,10 @@ class _Reader:
         if one.shape != other.shape or other.dtype not in BYTES:
             return False
         # The adapter may keep them in another type than the base, rounded once more.
-        return bool(np.allclose(_read(one), _read(other), rtol=2**-7, atol=1e-6))
+        return bool(np.allclose(floats.read(one), floats.read(other), rtol=2**-7, atol=1e-6))
 
     def read(self, layer: _Layer, leaf: str) -> Floats:
-        return _read(self.folder.tensors[layer.tensors[leaf]])
+        return floats.read(self.folder.tensors[layer.tensors[leaf]])
 
     def _of(self, module: str, depth: int, layer: _Layer) -> Iterator[Pair]:
         embedding = "lora_embedding_A" in layer.tensors
@@ -316,9 +316,3 @@ def _index(base: Base) -> dict[tuple[str, str], list[tuple[str, Place]]]:
         if leaf == "weight" and (own := (bare(module), "weight")) not in index:
             index[own] = [(tensor, Place(module))]
     return index
-
-
-def _read(tensor: headers.Stored) -> Floats:
-    with tensor.file.open("rb") as stream:
-        stream.seek(tensor.start)
-        return decoded(stream.read(tensor.end - tensor.start), tensor.dtype).reshape(tensor.shape)

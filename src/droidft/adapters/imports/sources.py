@@ -10,10 +10,11 @@ from typing import Protocol
 
 from droidft.adapters.folder import BEST, CONFIG, LATEST, read_adapter, usual
 from droidft.adapters.formats import is_peft
-from droidft.adapters.imports.gguf_lora import GgufLora, is_gguf
+from droidft.adapters.imports.gguf_lora import GgufLora
 from droidft.adapters.imports.pack import Pack, is_pack
 from droidft.adapters.imports.peft import PeftFolder
 from droidft.errors import AdapterError, NotFound
+from droidft.models.folder import begins_as_gguf
 from droidft.support.durable import storage_errors
 from droidft.support.progress import Progress
 
@@ -73,7 +74,7 @@ def _peft(path: Path) -> Source | None:
 
 
 def _gguf(path: Path) -> Source | None:
-    return GgufLora(path) if path.is_file() and is_gguf(path) else None
+    return GgufLora(path) if path.is_file() and begins_as_gguf(path) else None
 
 
 KINDS: tuple[Callable[[Path], Source | None], ...] = (_packed, _gguf, _peft, _folder)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from droidft.adapters.exports.origins import Origin, Origins, Piece, Role
 from droidft.engine.model import stored_weights
 from droidft.engine.model.architectures import build_lazily, classes, initialise, understood
-from droidft.engine.model.projections import Kind, Part, adaptable, part_of
+from droidft.engine.model.projections import Part, adaptable, part_of
 from droidft.engine.model.renamed import module_of
 from droidft.models import headers
 from droidft.models.catalog import load_config, stored_names
@@ -35,13 +35,6 @@ _SPACING = 8
 _BLOCK = re.compile(r"\.(\d+)\.")
 _EXACT = 2**24
 """Whole numbers below it are exact in float32."""
-
-_ROLES = {
-    Kind.LINEAR: Role.LINEAR,
-    Kind.EXPERTS: Role.EXPERTS,
-    Kind.FUSED: Role.FUSED,
-    Kind.EMBEDDING: Role.EMBEDDING,
-}
 
 
 def trace(path: Path, names: Sequence[str], *, whole: bool = False) -> Origins:
@@ -164,7 +157,7 @@ class _Untraceable(Exception):
 
 def _roles(modules: Mapping[str, nn.Module], names: Sequence[str]) -> dict[str, Role]:
     kinds = {name: adaptable(modules[name]) for name in names}
-    return {name: _ROLES[about["kind"]] for name, about in kinds.items() if about is not None}
+    return {name: Role(about["kind"].value) for name, about in kinds.items() if about is not None}
 
 
 def _places(shape: tuple[int, ...]) -> mx.array:
