@@ -40,7 +40,7 @@ beforeEach(() => {
     "GET /api/adapters": [200, [adapter("till", { run: "r1" })]],
     "GET /api/export-forms": [200, FORMS],
     "GET /api/models": [200, []],
-    "POST /api/exports/plan": [200, GOOD],
+    "POST /api/export-plan": [200, GOOD],
   };
   FakeSocket.made = [];
   store = makeStore();
@@ -103,11 +103,11 @@ it("shows size, time and warnings before the start, and starts what is chosen", 
 
 it("offers the forms that can hold what is refused", async () => {
   const refusal = { code: "adapter", message: "till is a DoRA", hint: "export to `merged`", field: null };
-  answers["POST /api/exports/plan"] = [200, { plan: null, refusal, instead: ["merged"] }];
+  answers["POST /api/export-plan"] = [200, { plan: null, refusal, instead: ["merged"] }];
   open("/results/export?adapter=till");
   expect(await screen.findByText(/is a DoRA/)).toBeInTheDocument();
   expect(screen.getByRole("button", { name: "Export" })).toBeDisabled();
-  answers["POST /api/exports/plan"] = [200, GOOD];
+  answers["POST /api/export-plan"] = [200, GOOD];
   fireEvent.click(screen.getByRole("button", { name: "Merged model" }));
   await waitFor(() => expect(screen.getByRole("button", { name: "Export" })).toBeEnabled());
   expect(where()).toContain("form=merged");
@@ -115,10 +115,10 @@ it("offers the forms that can hold what is refused", async () => {
 
 it("replaces an export of the same name only when told to", async () => {
   const refusal = { code: "config", message: "there is one", hint: "", field: "name" };
-  answers["POST /api/exports/plan"] = [200, { plan: null, refusal, instead: [] }];
+  answers["POST /api/export-plan"] = [200, { plan: null, refusal, instead: [] }];
   open("/results/export?adapter=till");
   fireEvent.click(await screen.findByRole("button", { name: "Replace it" }));
-  await waitFor(() => expect(asked("/api/exports/plan").at(-1)).toMatchObject({ replace: true }));
+  await waitFor(() => expect(asked("/api/export-plan").at(-1)).toMatchObject({ replace: true }));
   expect(screen.getByRole("button", { name: "Replace and export" })).toBeInTheDocument();
 });
 
