@@ -1,6 +1,8 @@
+import { ArrowLeft } from "lucide-react";
 import type { LucideIcon } from "lucide-react";
 import { useId } from "react";
 import type { ReactNode } from "react";
+import { Link } from "react-router";
 
 import { cx } from "@/lib/cx";
 
@@ -54,6 +56,16 @@ export interface PageHeaderProps {
   title: ReactNode;
   description?: ReactNode;
   actions?: ReactNode;
+}
+
+/** Above the title of a page: where it belongs. */
+export function BackLink({ to, children }: { to: string; children: ReactNode }) {
+  return (
+    <Link to={to} className="mb-2 inline-flex items-center gap-1 text-[0.8125rem] text-muted hover:text-ink">
+      <ArrowLeft className="size-4" aria-hidden />
+      {children}
+    </Link>
+  );
 }
 
 /** The one h1 of a page. */

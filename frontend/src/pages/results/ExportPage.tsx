@@ -1,12 +1,13 @@
 /** One export: whether it is what was trained, its files, and how to use it elsewhere. */
 
-import { ArrowLeft, Download, FileX, Trash2 } from "lucide-react";
+import { Download, FileX, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { Link, useNavigate, useParams } from "react-router";
+import { useNavigate, useParams } from "react-router";
 
 import { asApiError, useDeleteExportMutation, useGetExportQuery } from "@/api";
 import type { ExportEntry, Way } from "@/api";
 import {
+  BackLink,
   Badge,
   Button,
   Card,
@@ -33,13 +34,7 @@ export default function ExportPage() {
   const gone = asApiError(error).status === 404;
   return (
     <>
-      <Link
-        to="/results/exports"
-        className="mb-2 inline-flex items-center gap-1 text-[0.8125rem] text-muted hover:text-ink"
-      >
-        <ArrowLeft className="size-4" aria-hidden />
-        All exports
-      </Link>
+      <BackLink to="/results/exports">All exports</BackLink>
       {currentData ? (
         <OneExport entry={currentData} />
       ) : (

@@ -1,13 +1,14 @@
 /** A new export: adapter, form and type chosen, what it would make shown, then started and watched. */
 
-import { ArrowLeft, Boxes } from "lucide-react";
+import { Boxes } from "lucide-react";
 import { useEffect, useEffectEvent, useState } from "react";
-import { Link, useNavigate, useSearchParams } from "react-router";
+import { useNavigate, useSearchParams } from "react-router";
 
 import { api, useCreateExportMutation, useListAdaptersQuery, useListExportFormsQuery } from "@/api";
 import type { AdapterEntry, FormFacts, Job } from "@/api";
 import {
   Answered,
+  BackLink,
   Button,
   Card,
   EmptyState,
@@ -34,13 +35,7 @@ export default function NewExportPage() {
   const waiting = <Skeletons label="Loading adapters and forms" heights={["h-24", "h-64", "h-32"]} />;
   return (
     <>
-      <Link
-        to="/results/exports"
-        className="mb-2 inline-flex items-center gap-1 text-[0.8125rem] text-muted hover:text-ink"
-      >
-        <ArrowLeft className="size-4" aria-hidden />
-        All exports
-      </Link>
+      <BackLink to="/results/exports">All exports</BackLink>
       <PageHeader
         title="Export an adapter"
         description="As files for other programs, with a certificate that says whether they are what was trained."

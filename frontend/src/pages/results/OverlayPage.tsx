@@ -1,6 +1,6 @@
 /** Two to eight runs over one another: figures, curves, and the settings in which they differ. */
 
-import { ArrowLeft, Layers, X } from "lucide-react";
+import { Layers, X } from "lucide-react";
 import { useMemo, useState } from "react";
 import { Link, useSearchParams } from "react-router";
 
@@ -8,6 +8,7 @@ import { useDiffRunsQuery } from "@/api";
 import type { RunSummary } from "@/api";
 import { LineSwatch } from "@/components/chart";
 import {
+  BackLink,
   Card,
   EmptyState,
   ErrorNote,
@@ -71,10 +72,7 @@ export default function OverlayPage() {
 
   return (
     <>
-      <Link to={back} className="mb-2 inline-flex items-center gap-1 text-[0.8125rem] text-muted hover:text-ink">
-        <ArrowLeft className="size-4" aria-hidden />
-        All runs
-      </Link>
+      <BackLink to={back}>All runs</BackLink>
       <PageHeader
         title={chosen.length > 1 ? `Overlay of ${count(chosen.length, "run")}` : "Overlay"}
         description="The same curves on the same axes, and the settings in which the runs differ."

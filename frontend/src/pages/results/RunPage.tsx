@@ -2,7 +2,6 @@
 
 import {
   Activity,
-  ArrowLeft,
   CheckCircle2,
   Columns2,
   Copy,
@@ -16,13 +15,14 @@ import {
   Zap,
 } from "lucide-react";
 import { useEffect } from "react";
-import { Link, useNavigate, useParams } from "react-router";
+import { useNavigate, useParams } from "react-router";
 
 import { asApiError, useGetRunQuery } from "@/api";
 import type { RunDetail, RunSummary } from "@/api";
 import { useRunHistory } from "@/api/history";
 import type { RunHistory } from "@/api/history";
 import {
+  BackLink,
   Button,
   Card,
   CodeBlock,
@@ -88,10 +88,7 @@ function OneRun({ id }: { id: string }) {
 
   return (
     <>
-      <Link to="/results" className="mb-2 inline-flex items-center gap-1 text-[0.8125rem] text-muted hover:text-ink">
-        <ArrowLeft className="size-4" aria-hidden />
-        All runs
-      </Link>
+      <BackLink to="/results">All runs</BackLink>
       {run ? (
         <>
           <Header run={run} used={used} detail={currentData} />
