@@ -18,6 +18,7 @@ from droidft.errors import DroidError, ModelError
 from droidft.models.catalog import load_config
 from droidft.models.gguf import convert
 from droidft.models.gguf.convert import import_gguf
+from droidft.support.durable import hidden_folder
 from tests.models.gguf.files import TYPES, byte_level_tokens, write_llama
 
 
@@ -164,12 +165,11 @@ def test_a_failed_import_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_import_left_is_cleared_away(tmp_path: Path) -> None:
-    for name, age in (("old", 7200), ("running", 0)):
-        part = tmp_path / f".model.{name}.part"
-        part.mkdir()
-        os.utime(part, (time.time() - age,) * 2)
-    import_gguf(write_llama(tmp_path / "a.gguf").path, tmp_path / "model")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".model.running.part", "a.gguf", "model"]
+    (tmp_path / ".model.killed.part").mkdir()
+    with hidden_folder(tmp_path / "model") as running:  # locked, as by another process that is importing
+        os.utime(running, (time.time() - 7200,) * 2)
+        import_gguf(write_llama(tmp_path / "a.gguf").path, tmp_path / "model")
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([running.name, "a.gguf", "model"])
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
