@@ -17,6 +17,7 @@ from tests import tiny
 from tests.adapters.exports.trained import logits_of
 from tests.browser.conftest import check_accessibility, check_width, shot
 from tests.conftest import CACHE
+from tests.models.hub_uploads import TOKEN, UploadServer, serve_uploads
 from tests.server import live
 from tests.server.live import LiveServer
 
@@ -55,7 +56,17 @@ def live_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def app(live_home: Path) -> Iterator[LiveServer]:
+def hub() -> Iterator[UploadServer]:
+    """The hub that the server's processes know, with maria's token."""
+    with serve_uploads() as found, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", found.url)
+        patch.setenv("HF_TOKEN", TOKEN)
+        patch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def app(live_home: Path, hub: UploadServer) -> Iterator[LiveServer]:
     """The real server on it, with a run that has finished."""
     with live.running(live_home) as server:
         run = server.post("/api/runs", RUN)["id"]
@@ -99,6 +110,45 @@ def test_a_run_is_exported_certified_and_downloaded(page: Page, app: LiveServer,
     expect(page.get_by_role("link", name="poet-merged")).to_be_visible(timeout=PATIENCE)
 
 
+def test_an_export_that_passed_is_pushed(page: Page, app: LiveServer, hub: UploadServer) -> None:
+    """Refused for a public repository, agreed to for a new one, cut off at the commit, sent again."""
+    hub.repositories["acme/open"], hub.private["acme/open"] = {}, False
+    page.goto(f"{app.url}/results/exports/poet-merged")
+    main, where = page.get_by_role("main"), page.get_by_role("textbox", name="Repository")
+    where.fill("acme/open", timeout=PATIENCE)
+    page.get_by_role("button", name="Push…", exact=True).click()
+    expect(main).to_contain_text("acme/open is public", timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Push to the public repository…")).to_be_visible()
+    check_page(page, "push-refused")
+
+    hub.refusing["/commit/"] = (503, "busy")
+    where.fill("acme/poet")
+    page.get_by_role("button", name="Push…", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Push poet-merged to acme/poet?")
+    expect(dialog).to_contain_text("as maria to acme/poet, a new private repository?", timeout=PATIENCE)
+    dialog.get_by_text(re.compile(r"^\d+ files$")).click()
+    expect(dialog).to_contain_text("model.safetensors")
+    check_page(page, "push-question")
+    assert set(hub.repositories) == {"acme/open"}
+    dialog.get_by_role("button", name="Push as maria").click()
+    expect(main).to_contain_text("The hub answered 503 for acme/poet", timeout=PATIENCE)
+    sent = sum(hub.received.values())
+
+    hub.refusing.clear()
+    page.reload()
+    expect(where).to_have_value("acme/poet", timeout=PATIENCE)
+    page.get_by_role("button", name="Push…", exact=True).click()
+    page.get_by_role("button", name="Push as maria").click(timeout=PATIENCE)
+    link = page.get_by_role("link", name="Open acme/poet")
+    expect(link).to_have_attribute("href", f"{hub.url}/acme/poet", timeout=PATIENCE)
+    check_page(page, "push-done")
+    folder = app.home / "exports" / "poet-merged"
+    assert hub.repositories["acme/poet"]["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    assert hub.private["acme/poet"]
+    assert sum(hub.received.values()) == sent, "nothing was sent twice"
+    assert TOKEN not in page.content() + "".join(app.output)
+
+
 def test_an_export_that_is_not_what_was_trained_is_shown_as_failed(page: Page, app: LiveServer) -> None:
     """The adapter is added to a copy of its base that has been damaged."""
     page.goto(f"{app.url}/results/export?adapter=poet&form=merged")
@@ -111,6 +161,7 @@ def test_an_export_that_is_not_what_was_trained_is_shown_as_failed(page: Page, a
     expect(main).to_contain_text("Failed: these files are not what was trained.", timeout=PATIENCE)
     expect(main).not_to_contain_text("Passed")
     expect(main).not_to_contain_text("Use it elsewhere")
+    expect(main).not_to_contain_text("Push to the hub")
     assert not certificates.read(app.home / "exports" / "spoilt").passed
     check_page(page, "export-failed")
     page.goto(f"{app.url}/results/exports")

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,6 @@ from droidft.cli import main
 from droidft.commands import _push
 from droidft.errors import ConfigError, UploadError
 from droidft.home import Home
-from tests.adapters.exports.test_card import subject
 from tests.adapters.exports.test_pushing import export
 from tests.adapters.exports.trained import adapted
 from tests.models.hub_uploads import TOKEN, UploadServer, serve_uploads
@@ -60,9 +60,9 @@ def test_the_answer_decides(
     assert repository is not None
     assert not server.repositories
     folder = export(tmp_path / "x")
-    pushed = _push.push(folder, subject().adapter, None, repository, Home.find(), yes=False, as_json=False)
+    pushed = _push.push(folder, repository, Home.find(), yes=False, as_json=False)
     out = capsys.readouterr().out
-    assert re.search(r"Push 4 files \(\d+ kB\) as maria to acme/tiny, a new private repository\? \[y/N\]", out)
+    assert re.search(r"Push 4 files \([\d.]+ kB\) as maria to acme/tiny, a new private repository\? \[y/N\]", out)
     assert (pushed is not None) is sent is ("acme/tiny" in server.repositories)
     assert (f"to {server.url}/acme/tiny" in out) is sent
     assert ("not pushed" in out) is not sent
@@ -74,7 +74,7 @@ def test_yes_answers_beforehand_and_public_is_a_flag(
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     repository = _push.reached(arguments("--push", "acme/tiny", "--public", "--yes"))
     assert repository is not None
-    _push.push(export(tmp_path / "x"), subject().adapter, None, repository, Home.find(), yes=True, as_json=False)
+    _push.push(export(tmp_path / "x"), repository, Home.find(), yes=True, as_json=False)
     assert server.private == {"acme/tiny": False}
     assert "[y/N]" not in capsys.readouterr().out
 
@@ -166,13 +166,30 @@ def test_a_folder_of_the_home_in_the_config_is_not_told(server: UploadServer, ho
 
 
 def test_the_licence_of_a_base_without_a_card_is_asked_of_the_hub(
-    server: UploadServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: UploadServer, home: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The adapter says that it was trained on a model of the hub."""
     server.repositories["acme/base"] = {"README.md": b"---\nlicense: gemma\n---\n"}
     server.private["acme/base"] = False
+    assert main([*words, "--model", "tiny"]) == 0
+    folder = home / "exports" / "poet-merged"
+    command = certificate.read(folder).command.replace("--model tiny", "--model acme/base")
+    certificate.write(folder, certificate.read(folder).model_copy(update={"command": command}))
+    (folder / "README.md").write_text("no metadata")
     repository = _push.reached(arguments("--push", "acme/tiny", "--yes"))
     assert repository is not None
-    info = subject().adapter
-    _push.push(export(tmp_path / "x"), info, "acme/base", repository, Home.find(), yes=True, as_json=False)
+    _push.push(folder, repository, Home.find(), yes=True, as_json=False)
     card = server.repositories["acme/tiny"]["README.md"].decode()
     assert "base_model: acme/base\nbase_model_relation: finetune\nlicense: gemma\n" in card
+
+
+def test_an_export_whose_adapter_is_gone_goes_with_the_card_it_was_made_with(
+    server: UploadServer, home: Path, words: list[str]
+) -> None:
+    assert main(words) == 0
+    shutil.rmtree(home / "adapters" / "poet")
+    repository = _push.reached(arguments("--push", "acme/tiny", "--yes"))
+    assert repository is not None
+    folder = home / "exports" / "poet-merged"
+    assert _push.push(folder, repository, Home.find(), yes=True, as_json=False) is not None
+    assert server.repositories["acme/tiny"]["README.md"] == (folder / "README.md").read_bytes()

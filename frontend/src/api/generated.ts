@@ -424,6 +424,22 @@ const injectedRtkApi = api
         }),
         providesTags: ["exports"],
       }),
+      planPush: build.mutation<PlanPushApiResponse, PlanPushApiArg>({
+        query: (queryArg) => ({
+          url: `/api/exports/${encodeURIComponent(String(queryArg.name))}/push-plan`,
+          method: "POST",
+          body: queryArg.pushRequest,
+        }),
+        invalidatesTags: ["exports"],
+      }),
+      pushExport: build.mutation<PushExportApiResponse, PushExportApiArg>({
+        query: (queryArg) => ({
+          url: `/api/exports/${encodeURIComponent(String(queryArg.name))}/push`,
+          method: "POST",
+          body: queryArg.agreedPush,
+        }),
+        invalidatesTags: ["exports"],
+      }),
       listData: build.query<ListDataApiResponse, ListDataApiArg>({
         query: () => ({ url: `/api/data` }),
         providesTags: ["data"],
@@ -806,6 +822,19 @@ export type DownloadExportApiResponse =
 export type DownloadExportApiArg = {
   /** Name of the export. */
   name: string;
+};
+export type PlanPushApiResponse =
+  /** status 200 Successful Response */ PushPlan;
+export type PlanPushApiArg = {
+  /** Name of the export. */
+  name: string;
+  pushRequest: PushRequest;
+};
+export type PushExportApiResponse = /** status 202 Successful Response */ Job;
+export type PushExportApiArg = {
+  /** Name of the export. */
+  name: string;
+  agreedPush: AgreedPush;
 };
 export type ListDataApiResponse =
   /** status 200 Successful Response */ DataFile[];
@@ -1986,9 +2015,20 @@ export type ExportEntry = {
   /** What to type in other programs; empty unless the certificate passed. */
   usage: Way[];
 };
+export type Pushed = {
+  repo_id: string;
+  /** Of the repository's page. */
+  url: string;
+  commit: string;
+  files: number;
+  /** Of all files. */
+  bytes: number;
+  /** Bytes of large files that went over the line, repetitions included. */
+  sent: number;
+};
 export type Job = {
   id: string;
-  kind: "check" | "pull" | "import" | "try" | "export";
+  kind: "check" | "pull" | "import" | "try" | "export" | "push";
   title: string;
   state: "running" | "done" | "failed" | "cancelled";
   /** Whether it has yet to begin, since others are being done. */
@@ -2011,6 +2051,8 @@ export type Job = {
   trial: Trial | null;
   /** Result of an export, whether or not its certificate passed. */
   export: ExportEntry | null;
+  /** Result of a push. */
+  pushed: Pushed | null;
 };
 export type TryRequest = {
   /** Settings by name, as for a run: model, data, method, rewards, temperature, max_completion_length … */
@@ -2444,6 +2486,51 @@ export type ExportPlan = {
   refusal: ErrorBody | null;
   /** Forms in which the same adapter would not be refused. */
   instead: Form[];
+};
+export type PlannedPush = {
+  repo_id: string;
+  /** Whose token is used. */
+  user: string;
+  exists: boolean;
+  /** What the repository is, or would be made. */
+  private: boolean;
+  /** Bytes of each file that goes there. */
+  files: {
+    [key: string]: number;
+  };
+  bytes: number;
+  /** Files of an earlier export there that this one does not have. */
+  removed: string[];
+  /** Files there that were not pushed from here. */
+  others: string[];
+  /** What is to be agreed to: files, bytes, account, repository, visibility, what is removed. */
+  question: string;
+};
+export type PushPlan = {
+  plan: PlannedPush | null;
+  refusal: ErrorBody | null;
+};
+export type PushRequest = {
+  /** The repository, as `org/name`. */
+  repo_id: string;
+  /** Make a new repository private, and refuse one that is public. */
+  private?: boolean;
+  /** Push to a repository that holds something else, too. */
+  overwrite?: boolean;
+  /** The branch; `main` if it is not given. */
+  revision?: string | null;
+};
+export type AgreedPush = {
+  /** The repository, as `org/name`. */
+  repo_id: string;
+  /** Make a new repository private, and refuse one that is public. */
+  private?: boolean;
+  /** Push to a repository that holds something else, too. */
+  overwrite?: boolean;
+  /** The branch; `main` if it is not given. */
+  revision?: string | null;
+  /** The plan's `question`. Where another one would be asked by now, nothing is sent. */
+  agreed: string;
 };
 export type DataFile = {
   name: string;
@@ -2994,6 +3081,8 @@ export const {
   useDeleteExportMutation,
   useDownloadExportQuery,
   useLazyDownloadExportQuery,
+  usePlanPushMutation,
+  usePushExportMutation,
   useListDataQuery,
   useLazyListDataQuery,
   useUploadDataMutation,

@@ -21,6 +21,8 @@ export const api = generated.enhanceEndpoints({
     stopExperiment: { invalidatesTags: ["experiments"] },
     deleteExperiment: { invalidatesTags: ["experiments", "runs", "adapters"] },
     createExport: { invalidatesTags: ["jobs"] },
+    planPush: { invalidatesTags: [] },
+    pushExport: { invalidatesTags: ["jobs"] },
     parseYaml: { invalidatesTags: [] },
     checkData: { invalidatesTags: ["jobs"] },
     pullModel: { invalidatesTags: ["jobs"] },

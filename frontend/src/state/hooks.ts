@@ -6,7 +6,7 @@ import { useDispatch, useSelector } from "react-redux";
 import { useGetJobQuery } from "@/api";
 import type { Job, QueueView, RunSummary } from "@/api";
 
-import { selectActive, selectExportJobs, selectRuns } from "./live";
+import { selectActive, selectExportJobs, selectJobs, selectRuns } from "./live";
 import type { Connection } from "./live";
 import { toastAdded } from "./store";
 import type { AppDispatch, RootState, Toast } from "./store";
@@ -53,7 +53,8 @@ export function useJob(id: string | null): Job | undefined {
     told.check === null &&
     told.model === null &&
     told.trial === null &&
-    told.export === null;
+    told.export === null &&
+    told.pushed === null;
   const skip = id === null || (live && told !== undefined && !lacksResult);
   const { currentData } = useGetJobQuery({ job: id ?? "" }, { skip, pollingInterval: live ? 0 : 1000 });
   if (id === null) return undefined;
@@ -63,6 +64,11 @@ export function useJob(id: string | null): Job | undefined {
 /** Exports that are being made, and those of this server that have ended; newest first. */
 export function useExportJobs(): Job[] {
   return useAppSelector(selectExportJobs);
+}
+
+/** All work that takes a while, newest first. */
+export function useJobs(): Job[] {
+  return useAppSelector(selectJobs);
 }
 
 /** Show a toast. */

@@ -65,11 +65,11 @@ export const selectRuns = createSelector(
 /** Runs whose worker is at work. */
 export const selectActive = createSelector(selectRuns, (runs) => runs.filter((run) => isActive(run.state)));
 
-/** Exports under way, and those that have ended; newest first. */
-export const selectExportJobs = createSelector(
+/** Everything that takes a while, under way or ended; newest first. */
+export const selectJobs = createSelector(
   (state: HasLive) => state.live.jobs,
-  (jobs) =>
-    Object.values(jobs)
-      .filter((job) => job.kind === "export")
-      .sort((a, b) => b.started - a.started),
+  (jobs) => Object.values(jobs).sort((a, b) => b.started - a.started),
 );
+
+/** Exports among them. */
+export const selectExportJobs = createSelector(selectJobs, (jobs) => jobs.filter((job) => job.kind === "export"));

@@ -71,6 +71,7 @@ export function exportJob(changes: Partial<Job> = {}): Job {
     warnings: [],
     trial: null,
     export: null,
+    pushed: null,
     ...changes,
   };
 }

@@ -7,18 +7,13 @@ import sys
 from pathlib import Path
 
 from droidft.adapters.exports import pushing
-from droidft.adapters.exports.card import Subject
-from droidft.adapters.exports.licence import licence_in, licence_of, metadata
-from droidft.adapters.folder import AdapterInfo
-from droidft.adapters.record import without_place
+from droidft.adapters.exports.pushing import PushRequest
 from droidft.commands._terminal import agreed, line, progress_bar, terminal
 from droidft.errors import ConfigError
 from droidft.home import Home
-from droidft.models import upload
-from droidft.models.hub import REPO_ID, card_metadata
 from droidft.models.upload import Pushed, Repository
-from droidft.runs.record import record_of
 from droidft.support.words import size
+from droidft.workers.push import destination, reach
 
 
 def add_push(parser: argparse.ArgumentParser) -> None:
@@ -45,32 +40,15 @@ def reached(args: argparse.Namespace) -> Repository | None:
     if not args.yes and not sys.stdin.isatty():
         hint = "--yes pushes without asking"
         raise ConfigError("nobody can be asked whether to push: there is no terminal", hint=hint, field="push")
-    return upload.reach(
-        args.push, private=not args.public, revision=args.revision, overwrite=args.overwrite, offline=False
+    return reach(
+        PushRequest(repo_id=args.push, private=not args.public, revision=args.revision, overwrite=args.overwrite)
     )
 
 
-def push(
-    folder: Path, info: AdapterInfo, base: str | None, repository: Repository, home: Home, *, yes: bool, as_json: bool
-) -> Pushed | None:
-    """Ask, and send the export in `folder` if the answer is yes; None if it is no.
-
-    `base` is how the user or the adapter `info` names the base model. Raises as `pushing`.
-    """
+def push(folder: Path, repository: Repository, home: Home, *, yes: bool, as_json: bool) -> Pushed | None:
+    """Ask, and send the export in `folder` if the answer is yes; None if it is no. Raises as `pushing`."""
     console = terminal(errors=as_json)
-    named = without_place(str(metadata(folder / "README.md").get("base_model") or base or ""))
-    licence = licence_of(folder)
-    if not licence.known and REPO_ID.fullmatch(named):
-        licence = licence_in(card_metadata(named))
-    subject = Subject(
-        title=folder.name,
-        base=named,
-        licence=licence,
-        adapter=info,
-        record=record_of(home, info),
-        file=next((file.name for file in sorted(folder.glob("*.gguf"))), None),
-    )
-    found = pushing.destination(folder, repository, subject, places=[home.root])
+    found = destination(folder, repository, home)
     if not yes and not agreed(console, found.question(), otherwise=False):
         line(console, "not pushed")
         return None

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from droidft.adapters.exports.forms import ExportRequest, Form, default_name, facts, parse_request
 from droidft.adapters.exports.pushing import standing
-from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
+from droidft.adapters.folder import find_adapter, read_adapter
 from droidft.commands._push import add_push, push, reached
 from droidft.commands._terminal import add_json, consoles, line, print_json, progress_bar, warn
 from droidft.home import Home
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         info = read_adapter(*find_adapter(request.adapter, adapters_dir=home.adapters))
         folder = home.export(request.name or default_name(request, info.name))
         if standing(folder, request, info):
-            pushed = push(folder, info, _base(request, info), repository, home, yes=args.yes, as_json=args.json)
+            pushed = push(folder, repository, home, yes=args.yes, as_json=args.json)
             if args.json:
                 print_json({"path": str(folder), "pushed": pushed and asdict(pushed)})
             return 0 if pushed else 1
@@ -78,19 +78,13 @@ def _export(args: argparse.Namespace, request: ExportRequest, repository: Reposi
         _show(done, console, errors)
     wanted, pushed = repository is not None and done.certificate.passed, None
     if wanted and repository is not None:
-        base = _base(request, plan.info)
-        pushed = push(done.path, plan.info, base, repository, home, yes=args.yes, as_json=args.json)
+        pushed = push(done.path, repository, home, yes=args.yes, as_json=args.json)
     elif repository is not None:
         warn(errors, "nothing was pushed: the export is not what was trained")
     if args.json:
         values = asdict(done) | {"path": str(done.path), "certificate": done.certificate.model_dump(mode="json")}
         print_json(values | ({"pushed": pushed and asdict(pushed)} if repository is not None else {}))
     return 0 if done.certificate.passed and (pushed is not None) is wanted else 1
-
-
-def _base(request: ExportRequest, info: AdapterInfo) -> str | None:
-    """The base model as the user, or else the adapter, names it."""
-    return request.into or request.model or info.base
 
 
 def _request(args: argparse.Namespace) -> ExportRequest:

@@ -21,6 +21,7 @@ from droidft.models import transfer
 from droidft.models.hub import REPO_ID, endpoint, why_offline
 from droidft.support import stored
 from droidft.support.progress import Progress
+from droidft.support.shapes import shape
 from droidft.support.words import count, size
 
 if TYPE_CHECKING:
@@ -88,16 +89,19 @@ class Destination:
         return " ".join(parts)
 
 
-@dataclass(frozen=True)
+@shape
 class Pushed:
-    """A finished push. `sent` counts the bytes of large files that went over the line, repetitions included."""
+    """A finished push."""
 
     repo_id: str
     url: str
+    """Of the repository's page."""
     commit: str
     files: int
     bytes: int
+    """Of all files."""
     sent: int
+    """Bytes of large files that went over the line, repetitions included."""
 
 
 def reach(
@@ -118,7 +122,7 @@ def reach(
             was asked for, or that holds something else.
     """
     if not REPO_ID.fullmatch(repo_id):
-        raise UploadError(f"{repo_id!r} is not a hub id", hint="a hub id looks like org/name")
+        raise UploadError(f"{repo_id!r} is not a hub id", hint="a hub id looks like org/name", field="repo_id")
     if reason := why_offline(offline=offline):
         hint = "allow the network for this one command"
         raise UploadError(f"nothing can be pushed: the network may not be used: {reason}", hint=hint)
@@ -129,12 +133,12 @@ def reach(
         names = {each.rfilename for each in (there.siblings or [])} if there else set()
         ours = _certified(api, repo_id, there.sha) & names if there and CERTIFICATE in names else frozenset()
     if there is not None and private and not there.private:
-        hint = "name another repository, make that one private on its page, or allow a public one (--public)"
-        raise UploadError(f"{repo_id} is public, and a private repository was asked for", hint=hint)
+        hint = "name another one, make it private on its page, or allow a public one (in the terminal --public)"
+        raise UploadError(f"{repo_id} is public, and a private repository was asked for", hint=hint, field="private")
     others = tuple(sorted(names - ours - _MADE_BY_THE_HUB))
     if others and not overwrite:
-        hint = "name another repository, or allow it (--overwrite)"
-        raise UploadError(f"{repo_id} holds something else: {_listed(others)}", hint=hint)
+        hint = "name another repository, or allow it (in the terminal --overwrite)"
+        raise UploadError(f"{repo_id} holds something else: {_listed(others)}", hint=hint, field="overwrite")
     return Repository(
         repo_id=repo_id,
         revision=revision,

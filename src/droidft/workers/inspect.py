@@ -259,6 +259,13 @@ def export_plan(call: Call) -> dict[str, Any]:
     return {"plan": facts(plan, _gflops()), "refusal": None, "instead": []}
 
 
+def push_plan(call: Call) -> dict[str, Any]:
+    """What pushing an export would do, or why it is refused. The hub is asked, nothing is sent."""
+    from droidft.workers.push import look
+
+    return look(call)
+
+
 def _other_forms(request: ExportRequest, home: Home) -> list[Form]:
     """The forms in which the same adapter could leave, each of them checked."""
     from droidft.adapters.exports.forms import Form
@@ -370,6 +377,7 @@ HANDLERS: Mapping[str, Handler] = {
     handler.__name__: handler
     for handler in (
         warm, models, targets, data_key, check_data, accept, view_rows, adapters, adapter, adapter_file, export_plan,
+        push_plan,
         pull, forget, import_model, experiment, experiment_report, system, storage,
     )
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """The forms, and requests for them."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -55,3 +57,21 @@ def test_a_long_name_of_an_adapter_leaves_room_for_the_form() -> None:
     long = "p" * 64
     names = {forms.default_name(asked(form, type), long) for form, type in [("peft", None), ("gguf", "F16")]}
     assert names == {"p" * 59 + "-peft", "p" * 55 + "-gguf-F16"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"adapter": "poet", "form": "peft"},
+        {"adapter": "my poet@20", "form": "gguf", "type": "Q4_K_M", "rows": "a b.jsonl", "row_count": 7},
+        {"adapter": "poet", "form": "mlx", "model": "/m/tiny", "into": "org/whole"},
+    ],
+)
+def test_a_command_is_read_back(values: dict[str, Any]) -> None:
+    request = ExportRequest.model_validate(values)
+    assert ExportRequest.of_command(request.command) == request
+
+
+@pytest.mark.parametrize("command", ["", "droidft export", "droidft export x", "rm -rf x --to peft", "a 'b"])
+def test_what_is_no_command_of_an_export_is_none(command: str) -> None:
+    assert ExportRequest.of_command(command) is None

@@ -23,6 +23,7 @@ import {
 } from "@/components/ui";
 import { CertificateCard, Verdict } from "@/features/exports/CertificateCard";
 import { archiveLink, stateOf } from "@/features/exports/links";
+import { PushCard } from "@/features/exports/PushCard";
 import { bytes, count, moment } from "@/lib/format";
 import { useToast } from "@/state/hooks";
 
@@ -75,6 +76,7 @@ function OneExport({ entry }: { entry: ExportEntry }) {
           </div>
           <div className="min-w-0 space-y-5">
             <Files entry={entry} failed={failed} />
+            {certificate && !failed && entry.problem === "" && <PushCard entry={entry} />}
             {usage.length > 0 && <Usage ways={usage} />}
           </div>
         </div>

@@ -7,7 +7,7 @@ import { Link } from "react-router";
 import { useListExportsQuery } from "@/api";
 import type { ExportEntry } from "@/api";
 import { Answered, Badge, Button, Card, EmptyState, LinkButton, Note, Skeletons } from "@/components/ui";
-import { ExportProgress } from "@/features/exports/ExportProgress";
+import { JobProgress } from "@/features/exports/JobProgress";
 import { exportPage, stateOf } from "@/features/exports/links";
 import { bytes, loss, moment } from "@/lib/format";
 import { useExportJobs } from "@/state/hooks";
@@ -38,7 +38,7 @@ export function ExportsPage() {
     >
       <div className="space-y-4">
         {running.map((job) => (
-          <ExportProgress key={job.id} job={job} />
+          <JobProgress key={job.id} job={job} />
         ))}
         <Answered
           query={exports}

@@ -18,7 +18,7 @@ import {
   PageHeader,
   Skeletons,
 } from "@/components/ui";
-import { ExportProgress } from "@/features/exports/ExportProgress";
+import { JobProgress } from "@/features/exports/JobProgress";
 import { exportPage } from "@/features/exports/links";
 import { useAppDispatch, useJob } from "@/state/hooks";
 
@@ -195,7 +195,7 @@ function JobState({ job }: { job: Job | undefined }) {
     case "running":
       return (
         <>
-          <ExportProgress job={job} />
+          <JobProgress job={job} />
           <p className="text-[0.8125rem] text-muted">
             It goes on when you leave this page, and appears in the list of exports.
           </p>

@@ -155,7 +155,85 @@ it("shows a failed export as failed, without code to use it", async () => {
   expect(await screen.findByText("Failed: these files are not what was trained.")).toBeInTheDocument();
   expect(screen.getByText("Failed")).toBeInTheDocument();
   expect(screen.queryByText("Use it elsewhere")).toBeNull();
+  expect(screen.queryByText("Push to the hub")).toBeNull();
   expect(screen.getByRole("link", { name: "Download the failed export as a zip" })).toBeInTheDocument();
+});
+
+const PUSH_PLAN = {
+  repo_id: "acme/poet",
+  user: "maria",
+  exists: false,
+  private: true,
+  files: { "model.safetensors": 140_000_000, "README.md": 2_000 },
+  bytes: 140_002_000,
+  removed: [],
+  others: [],
+  question: "Push 2 files (140 MB) as maria to acme/poet, a new private repository?",
+};
+
+async function askToPush(repository: string): Promise<void> {
+  fireEvent.change(await screen.findByRole("textbox", { name: "Repository" }), { target: { value: repository } });
+  fireEvent.click(screen.getByRole("button", { name: "Push…" }));
+}
+
+it("pushes what was agreed to, by name and account, and leads to the repository", async () => {
+  const job = exportJob({ id: "p1", kind: "push", title: "good to acme/poet", phase: "uploading model.safetensors" });
+  answers["GET /api/exports/good"] = [200, exported("good")];
+  answers["POST /api/exports/good/push-plan"] = [200, { plan: PUSH_PLAN, refusal: null }];
+  answers["POST /api/exports/good/push"] = [202, job];
+  tell([]);
+  open("/results/exports/good");
+  expect(await screen.findByRole("switch", { name: "Private" })).toBeChecked();
+  expect(screen.getByRole("button", { name: "Push…" })).toBeDisabled();
+  await askToPush("acme/poet");
+  const question = await screen.findByText(PUSH_PLAN.question);
+  expect(question).toBeInTheDocument();
+  expect(screen.getByText("you and the organisation's members")).toBeInTheDocument();
+  expect(screen.getByText("model.safetensors")).toBeInTheDocument();
+  expect(asked("/api/exports/good/push")).toEqual([]);
+  fireEvent.click(screen.getByText("Push as maria"));
+  await waitFor(() => expect(asked("/api/exports/good/push")).toHaveLength(1));
+  const wanted = { repo_id: "acme/poet", private: true, overwrite: false };
+  expect(asked("/api/exports/good/push-plan")).toEqual([wanted]);
+  expect(asked("/api/exports/good/push")).toEqual([{ ...wanted, agreed: PUSH_PLAN.question }]);
+
+  tell([job]);
+  expect(await screen.findByText("Uploading model.safetensors, 25 %")).toBeInTheDocument();
+  expect(screen.getByRole("button", { name: "Cancel the push of good to acme/poet" })).toBeInTheDocument();
+  expect(screen.queryByRole("textbox", { name: "Repository" })).toBeNull();
+  const pushed = { repo_id: "acme/poet", url: "https://hub/acme/poet", commit: "c", files: 2, bytes: 9, sent: 9 };
+  tell([{ ...job, state: "done", pushed }]);
+  expect(await screen.findByRole("link", { name: "Open acme/poet" })).toHaveAttribute(
+    "href",
+    "https://hub/acme/poet",
+  );
+});
+
+it.each([
+  ["private", "Push to the public repository…", { private: false, overwrite: false }],
+  ["overwrite", "Push beside what is there…", { private: true, overwrite: true }],
+])("allows what is refused by %s only after a click", async (field, button, wanted) => {
+  const refusal = { code: "upload", message: "it is taken", hint: "name another", field };
+  answers["GET /api/exports/good"] = [200, exported("good")];
+  answers["POST /api/exports/good/push-plan"] = [200, { plan: null, refusal }];
+  open("/results/exports/good");
+  await askToPush("acme/poet");
+  expect(await screen.findByText("It is taken.")).toBeInTheDocument();
+  fireEvent.click(screen.getByRole("button", { name: button }));
+  await waitFor(() =>
+    expect(asked("/api/exports/good/push-plan").at(-1)).toEqual({ repo_id: "acme/poet", ...wanted }),
+  );
+  expect(asked("/api/exports/good/push")).toEqual([]);
+});
+
+it("says why a push ended, keeps the repository, and goes on after a reload", async () => {
+  const error = { code: "upload", message: "the connection was lost", hint: "check it", field: null };
+  answers["GET /api/exports/good"] = [200, exported("good")];
+  tell([exportJob({ id: "p1", kind: "push", title: "good to acme/poet", state: "failed", error })]);
+  open("/results/exports/good");
+  expect(await screen.findByText("The connection was lost.")).toBeInTheDocument();
+  expect(screen.getByRole("textbox", { name: "Repository" })).toHaveValue("acme/poet");
+  expect(screen.getByText(/what the hub has whole is not sent again/)).toBeInTheDocument();
 });
 
 it("lists exports with their verdicts, damaged ones with their problem, and those under way", async () => {

@@ -138,6 +138,21 @@ class ExportRequest(BaseModel):
                 words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
 
+    @classmethod
+    def of_command(cls, command: str) -> ExportRequest | None:
+        """The request whose `command` this is; None if it is that of none."""
+        try:
+            _, _, adapter, *words = shlex.split(command)
+        except ValueError:
+            return None
+        names = (flag.removeprefix("--").replace("-", "_") for flag in words[::2])
+        values = {("form" if name == "to" else name): text for name, text in zip(names, words[1::2], strict=False)}
+        try:
+            found = cls.model_validate({"adapter": adapter, **values})
+        except ValidationError:
+            return None
+        return found if found.command == command else None
+
     @property
     def quantised(self) -> str | None:
         """The type, where it is one that loses more than rounding does."""

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from droidft.adapters.exports import card, certificate
 from droidft.adapters.exports.card import Subject
@@ -25,6 +28,21 @@ VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")
 """Files that may hold any text there is, and none of ours."""
 MOST_BYTES = 1 << 20
 """Of a file that is searched; larger ones are weights."""
+
+
+class PushRequest(BaseModel):
+    """Where an export is to go."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    repo_id: Annotated[str, Field(min_length=1, max_length=200)]
+    """The repository, as `org/name`."""
+    private: bool = True
+    """Make a new repository private, and refuse one that is public."""
+    overwrite: bool = False
+    """Push to a repository that holds something else, too."""
+    revision: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    """The branch; `main` if it is not given."""
 
 
 def standing(folder: Path, request: ExportRequest, info: AdapterInfo) -> bool:
@@ -49,10 +67,7 @@ def destination(
         UploadError: its certificate failed; a file is missing; a file names a folder of this machine.
         NotFound: the folder is not there.
     """
-    judged = certificate.read(folder)
-    if not judged.passed:
-        hint = "an export that is not what was trained is kept here, and not pushed"
-        raise UploadError(f"{folder.name} did not pass its check: {judged.sentence}", hint=hint)
+    judged = pushable(folder)
     shared = _without_places(judged)
     instead = {certificate.FILE: _content(judged)}
     if subject is not None:
@@ -62,6 +77,20 @@ def destination(
         raise UploadError(f"{missing[0]} is missing, which the certificate is about", hint="export again")
     _refuse_places(found, [Path.home(), *places])
     return found
+
+
+def pushable(folder: Path) -> Certificate:
+    """The certificate of an export that may leave this machine.
+
+    Raises:
+        DamagedFile: there is no certificate, or none that can be read.
+        UploadError: it failed.
+    """
+    judged = certificate.read(folder)
+    if not judged.passed:
+        hint = "an export that is not what was trained is kept here, and not pushed"
+        raise UploadError(f"{folder.name} did not pass its check: {judged.sentence}", hint=hint)
+    return judged
 
 
 def certificate_for(exports: Path, adapter: str) -> bytes | None:

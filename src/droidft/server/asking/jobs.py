@@ -1,4 +1,4 @@
-"""Work that takes a while: data checks, downloads and imports, at most two at once; trials of rewards; exports."""
+"""Work that takes a while: data checks, downloads and imports, at most two at once; trials, exports, pushes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from pydantic import TypeAdapter
 
 from droidft.adapters.exports.catalog import ExportEntry, sweep_exports
 from droidft.adapters.exports.forms import ExportRequest
+from droidft.adapters.exports.pushing import PushRequest
 from droidft.config import TrainingConfig
 from droidft.errors import DroidError, NotFound, RewardError
 from droidft.home import Home
+from droidft.models.upload import Pushed
 from droidft.rewards.scorer import Trial
 from droidft.server.asking.inspect import NICENESS, Inspector
 from droidft.server.errors import Conflict
@@ -33,8 +35,9 @@ KEPT_CHECKS = 32
 KEPT_TRIALS = 5
 TRIAL = "droidft.workers.trial"
 EXPORT = "droidft.workers.export_job"
-EXPORT_PATIENCE = 2.0
-"""Seconds that an export which is called off has to clear up after itself."""
+PUSH = "droidft.workers.push"
+PATIENCE = 2.0
+"""Seconds that an export or a push which is called off has to clear up after itself."""
 TRIAL_SECONDS = 600.0
 """A trial that has not ended by then is."""
 QUICK_SECONDS = 0.25
@@ -42,11 +45,12 @@ QUICK_SECONDS = 0.25
 
 TRIALS = TypeAdapter(Trial)
 ENTRIES = TypeAdapter(ExportEntry)
+PUSHED = TypeAdapter(Pushed)
 
-Kind = Literal["check", "pull", "import", "try", "export"]
+Kind = Literal["check", "pull", "import", "try", "export", "push"]
 NEW: dict[str, Any] = {
     "state": "running", "waiting": True, "phase": "", "done": 0, "total": None,
-    "error": None, "check": None, "model": None, "trial": None, "export": None,
+    "error": None, "check": None, "model": None, "trial": None, "export": None, "pushed": None,
 }  # fmt: skip
 
 
@@ -84,7 +88,7 @@ class Jobs:
         self._inspector, self._home = inspector, home
         self._works: dict[str, Work] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._exporting = asyncio.Lock()
+        self._exporting, self._pushing = asyncio.Lock(), asyncio.Lock()
         self._checks: OrderedDict[str, DataCheck] = OrderedDict()
         self.trial_seconds = TRIAL_SECONDS
 
@@ -143,6 +147,12 @@ class Jobs:
         params = self._inspector.params(request=request.model_dump(mode="json"))
         title = f"{request.adapter} as {request.form.value}"
         return await self._start("export", title, params, lambda work: self._export(work, params))
+
+    async def push(self, name: str, request: PushRequest, agreed: str) -> Job:
+        """Push an export to a hub, if that would still do what was `agreed` to; one at a time, as the line is one."""
+        params = self._inspector.params(name=name, request=request.model_dump(mode="json"), agreed=agreed)
+        title = f"{name} to {request.repo_id}"
+        return await self._start("push", title, params, lambda work: self._push(work, params))
 
     async def close(self) -> None:
         """Call everything off; the inspector is closed, so nothing blocks."""
@@ -250,13 +260,23 @@ class Jobs:
         """In a process for this alone. Called off, it is ended, and nothing half-made is left."""
         async with self._exporting:
             work.change(waiting=False)
-            child = Child(EXPORT, niceness=NICENESS, patience=EXPORT_PATIENCE)
+            child = Child(EXPORT, niceness=NICENESS, patience=PATIENCE)
             try:
                 done = await child.call("export", params, work.note)
                 work.change(export=ENTRIES.validate_python(done["entry"]), warnings=done["warnings"])
             finally:
                 await child.close()
                 await asyncio.to_thread(sweep_exports, self._home.root / "exports")
+
+    async def _push(self, work: Work, params: dict[str, Any]) -> None:
+        """In a process for this alone, which is ended when it is called off: the hub then shows nothing of it."""
+        async with self._pushing:
+            work.change(waiting=False)
+            child = Child(PUSH, niceness=NICENESS, patience=PATIENCE)
+            try:
+                work.change(pushed=PUSHED.validate_python(await child.call("push", params, work.note)))
+            finally:
+                await child.close()
 
     def _work(self, job: str) -> Work:
         if job not in self._works:

@@ -1,4 +1,4 @@
-"""Exports: plan, make, list, download, delete."""
+"""Exports: plan, make, list, download, push, delete."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 
-from droidft.adapters.exports import catalog, forms
+from droidft.adapters.exports import catalog, forms, pushing
 from droidft.adapters.exports.catalog import ExportEntry
 from droidft.adapters.exports.forms import ExportRequest, FormFacts
+from droidft.adapters.exports.pushing import PushRequest
 from droidft.errors import NotFound
 from droidft.home import NAME
 from droidft.server import paths
 from droidft.server.app_state import AppState, State
 from droidft.server.files import archive
 from droidft.server.routes.adapters import ZIP
-from droidft.server.schemas.exports import ExportPlan
+from droidft.server.schemas.exports import AgreedPush, ExportPlan, PushPlan
 from droidft.server.schemas.jobs import Job
 from droidft.support.channel import ChildError
 
@@ -73,6 +74,29 @@ async def download_export(name: ExportName, state: State) -> Response:
     content = await asyncio.to_thread(_zipped, state, name)
     headers = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
     return StreamingResponse(content, media_type="application/zip", headers=headers)
+
+
+@router.post("/exports/{name}/push-plan", operation_id="planPush")
+async def plan_push(name: ExportName, request: PushRequest, state: State) -> PushPlan:
+    """What pushing an export to a hub would do, as the user of this machine's token; or why it is refused.
+
+    The hub is asked; nothing is sent.
+    """
+    await asyncio.to_thread(catalog.find_export, state.home.exports, name)
+    asked = request.model_dump(mode="json")
+    return PushPlan.model_validate(await state.inspector.ask_worker("push_plan", name=name, request=asked))
+
+
+@router.post("/exports/{name}/push", operation_id="pushExport", status_code=202)
+async def push_export(name: ExportName, request: AgreedPush, state: State) -> Job:
+    """Push an export to a hub: a job. Cancelled or cut off, the repository shows nothing of it.
+
+    Pushed again, what the hub has whole is not sent again.
+    """
+    entry = await asyncio.to_thread(catalog.find_export, state.home.exports, name)
+    await asyncio.to_thread(pushing.pushable, state.home.export(entry.name))
+    wanted = PushRequest.model_validate(request.model_dump(exclude={"agreed"}))
+    return await state.jobs.push(name, wanted, request.agreed)
 
 
 def _zipped(state: AppState, name: str) -> Any:

@@ -7,16 +7,17 @@ from typing import Literal
 from pydantic import Field
 
 from droidft.adapters.exports.catalog import ExportEntry
+from droidft.models.upload import Pushed
 from droidft.rewards.scorer import Trial
 from droidft.server.schemas.base import ErrorBody, Wire
 from droidft.server.schemas.data import DataCheck
 
 
 class Job(Wire):
-    """Work that takes a while: a data check, a download, an import, a trial of rewards, an export."""
+    """Work that takes a while: a data check, a download, an import, a trial of rewards, an export, a push."""
 
     id: str
-    kind: Literal["check", "pull", "import", "try", "export"]
+    kind: Literal["check", "pull", "import", "try", "export", "push"]
     title: str
     state: Literal["running", "done", "failed", "cancelled"]
     waiting: bool
@@ -39,3 +40,5 @@ class Job(Wire):
     """Result of trying rewards."""
     export: ExportEntry | None
     """Result of an export, whether or not its certificate passed."""
+    pushed: Pushed | None
+    """Result of a push."""

@@ -1,4 +1,4 @@
-/** An export that is being made. */
+/** An export that is being made, or pushed. */
 
 import { X } from "lucide-react";
 
@@ -8,10 +8,11 @@ import { IconButton, Progress } from "@/components/ui";
 import { capital, percent } from "@/lib/format";
 
 /** What it is doing and how far it is, and a way to call it off. */
-export function ExportProgress({ job }: { job: Job }) {
+export function JobProgress({ job }: { job: Job }) {
   const [cancel, cancelling] = useCancelJobMutation();
   const share = job.total ? job.done / job.total : null;
-  const phase = job.waiting ? "Waiting for another export" : capital(job.phase === "" ? "starting" : job.phase);
+  const work = job.kind === "push" ? "push" : "export";
+  const phase = job.waiting ? `Waiting for another ${work}` : capital(job.phase === "" ? "starting" : job.phase);
   return (
     <div className="flex items-center gap-3 rounded-md bg-sunken p-3" role="status">
       <div className="min-w-0 flex-1">
@@ -26,7 +27,7 @@ export function ExportProgress({ job }: { job: Job }) {
       </div>
       <IconButton
         icon={X}
-        label={`Cancel the export of ${job.title}`}
+        label={`Cancel the ${work} of ${job.title}`}
         size="sm"
         busy={cancelling.isLoading}
         onClick={() => void cancel({ job: job.id })}
