@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
 from droidft.adapters.exports import certificate
@@ -144,6 +145,30 @@ def test_an_export_that_failed_is_not_pushed(
     assert "nothing was pushed: the export is not what was trained" in shown.err
     assert not server.repositories
     monkeypatch.undo()
+
+
+def test_one_that_changes_nothing_says_so_and_is_pushed_with_that_sentence(
+    server: UploadServer,
+    home: Path,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An adapter as it is before the first step."""
+    weights = home / "adapters" / "poet" / "adapters.safetensors"
+    arrays = mx.load(str(weights))
+    assert isinstance(arrays, dict)
+    mx.save_safetensors(str(weights), {name: value * name.endswith("lora_a") for name, value in arrays.items()})
+    answering(monkeypatch, "n\n")
+    assert main([*words, "--push", "acme/poet"]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.startswith("unproven: the adapter changes nothing: base and trained are the same")
+    assert "repository? Its certificate is unproven: the adapter changes nothing" in out
+    assert main([*words, "--push", "acme/poet", "--yes"]) == 0
+    assert "warning: unproven: the adapter changes nothing" in " ".join(capsys.readouterr().err.split())
+    assert "The check of this export proves nothing." in server.repositories["acme/poet"]["README.md"].decode()
+    assert main(["exports"]) == 0
+    assert "poet-merged merged unproven" in " ".join(capsys.readouterr().out.split())
 
 
 def test_after_a_no_the_export_is_there(

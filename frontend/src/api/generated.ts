@@ -1969,7 +1969,8 @@ export type Certificate = {
   form: string;
   /** Type of quantised weights, such as `Q4_K_M` or `4 bits`. */
   quantisation?: string | null;
-  verdict: "passed" | "failed";
+  /** `unproven`: the adapter changes too little to show whether it is in the files. */
+  verdict: "passed" | "failed" | "unproven";
   /** The verdict with its figures. */
   sentence: string;
   /** What read the exported files: its packages and their versions, or droidft. */
@@ -2012,7 +2013,7 @@ export type ExportEntry = {
   made: number;
   problem: string;
   certificate: Certificate | null;
-  /** What to type in other programs; empty unless the certificate passed. */
+  /** What to type in other programs; empty where the certificate failed. */
   usage: Way[];
 };
 export type Pushed = {

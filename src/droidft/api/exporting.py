@@ -35,7 +35,8 @@ def export(
 
     Returns:
         The folder, its size, how it is used elsewhere, and its certificate. `certificate.passed` says whether the
-        exported files are what was trained; the files of a failed one are kept too.
+        exported files are what was trained, `certificate.verdict` is `unproven` where the adapter changes too little
+        to tell; the files of a failed one are kept too.
 
     Raises:
         ConfigError: a setting is unknown or out of range, a name is taken, or there are no rows to compare on.

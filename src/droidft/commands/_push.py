@@ -8,7 +8,7 @@ from pathlib import Path
 
 from droidft.adapters.exports import pushing
 from droidft.adapters.exports.pushing import PushRequest
-from droidft.commands._terminal import agreed, line, progress_bar, terminal
+from droidft.commands._terminal import agreed, line, progress_bar, terminal, warn
 from droidft.errors import ConfigError
 from droidft.home import Home
 from droidft.models.upload import Pushed, Repository
@@ -49,6 +49,8 @@ def push(folder: Path, repository: Repository, home: Home, *, yes: bool, as_json
     """Ask, and send the export in `folder` if the answer is yes; None if it is no. Raises as `pushing`."""
     console = terminal(errors=as_json)
     found = destination(folder, repository, home)
+    if yes and found.caution:
+        warn(terminal(errors=True), found.caution)
     if not yes and not agreed(console, found.question(), otherwise=False):
         line(console, "not pushed")
         return None

@@ -11,6 +11,7 @@ from rich.console import Console
 from droidft.adapters.exports.forms import ExportRequest, Form, default_name, facts, parse_request
 from droidft.adapters.exports.pushing import standing
 from droidft.adapters.folder import find_adapter, read_adapter
+from droidft.commands._certificates import show_certificate, show_usage
 from droidft.commands._push import add_push, push, reached
 from droidft.commands._terminal import add_json, consoles, line, print_json, progress_bar, warn
 from droidft.home import Home
@@ -76,7 +77,7 @@ def _export(args: argparse.Namespace, request: ExportRequest, repository: Reposi
             done = export(plan, home, progress)
     if not args.json:
         _show(done, console, errors)
-    wanted, pushed = repository is not None and done.certificate.passed, None
+    wanted, pushed = repository is not None and not done.certificate.failed, None
     if wanted and repository is not None:
         pushed = push(done.path, repository, home, yes=args.yes, as_json=args.json)
     elif repository is not None:
@@ -84,7 +85,7 @@ def _export(args: argparse.Namespace, request: ExportRequest, repository: Reposi
     if args.json:
         values = asdict(done) | {"path": str(done.path), "certificate": done.certificate.model_dump(mode="json")}
         print_json(values | ({"pushed": pushed and asdict(pushed)} if repository is not None else {}))
-    return 0 if done.certificate.passed and (pushed is not None) is wanted else 1
+    return 0 if not done.certificate.failed and (pushed is not None) is wanted else 1
 
 
 def _request(args: argparse.Namespace) -> ExportRequest:
@@ -94,18 +95,12 @@ def _request(args: argparse.Namespace) -> ExportRequest:
 
 def _show(done: Exported, console: Console, errors: Console) -> None:
     made = done.certificate
-    if not made.passed:
+    if made.failed:
         line(console, f"{done.name} is not what was trained", style="bold red")
-    line(console, made.sentence, style=None if made.passed else "red")
-    for name, text in made.lines():
-        line(console, f"  {name:<10}{text}")
+    show_certificate(console, made)
     for note in (*done.warnings, *made.notes):
         warn(errors, note)
-    kept = "is kept, to be looked at" if not made.passed else "is done"
+    kept = "is kept, to be looked at" if made.failed else "is done"
     line(console, f"{done.name} {kept}: {size(done.bytes)} in {duration(done.seconds)}, {done.path}")
-    if made.passed:
-        for way in done.usage:
-            console.print()
-            line(console, f"in {way.program}:", style="dim")
-            for each in way.code.splitlines():
-                line(console, f"  {each}")
+    if not made.failed:
+        show_usage(console, done.usage)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from droidft.adapters.exports.catalog import ExportEntry, delete_export, find_export, list_exports
+from droidft.commands._certificates import COLOURS, show_certificate, show_usage
 from droidft.commands._terminal import actions_of, add_json, agreed, line, none_yet, print_json, show_table, terminal
 from droidft.home import Home
 from droidft.support.plain import safe
@@ -39,13 +40,15 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "delete":
         return _delete(entry, home, console, asked=not args.yes, as_json=args.json)
     _show(entry, console, as_json=args.json)
-    return 0 if _verdict(entry) == "passed" else 1
+    return 0 if entry.usable else 1
 
 
-def _verdict(entry: ExportEntry) -> str:
-    if entry.certificate is not None and not entry.certificate.passed:
-        return "failed"
-    return "cannot be used" if entry.problem or entry.certificate is None else "passed"
+def _state(entry: ExportEntry) -> Text:
+    """The verdict, or that there is none which could be relied on."""
+    made = entry.certificate
+    if made is None or (entry.problem and not made.failed):
+        return Text("cannot be used", style="red")
+    return Text(made.verdict, style=COLOURS[made.verdict])
 
 
 def _list(entries: Sequence[ExportEntry], console: Console, *, as_json: bool) -> None:
@@ -57,11 +60,10 @@ def _list(entries: Sequence[ExportEntry], console: Console, *, as_json: bool) ->
         return
     rows: list[Sequence[str | Text]] = []
     for entry in entries:
-        made, verdict = entry.certificate, _verdict(entry)
+        made = entry.certificate
         form = "" if made is None else " ".join(filter(None, (made.form, made.quantisation)))
-        style = "green" if verdict == "passed" else "red"
         what = safe(entry.problem) if entry.problem else f"loss {loss(made.loss.exported)}" if made else ""
-        rows.append((entry.name, form, Text(verdict, style=style), size(entry.bytes), moment(entry.made), what))
+        rows.append((entry.name, form, _state(entry), size(entry.bytes), moment(entry.made), what))
     show_table(console, ("export", "form", "certificate", "size", "made", ""), rows, right=("size",), flowing=("",))
 
 
@@ -72,16 +74,9 @@ def _show(entry: ExportEntry, console: Console, *, as_json: bool) -> None:
     if entry.problem:
         line(console, safe(entry.problem), style="red")
     if entry.certificate is not None:
-        passed = entry.certificate.passed
-        line(console, entry.certificate.sentence, style=None if passed else "bold red")
-        for name, text in entry.certificate.lines():
-            line(console, f"  {name:<10}{text}")
+        show_certificate(console, entry.certificate)
     line(console, f"{size(entry.bytes)}, {moment(entry.made)}, {entry.path}")
-    for way in entry.usage:
-        console.print()
-        line(console, f"in {way.program}:", style="dim")
-        for each in way.code.splitlines():
-            line(console, f"  {each}")
+    show_usage(console, entry.usage)
 
 
 def _delete(entry: ExportEntry, home: Home, console: Console, *, asked: bool, as_json: bool) -> int:

@@ -62,6 +62,8 @@ class Destination:
     """Bytes of each file, by its name in the repository."""
     instead: Mapping[str, bytes]
     """What small files hold there, where that is not what they hold here."""
+    caution: str = ""
+    """What has to be known of the folder before it is pushed."""
 
     @property
     def removed(self) -> tuple[str, ...]:
@@ -86,6 +88,8 @@ class Destination:
         if there.others:
             held = _listed(there.others)
             parts.append(f"It holds {held}, which were not pushed from here; equal names are replaced.")
+        if self.caution:
+            parts.append(f"Its certificate is {self.caution}.")
         return " ".join(parts)
 
 
@@ -151,8 +155,12 @@ def reach(
     )
 
 
-def destination(folder: Path, repository: Repository, instead: Mapping[str, bytes] | None = None) -> Destination:
+def destination(
+    folder: Path, repository: Repository, instead: Mapping[str, bytes] | None = None, *, caution: str = ""
+) -> Destination:
     """What pushing `folder` there would do; `instead` is the content of small files that is to differ there.
+
+    `caution` is told with the question.
 
     Raises:
         NotFound: the folder is not there or empty.
@@ -160,7 +168,7 @@ def destination(folder: Path, repository: Repository, instead: Mapping[str, byte
     """
     changed = instead or {}
     sizes = {name: len(content) for name, content in changed.items()}
-    return Destination(repository, folder, _files(folder) | sizes, changed)
+    return Destination(repository, folder, _files(folder) | sizes, changed, caution)
 
 
 def push(

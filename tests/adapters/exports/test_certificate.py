@@ -27,10 +27,12 @@ def reading(*per_token: float, reader: str = "droidft 1.0", logits: float = 0.0,
     return Reading(reader, Request(rows=rows), read, np.full((2, 5), logits, np.float32))
 
 
-def certified(exported: Reading | None, *, quantisation: str | None = None, **changes: Any) -> Certificate:
+def certified(
+    exported: Reading | None, *, quantisation: str | None = None, form: str = "merged", **changes: Any
+) -> Certificate:
     evidence = {"base": reading(2.1), "trained": reading(1.2), "exported": exported, **changes}
     hashes = Hashes(base="b" * 64, adapter="a" * 64, data="d" * 64, files={})
-    about = Circumstances("merged", hashes, {"droidft": "1.0"}, "droidft export x", quantisation=quantisation)
+    about = Circumstances(form, hashes, {"droidft": "1.0"}, "droidft export x", quantisation=quantisation)
     return judge(Evidence(**evidence), about)
 
 
@@ -89,14 +91,30 @@ def test_rows_decide_where_the_means_are_equal() -> None:
 
 def test_an_adapter_that_changes_nothing_proves_nothing_and_the_sentence_says_so() -> None:
     made = certified(reading(2.0), base=reading(2.0), trained=reading(2.0))
-    assert made.passed
+    assert (made.verdict, made.passed, made.failed) == ("unproven", False, False)
     assert made.tolerance.by == "nothing"
-    assert "these rows cannot show whether it is in the files" in made.sentence
+    assert made.sentence == (
+        "unproven: the adapter changes nothing: base and trained are the same, with a loss of 2.0000, "
+        "so this shows only that the base was copied (the exported files have 2.0000)"
+    )
+    little = certified(reading(2.0), base=reading(2.0), trained=reading(2.0, logits=1e-3))
+    assert little.verdict == "unproven"
+    assert "these rows cannot show whether it is in the files" in little.sentence
     off = certified(reading(2.001), base=reading(2.0), trained=reading(2.0), quantisation="Q8_0")
-    assert not off.passed
+    assert off.failed
     assert "changes next to nothing in these rows, and the files are off by 0.0010" in off.sentence
     assert "cannot show" not in off.sentence
-    assert off.sentence.endswith("; a type with more bits shows whether quantising did that")
+
+
+def test_a_quantised_export_that_failed_names_what_to_try() -> None:
+    off = certified(reading(2.1), quantisation="4 bits")
+    assert off.sentence.endswith(
+        "; rounding to so few bits may change more than this adapter does: a type with more bits, or none, shows "
+        "whether it did"
+    )
+    gguf = certified(reading(2.1), quantisation="Q8_0", form="gguf")
+    assert gguf.sentence.endswith(": try F16 or BF16, or gguf-adapter, which leaves the base as it is")
+    assert "bits" not in certified(reading(2.1)).sentence
 
 
 def test_what_the_reader_differs_by_on_the_base_bounds_what_it_can_show() -> None:
@@ -107,7 +125,7 @@ def test_what_the_reader_differs_by_on_the_base_bounds_what_it_can_show() -> Non
         "reader_base": reading(2.01, logits=0.25),
     }
     made = certified(reading(1.99), **sides)
-    assert made.passed
+    assert made.verdict == "unproven"
     assert made.tolerance.by == "nothing"
     assert made.tolerance.limit == pytest.approx(0.01)
     assert made.noise is not None

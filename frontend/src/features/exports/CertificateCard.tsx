@@ -4,33 +4,31 @@ import type { Certificate } from "@/api";
 import { Card, Note, Prose } from "@/components/ui";
 import { cx } from "@/lib/cx";
 import { count, integer, loss, percent, sentence, significant } from "@/lib/format";
+import type { Tone } from "@/lib/tone";
 
 import { barsOf, placeOf } from "./bars";
 import type { BarsGeometry } from "./bars";
 
 /** The sentence of a verdict without its first word, which the title has. */
 function figures(certificate: Certificate): string {
-  return sentence(certificate.sentence.replace(/^(passed|failed): /, ""));
+  return sentence(certificate.sentence.replace(/^(passed|unproven|failed): /, ""));
 }
+
+const VERDICTS = {
+  passed: { tone: "good", title: "Passed: the exported files are what was trained." },
+  unproven: { tone: "warn", title: "Unproven: the adapter changes too little to show whether it is in these files." },
+  failed: { tone: "bad", title: "Failed: these files are not what was trained." },
+} as const satisfies Record<Certificate["verdict"], { tone: Tone; title: string }>;
 
 /** Whether the exported files are what was trained, in words; a failed one is not to be overlooked. */
 export function Verdict({ certificate }: { certificate: Certificate }) {
-  const passed = certificate.verdict === "passed";
+  const { tone, title } = VERDICTS[certificate.verdict];
   return (
-    <Note
-      tone={passed ? "good" : "bad"}
-      title={
-        <span className="text-base font-semibold">
-          {passed
-            ? "Passed: the exported files are what was trained."
-            : "Failed: these files are not what was trained."}
-        </span>
-      }
-    >
+    <Note tone={tone} title={<span className="text-base font-semibold">{title}</span>}>
       <p>
         <Prose text={figures(certificate)} />
       </p>
-      {!passed && (
+      {certificate.verdict === "failed" && (
         <p className="mt-1">It is kept so that you can look at it. Do not use it in place of the adapter.</p>
       )}
     </Note>

@@ -24,7 +24,7 @@ import { JobProgress } from "./JobProgress";
 import { newestPush, pushRequestOf, repositoryFault, repositoryOf } from "./push";
 import type { PushDraft } from "./push";
 
-/** For an export that passed; others do not leave. */
+/** For an export that did not fail; one that failed does not leave. */
 export function PushCard({ entry }: { entry: ExportEntry }) {
   const [begun, setBegun] = useState<string | null>(null);
   const newest = newestPush(useJobs(), entry);

@@ -1,7 +1,7 @@
 import { render, screen } from "@testing-library/react";
 import { expect, it } from "vitest";
 
-import { certificate } from "@/test/exports";
+import { certificate, exported } from "@/test/exports";
 
 import { barsOf, placeOf } from "./bars";
 import { CertificateCard, LossBars, Verdict } from "./CertificateCard";
@@ -49,6 +49,15 @@ it("says first and plainly that an export failed", () => {
   expect(screen.getByText("Failed: these files are not what was trained.")).toBeInTheDocument();
   expect(screen.getByText("The exported files have a loss of 2.7.")).toBeInTheDocument();
   expect(screen.queryByText(/Passed/)).toBeNull();
+});
+
+it("says of one that proves nothing neither that it passed nor that it failed", () => {
+  const unproven = certificate({ verdict: "unproven", sentence: "unproven: the adapter changes nothing" });
+  render(<Verdict certificate={unproven} />);
+  expect(screen.getByText(/^Unproven: the adapter changes too little/)).toBeInTheDocument();
+  expect(screen.getByText("The adapter changes nothing.")).toBeInTheDocument();
+  expect(screen.queryByText(/Passed|Failed|Do not use/)).toBeNull();
+  expect(stateOf(exported("x", { certificate: unproven })).label).toBe("Unproven");
 });
 
 it("names reader, rows, logits, tokens and answers", () => {

@@ -17,5 +17,6 @@ export function archiveLink(name: string): string {
 export function stateOf({ certificate, problem }: ExportEntry): { label: string; tone: Tone } {
   if (certificate?.verdict === "failed") return { label: "Failed", tone: "bad" };
   if (problem !== "" || certificate === null) return { label: "Cannot be used", tone: "bad" };
+  if (certificate.verdict === "unproven") return { label: "Unproven", tone: "warn" };
   return { label: "Passed", tone: "good" };
 }

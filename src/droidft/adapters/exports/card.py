@@ -88,7 +88,7 @@ def card(certificate: Certificate, subject: Subject) -> str:
         f"---\n{_metadata(certificate, subject)}---",
         f"# {_text(subject.title)}",
         _about(certificate, subject),
-        *([] if certificate.passed else [f"> **This export did not pass its check.** {_text(certificate.sentence)}"]),
+        *_caution(certificate),
         "## How to use it",
         _usage(certificate, subject),
         *_prompting(subject.record),
@@ -100,6 +100,13 @@ def card(certificate: Certificate, subject: Subject) -> str:
         _licence(subject),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _caution(certificate: Certificate) -> list[str]:
+    if certificate.passed:
+        return []
+    what = "This export did not pass its check." if certificate.failed else "The check of this export proves nothing."
+    return [f"> **{what}** {_text(certificate.sentence)}"]
 
 
 def _metadata(certificate: Certificate, subject: Subject) -> str:

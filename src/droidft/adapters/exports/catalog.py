@@ -33,7 +33,12 @@ class ExportEntry:
     problem: str
     certificate: Certificate | None
     usage: list[Way]
-    """What to type in other programs; empty unless the certificate passed."""
+    """What to type in other programs; empty where the certificate failed."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing speaks against using it."""
+        return not self.problem and self.certificate is not None and not self.certificate.failed
 
 
 def list_exports(exports: Path) -> list[ExportEntry]:
@@ -97,7 +102,7 @@ def _entry(folder: Path) -> ExportEntry:
         certificate = certificates.read(folder)
         made = (folder / certificates.FILE).stat().st_mtime
         _refuse_incomplete(folder, certificate)
-        if certificate.passed:
+        if not certificate.failed:
             usage = _usage(folder, certificate)
     except DroidError as error:
         problem = f"{error.message}; {error.hint}" if error.hint else error.message

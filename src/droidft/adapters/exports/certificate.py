@@ -2,7 +2,8 @@
 
 Base and adapter are read by our own engine; the exported files by a reader that is not ours where one is installed.
 The rule: the exported files may differ from base + adapter by `SHARE` of what the adapter changes, a quantised export
-by `QUANTISED_SHARE`, and rendered conversations must become the same tokens. Everything else is reported and no gate.
+by `QUANTISED_SHARE`, and rendered conversations must become the same tokens. Where the adapter changes too little for
+that to show anything, the export is neither passed nor failed, but unproven. Everything else is reported and no gate.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from droidft.adapters.exports.readers.reading import Reading, largest_difference
 from droidft.support import durable, stored
 from droidft.support.words import count, percent
 from droidft.support.words import loss as shown_loss
+
+Verdict = Literal["passed", "failed", "unproven"]
 
 FILE = "certificate.json"
 LEAST_RESOLUTION = 1e-4
@@ -111,7 +114,8 @@ class Certificate(_Part):
     form: str
     quantisation: str | None = None
     """Type of quantised weights, such as `Q4_K_M` or `4 bits`."""
-    verdict: Literal["passed", "failed"]
+    verdict: Verdict
+    """`unproven`: the adapter changes too little to show whether it is in the files."""
     sentence: str
     """The verdict with its figures."""
     reader: str
@@ -141,6 +145,11 @@ class Certificate(_Part):
     def passed(self) -> bool:
         """Whether the exported files are what was trained."""
         return self.verdict == "passed"
+
+    @property
+    def failed(self) -> bool:
+        """Whether they are not: then nothing is to be made of them."""
+        return self.verdict == "failed"
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and text of each line that the terminal shows, the three losses first."""
@@ -172,7 +181,7 @@ def judge(evidence: Evidence, about: Circumstances) -> Certificate:
     """Compare the readings and decide."""
     tokens_equal = _compare_tokens(evidence)
     tolerance = _tolerance(evidence, quantised=about.quantisation is not None)
-    verdict, sentence = _verdict(evidence, tolerance, tokens_equal)
+    verdict, sentence = _verdict(evidence, tolerance, tokens_equal, about.form)
     exported = evidence.exported
     return Certificate(
         form=about.form,
@@ -249,7 +258,7 @@ def _rows_apart(one: Reading, other: Reading) -> float:
     return float(np.abs(one.per_row() - other.per_row()).mean())
 
 
-def _verdict(evidence: Evidence, tolerance: Tolerance, tokens: SameTokens) -> tuple[Literal["passed", "failed"], str]:
+def _verdict(evidence: Evidence, tolerance: Tolerance, tokens: SameTokens, form: str) -> tuple[Verdict, str]:
     if evidence.exported is None:
         return "failed", f"failed: {evidence.reader} cannot read the exported files: {evidence.refusal}"
     if tolerance.difference is None:
@@ -257,16 +266,26 @@ def _verdict(evidence: Evidence, tolerance: Tolerance, tokens: SameTokens) -> tu
     close = tolerance.difference <= tolerance.limit
     figures = _figures(evidence, tolerance)
     if not close:
-        quantised = tolerance.share != SHARE
-        more = "; a type with more bits shows whether quantising did that" if quantised else ""
-        return "failed", f"failed: {figures}{more}"
+        return "failed", f"failed: {figures}{_when_quantised(tolerance, form)}"
     if tokens.equal < tokens.conversations:
         different = tokens.conversations - tokens.equal
         return "failed", (
             f"failed: {different} of {count(tokens.conversations, 'conversation')} become other tokens: "
             f"{tokens.first_difference}"
         )
+    if tolerance.by == "nothing":
+        return "unproven", f"unproven: {figures}"
     return "passed", f"passed: {figures}"
+
+
+def _when_quantised(tolerance: Tolerance, form: str) -> str:
+    """What to do about a quantised export that failed."""
+    if tolerance.share == SHARE:
+        return ""
+    told = "; rounding to so few bits may change more than this adapter does: "
+    if form in ("gguf", "ollama"):
+        return f"{told}try F16 or BF16, or gguf-adapter, which leaves the base as it is"
+    return f"{told}a type with more bits, or none, shows whether it did"
 
 
 def _figures(evidence: Evidence, tolerance: Tolerance) -> str:
@@ -292,11 +311,21 @@ def _figures(evidence: Evidence, tolerance: Tolerance) -> str:
             return (
                 f"{losses}; the adapter changes next to nothing in these rows, and the files are off by {difference}"
             )
+        case _ if _changes_nothing(evidence):
+            return (
+                f"the adapter changes nothing: base and trained are the same, with a loss of {base}, so this shows "
+                f"only that the base was copied (the exported files have {exported})"
+            )
         case _:
             return (
                 f"{losses}; the adapter changes so little that these rows cannot show whether it is in the files: "
                 f"differences below {limit} are the reader's own"
             )
+
+
+def _changes_nothing(evidence: Evidence) -> bool:
+    base, trained = evidence.base, evidence.trained
+    return base.losses == trained.losses and np.array_equal(base.logits, trained.logits)
 
 
 def _between(one: Reading | None, other: Reading) -> Apart | None:

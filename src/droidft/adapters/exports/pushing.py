@@ -51,7 +51,7 @@ def standing(folder: Path, request: ExportRequest, info: AdapterInfo) -> bool:
         found = certificate.read(folder)
     except DroidError:
         return False
-    return found.passed and found.command == request.command and found.hashes.adapter == sha256(info.file)
+    return not found.failed and found.command == request.command and found.hashes.adapter == sha256(info.file)
 
 
 def destination(
@@ -72,7 +72,7 @@ def destination(
     instead = {certificate.FILE: _content(judged)}
     if subject is not None:
         instead[card.FILE] = card.card(shared, replace(subject, repo_id=repository.repo_id)).encode()
-    found = upload.destination(folder, repository, instead)
+    found = upload.destination(folder, repository, instead, caution="" if judged.passed else judged.sentence)
     if missing := sorted(judged.hashes.files.keys() - found.files.keys()):
         raise UploadError(f"{missing[0]} is missing, which the certificate is about", hint="export again")
     _refuse_places(found, [Path.home(), *places])
@@ -87,7 +87,7 @@ def pushable(folder: Path) -> Certificate:
         UploadError: it failed.
     """
     judged = certificate.read(folder)
-    if not judged.passed:
+    if judged.failed:
         hint = "an export that is not what was trained is kept here, and not pushed"
         raise UploadError(f"{folder.name} did not pass its check: {judged.sentence}", hint=hint)
     return judged
