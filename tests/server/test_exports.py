@@ -183,6 +183,9 @@ def test_called_off_it_ends_and_leaves_nothing(asker: TestClient, home: Home) ->
     while job["phase"] in ("", "checking"):
         job = asker.get(f"/api/jobs/{job['id']}").json()
     assert job["state"] == "running"
+    assert asker.post("/api/exports", json=wanted("merged", row_count=500)).json()["id"] == job["id"]
+    taken = planned(asker, "merged")["refusal"]
+    assert (taken["field"], "is being made at this moment" in taken["message"]) == ("name", True)
     assert asker.delete(f"/api/jobs/{job['id']}").json()["state"] == "cancelled"
     until = time.monotonic() + 10
     while left(home):

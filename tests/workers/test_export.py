@@ -10,7 +10,7 @@ import pytest
 
 from droidft.adapters.exports import certificate as certificates
 from droidft.adapters.exports.forms import ExportRequest, Form
-from droidft.errors import AdapterError, ConfigError, NotFound, StorageError
+from droidft.errors import AdapterError, ConfigError, NotFound
 from droidft.home import Home
 from droidft.workers import export_plan
 from droidft.workers.export import export, plan_export
@@ -111,10 +111,32 @@ def test_a_name_is_taken_once_unless_it_is_to_be_replaced(home: Home) -> None:
 def test_an_export_that_was_made_meanwhile_is_not_replaced(home: Home) -> None:
     slow = plan_export(asked(home, Form.MERGED), home)
     first = export(plan_export(asked(home, Form.MERGED), home), home, quiet)
-    with pytest.raises(StorageError, match="made meanwhile"):
-        export(slow, home, quiet)
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="already an export named 'poet-merged'"):
+        export(slow, home, lambda what, *_: said.append(what))
+    assert said == [], "nothing was read or written for it"
     assert certificates.read(first.path) == first.certificate
     assert [path.name for path in home.exports.iterdir()] == [first.name]
+
+
+def test_a_name_is_reserved_while_its_export_is_made(home: Home) -> None:
+    class Off(Exception):
+        pass
+
+    def another(what: str, done: int, total: int) -> None:
+        for replace in (False, True):
+            with pytest.raises(ConfigError, match="'poet-merged' is being made at this moment"):
+                plan_export(asked(home, Form.MERGED, replace=replace), home)
+        assert plan_export(asked(home, Form.MERGED, name="poet-merged.v2"), home).target.name == "poet-merged.v2"
+        raise Off
+
+    with pytest.raises(Off):
+        export(plan_export(asked(home, Form.MERGED), home), home, another)
+    assert plan_export(asked(home, Form.MERGED), home).target.name == "poet-merged"
+
+
+def test_weights_that_are_not_the_best_have_a_name_of_their_own(home: Home) -> None:
+    assert plan_export(asked(home, Form.MERGED, adapter="poet@latest"), home).target.name == "poet-latest-merged"
 
 
 def test_without_run_or_rows_there_is_nothing_to_compare_on(home: Home) -> None:

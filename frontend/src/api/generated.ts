@@ -2462,7 +2462,7 @@ export type ExportRequest = {
   model?: string | null;
   /** Another copy of the base to add the adapter to, or to use it on, such as the original of a quantised one. */
   into?: string | null;
-  /** Name of the export. Default: adapter, form and type. */
+  /** Name of the export. Default: adapter, weights other than the best, form and type. */
   name?: string | null;
   /** A file with rows for the certificate. Default: the validation rows of the adapter's run. */
   rows?: string | null;

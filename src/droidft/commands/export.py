@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="another copy of the base to add the adapter to or use it on, such as the original of a quantised one",
     )
-    parser.add_argument("--name", metavar="NAME", help="name of the export (default: adapter and form)")
+    parser.add_argument("--name", metavar="NAME", help="name of the export (default: adapter, weights, form, type)")
     parser.add_argument(
         "--rows", metavar="FILE", help="rows for the certificate (default: the run's validation rows)"
     )

@@ -133,6 +133,25 @@ def hidden_folder(beside: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def is_being_written(final: Path, *, but: Path | None = None) -> bool:
+    """Whether a living process writes the folder `final` out of sight; `but`: a hidden folder of this one's own."""
+    for part in final.parent.glob(f".{glob.escape(final.name)}.*.part"):
+        # A name may hold dots, what is drawn for a hidden folder has none.
+        if part == but or "." in part.name.removeprefix(f".{final.name}.").removesuffix(".part"):
+            continue
+        with suppress(FileNotFoundError, NotADirectoryError):
+            lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:  # a disk without locks: nothing is known
+                continue
+            finally:
+                os.close(lock)
+    return False
+
+
 def sweep_parts(folder: Path, *, of: str | None = None) -> None:
     """Remove the hidden folders in `folder` whose processes have ended, however they ended; `of`: of this name only.
 

@@ -135,7 +135,7 @@ def _evidence(
     def told(what: str, done: int, total: int) -> None:
         report(f"reading the export with {what}", done, total)
 
-    with hidden_folder(part.parent / "reading") as scratch:
+    with hidden_folder(part.parent / "-reading") as scratch:  # no export can have this name
         return collect(
             plan.request.form.value,
             _subjects(plan, part, scratch, report),

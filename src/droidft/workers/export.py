@@ -9,7 +9,8 @@ A failed certificate leaves the folder too, marked as failed; whoever shows an e
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from droidft.adapters.exports import certificate as certificates
@@ -31,7 +32,7 @@ from droidft.support.progress import Progress
 from droidft.support.shapes import shape
 from droidft.support.words import count
 from droidft.workers.certify import certify, measure
-from droidft.workers.export_plan import Plan, checkpoint, pairs, plan_export
+from droidft.workers.export_plan import Plan, checkpoint, pairs, plan_export, refuse_taken
 
 __all__ = ["Exported", "Plan", "export", "plan_export"]
 
@@ -57,18 +58,19 @@ def export(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], b
     `report` may raise to call it off; nothing is left then.
 
     Raises:
-        StorageError: the disk; or an export of that name was made meanwhile.
+        StorageError: the disk.
+        ConfigError: an export of that name was made meanwhile, or is being made.
         InvalidData, DataError, ConfigError: the rows for the certificate cannot be used.
     """
     began = time.perf_counter()
-    measured = measure(plan, home, report, should_stop)
-    whole = folder_hidden_until_whole(plan.target, replace=plan.request.replace)
-    with storage_errors(plan.target), whole as part:
-        warnings = [*plan.warnings, *_write(plan, part, report)]
-        made = certify(plan, part, measured, home, report, should_stop)
-        certificates.write(part, made)
-        write_card(part, made, _subject(plan, home, part))
-        size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
+    with _reserved(plan) as part:
+        measured = measure(plan, home, report, should_stop)
+        with storage_errors(plan.target):
+            warnings = [*plan.warnings, *_write(plan, part, report)]
+            made = certify(plan, part, measured, home, report, should_stop)
+            certificates.write(part, made)
+            write_card(part, made, _subject(plan, home, part))
+            size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
     file = _gguf(plan.target)
     base, dora = hub.repo_id_of(plan.into) or str(plan.into), plan.info.fine_tune_type == "dora"
     return Exported(
@@ -81,6 +83,16 @@ def export(plan: Plan, home: Home, report: Progress, should_stop: Callable[[], b
         list(ways(plan.request.form.value, base, str(plan.target), file, dora=dora, rank=plan.info.rank)),
         warnings,
     )
+
+
+@contextmanager
+def _reserved(plan: Plan) -> Iterator[Path]:
+    """The hidden folder that becomes the export; for as long as it is there, no other may have its name."""
+    with ExitStack() as stack:
+        with storage_errors(plan.target):
+            part = stack.enter_context(folder_hidden_until_whole(plan.target, replace=plan.request.replace))
+        refuse_taken(plan.target, replace=plan.request.replace, part=part)
+        yield part
 
 
 def _subject(plan: Plan, home: Home, part: Path) -> Subject:

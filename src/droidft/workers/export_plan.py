@@ -20,6 +20,7 @@ from droidft.home import Home
 from droidft.models import catalog, headers, hub
 from droidft.models.gguf.write import refuse_unwritable
 from droidft.runs import folder as runs
+from droidft.support.durable import is_being_written
 from droidft.support.room import check_room
 
 BITS = {"F32": 32, "F16": 16, "BF16": 16, "Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.7, "Q4_K_M": 4.9}
@@ -91,13 +92,28 @@ def plan_export(request: ExportRequest, home: Home, *, offline: bool = False) ->
 
 def _target(request: ExportRequest, info: AdapterInfo, home: Home) -> Path:
     target = home.export(request.name or forms.default_name(request, info.name))
-    if target.exists() and not request.replace:
+    refuse_taken(target, replace=request.replace)
+    return target
+
+
+def refuse_taken(target: Path, *, replace: bool, part: Path | None = None) -> None:
+    """Refuse a name that an export has, or one that is under way; `part` is the hidden folder of this one itself.
+
+    Raises:
+        ConfigError: names it, and the way out.
+    """
+    if is_being_written(target, but=part):
+        raise ConfigError(
+            f"an export named {target.name!r} is being made at this moment",
+            hint="give another name, or wait for it (in the terminal --name)",
+            field="name",
+        )
+    if target.exists() and not replace:
         raise ConfigError(
             f"there is already an export named {target.name!r}",
             hint="give another name, or replace it (in the terminal --name and --replace)",
             field="name",
         )
-    return target
 
 
 def _base(request: ExportRequest, info: AdapterInfo, home: Home, *, offline: bool) -> tuple[Path, list[str]]:

@@ -19,7 +19,8 @@ interface Props {
   request: ExportRequest | null;
   forms: readonly FormFacts[];
   onForm: (form: ExportForm) => void;
-  onReplace: () => void;
+  /** Undefined where that is what was asked for. */
+  onReplace: (() => void) | undefined;
   /** The button; `ready` when nothing speaks against it. */
   start: (ready: boolean) => ReactNode;
 }
@@ -49,7 +50,7 @@ export function PlanCard({ request, forms, onForm, onReplace, start }: Props) {
         ) : plan === undefined ? (
           <Loading label="Checking…" />
         ) : (
-          <Planned plan={plan} forms={forms} onForm={onForm} onReplace={onReplace} />
+          <Planned plan={plan} forms={forms} onForm={onForm} onReplace={request.replace ? undefined : onReplace} />
         )}
         {start(plan?.plan != null)}
       </div>
@@ -107,18 +108,18 @@ function Refusal({ refusal, instead, forms, onForm, onReplace }: RefusalProps) {
       live
       title={<Prose text={sentence(refusal.message)} />}
       actions={
-        refusal.field === "name" ? (
-          <Button size="sm" onClick={onReplace}>
-            Replace it
-          </Button>
-        ) : (
-          able.length > 0 &&
-          able.map(({ form, title }) => (
-            <Button key={form} size="sm" onClick={() => onForm(form)}>
-              {title}
-            </Button>
-          ))
-        )
+        refusal.field === "name"
+          ? onReplace && (
+              <Button size="sm" onClick={onReplace}>
+                Replace it
+              </Button>
+            )
+          : able.length > 0 &&
+            able.map(({ form, title }) => (
+              <Button key={form} size="sm" onClick={() => onForm(form)}>
+                {title}
+              </Button>
+            ))
       }
     >
       {refusal.hint !== "" && (

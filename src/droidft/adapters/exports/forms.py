@@ -108,7 +108,7 @@ class ExportRequest(BaseModel):
     into: Annotated[str | None, Field(max_length=4096)] = None
     """Another copy of the base to add the adapter to, or to use it on, such as the original of a quantised one."""
     name: Annotated[str | None, Field(max_length=LONGEST_NAME)] = None
-    """Name of the export. Default: adapter, form and type."""
+    """Name of the export. Default: adapter, weights other than the best, form and type."""
     rows: Annotated[str | None, Field(max_length=4096)] = None
     """A file with rows for the certificate. Default: the validation rows of the adapter's run."""
     row_count: Annotated[int, Field(ge=1, le=10_000)] = 32
@@ -190,8 +190,13 @@ def facts() -> list[FormFacts]:
 
 
 def default_name(request: ExportRequest, adapter: str) -> str:
-    """Name of an export whose request gives none: the adapter's, as far as it may be one and fits, and the form."""
-    form = "".join(f"-{part}" for part in (request.form.value, request.type) if part)
+    """Name of an export whose request gives none: the adapter's, as far as it may be one and fits, and the form.
+
+    Weights other than the best are named too: those of `poet@20` are no replacement for those of `poet`.
+    """
+    which = request.adapter.partition("@")[2]
+    parts = ("" if which == "best" else which, request.form.value, request.type)
+    form = "".join(f"-{part}" for part in parts if part)
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", adapter).lstrip("._-")[: LONGEST_NAME - len(form)].rstrip("-")
     return (plain or "adapter") + form
 

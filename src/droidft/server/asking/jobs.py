@@ -148,6 +148,11 @@ class Jobs:
         title = f"{request.adapter} as {request.form.value}"
         return await self._start("export", title, params, lambda work: self._export(work, params))
 
+    def exporting(self, request: ExportRequest) -> Job | None:
+        """The job that makes this very export at this moment."""
+        wanted = _request("export", self._inspector.params(request=request.model_dump(mode="json")))
+        return next((work.job for work in self._works.values() if work.running and work.request == wanted), None)
+
     async def push(self, name: str, request: PushRequest, agreed: str) -> Job:
         """Push an export to a hub, if that would still do what was `agreed` to; one at a time, as the line is one."""
         params = self._inspector.params(name=name, request=request.model_dump(mode="json"), agreed=agreed)

@@ -43,6 +43,8 @@ async def list_exports(state: State) -> list[ExportEntry]:
 async def create_export(request: ExportRequest, state: State) -> Job:
     """Make an export: a job, whose result has the certificate. Cancelled, it leaves nothing."""
     confined = await asyncio.to_thread(paths.confine_export, state.options, request)
+    if (job := state.jobs.exporting(confined)) is not None:
+        return job
     planned = await _planned(state, confined)
     if planned.refusal is not None:
         raise ChildError(**planned.refusal.model_dump())
