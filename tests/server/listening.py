@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import httpx2
 import uvicorn
 
+from droidft.commands.serve import _listen
 from droidft.home import Home
 from droidft.server.asking.answers import Answers
 from droidft.server.main import create_app
@@ -45,7 +45,7 @@ class Listening:
 @contextmanager
 def listening(home: Path, **options: Any) -> Iterator[Listening]:
     """A server on `home` at a free port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = _listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     app = create_app(Options(home=Home(home), port=port, **options))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1))

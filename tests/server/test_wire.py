@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import socket
@@ -53,6 +54,19 @@ def test_only_our_own_names_are_served(server: LiveServer, host: str) -> None:
 def test_our_own_names_are_served(server: LiveServer, host: str) -> None:
     lines = f"Host: {host}:{server.port}", f"Authorization: Bearer {server.token}"
     assert status(raw(server.port, get("/api/health", *lines))) == 200
+
+
+def test_answers_are_not_held_back(server: LiveServer) -> None:
+    """With Nagle's algorithm each one on a connection that is kept waits 40 ms for the client's acknowledgement."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    seconds = []
+    for _ in range(40):
+        began = time.perf_counter()
+        connection.request("GET", "/api/health", headers={"Authorization": f"Bearer {server.token}"})
+        assert connection.getresponse().read()
+        seconds.append(time.perf_counter() - began)
+    connection.close()
+    assert min(seconds[20:]) < 0.03
 
 
 def test_a_host_is_named_exactly_once(server: LiveServer) -> None:

@@ -205,11 +205,14 @@ def _where(home: Home, url: str, link: str, *, running: bool) -> dict[str, Any]:
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
-    """A listening socket at `port`, or where None is given at the first free one of a few."""
+    """A listening socket at `port`, or where None is given at the first free one of a few.
+
+    It names its protocol, or asyncio would not switch Nagle's algorithm off, which holds every answer back for 40 ms.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     wanted = [port] if port is not None else range(PORT, PORT + PORTS_TRIED)
     for number in wanted:
-        listener = socket.socket(family)
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, number))
