@@ -69,8 +69,9 @@ def _switches(model: Any, ready: list[Any]) -> None:
 
 def _answer(model: Any, label: str, sides: list[Any], length: int) -> None:
     """Times of a token, from after the prompt was read by all; sides take turns."""
-    from droidft.engine.generation.generate import Sampling, complete, wired
+    from droidft.engine.generation.generate import complete, wired
     from droidft.engine.generation.prompt import make_prompt
+    from droidft.engine.generation.sampling import Sampling
 
     prompt = make_prompt(model.tokenizer, PROMPT)
     sampling = Sampling(max_tokens=length)

@@ -98,8 +98,8 @@ def test_a_conversation_remembers_and_forgets(
 
 def test_what_is_remembered(home: Path) -> None:
     from droidft.commands.chat import Conversation
-    from droidft.engine.generation.generate import Sampling
     from droidft.engine.generation.loaded import load
+    from droidft.engine.generation.sampling import Sampling
 
     model = load("tiny", models_dir=home / "models", cache_dir=home)
     conversation = Conversation(

@@ -11,7 +11,7 @@ import pytest
 
 from droidft.adapters.folder import read_adapter
 from droidft.engine.generation import loaded
-from droidft.engine.generation.generate import Sampling
+from droidft.engine.generation.sampling import Sampling
 from droidft.engine.machine.device import computing
 from droidft.errors import AdapterError, ConfigError, ModelError, NotFound
 from droidft.support.channel import Cancelled
@@ -70,8 +70,20 @@ def worker() -> Any:
 
 def ask(worker: Worker, *given: Any, most: int = 1_000_000, **changes: Any) -> Recorded:
     call = Recorded(question(*given, **changes), most)
-    worker.answer(call)  # type: ignore[arg-type]
+    finish(worker, call)
     return call
+
+
+def finish(worker: Worker, *calls: Recorded) -> None:
+    """Answer calls side by side, as `channel.serve_together` does."""
+    doing = [worker.answer(call) for call in calls]  # type: ignore[arg-type]
+    try:
+        while doing:
+            worker.turn()
+            doing = [steps for steps in doing if next(steps, "ended") != "ended"]
+    finally:
+        for steps in doing:
+            steps.close()
 
 
 @pytest.fixture
@@ -133,7 +145,7 @@ def test_it_stops_between_tokens(home: Path, adapters: Path, worker: Worker) -> 
     for most in range(len(whole.events)):
         call = Recorded(question(home, None, "lora"), most)
         with pytest.raises(Cancelled):
-            worker.answer(call)  # type: ignore[arg-type]
+            finish(worker, call)
         texts = [event for event in whole.events[:most] if event["type"] == "text"]
         assert call.of("text") == texts
     assert ask(worker, home, None, "lora").text(1) == whole.text(1)

@@ -268,7 +268,7 @@ class Model:
         return options_for(self.tokenizer, None if self.adapter is None else self.adapter.record, kwargs=kwargs)
 
     def _pieces(self, prompt: Prompt, options: Mapping[str, Any]) -> Iterator[str]:
-        from droidft.engine.generation import generate
+        from droidft.engine.generation import generate, sampling
         from droidft.engine.generation.stops import Stops
 
         settings = dict(options)
@@ -276,9 +276,9 @@ class Model:
         if unknown := settings.keys() - Sampling.__annotations__.keys():
             known = ", ".join(Sampling.__annotations__)
             raise ConfigError(f"{min(unknown)} is not a sampling parameter", hint=f"use {known}", field=min(unknown))
-        sampling, ready = generate.Sampling(**settings), self._ready
+        drawn, ready = sampling.Sampling(**settings), self._ready
         tokens = generate.complete(
-            self._loaded.model, self.tokenizer, prompt, sampling, context_length=self._loaded.context_length
+            self._loaded.model, self.tokenizer, prompt, drawn, context_length=self._loaded.context_length
         )
 
         def pieces() -> Iterator[str]:

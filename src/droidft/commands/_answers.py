@@ -19,8 +19,8 @@ from droidft.support.words import count
 if TYPE_CHECKING:
     from droidft.adapters.folder import AdapterInfo
     from droidft.data.template import TemplateOptions
-    from droidft.engine.generation.generate import Sampling
     from droidft.engine.generation.loaded import AdapterDetails, LoadedModel
+    from droidft.engine.generation.sampling import Sampling
 
 _DRAWING_ONLY = ("top_p", "min_p", "top_k", "seed")
 
@@ -71,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser, *, temperature: float) -> None:
 
 def sampling_from(args: argparse.Namespace, console: Console) -> Sampling:
     """The options as given; says so where one has no effect."""
-    from droidft.engine.generation.generate import Sampling
+    from droidft.engine.generation.sampling import Sampling
 
     given = {name: getattr(args, name) for name in _DRAWING_ONLY if getattr(args, name) is not None}
     if args.temperature == 0 and given:

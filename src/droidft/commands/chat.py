@@ -20,8 +20,9 @@ from droidft.support.plain import safe
 
 if TYPE_CHECKING:
     from droidft.data.template import TemplateOptions
-    from droidft.engine.generation.generate import Sampling, Token
+    from droidft.engine.generation.batch import Token
     from droidft.engine.generation.loaded import LoadedModel
+    from droidft.engine.generation.sampling import Sampling
 
 HELP = "/reset forgets the conversation, /exit leaves, Ctrl-C stops an answer"
 

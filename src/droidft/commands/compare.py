@@ -26,8 +26,9 @@ from droidft.support.plain import safe
 
 if TYPE_CHECKING:
     from droidft.data.template import TemplateOptions
-    from droidft.engine.generation.generate import Sampling, Token
+    from droidft.engine.generation.batch import Token
     from droidft.engine.generation.loaded import AdapterDetails, LoadedModel
+    from droidft.engine.generation.sampling import Sampling
 
 SIDE_BY_SIDE_WIDTH = 100
 

@@ -1,16 +1,16 @@
 """The worker that keeps a model loaded and answers prompts: `python -m droidft.workers.answer`, asked over `channel`.
 
-One request puts one prompt to several sides: the base alone, or with an adapter. The sides take turns, a token each,
-and every side's answer is the one that it would give alone. Adapters are only ever read.
+One request puts one prompt to several sides: the base alone, or with an adapter. All sides of all requests for one
+base are answered side by side, and every side's answer is the one that it would give alone. A request for another
+base waits until those before it are answered. Adapters are only ever read.
 """
 
 from __future__ import annotations
 
 import datetime
 import os
-import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,21 +22,23 @@ from droidft.adapters.folder import Which, find_adapter
 from droidft.data.conversation import SYSTEM_ROLES
 from droidft.errors import DroidError, NotFound
 from droidft.home import Home, valid_name
-from droidft.support.channel import Call, serve
+from droidft.support.channel import Call, Steps, serve_together
 from droidft.support.stamps import Stamp, stamps
 
 if TYPE_CHECKING:
     from droidft.data.template import TemplateOptions
-    from droidft.engine.generation.generate import Sampling, Token
+    from droidft.engine.generation.batch import Engine, Row, Token
     from droidft.engine.generation.likelihood import TokenBytes
     from droidft.engine.generation.loaded import LoadedModel, Ready
     from droidft.engine.generation.pieces import Piece, Pieces
     from droidft.engine.generation.prompt import Prompt
+    from droidft.engine.generation.sampling import Sampling
+    from droidft.engine.machine.device import Device
 
 LONG_PROMPT = 1024
 """Progress is reported while a prompt of more tokens than this is read."""
-AT_ONCE = 4
-"""Sides that take turns; further ones wait for one of them to end."""
+CACHE_SHARE = 0.4
+"""How much of the memory that is free once the model is loaded may hold keys and values."""
 
 
 def main() -> None:
@@ -44,29 +46,35 @@ def main() -> None:
     # Models are fetched only where a person asks for it.
     os.environ["HF_HUB_OFFLINE"] = "1"
     with ExitStack() as stack:
-        serve({"answer": Worker(stack).answer})
+        worker = Worker(stack)
+        serve_together({"answer": worker.answer}, worker.turn)
 
 
-@dataclass
+@dataclass(eq=False)
 class Side:
-    """The base alone (`ready` None) or an adapter on it, and its answer."""
+    """The base alone or an adapter on it, and its answer."""
 
     number: int
-    ready: Ready | None
-    steps: Iterator[Piece | Token]
-    """The prompt, where it is wanted back, then the answer's tokens."""
+    row: Row | None
+    """What is answered; None where the prompt alone is wanted back, without likelihoods."""
     pieces: Pieces
     prompt_tokens: int
+    echo: TokenBytes | None = None
+    """Set until the prompt was given back, where that is wanted."""
+    text: str | None = None
+    """The prompt, where it came as text."""
+    prompt: Sequence[int] = ()
+    read: tuple[int, int] = (0, 0)
+    """Tokens of the prompt that were read, and all."""
+    shown: int = 0
+    """Of those read, how many were reported."""
+    made: deque[Token] = field(default_factory=deque)
+    """Tokens that were not sent yet."""
     last: Token | None = None
-    seconds: float = 0.0
-    """Spent on this side's tokens after the first."""
 
-    @property
-    def tokens_per_second(self) -> float:
-        """Of this side's own computing, without that of the others and the reading of the prompt."""
-        if self.last is None:
-            return 0.0
-        return (self.last.tokens - 1) / self.seconds if self.seconds else self.last.tokens_per_second
+    def reading(self, done: int, total: int) -> None:
+        """Note how far the prompt is read."""
+        self.read = (done, total)
 
 
 @dataclass
@@ -77,9 +85,27 @@ class Worker:
     loaded: LoadedModel | None = None
     version: tuple[Stamp, ...] = ()
     """Which files the loaded model was read from."""
-    prepared: bool = field(default=False)
+    device: Device | None = None
+    _engine: Engine | None = None
+    _line: list[Call] = field(default_factory=list)
+    """Requests that are not begun, in the order they came."""
+    _begun: list[Call] = field(default_factory=list)
+    _sides: dict[Row, Side] = field(default_factory=dict)
+    _wired: ExitStack | None = None
 
-    def answer(self, call: Call) -> None:
+    def turn(self) -> None:
+        """Give every row that is being answered its next token, and read some of the prompts that wait."""
+        if self._engine is None or not self._engine.busy:
+            return
+        try:
+            made = self._engine.step()
+        except BaseException:
+            self._forget_answers()
+            raise
+        for row, token in made:
+            self._sides[row].made.append(token)
+
+    def answer(self, call: Call) -> Steps:
         """Put a prompt to the sides; their answers are the events.
 
         Parameters: `home`, `model`, `sides` (each `side` and `adapter`, null for the base alone), `prompt` and
@@ -89,68 +115,146 @@ class Worker:
         prompt before the answer, `only_echo` for nothing else. `chat_template_kwargs` and `template_date` say how
         the chat template is used, where that is not as the adapter was trained.
         """
-        from droidft.engine.generation import generate
-
         home = Home(Path(call.params["home"]))
+        path = _path(home, call.params["model"])
+        yield from self._wait(call, path)
+        sides: list[Side] = []
         try:
-            model = self._model(call, home)
-            sampling = generate.Sampling(**_sampling(model, call.params["sampling"]))
-            prompts = _Prompts(model, call.params, _first_record(model, home, call.params["sides"]))
-            sides = deque(
-                side
-                for wanted in call.params["sides"]
-                if (side := _side(call, model, home, prompts, sampling, **wanted)) is not None
-            )
-            with generate.wired(model.model):
-                _take_turns(call, model, sides)
+            self._begun.append(call)
+            model = self._model(call, home, path)
+            sides += self._asked(call, model, home)
+            yield from self._follow(call, sides)
         finally:
-            if self.loaded is not None:
-                self.loaded.put(None)
+            self._begun.remove(call)
+            for side in sides:
+                self._drop(side)
+            if not self._begun:
+                self._rest()
 
-    def _model(self, call: Call, home: Home) -> LoadedModel:
+    def _wait(self, call: Call, path: Path) -> Steps:
+        """Until those before it have begun, and another base that is in use is not any more."""
+        self._line.append(call)
+        told = 0
+        try:
+            while True:
+                call.check()
+                before = self._line.index(call)
+                if before == 0 and (not self._begun or _stamps(path) == self.version):
+                    return
+                ahead = before + len(self._begun)
+                if ahead != told:
+                    told = ahead
+                    text = "waiting for another answer" if ahead == 1 else f"waiting for {ahead} other answers"
+                    call.emit({"type": "phase", "text": text})
+                yield
+        finally:
+            self._line.remove(call)
+
+    def _model(self, call: Call, home: Home, path: Path) -> LoadedModel:
         """The model that is asked for, loaded if it is not there already; the one before is dropped first."""
-        from droidft.models import catalog, hub
-
-        ref = call.params["model"]
-        # A wrong name is reported before the loaded model is given up for it; inference never uses the network.
-        if hub.REPO_ID.fullmatch(ref) and hub.cached(ref) is None:
-            raise NotFound(
-                f"there is no model {ref!r} on this machine", hint="fetch it first (Setup, or `droidft models pull`)"
-            )
-        path = catalog.find_model(ref, models_dir=home.models, offline=True)
-        version = _stamps(path)
+        ref, version = call.params["model"], _stamps(path)
         if self.loaded is not None and version == self.version:
             if self.loaded.base.ref != ref:
                 self.loaded.rename(ref)
                 call.emit({"type": "loaded", "model": ref})
             return self.loaded
         self._unload()
-        if not self.prepared:
+        if self.device is None:
             call.emit({"type": "phase", "text": "making the device ready"})
-            self._prepare(home)
+            self.device = self._prepare(home)
         call.emit({"type": "phase", "text": f"loading model {ref}"})
         from droidft.engine.generation import loaded
+        from droidft.engine.generation.batch import Engine
 
-        self.loaded = loaded.load(ref, models_dir=home.models, cache_dir=home.cache, offline=True)
+        model = self.loaded = loaded.load(ref, models_dir=home.models, cache_dir=home.cache, offline=True)
         self.version = version
+        self._engine = Engine(
+            model.model, model.tokenizer, put=model.put_applied, memory=int(CACHE_SHARE * self.device.free_bytes())
+        )
         call.emit({"type": "loaded", "model": ref})
-        return self.loaded
+        return model
 
-    def _prepare(self, home: Home) -> None:
+    def _prepare(self, home: Home) -> Device:
         from droidft.engine.machine.device import computing
 
         device = self.stack.enter_context(computing(home.cache))
         for warning in device.warnings:
             print(f"inference: {warning}")
-        self.prepared = True
+        return device
 
     def _unload(self) -> None:
         if self.loaded is None:
             return
         from droidft.engine.machine.device import release
 
-        self.loaded = None
+        self.loaded = self._engine = None
+        self._sides.clear()
         release()
+
+    def _asked(self, call: Call, model: LoadedModel, home: Home) -> list[Side]:
+        """The sides that can answer, on their way; the error of every other was sent."""
+        from droidft.engine.generation.sampling import Sampling
+
+        assert self._engine is not None
+        model.put(None)  # what others' rows have is for their batch only
+        sampling = Sampling(**_sampling(model, call.params["sampling"]))
+        prompts = _Prompts(model, call.params, _first_record(model, home, call.params["sides"]))
+        made = (_side(call, model, home, prompts, sampling, **wanted) for wanted in call.params["sides"])
+        sides = [side for side in made if side is not None]
+        if self._wired is None:
+            from droidft.engine.generation.generate import wired
+
+            self._wired = ExitStack()
+            self._wired.enter_context(wired(model.model))
+        for side in sides:
+            if side.row is not None:
+                self._sides[side.row] = side
+                self._engine.add(side.row)
+        return sides
+
+    def _follow(self, call: Call, sides: list[Side]) -> Steps:
+        """Send what the sides add to their answers, until all have ended."""
+        going = list(sides)
+        while going:
+            for side in list(going):
+                if _step(call, side):
+                    self._drop(side)
+                    going.remove(side)
+            if going:
+                yield
+
+    def _drop(self, side: Side) -> None:
+        if side.row is not None and self._sides.pop(side.row, None) is not None and self._engine is not None:
+            self._engine.drop(side.row)
+
+    def _rest(self) -> None:
+        """Nobody waits for an answer."""
+        if self._wired is not None:
+            self._wired.close()
+            self._wired = None
+        if self.loaded is not None:
+            self.loaded.put(None)
+
+    def _forget_answers(self) -> None:
+        """After an error in the midst of a step, whose state is not to be used again."""
+        self._sides.clear()
+        self._unload()
+        self.version = ()
+
+
+def _path(home: Home, ref: str) -> Path:
+    """The folder of a model.
+
+    Raises:
+        NotFound: there is none on this machine; answering never uses the network.
+    """
+    from droidft.models import catalog, hub
+
+    if hub.REPO_ID.fullmatch(ref) and hub.cached(ref) is None:
+        raise NotFound(
+            f"there is no model {ref!r} on this machine", hint="fetch it first (Setup, or `droidft models pull`)"
+        )
+    return catalog.find_model(ref, models_dir=home.models, offline=True)
 
 
 def _stamps(path: Path) -> tuple[Stamp, ...]:
@@ -240,57 +344,45 @@ def _side(
     seed: int | None = None,
 ) -> Side | None:
     """A side that is ready to answer, or None after its error was sent."""
-    from droidft.engine.generation.generate import room_for
+    from droidft.engine.generation.batch import Row, room_for
     from droidft.engine.generation.likelihood import TokenBytes
     from droidft.engine.generation.pieces import Pieces
 
+    params = call.params
     try:
-        allowed = call.params.get("allow_mismatch", False)
+        allowed = params.get("allow_mismatch", False)
         ready = None if adapter is None else model.ready(*_find(home, adapter), allow_mismatch=allowed)
     except DroidError as error:
         call.emit({"type": "error", "side": side, "error": error.as_dict()})
         return None
     put, own = prompts.of(ready)[prompt], sampling if seed is None else replace(sampling, seed=seed)
-    room_for(put.tokens, 0 if call.params.get("only_echo") else own.max_tokens, model.context_length)
-    named = call.params.get("echo") or call.params.get("top_logprobs") is not None
-    bytes_of = TokenBytes(model.tokenizer) if named else None
-    details = _details(model, ready, put, _system(call.params))
+    top, echoed, only = params.get("top_logprobs"), params.get("echo"), params.get("only_echo")
+    room = room_for(put.tokens, 0 if only else own.max_tokens, model.context_length)
+    details = _details(model, ready, put, _system(params))
     call.emit({"type": "start", "side": side, "adapter_details": details, "seed": own.seed})
-    pieces = Pieces(call.params["stop"], bytes_of)
-    return Side(side, ready, _steps(call, model, prompt, put, own, bytes_of), pieces, len(put.tokens))
-
-
-def _steps(
-    call: Call, model: LoadedModel, number: int, prompt: Prompt, sampling: Sampling, bytes_of: TokenBytes | None
-) -> Iterator[Piece | Token]:
-    """The prompt, where it is wanted back, then the answer, token by token; computed as it is asked for."""
-    from droidft.engine.generation.generate import complete
-    from droidft.engine.generation.likelihood import read_prompt
-    from droidft.engine.generation.pieces import echo
-
-    def reading(done: int, total: int) -> None:
-        call.check()
-        if total > LONG_PROMPT:
-            call.emit({"type": "phase", "text": f"reading the prompt: {done:,} of {total:,} tokens"})
-
-    top, cache, known = call.params.get("top_logprobs"), None, None
-    if call.params.get("echo"):
-        assert bytes_of is not None
-        if top is not None:
-            known, cache = read_prompt(model.model, prompt.tokens, top, reading=reading)
-        text = call.params["prompts"][number]
-        yield echo(text if isinstance(text, str) else None, prompt.tokens, known, bytes_of)
-    if not call.params.get("only_echo"):
-        yield from complete(
-            model.model,
-            model.tokenizer,
-            prompt,
-            sampling,
-            context_length=model.context_length,
-            reading=reading if cache is None else None,
+    bytes_of = TokenBytes(model.tokenizer) if echoed or top is not None else None
+    text = params["prompts"][prompt] if echoed else None
+    made = Side(
+        side,
+        None,
+        Pieces(params["stop"], bytes_of),
+        len(put.tokens),
+        echo=bytes_of if echoed else None,
+        text=text if isinstance(text, str) else None,
+        prompt=put.tokens,
+    )
+    if not only or top is not None:
+        made.row = Row(
+            put,
+            own,
+            0 if only else room,
+            None if ready is None else ready.applied,
             top_logprobs=top,
-            cache=cache,
+            prompt_logprobs=top if echoed else None,
+            reading=made.reading,
+            party=call,
         )
+    return made
 
 
 def _find(home: Home, ref: str) -> tuple[Path, Which]:
@@ -332,41 +424,49 @@ def _system(params: dict[str, Any]) -> str | None:
     return next((turn["content"] for turn in turns if turn["role"] in SYSTEM_ROLES), None)
 
 
-def _take_turns(call: Call, model: LoadedModel, waiting: deque[Side]) -> None:
-    """A step of each side in turn, of a few at a time since each takes memory, until all have ended."""
-    sides: list[Side] = []
-    while sides or waiting:
-        while waiting and len(sides) < AT_ONCE:
-            sides.append(waiting.popleft())
-        for side in list(sides):
-            call.check()
-            model.put(side.ready)
-            if _step(call, side):
-                sides.remove(side)
-
-
 def _step(call: Call, side: Side) -> bool:
-    """Compute a step of a side and send what it adds to the answer; whether the answer has ended."""
-    from droidft.engine.generation.generate import Token
+    """Send what a side has added to its answer; whether the answer has ended."""
+    call.check()
+    done, total = side.read
+    if total > LONG_PROMPT and side.shown < done < total:
+        side.shown = done
+        call.emit({"type": "phase", "text": f"reading the prompt: {done:,} of {total:,} tokens"})
+    row = side.row
+    if row is not None and row.error is not None:
+        raise row.error
+    if side.echo is not None:
+        if row is not None and row.prompt_logprobs is not None and len(row.known) < len(side.prompt):
+            return False
+        _send_echo(call, side, side.echo)
+    if row is None or row.room == 0:
+        return _end(call, side, "length")
+    while side.made:
+        side.last = side.made.popleft()
+        piece = side.pieces.feed(side.last)
+        _send(call, side, piece)
+        if piece.reason is not None:
+            return _end(call, side, piece.reason)
+    return False
 
-    begun = time.perf_counter()
-    step = next(side.steps, None)
-    piece: Piece | None
-    if isinstance(step, Token):
-        if side.last is not None:
-            side.seconds += time.perf_counter() - begun
-        side.last = step
-        piece = side.pieces.feed(step)
-    else:
-        piece = step
-        if piece is not None:
-            side.pieces.follow(piece.text)
-    if piece is not None and (piece.text or piece.tokens):
+
+def _send_echo(call: Call, side: Side, bytes_of: TokenBytes) -> None:
+    """The prompt as the first piece of the answer."""
+    from droidft.engine.generation.pieces import echo
+
+    known = side.row.known if side.row is not None and side.row.prompt_logprobs is not None else None
+    piece = echo(side.text, side.prompt, known, bytes_of)
+    side.echo = None
+    side.pieces.follow(piece.text)
+    _send(call, side, piece)
+
+
+def _send(call: Call, side: Side, piece: Piece) -> None:
+    if piece.text or piece.tokens:
         told = {"described": piece.tokens} if call.params.get("top_logprobs") is not None else {}
         call.emit({"type": "text", "side": side.number, "text": piece.text, **told})
-    reason = "length" if piece is None else piece.reason
-    if reason is None:
-        return False
+
+
+def _end(call: Call, side: Side, reason: str) -> bool:
     call.emit(
         {
             "type": "end",
@@ -374,7 +474,7 @@ def _step(call: Call, side: Side) -> bool:
             "finish_reason": reason,
             "prompt_tokens": side.prompt_tokens,
             "tokens": 0 if side.last is None else side.last.tokens,
-            "tokens_per_second": side.tokens_per_second,
+            "tokens_per_second": 0.0 if side.last is None else side.last.tokens_per_second,
         }
     )
     return True

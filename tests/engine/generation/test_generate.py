@@ -8,14 +8,10 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from droidft.engine.generation.generate import (
-    Sampling,
-    Token,
-    complete,
-    generate,
-    generate_batch,
-    make_prompt,
-)
+from droidft.engine.generation.batch import Token
+from droidft.engine.generation.generate import complete, generate, generate_batch
+from droidft.engine.generation.prompt import make_prompt
+from droidft.engine.generation.sampling import Sampling
 from droidft.engine.generation.stops import Stops
 from droidft.engine.model.loading import load_model, load_tokenizer
 from droidft.errors import ConfigError, ModelError, NonFiniteError

@@ -10,7 +10,8 @@ import pytest
 from mlx.utils import tree_flatten
 from tokenizers import AddedToken, Tokenizer
 
-from droidft.engine.generation.generate import Sampling, generate, generate_batch
+from droidft.engine.generation.generate import generate, generate_batch
+from droidft.engine.generation.sampling import Sampling
 from droidft.engine.methods.rollouts import draw
 from droidft.engine.model import loading
 from droidft.engine.model.architectures import understood

@@ -160,8 +160,8 @@ def test_a_process_that_dies_fails_its_job_and_the_next_one_works(home: Path, tm
             job = await found.check(config(large), with_model=False)
             await until(found, job, lambda job: job.done)
             (busy,) = [child for child in inspector._children if child.busy]
-            assert busy._process is not None
-            busy._process.kill()
+            assert busy._child is not None
+            busy._child.process.kill()
             failed = await until(found, job, lambda job: job.state != "running")
             assert (failed.state, failed.error.code if failed.error else None) == ("failed", "worker_died")
             again = await found.check(config(large), with_model=False)
@@ -174,10 +174,10 @@ def test_questions_survive_the_death_of_the_process(home: Path) -> None:
     async def scenario() -> None:
         async with parts(home) as (inspector, _):
             assert (await inspector.ask("models"))[0]["source"] == "embedded"
-            assert inspector._quick._process is not None
+            assert inspector._quick._child is not None
             asking = asyncio.create_task(inspector.ask("models"))
             await asyncio.sleep(0)
-            inspector._quick._process.kill()
+            inspector._quick._child.process.kill()
             assert (await asking)[0]["source"] == "embedded"
 
     asyncio.run(scenario())

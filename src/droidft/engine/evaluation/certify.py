@@ -17,8 +17,9 @@ from droidft.adapters.exports.readers.reading import Kept, Read, Reading, Reques
 from droidft.data.codec import Codec
 from droidft.data.tokens import TokenizedRow, TokenSet
 from droidft.engine.evaluation.unseen import as_text
-from droidft.engine.generation.generate import Sampling, complete, wired
+from droidft.engine.generation.generate import complete, wired
 from droidft.engine.generation.prompt import Prompt
+from droidft.engine.generation.sampling import Sampling
 from droidft.engine.machine import host
 from droidft.engine.model.loss import SplitModel
 from droidft.engine.training.method import Interrupted

@@ -5,7 +5,7 @@ Always of the model's own distribution, in nats: before temperature, penalties a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,8 +15,6 @@ import mlx.nn as nn
 
 from droidft.errors import ConfigError
 
-PART = 256
-"""Tokens that are read at once: the fewer, the sooner reading can be cancelled, and the fewer logits there are."""
 LEAST = -9999.0
 """Stands for a log-probability of minus infinity, which JSON cannot hold."""
 
@@ -44,31 +42,6 @@ def likelihoods(logits: mx.array, tokens: Sequence[int], top: int) -> list[Likel
         Likelihood(_finite(value), tuple(sorted(zip(near, map(_finite, likely), strict=True), key=_rank)))
         for value, near, likely in rows
     ]
-
-
-def read_prompt(
-    model: nn.Module,
-    tokens: Sequence[int],
-    top: int,
-    *,
-    reading: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[list[Likelihood | None], list[Any]]:
-    """Of each token of a prompt given those before it (None for the first), and the cache of all but the last token.
-
-    Memory for logits has a limit: the prompt is read in parts. `reading` is called as in `generate.complete`.
-    """
-    from mlx_lm.models.cache import make_prompt_cache
-
-    cache: list[Any] = make_prompt_cache(model)
-    found: list[Likelihood | None] = [None]
-    reading(0, len(tokens))
-    for start in range(0, len(tokens) - 1, PART):
-        part = tokens[start : min(start + PART, len(tokens) - 1)]
-        logits = model(mx.array([part]), cache=cache)[0]
-        found += likelihoods(logits, tokens[start + 1 : start + 1 + len(part)], top)
-        mx.eval([each.state for each in cache])
-        reading(start + len(part), len(tokens))
-    return found, cache
 
 
 def check_tokens(model: nn.Module, tokens: Sequence[int], *, field: str) -> None:

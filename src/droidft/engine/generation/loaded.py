@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from droidft.adapters.diagnostics import AdapterWarning, BaseModel, asked_otherwise, diagnose, refuse_other_base
 from droidft.adapters.folder import CONFIG, AdapterInfo, Which, read_adapter
 from droidft.data.template import TemplateOptions
-from droidft.engine.generation.generate import Sampling, Token, generate
+from droidft.engine.generation.batch import Token
+from droidft.engine.generation.generate import generate
 from droidft.engine.generation.prompt import Message
+from droidft.engine.generation.sampling import Sampling
 from droidft.engine.model import adapter_weights, loading
 from droidft.engine.model.adapter_weights import Applied, Difference
+from droidft.engine.model.lora import Attached
 from droidft.errors import AdapterError, ConfigError
 from droidft.models import catalog
 from droidft.support.progress import Progress
@@ -132,7 +135,11 @@ class LoadedModel:
 
     def put(self, ready: Ready | None) -> None:
         """Make the base answer with `ready`, or alone; takes well under a millisecond."""
-        adapter_weights.put(self.model, None if ready is None else ready.applied)
+        self.put_applied(None if ready is None else ready.applied)
+
+    def put_applied(self, attached: Attached | None) -> None:
+        """The same with what was made for this model, or a stack of it."""
+        adapter_weights.put(self.model, attached)
 
     def rename(self, ref: str) -> None:
         """The same model under another name or path; adapters' warnings name it, so they are forgotten."""

@@ -11,7 +11,7 @@ from droidft.engine.generation.likelihood import Likelihood, TokenBytes
 from droidft.engine.generation.stops import Stops
 
 if TYPE_CHECKING:
-    from droidft.engine.generation.generate import Token
+    from droidft.engine.generation.batch import Token
 
 
 @dataclass(frozen=True)

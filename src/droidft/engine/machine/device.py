@@ -71,6 +71,14 @@ class Device:
             "kernels": "fused" if self.fused_kernels else "plain",
         }
 
+    def free_bytes(self) -> int:
+        """Memory that is still free, where MLX computes."""
+        if self.kind is DeviceKind.CPU:
+            return host.memory().available
+        import mlx.core as mx
+
+        return max(0, self.memory_bytes - mx.get_active_memory())
+
     def as_dict(self) -> dict[str, Any]:
         """As recorded with a run."""
         return asdict(self) | {"kind": self.kind.value}

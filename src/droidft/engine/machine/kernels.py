@@ -30,7 +30,7 @@ from droidft.engine.machine.blas import libmlx, redirect
 from droidft.engine.machine.native.build import MODULE, BuildError, build
 
 SHORT = 16
-"""Fewer query rows than this (generation, token by token) stay with MLX, which needs no packing there."""
+"""Fewer rows than this (generation, token by token) are turned by MLX, which needs no table of angles there."""
 
 PATCHED_PACKAGES = ("mlx.nn", "mlx_lm.models")
 
@@ -206,7 +206,7 @@ def _float32(*arrays: mx.array) -> bool:
 
 def _attention_fits(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | str | None) -> bool:
     """Whether the kernel covers this; the original reports inputs that are wrong altogether."""
-    if not _float32(q, k, v) or not q.ndim == k.ndim == v.ndim == 4 or q.shape[2] < SHORT:
+    if not _float32(q, k, v) or not q.ndim == k.ndim == v.ndim == 4:
         return False
     if not q.shape[0] == k.shape[0] == v.shape[0] or q.shape[3] != k.shape[3]:
         return False

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droidft.data.prompts import PromptRow
-from droidft.engine.generation.generate import shown
+from droidft.engine.generation.text import shown
 from droidft.engine.training.method import Interrupted
 from droidft.errors import NonFiniteError
 from droidft.rewards.rules import ToScore

@@ -77,9 +77,12 @@ def keep_as_reference(model: nn.Module, info: AdapterInfo) -> None:
     setattr(model, REFERENCE, made)
 
 
-def put(model: nn.Module, applied: Applied | None) -> None:
-    """Put an adapter that `apply` made for `model` on it again, or nothing; in well under a millisecond."""
-    if current(model) is applied:
+def put(model: nn.Module, applied: Attached | None) -> None:
+    """Put an adapter that `apply` made for `model` on it again, or a stack of them, or nothing.
+
+    In well under a millisecond.
+    """
+    if getattr(model, ATTACHED, None) is applied:
         return
     remove(model)
     if applied is not None:
@@ -89,10 +92,10 @@ def put(model: nn.Module, applied: Applied | None) -> None:
 
 def remove(model: nn.Module) -> None:
     """Take the adapter off, if one is on; the base's own modules and weights come back untouched."""
-    applied = current(model)
-    if applied is None:
+    attached: Attached | None = getattr(model, ATTACHED, None)
+    if attached is None:
         return
-    fill(applied.slots, adapted=False)
+    fill(attached.slots, adapted=False)
     delattr(model, ATTACHED)
 
 

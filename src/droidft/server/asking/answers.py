@@ -1,7 +1,7 @@
-"""Prompts and answers: one inference worker for the whole server, asked in turn.
+"""Prompts and answers: one inference worker for the whole server, which answers many questions side by side.
 
 The worker keeps its model loaded until it is asked for another, told to unload, or idle for long. A question whose
-client goes is called off; one that comes when too many wait is refused.
+client goes is called off; one that comes when there are too many is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from droidft.server.options import Options
 
 IDLE_SECONDS = 600.0
-MOST_WAITING = 32
+MOST_ASKED = 128
+"""Questions that are answered or wait; the worker answers as many rows at once as its memory allows."""
 MOST_UNREAD = 5_000
 """Events that a client may lag behind before its question is called off."""
 SEED_BITS = 32
@@ -99,8 +100,10 @@ class Asked:
         # A task of its own: however a request is cancelled, the worker is called off in an orderly way.
         self._task = asyncio.create_task(self._ask())
         self._task.add_done_callback(self._ended)
-        answers.keep(self._task)
+        answers.keep(self, self._task)
         self._peeked: list[dict[str, Any] | DroidError | None] = []
+        self.begun = False
+        """Whether a side has begun to answer."""
 
     def cancel(self) -> None:
         """Call the question off, if it is not answered."""
@@ -185,6 +188,7 @@ class Asked:
                     if kind == "event" and value["type"] == "loaded":
                         self._answers.note_model(value["model"])
                     elif kind == "event":
+                        self.begun = self.begun or value["type"] == "start"
                         self._queue.put_nowait(value)
                     if self._queue.qsize() > MOST_UNREAD:
                         raise Conflict("the answer was not read, so it was stopped", hint="ask again")
@@ -245,12 +249,12 @@ class Answers:
 
     def __init__(self, options: Options, *, idle_seconds: float = IDLE_SECONDS) -> None:
         self.options = options
-        self.child = Child("droidft.workers.answer")
+        self.child = Child("droidft.workers.answer", at_once=MOST_ASKED)
         self._loaded: tuple[int | None, str] = (None, "")
         """The worker's process, and the model that it reported as loaded."""
         self._idle_seconds = idle_seconds
         self._used = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Asked] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -265,24 +269,30 @@ class Answers:
             await self.child.close()
             await asyncio.gather(watch, *self._tasks, return_exceptions=True)
 
+    @property
+    def asked(self) -> int:
+        """Questions that are not answered."""
+        return len(self._tasks)
+
+    @property
+    def waiting(self) -> int:
+        """Questions that nothing was answered to yet."""
+        return sum(not asked.begun for asked in self._tasks.values())
+
     def ask(self, question: Question) -> Asked:
-        """Put a question in the line. A side whose adapter cannot be used has an `error` event of its own.
+        """Put a question to the worker. A side whose adapter cannot be used has an `error` event of its own.
 
         Raises:
-            Busy: too many wait already.
+            Busy: there are too many already.
             NotFound, ConfigError, ForbiddenPath: the model's name or path.
         """
-        ahead = len(self._tasks)
-        if ahead > MOST_WAITING:
+        if len(self._tasks) >= MOST_ASKED:
             raise Busy(
-                f"{ahead - 1} questions are waiting for the model already; the limit is {MOST_WAITING}",
+                f"{len(self._tasks)} questions are being answered or wait already; the limit is {MOST_ASKED}",
                 hint="try again when some of them are answered",
             )
         ref = paths.model_ref(self.options, question.model, field=question.fields[0])
         sides, refused = self._sides(question)
-        if ahead and sides:
-            waits = "waiting for another answer" if ahead == 1 else f"waiting for {ahead} other answers"
-            refused = [{"type": "phase", "text": waits}, *refused]
         params = {
             "home": str(self.options.home.root),
             "model": ref,
@@ -311,7 +321,7 @@ class Answers:
         return InferenceState(
             model=self._loaded[1] if pid is not None and pid == self._loaded[0] else None,
             busy=self.child.busy,
-            waiting=self.child.waiting,
+            waiting=self.waiting,
             memory=None if pid is None else await asyncio.to_thread(resident_bytes, pid),
         )
 
@@ -334,10 +344,10 @@ class Answers:
         """The worker was used just now."""
         self._used = asyncio.get_running_loop().time()
 
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Hold on to a task until it has ended."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def keep(self, asked: Asked, task: asyncio.Task[None]) -> None:
+        """Hold on to a question's task until it has ended."""
+        self._tasks[task] = asked
+        task.add_done_callback(self._tasks.pop)
 
     def _sides(self, question: Question) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Sides for the worker, and error events of those it need not be asked about."""

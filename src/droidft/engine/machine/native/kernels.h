@@ -28,6 +28,10 @@ struct AttentionShape {
 // out = softmax(scale q k^T) v; lse[batch, heads, queries] = log of the sum of exponentials.
 void attention(const AttentionShape& s, Heads q, Heads k, Heads v, Heads out, float* lse);
 
+constexpr int64_t kFewQueries = 16;
+// The same for fewer queries than that, where keys need no packing. Whether it was done: not for columns that lie apart.
+bool attention_few(const AttentionShape& s, Heads q, Heads k, Heads v, Heads out, float* lse);
+
 // Gradients, from the outputs of attention() and the gradient dout of `out`.
 void attention_grad(
     const AttentionShape& s, Heads q, Heads k, Heads v, Heads out, const float* lse, Heads dout, Heads dq, Heads dk,
@@ -89,6 +93,13 @@ void use_sgemm(Sgemm entry);
 
 // To be called once the library keeps each call on the thread it comes from.
 void split_sgemm();
+
+constexpr int64_t kFewRows = 64;
+// y[m, n] = x[m, k] w, or with `add` y += x w, where w is [k, n] or, transposed, kept as [n, k]. A row's result is the
+// same bits whatever rows stand beside it. Whether it was done: for at most kFewRows, and an untransposed w only where
+// it is small.
+bool few_rows(bool transposed, int64_t m, int64_t n, int64_t k, const float* x, int64_t ldx, const float* w,
+              int64_t ldw, bool add, float* y, int64_t ldy);
 
 // y = x w^T + scale (x a) b, keeping z = x a. x[rows, in], w[out, in], a[in, rank], b[rank, out].
 struct LoraShape {

@@ -75,7 +75,9 @@ class Attention : public Node {  // q, k, v, [mask] -> out, lse
     allocate_heads(out[0]);
     allocate(out[1]);
     run([s = options_.shape(in), q = heads(in[0]), k = heads(in[1]), v = heads(in[2]), o = heads(out[0]),
-         lse = out[1].data<float>()] { kernels::attention(s, q, k, v, o, lse); });
+         lse = out[1].data<float>()] {
+      if (!kernels::attention_few(s, q, k, v, o, lse)) kernels::attention(s, q, k, v, o, lse);
+    });
   }
   Arrays vjp(const Arrays& in, const Arrays& ct, const Positions& argnums, const Arrays& out) override {
     Arrays inputs = in;

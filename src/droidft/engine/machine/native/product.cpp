@@ -1,5 +1,4 @@
-// Large matrix products: blocks of the result, each by one single-threaded call of the BLAS, spread over our pool; and
-// the product of a single row.
+// Large matrix products: blocks of the result, each by one single-threaded call of the BLAS, spread over our pool.
 //
 // OpenBLAS's own threads hand packed pieces to one another and spin while they wait. On a machine that does anything
 // else at the time, that wait is for a thread that is not running: steps then take several times as long.
@@ -7,7 +6,6 @@
 
 #include "kernels.h"
 #include "pool.h"
-#include "simd.h"
 
 extern "C" void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float* a,
                             int lda, const float* b, int ldb, float beta, float* c, int ldc);
@@ -20,7 +18,6 @@ bool split = false;
 
 constexpr int kRowMajor = 101, kNo = 111, kYes = 112;
 constexpr double kSmall = 1 << 22;  // multiplications worth a task of their own
-constexpr int64_t kRead = 1 << 16;  // weights worth a task of their own where each is used once
 
 struct Grid {
   int rows, columns;
@@ -41,33 +38,6 @@ Grid grid(int64_t m, int64_t n, int64_t k) {
 // Begin of part `i` of `parts` of 0 .. n, on a multiple of 16.
 int64_t cut(int64_t n, int parts, int i) { return i == parts ? n : std::min(n, (n * i / parts + 15) / 16 * 16); }
 
-// y[0 .. R-1] = products of x[k] with R rows of w.
-template <int R>
-void dots(int64_t k, const float* x, const float* w, int64_t ldw, float* y) {
-  vf acc[R]{};
-  int64_t p = 0;
-  for (; p + kWidth <= k; p += kWidth) {
-    const vf xv = load(x + p);
-    for (int r = 0; r < R; r++) acc[r] += xv * load(w + r * ldw + p);
-  }
-  if (const int rest = int(k - p)) {
-    const vf xv = load(x + p, rest);
-    for (int r = 0; r < R; r++) acc[r] += xv * load(w + r * ldw + p, rest);
-  }
-  for (int r = 0; r < R; r++) y[r] = sum(acc[r]);
-}
-
-// y[n] = x[k] w[n, k]^T: one token's way through a layer. All that counts is reading w once, on every thread; a BLAS
-// packs it first, and reads at half the speed.
-void row_product(int64_t n, int64_t k, const float* x, const float* w, int64_t ldw, float* y) {
-  constexpr int kAtOnce = 8;
-  const int64_t grain = std::max<int64_t>(kRead / k / kAtOnce, 1) * kAtOnce;
-  pool::ranges(n, grain, [=](int64_t j, int64_t end) {
-    for (; j + kAtOnce <= end; j += kAtOnce) dots<kAtOnce>(k, x, w + j * ldw, ldw, y + j);
-    for (; j < end; j++) dots<1>(k, x, w + j * ldw, ldw, y + j);
-  });
-}
-
 }  // namespace
 
 void use_sgemm(Sgemm entry) { one_thread = entry; }
@@ -76,8 +46,9 @@ void split_sgemm() { split = true; }
 
 void sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float* a, int lda,
            const float* b, int ldb, float beta, float* c, int ldc) {
-  if (split && order == kRowMajor && m == 1 && trans_a == kNo && trans_b == kYes && alpha == 1 && beta == 0 && k > 0)
-    return row_product(n, k, a, b, ldb, c);
+  if (split && order == kRowMajor && trans_a == kNo && alpha == 1 && (beta == 0 || beta == 1) &&
+      few_rows(trans_b == kYes, m, n, k, a, lda, b, ldb, beta == 1, c, ldc))
+    return;
   const Grid g = split && order == kRowMajor ? grid(m, n, k) : Grid{1, 1};
   if (g.rows * g.columns == 1)
     return one_thread(order, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
