@@ -77,6 +77,14 @@ def arithmetic(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+def own_cache(home: Path) -> None:
+    """A cache that this home folder shares with no other, but for the compiled kernels in it."""
+    (home / "cache").unlink(missing_ok=True)
+    (home / "cache").mkdir()
+    for kept in [*CACHE.glob("droidft_native*"), CACHE / "jit"]:
+        (home / "cache" / kept.name).symlink_to(kept)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder, but for the compiled kernels, which all tests share."""

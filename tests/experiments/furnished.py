@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from droidft.engine.machine.device import computing
 from droidft.experiments.plan.settled import FixedPlan
 from droidft.experiments.plan.written import Plan, parse_plan
 from droidft.experiments.runs import folder as folders
 from droidft.experiments.runs.folder import Experiment
-from droidft.experiments.runs.progress import drive
+from droidft.experiments.runs.progress import Began, Ended, Reported, drive
 from droidft.home import Home
+from droidft.runs.folder import Run
 from tests import tiny
+from tests.workers import here
 
 SETTINGS: dict[str, Any] = {
     "mask_prompt": True,
@@ -61,7 +66,14 @@ def planned(home: Home, plan: Plan, *, timed: bool = False) -> tuple[Experiment,
     return experiment, fixed
 
 
+def driven(experiment: Experiment, fixed: FixedPlan) -> Iterator[Began | Reported | Ended]:
+    """Run it, with the work of its workers done in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "start", here.start)
+        yield from drive(experiment, fixed, should_stop=lambda: False)
+
+
 def finish(experiment: Experiment, fixed: FixedPlan) -> None:
     """Run all of it."""
-    for _ in drive(experiment, fixed, should_stop=lambda: False):
+    for _ in driven(experiment, fixed):
         pass

@@ -1,4 +1,7 @@
-"""A whole experiment on a tiny model: planned, run by real workers, killed, resumed, analysed, reported."""
+"""A whole experiment on a tiny model: planned, run, killed, resumed, analysed, reported.
+
+Where a worker is killed or stopped it is a process of its own; elsewhere its work is done in this one.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ from droidft.experiments.runs.progress import (
 from droidft.home import Home
 from tests import tiny
 from tests.experiments import furnished
-from tests.experiments.furnished import finish, planned
+from tests.experiments.furnished import driven, finish, planned
 
 RATELESS = {name: value for name, value in furnished.SETTINGS.items() if name != "learning_rate"}
 STEEP = {"lora_alpha": 1e20}
@@ -291,7 +294,7 @@ def test_an_experiment_goes_on_where_it_was_killed(home: Path, tmp_path: Path) -
     """The worker and the driver are killed within the second run; the results are those of one never killed."""
     paths = furnished.furnish(tmp_path)
     plan = furnished.plan(
-        tmp_path, paths, seeds=[5], settings=furnished.SETTINGS | paths | {"epochs": 40, "save_every": 3}
+        tmp_path, paths, seeds=[5], settings=furnished.SETTINGS | paths | {"epochs": 15, "save_every": 3}
     )
     experiment, fixed = planned(Home(home), plan)
     for happening in drive(experiment, fixed, should_stop=lambda: False):
@@ -438,7 +441,7 @@ def test_a_rate_that_diverges_is_a_result_and_one_that_does_not_is_chosen(home: 
 def test_what_was_changed_since_the_plan_was_fixed_is_refused(home: Path, tmp_path: Path, changed: str) -> None:
     paths = furnished.furnish(tmp_path)
     experiment, fixed = planned(Home(home), furnished.plan(tmp_path, paths, seeds=[0]))
-    for happening in drive(experiment, fixed, should_stop=lambda: False):
+    for happening in driven(experiment, fixed):
         if isinstance(happening, Ended):
             break  # the base model is measured
     if changed == "model":
@@ -455,7 +458,7 @@ def test_figures_of_an_unfinished_experiment_say_what_they_are_of(home: Path, tm
     paths = furnished.furnish(tmp_path)
     experiment, fixed = planned(Home(home), furnished.plan(tmp_path, paths))
     ended = 0
-    for happening in drive(experiment, fixed, should_stop=lambda: False):
+    for happening in driven(experiment, fixed):
         ended += isinstance(happening, Ended)
         if ended == 4:
             break  # the base model, both arms with the first seed, one with the second

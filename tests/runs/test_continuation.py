@@ -17,6 +17,7 @@ from droidft.runs import continuation
 from droidft.runs import folder as runs
 from droidft.runs.folder import Run
 from droidft.support.durable import sha256
+from tests.workers import here
 
 OTHERS: dict[str, Any] = {
     "method": "orpo", "model_path": "/other", "train_data_path": "/other.jsonl", "val_data_path": "/other.jsonl",
@@ -51,7 +52,7 @@ def create(material: dict[str, str], **changes: Any) -> Run:
 
 
 def finish(run: Run) -> list[Any]:
-    assert run.start().wait(timeout=120) in (0, 1), run.log_file.read_text()
+    assert here.start(run).returncode in (0, 1)
     found = [record.event for record in run.records()[0]]
     assert isinstance(found[-1], Finished), found[-1]
     return found
@@ -180,7 +181,7 @@ def test_settings_edited_by_hand_are_refused_by_the_worker(home: Path, material:
     finish(run)
     values = json.loads((run.path / "config.json").read_text())
     (run.path / "config.json").write_text(json.dumps(values | {"epochs": 4, "learning_rate": 1e-5}))
-    assert run.start().wait(timeout=60) == 1
+    assert here.start(run).returncode == 1
     last = run.last_record()
     assert last is not None
     assert "the configuration is not the one" in last.event.message  # type: ignore[union-attr]

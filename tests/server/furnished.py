@@ -17,6 +17,7 @@ from droidft.home import Home
 from droidft.runs import folder as runs
 from tests import tiny
 from tests.conftest import CACHE
+from tests.workers import here
 
 
 @dataclass(frozen=True)
@@ -77,5 +78,5 @@ def _original() -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DROIDFT_HOME", str(home))
         run = runs.create(Home(home), parse_config(settings))
-        assert run.start().wait(timeout=300) == 0, run.log_file.read_text()
+        assert here.start(run).returncode == 0, run.last_record()
     return home

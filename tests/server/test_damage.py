@@ -18,6 +18,7 @@ import pytest
 
 from droidft import cli
 from droidft.home import Home
+from tests.conftest import own_cache
 from tests.experiments import furnished as plans
 from tests.server.caller import Caller, calling
 from tests.server.furnished import Furnished, furnish
@@ -156,7 +157,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     known = furnish(tmp_path_factory.mktemp("damage"))
-    (known.home / "cache").unlink()  # the tests' shared cache stays whole
+    own_cache(known.home)  # the tests' shared cache stays whole
     folder = tmp_path_factory.mktemp("experiment")
     home = Home(known.home)
     plan = plans.plan(folder, plans.furnish(folder, rows=24), seeds=[0])

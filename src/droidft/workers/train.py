@@ -48,6 +48,9 @@ class StopRequest:
         self._asked = False
         self._preparing = True
         self._breakable = False
+
+    def heed_signals(self) -> None:
+        """From now on SIGTERM and SIGINT set it."""
         signal.signal(signal.SIGTERM, self._ask)
         signal.signal(signal.SIGINT, self._ask)
 
@@ -80,17 +83,19 @@ class StopRequest:
 def main(folder: Path) -> int:
     """Do the run in `folder`; everything that happens ends up in its event log, unless the disk refuses that."""
     os.umask(os.umask(0o022) | 0o022)  # nobody else may write to what is made here
-    stop = StopRequest()
+    stop, run = StopRequest(), Run(folder)
+    stop.heed_signals()
     try:
-        return _work(Run(folder), stop)
+        log = EventLog(run)
+        _beat(log)
+        return work(run, log, stop)
     except StorageError as error:
         print(error, file=sys.stderr)
         return NO_ROOM
 
 
-def _work(run: Run, stop: StopRequest) -> int:
-    log = EventLog(run)
-    _beat(log)
+def work(run: Run, log: EventLog, stop: StopRequest) -> int:
+    """Do the run, and close its log at the end: what of a worker could be done in any process."""
     step: int | None = None
     try:
         for event in _broken_off(events(run, run.home, stop), stop):

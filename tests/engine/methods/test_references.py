@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from droidft.runs import folder as runs
 from droidft.runs.folder import Run
 from tests import tiny
 from tests.engine.methods import llama64, preferred, reference_preference
+from tests.workers import here
 
 LONG = "An answer long enough for the margin to grow"
 
@@ -57,8 +59,8 @@ def events(run: Run) -> list[Any]:
 
 
 def finish(run: Run, ending: type = Finished) -> list[Any]:
-    run.start().wait(timeout=120)
-    assert isinstance(events(run)[-1], ending), (events(run)[-1], run.log_file.read_text())
+    here.start(run)
+    assert isinstance(events(run)[-1], ending), events(run)[-1]
     return events(run)
 
 
@@ -158,7 +160,7 @@ def test_a_resumed_run_needs_the_original_no_more(home: Path, material: dict[str
     run = create(material, **more)
     worker = run.start()
     while not any(isinstance(event, TrainReport) and event.step >= 2 for event in events(run)):
-        pass
+        time.sleep(0.002)
     run.kill()
     worker.wait()
     shutil.rmtree(Home.find().adapter("sft"))
