@@ -10,6 +10,7 @@ from typing import Any
 
 SMALL: dict[str, Any] = {
     "vocab_size": 128,
+    "vocab_size_per_layer_input": 128,
     "hidden_size": 32,
     "num_hidden_layers": 4,
     "intermediate_size": 48,
