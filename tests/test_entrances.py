@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import droidft
 from droidft.api.answering import _release
@@ -215,11 +217,24 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"lora_num_layers": 7}, "7"),
     ({"init_adapter": "nobody"}, "there is no adapter 'nobody'"),
     ({"init_adapter": "poet", "lora_rank": 8}, "has rank 4, and this run 8"),
+    ({"init_adapter": "theirs"}, "has rank 2, and this run 4"),
     ({"init_adapter": "poet", "fine_tune_type": "dora"}, "is of the kind lora"),
     ({"init_adapter": "poet", "model_path": "other"}, "trained on other weights"),
     ({"model_path": "nobody", "lora_num_layers": 7, "init_adapter": "nobody"}, "there is no adapter 'nobody'"),
 ]
 ACCEPTING = [train_in_terminal, train_over_http, train_a_clone, train_in_python, plan_an_experiment]
+
+
+def write_for_peft(folder: Path, base: Path) -> None:
+    """An adapter of rank 2 in PEFT's format."""
+    folder.mkdir()
+    name = "model.layers.0.self_attn.q_proj"
+    rows, columns = load_file(base / "model.safetensors")[f"{name}.weight"].shape
+    a, b = np.ones((2, columns), np.float32), np.ones((rows, 2), np.float32)
+    key = f"base_model.model.{name}"
+    save_file({f"{key}.lora_A.weight": a, f"{key}.lora_B.weight": b}, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +246,7 @@ def faulty(home: Path) -> Path:
     write_model(home / "models" / "narrow", vocab_size=200)
     config = write_model(home / "models" / "flat") / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "olmo"}))
+    write_for_peft(home / "adapters" / "theirs", home / "models" / "tiny")
     data = home / "data"
     data.mkdir(exist_ok=True)
     write_chat(data / "chat.jsonl")

@@ -180,6 +180,20 @@ def test_adapters_are_named_never_pointed_at(options: Options) -> None:
         paths.adapter_ref(options, "tell")
 
 
+def test_a_run_starts_from_a_name_or_from_an_adapter_in_an_allowed_folder(options: Options, tmp_path: Path) -> None:
+    (options.home.adapters / "till").mkdir()
+    theirs = options.home.root / "theirs"
+    theirs.mkdir()
+    (theirs / "adapter_config.json").touch()
+    for text in ("till@best", str(theirs), f"{theirs}@200", str(theirs / "adapter_config.json")):
+        assert paths.start_ref(options, text, field="init_adapter") == text
+    with pytest.raises(NotFound):
+        paths.start_ref(options, f"{theirs}-gone", field="init_adapter")
+    (theirs / "adapter_model.safetensors").symlink_to("/etc/passwd")
+    with pytest.raises(ForbiddenPath):
+        paths.start_ref(options, str(theirs), field="init_adapter")
+
+
 def test_a_whole_configuration(options: Options) -> None:
     rows = options.home.data / "rows.jsonl"
     rows.write_text("{}\n")
@@ -191,7 +205,9 @@ def test_a_whole_configuration(options: Options) -> None:
         ({"train_data_path": "/etc/hosts"}, ForbiddenPath),
         ({"val_data_path": "/etc/hosts"}, ForbiddenPath),
         ({"model_path": "/etc"}, ForbiddenPath),
-        ({"init_adapter": "/etc"}, AdapterError),
+        ({"init_adapter": "/etc"}, ForbiddenPath),
+        ({"init_adapter": "../etc"}, AdapterError),
+        ({"reference_adapter": "/etc/passwd"}, ForbiddenPath),
     ):
         with pytest.raises(error) as caught:
             paths.confine(options, config.model_copy(update=change))

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from droidft.adapters.exports.forms import ExportRequest
 from droidft.config import parse_config
 from droidft.events import CheckpointSaved, EvalReport, Failed, Finished, Stopped, TrainReport, Warned
 from droidft.home import Home
@@ -24,6 +25,7 @@ from droidft.runs import continuation
 from droidft.runs import folder as runs
 from droidft.runs.folder import Run, RunStatus
 from droidft.support.durable import sha256
+from droidft.workers.export import export, plan_export
 from tests import tiny
 from tests.workers import here
 
@@ -204,6 +206,20 @@ def test_a_run_started_from_an_adapter_begins_at_its_loss(home: Path, material: 
         second = finish(create(material, init_adapter=chosen, iterations=1))
         start = next(event for event in second if isinstance(event, EvalReport))
         assert start.loss == loss
+
+
+def test_a_run_started_from_a_folder_of_peft_s_begins_at_its_loss(
+    home: Path, material: dict[str, str], tmp_path: Path
+) -> None:
+    first = create(material, adapter_name="first", iterations=14)
+    best = finish(first)[-1]
+    assert isinstance(best, Finished)
+    settings = {"adapter": "first@latest", "form": "peft"}
+    theirs = export(plan_export(ExportRequest.model_validate(settings), Home(home)), Home(home), lambda *_: None)
+    shutil.rmtree(home / "adapters")
+    second = finish(create(material, init_adapter=str(theirs.path), iterations=1))
+    start = next(event for event in second if isinstance(event, EvalReport))
+    assert start.loss == pytest.approx(best.final_loss, rel=1e-6)
 
 
 def test_an_adapter_of_other_modules_is_refused_with_the_settings_that_take_it(

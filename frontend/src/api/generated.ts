@@ -1316,7 +1316,8 @@ export type TrainingConfig = {
   /** Name of the adapter folder. Default: the run's id. */
   adapter_name?: string | null;
   /** Adapter whose weights a new run starts from (`resume` continues an old run). A bare name means its best
-    weights, or else its latest; `name@latest`, `name@200` choose others. */
+    weights, or else its latest; `name@latest`, `name@200` choose others. A folder of PEFT's, a GGUF LoRA file or a
+    packed adapter is converted for the run's model. */
   init_adapter?: string | null;
   /** Start from `init_adapter` though it was trained on another base model of the same shapes. */
   allow_mismatch?: boolean;

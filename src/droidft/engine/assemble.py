@@ -18,7 +18,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from droidft.adapters.diagnostics import refuse_other_base
-from droidft.adapters.folder import AdapterInfo, Origin, find_adapter, read_adapter
+from droidft.adapters.folder import AdapterInfo, Origin
 from droidft.config import Family, FineTuneType, TrainingConfig
 from droidft.data.preferences import PreparedPairs, prepare_pairs
 from droidft.data.prepare import Prepared, prepare
@@ -35,6 +35,7 @@ from droidft.engine.model import loading, lora
 from droidft.engine.model.adapter_weights import keep_as_reference, template_hash
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.estimate import Estimator
+from droidft.engine.model.starting import starting_adapter
 from droidft.engine.model.targets import Survey, TargetPlan
 from droidft.engine.model.trainable import examine_for_training
 from droidft.engine.training import checkpoint, reference
@@ -119,7 +120,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     estimator = Estimator(Survey(empty), bytes_per_value=loading.bytes_per_value(model_config))
     yield from _memory_warning(estimator, plan, config, report, device)
     model, identity, attached = yield from _load(config, places, model_path, fresh=saved is None)
-    compared = yield from _reference(config, places, model, identity, fresh=saved is None)
+    compared = yield from _reference(config, places, model, model_path, identity, fresh=saved is None)
 
     job = Job(
         config=config,
@@ -190,7 +191,8 @@ def _load(
     plan = lora.targets_of(model, config)
     lora.attach(model, plan, config)
     if config.init_adapter is not None and fresh:
-        info = read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters))
+        info = starting_adapter(config.init_adapter, model_path, places)
+        assert info is not None, "the model is here"
         base = identity["weights_sha256"]
         refuse_other_base(info, base, ref=config.model_path, allowed=config.allow_mismatch)
         _start_from(model, info)
@@ -214,14 +216,14 @@ def _code_warning(model_path: Path) -> list[Event]:
 
 
 def _reference(
-    config: TrainingConfig, places: Places, model: nn.Module, identity: Fingerprint, *, fresh: bool
+    config: TrainingConfig, places: Places, model: nn.Module, path: Path, identity: Fingerprint, *, fresh: bool
 ) -> Generator[Event, None, str]:
     """Give `model` the adapter that its loss compares with, if any; its hash. A run that goes on has a copy."""
     if not config.needs_reference:
         return ""
     if fresh:
         name = config.reference
-        found = None if name is None else read_adapter(*find_adapter(name, adapters_dir=places.adapters))
+        found = None if name is None else starting_adapter(name, path, places)
         reference.keep(places.checkpoints, found)
         if found is not None:
             refuse_other_base(found, identity["weights_sha256"], ref=config.model_path, allowed=config.allow_mismatch)

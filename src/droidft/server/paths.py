@@ -140,6 +140,27 @@ def adapter_ref(options: Options, text: str, *, field: str = "adapter") -> str:
     return text
 
 
+def start_ref(options: Options, text: str, *, field: str) -> str:
+    """`text` as the engine may take it: as `adapter_ref`, or the resolved path of an adapter's folder or file.
+
+    Raises:
+        AdapterError, NotFound: as `adapter_ref`; nothing is at the path.
+        ForbiddenPath: it, or a file in the folder, leads outside the allowed folders.
+    """
+    _refuse_odd(text, field)
+    if not _is_absolute(text):
+        return adapter_ref(options, text, field=field)
+    where, at, which = (text, "", "") if os.path.lexists(text) else text.partition("@")
+    path = confined(options, where, field=field)
+    with _readable(where, field):
+        if stat.S_ISDIR(path.stat().st_mode):
+            _refuse_links_out(options, path, where, field, lambda name: True)
+        elif not stat.S_ISREG(path.stat().st_mode):
+            hint = "give an adapter's folder, or a file that `droidft adapters import` takes"
+            raise ConfigError(f"{where} is a pipe or a device, not a file", hint=hint, field=field)
+    return f"{path}{at}{which}"
+
+
 def confine(options: Options, config: TrainingConfig) -> TrainingConfig:
     """`config` with every reference in it checked, and paths resolved.
 
@@ -153,9 +174,9 @@ def confine(options: Options, config: TrainingConfig) -> TrainingConfig:
     if config.val_data_path is not None:
         changes["val_data_path"] = data_ref(options, config.val_data_path, field="val_data_path")
     if config.init_adapter is not None:
-        changes["init_adapter"] = adapter_ref(options, config.init_adapter, field="init_adapter")
+        changes["init_adapter"] = start_ref(options, config.init_adapter, field="init_adapter")
     if config.reference_adapter not in (None, NO_ADAPTER):
-        changes["reference_adapter"] = adapter_ref(options, config.reference_adapter, field="reference_adapter")
+        changes["reference_adapter"] = start_ref(options, config.reference_adapter, field="reference_adapter")
     return config.model_copy(update=changes)
 
 
@@ -185,7 +206,7 @@ def confine_plan(options: Options, plan: Plan) -> Plan:
     for arm in plan.all_arms().values():
         for name in ("init_adapter", "reference_adapter"):
             if (start := arm.settings.get(name)) is not None and (name, start) != ("reference_adapter", NO_ADAPTER):
-                adapter_ref(options, str(start), field=name)
+                start_ref(options, str(start), field=name)
     changes: dict[str, Any] = {
         name: data_ref(options, value, field=name)
         for name in ("test_data_path", "general_data_path")

@@ -9,7 +9,6 @@ import mlx.nn as nn
 import numpy as np
 
 from droidft.adapters.diagnostics import refuse_other_base
-from droidft.adapters.folder import find_adapter, read_adapter
 from droidft.config import ScaleRewards, TrainingConfig
 from droidft.data.prompts import PromptRow, PromptSet, prepare_prompts
 from droidft.engine.generation.generate import wired
@@ -17,6 +16,7 @@ from droidft.engine.machine.device import release
 from droidft.engine.methods.policy import advantages, tied
 from droidft.engine.methods.rollouts import Completion, Sampler, Texts, streams
 from droidft.engine.model import adapter_weights, loading
+from droidft.engine.model.starting import starting_adapter
 from droidft.events import SampledCompletion
 from droidft.models import catalog
 from droidft.rewards.scorer import Scorer, Trial
@@ -56,7 +56,8 @@ def try_rewards(
     report("loading the model", 0, 0)
     model, _ = loading.load_model(path)
     if config.init_adapter is not None:
-        info = read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters))
+        info = starting_adapter(config.init_adapter, path, places)
+        assert info is not None, "the model is here"
         base = catalog.fingerprint(path, cache=places.cache / "fingerprints.json")["weights_sha256"]
         refuse_other_base(info, base, ref=config.model_path, allowed=config.allow_mismatch)
         adapter_weights.apply(model, info)

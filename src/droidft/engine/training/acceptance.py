@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from droidft.adapters.diagnostics import refuse_other_base
-from droidft.adapters.folder import find_adapter, read_adapter
 from droidft.config import Family, FineTuneType, TrainingConfig
 from droidft.data.check import check_structure
 from droidft.data.sources import HUB, fetch_dataset, locate
 from droidft.engine.model import lora
 from droidft.engine.model.architectures import build_lazily
+from droidft.engine.model.starting import starting_adapter
 from droidft.engine.model.trainable import examine_for_training
 from droidft.engine.training.checkpoint import check_space
 from droidft.errors import AdapterError, DataError, DroidError
@@ -116,7 +116,9 @@ def _data(config: TrainingConfig) -> None:
 def _start(config: TrainingConfig, places: Places, path: Path | None) -> None:
     """Refuse an adapter that a run cannot start from."""
     assert config.init_adapter is not None
-    info = read_adapter(*find_adapter(config.init_adapter, adapters_dir=places.adapters), check_values=False)
+    info = starting_adapter(config.init_adapter, path, places, check_values=False)
+    if info is None:
+        return
     if info.fine_tune_type != config.fine_tune_type.value:
         raise AdapterError(
             f"init_adapter {info.name} is of the kind {info.fine_tune_type}, and this run trains "
