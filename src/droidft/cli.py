@@ -18,7 +18,9 @@ from typing import NoReturn
 
 from droidft import __version__
 from droidft.errors import ConfigError, DroidError, StorageError
+from droidft.home import Home
 from droidft.support import network, streams
+from droidft.support.imports import remember_transformers
 from droidft.support.plain import safe
 
 COMMANDS = {
@@ -125,6 +127,7 @@ def load_command(name: str) -> tuple[Parser, ModuleType]:
 
 def _run(words: list[str], args: argparse.Namespace) -> int:
     if words and not words[0].startswith("-"):
+        remember_transformers(lambda: Home.find().cache)
         parser, module = load_command(words[0])
         parser.parse_args(words[1:], args)
         return int(module.run(args))
