@@ -176,6 +176,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(known, experiment.id)
 
 
+@dataclass(frozen=True)
+class Opened:
+    """The application on the place, for all files, and the loop that it runs in."""
+
+    caller: Caller
+    loop: asyncio.Runner
+
+
+@pytest.fixture(scope="module")
+def opened(place: Place) -> Iterator[Opened]:
+    with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as loop:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("DROIDFT_HOME", str(place.home))
+        application = calling(place.home)
+        yield Opened(loop.run(application.__aenter__()), loop)
+        loop.run(application.__aexit__(None, None, None))
+
+
 @pytest.fixture(autouse=True)
 def offline(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -204,34 +222,35 @@ async def _look(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize("kept", FILES, ids=lambda kept: kept.pattern)
-def test_a_damaged_file_is_a_sentence_at_every_route(kept: Kept, place: Place, tmp_path: Path) -> None:
-    path = place.file(kept)
+def test_a_damaged_file_is_a_sentence_at_every_route(
+    kept: Kept, place: Place, opened: Opened, tmp_path: Path
+) -> None:
+    path, caller = place.file(kept), opened.caller
     aside = tmp_path / "aside"
 
     async def check() -> list[str]:
         faults = []
-        async with calling(place.home) as caller:
-            for name, damage in DAMAGES.items():
-                with damaged(path, damage, aside):
-                    await _look(caller)
-                    named = False
-                    for route in place.routes(kept):
-                        answer = await asyncio.wait_for(caller.call("GET", route), 60)
-                        named = named or path.name.rpartition("_")[2] in answer.body.decode(errors="replace")
-                        if answer.status >= 500:
-                            faults.append(f"{name}: {route} -> {answer.status} {answer.body[:300]!r}")
-                        elif answer.status >= 400:
-                            assert answer.error["message"]
-                        if route in ("/api/runs", "/api/models", "/api/adapters", "/api/experiments"):
-                            assert answer.status == 200, (name, route, answer.body)
-                    if not named and not kept.tolerated and name != "huge numbers":
-                        faults.append(f"{name}: no route names {path.name}")
+        for name, damage in DAMAGES.items():
+            with damaged(path, damage, aside):
                 await _look(caller)
-            state = json.loads((await caller.call("GET", f"/api/runs/{place.known.run}")).body)
-            assert state["summary"]["state"] == "finished", "put back, it is what it was"
+                named = False
+                for route in place.routes(kept):
+                    answer = await asyncio.wait_for(caller.call("GET", route), 60)
+                    named = named or path.name.rpartition("_")[2] in answer.body.decode(errors="replace")
+                    if answer.status >= 500:
+                        faults.append(f"{name}: {route} -> {answer.status} {answer.body[:300]!r}")
+                    elif answer.status >= 400:
+                        assert answer.error["message"]
+                    if route in ("/api/runs", "/api/models", "/api/adapters", "/api/experiments"):
+                        assert answer.status == 200, (name, route, answer.body)
+                if not named and not kept.tolerated and name != "huge numbers":
+                    faults.append(f"{name}: no route names {path.name}")
+            await _look(caller)
+        state = json.loads((await caller.call("GET", f"/api/runs/{place.known.run}")).body)
+        assert state["summary"]["state"] == "finished", "put back, it is what it was"
         return faults
 
-    faults = asyncio.run(check())
+    faults = opened.loop.run(check())
     assert not faults, "\n".join(faults)
 
 
