@@ -9,18 +9,31 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from tests.server import live
+from tests.server import live, questions
 from tests.server.live import LiveServer
 
 
 @pytest.fixture
 def server(home: Path) -> Iterator[LiveServer]:
     """`droidft serve` on a fresh home folder that holds the model `tiny` and the data file `chat.jsonl`."""
+    _furnish(home)
+    with live.running(home) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """The same for all tests of a file that leave nothing behind: a server takes a second to start."""
+    with questions.kept_home(tmp_path_factory.mktemp("shared") / "home") as home:
+        _furnish(home)
+        with live.running(home) as running:
+            yield running
+
+
+def _furnish(home: Path) -> None:
     tiny.write_model(home / "models" / "tiny")
     (home / "data").mkdir()
     tiny.write_chat(home / "data" / "chat.jsonl")
-    with live.running(home) as running:
-        yield running
 
 
 @pytest.fixture

@@ -131,12 +131,14 @@ def test_a_plan_that_cannot_be_fixed_says_why(server: LiveServer) -> None:
         ({"measurement": {"harness": {"tasks": ["a"], "include": "/etc"}}}, "forbidden_path"),
     ],
 )
-def test_a_wrong_plan_is_refused_at_once(server: LiveServer, changes: dict[str, Any], code: str | None) -> None:
-    status, answer = server.request("POST", "/api/experiments", {"plan": PLAN | changes})
+def test_a_wrong_plan_is_refused_at_once(
+    shared_server: LiveServer, changes: dict[str, Any], code: str | None
+) -> None:
+    status, answer = shared_server.request("POST", "/api/experiments", {"plan": PLAN | changes})
     assert 400 <= status < 500
     if code is not None:
         assert answer["error"]["code"] == code
-    assert server.get("/api/experiments") == []
+    assert shared_server.get("/api/experiments") == []
 
 
 def test_one_that_cannot_be_read_keeps_none_of_the_others(server: LiveServer) -> None:

@@ -124,9 +124,9 @@ def test_the_same_key_makes_one_run(server: LiveServer, settings: dict[str, Any]
     ],
 )
 def test_what_is_refused_names_the_field(
-    server: LiveServer, settings: dict[str, Any], changes: dict[str, Any], status: int, field: str | None
+    shared_server: LiveServer, settings: dict[str, Any], changes: dict[str, Any], status: int, field: str | None
 ) -> None:
-    found, body = server.request("POST", "/api/runs", settings | changes)
+    found, body = shared_server.request("POST", "/api/runs", settings | changes)
     assert found == status, body
     if status != 201:
         assert body["error"]["field"] == field
