@@ -106,7 +106,7 @@ def adapted(linear: nn.Linear) -> Any:
 def loss(hidden: mx.array, head: mx.array, targets: mx.array) -> mx.array:
     fused = kernels.active()
     if fused:
-        return fused.linear_cross_entropy(hidden, head, targets)
+        return fused.linear_cross_entropy(hidden, [head], targets)
     losses: mx.array = nn.losses.cross_entropy(hidden @ head.T, targets)
     return losses
 

@@ -28,7 +28,7 @@ from droidft.models import embedded
 
 CACHE = Path(".cache")
 
-SIDES = ("ours", "mlx-lm", "mlx-lm stock", "torch + PEFT", "torch + PEFT bfloat16")
+SIDES = ("ours", "ours float32", "mlx-lm", "mlx-lm stock", "torch + PEFT", "torch + PEFT bfloat16")
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen2.5-0.5b": {
         "hidden_size": 896,
@@ -84,7 +84,7 @@ def main() -> None:
 def _side(args: argparse.Namespace) -> dict[str, float]:
     rows = [json.loads(line) for line in (args.work / "rows.jsonl").read_text().splitlines()]
     match args.side:
-        case "ours":
+        case "ours" | "ours float32":
             return _ours(args, rows)
         case "torch + PEFT":
             return _torch(args, rows, args.dtype)
@@ -161,6 +161,18 @@ def _mlx_model(args: argparse.Namespace) -> Any:
     return model
 
 
+def _our_model(args: argparse.Namespace, wanted: Any) -> Any:
+    """As a run loads it; random weights are shortened in place."""
+    from droidft.engine.model import loading
+    from droidft.engine.model.precision import hold, precision
+
+    if args.model:
+        return loading.load_model(args.model, precision=precision(wanted))[0]
+    model = _mlx_model(args)
+    hold(model, precision(wanted))
+    return model
+
+
 def _ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, float]:
     from droidft.engine.machine.device import computing
 
@@ -189,8 +201,9 @@ def _train_ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[st
     config = TrainingConfig(
         model_path="bench", train_data_path="bench", batch_size=BATCH, iterations=args.steps, steps_per_report=1,
         steps_per_eval=10**6, save_every=10**6, lora_rank=RANK, lora_alpha=RANK, learning_rate=RATE, early_stop=False,
+        compute_dtype="float32" if args.side.endswith("float32") else "auto",
     )  # fmt: skip
-    model = _mlx_model(args)
+    model = _our_model(args, config.compute_dtype)
     lora.attach(model, lora.targets_of(model, config), config)
 
     class Timed(Supervised):

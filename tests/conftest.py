@@ -17,6 +17,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 # What the user's shell says about the BLAS is a warning of its own; tests that look for it set it themselves.
 os.environ.pop("OPENBLAS_CORETYPE", None)
+# Recorded numbers are float32's on every machine; tests of bfloat16 ask for it.
+os.environ["DROIDFT_COMPUTE_DTYPE"] = "float32"
 CACHE = Path(os.environ.get("DROIDFT_TEST_CACHE") or Path(__file__).parent.parent / ".cache").absolute()
 
 

@@ -12,10 +12,10 @@ RTOL = 1e-5
 Function = Callable[..., mx.array]
 
 
-def close(got: Any, want: Any) -> None:
+def close(got: Any, want: Any, tolerance: float = RTOL) -> None:
     got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
     assert got.shape == want.shape
-    assert np.abs(got - want).max() <= RTOL * np.abs(want).max()
+    assert np.abs(got - want).max() <= tolerance * np.abs(want).max()
 
 
 def same(got: Function, want: Function, *args: mx.array) -> None:

@@ -1134,6 +1134,7 @@ export type TagFormat = {
 };
 export type LossType = "grpo" | "dapo" | "bnpo" | "dr_grpo";
 export type ScaleRewards = "group" | "batch" | "none";
+export type ComputeDtype = "auto" | "float32" | "bfloat16";
 export type TrainingConfig = {
   /** What is learned from: `sft` answers; `grpo`, `gspo`, `dr_grpo` rewards; `dpo`, `orpo` preferences. */
   method?: Method;
@@ -1310,6 +1311,10 @@ export type TrainingConfig = {
   min_delta?: number;
   /** Recompute activations in the backward pass: saves memory, takes about a third more time. */
   grad_checkpoint?: boolean;
+  /** Frozen weights are kept and multiplied in `float32` or `bfloat16`, which is faster and takes half the memory;
+    sums, adapters and loss are float32. `auto`: on a CPU bfloat16 if it has instructions for it, else float32;
+    on a GPU as stored. A run goes on with what it began with. */
+  compute_dtype?: ComputeDtype;
   /** Decides how the adapter is initialised, the order of the data, and dropout. Without `split_seed`, also which
     rows are held out. */
   seed?: number;

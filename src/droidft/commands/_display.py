@@ -244,6 +244,8 @@ def _device(device: dict[str, Any]) -> str:
     if blas:
         parts += [f"{device.get('threads')} threads", f"{blas.get('name')} {blas.get('core')}".strip()]
         parts.append("fused kernels" if device.get("fused_kernels") else "plain kernels")
+    if device.get("products"):
+        parts.append(f"products in {device['products']}")
     return ", ".join(str(part) for part in parts if part)
 
 

@@ -110,10 +110,10 @@ def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, conso
     sides = []
     with computing(home.cache), spinner(console, "loading the model") as status:
         from droidft.engine.evaluation import measure
-        from droidft.engine.model import adapter_weights, loading
+        from droidft.engine.model import adapter_weights, loading, precision
 
         path = home.model(embedded.NAME)
-        model, _ = loading.load_model(path)
+        model, _ = loading.load_model(path, precision=precision.precision(run.config().compute_dtype))
         tokenizer = loading.load_tokenizer(path)
         for name in ("base", "adapter"):
             if name == "adapter":

@@ -14,6 +14,7 @@ Standard library and pydantic only.
 from __future__ import annotations
 
 from droidft.config.choices import (
+    ComputeDtype,
     DataFormat,
     Family,
     FineTuneType,
@@ -39,6 +40,7 @@ from droidft.config.wording import nearest
 
 __all__ = [
     "METHODS",
+    "ComputeDtype",
     "Contradiction",
     "DataFormat",
     "Family",

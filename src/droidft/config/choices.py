@@ -137,6 +137,14 @@ class LongRows(StrEnum):
     REFUSE = "refuse"
 
 
+class ComputeDtype(StrEnum):
+    """What frozen weights are kept in and multiplied in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 class DataFormat(StrEnum):
     """What a row of training data looks like."""
 

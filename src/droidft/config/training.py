@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from droidft.config.choices import (
+    ComputeDtype,
     DataFormat,
     Family,
     FineTuneType,
@@ -246,6 +247,10 @@ class TrainingConfig(BaseModel):
     # The rest
     grad_checkpoint: bool = False
     """Recompute activations in the backward pass: saves memory, takes about a third more time."""
+    compute_dtype: ComputeDtype = ComputeDtype.AUTO
+    """Frozen weights are kept and multiplied in `float32` or `bfloat16`, which is faster and takes half the memory;
+    sums, adapters and loss are float32. `auto`: on a CPU bfloat16 if it has instructions for it, else float32;
+    on a GPU as stored. A run goes on with what it began with."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Decides how the adapter is initialised, the order of the data, and dropout. Without `split_seed`, also which
     rows are held out."""
@@ -459,6 +464,7 @@ class TrainingConfig(BaseModel):
                 self.fine_tune_type is FineTuneType.FULL,
                 "with fine_tune_type 'full', which trains the weights themselves",
             ),
+            ({"compute_dtype"}, self.fine_tune_type is FineTuneType.FULL, "with fine_tune_type 'full' on a CPU"),
             ({"patience", "min_delta"}, not self.early_stop, "with early_stop off"),
             (
                 {"adam_beta2", "adam_eps", "adam_bias_correction"},

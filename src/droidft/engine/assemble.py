@@ -12,14 +12,14 @@ import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from droidft.adapters.diagnostics import refuse_other_base
 from droidft.adapters.folder import AdapterInfo, Origin
-from droidft.config import Family, FineTuneType, TrainingConfig
+from droidft.config import ComputeDtype, Family, FineTuneType, TrainingConfig
 from droidft.data.preferences import PreparedPairs, prepare_pairs
 from droidft.data.prepare import Prepared, prepare
 from droidft.data.prompts import PreparedPrompts, prepare_prompts
@@ -35,6 +35,7 @@ from droidft.engine.model import loading, lora
 from droidft.engine.model.adapter_weights import keep_as_reference, template_hash
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.estimate import Estimator
+from droidft.engine.model.precision import Precision, before, precision
 from droidft.engine.model.starting import starting_adapter
 from droidft.engine.model.targets import Survey, TargetPlan
 from droidft.engine.model.trainable import examine_for_training
@@ -93,18 +94,18 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         DroidError: whatever keeps the run from starting, with value, limit and fix.
     """
     saved = checkpoint.newest_good(places.checkpoints) if checkpoint.any_saved(places.checkpoints) else None
-    versions = {**host.versions(), **device.identity()}
+    numbers = _precision(config, saved[1] if saved else None)
+    versions = host.versions() | device.identity() | _products(numbers)
     yield RunStarted(
         config=config.model_dump(mode="json"),
         versions=versions,
-        device=device.as_dict(),
+        device=device.as_dict() | _products(numbers),
         resumed_from_step=saved[1].step if saved else None,
     )
-    yield from _first_warnings(config, device)
+    yield from _first_warnings(config, device, numbers)
     yield from _resume_warnings(saved[1], saved[2], versions) if saved else ()
     model_path = catalog.find_model(config.model_path, models_dir=places.models, offline=config.offline)
-    yield from _code_warning(model_path)
-    yield from (Warned(code="model", message=message) for message in examine_for_training(model_path))
+    yield from _model_warnings(model_path)
     model_config = catalog.load_config(model_path)
     empty = build_lazily(model_config, stored=catalog.stored_names(model_path))
     plan = lora.targets_of(empty, config)
@@ -117,9 +118,8 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
     report = prepared.report
     yield report.event()
     yield from (Warned(code="data", message=message) for message in report.warnings)
-    estimator = Estimator(Survey(empty), bytes_per_value=loading.bytes_per_value(model_config))
-    yield from _memory_warning(estimator, plan, config, report, device)
-    model, identity, attached = yield from _load(config, places, model_path, fresh=saved is None)
+    yield from _memory_warning(_estimator(empty, model_config, numbers), plan, config, report, device)
+    model, identity, attached = yield from _load(config, places, model_path, numbers, fresh=saved is None)
     compared = yield from _reference(config, places, model, model_path, identity, fresh=saved is None)
 
     job = Job(
@@ -132,6 +132,7 @@ def assemble(config: TrainingConfig, places: Places, device: Device) -> Generato
         model_config_hash=meaning(model_path),
         rewards_hash=rewards,
         template_date=dated.template_date,
+        compute_dtype=numbers.recorded,
         reference_hash=compared,
         versions=versions,
         resume_from=saved[:2] if saved else None,
@@ -182,11 +183,11 @@ def _method(
 
 
 def _load(
-    config: TrainingConfig, places: Places, model_path: Path, *, fresh: bool
+    config: TrainingConfig, places: Places, model_path: Path, numbers: Precision, *, fresh: bool
 ) -> Generator[Event, None, tuple[nn.Module, Fingerprint, LoraAttached]]:
     """The model with its adapters attached, those of `init_adapter` in a fresh run; its identity; what is trained."""
     yield Phase(name=PhaseName.LOADING, detail=str(model_path))
-    model, _ = loading.load_model(model_path)
+    model, _ = loading.load_model(model_path, precision=numbers)
     identity = fingerprint(model_path, cache=places.cache / "fingerprints.json", verify=not fresh)
     plan = lora.targets_of(model, config)
     lora.attach(model, plan, config)
@@ -203,16 +204,39 @@ def _load(
     return model, identity, attached
 
 
-def _first_warnings(config: TrainingConfig, device: Device) -> Iterator[Event]:
+def _precision(config: TrainingConfig, saved: checkpoint.RunState | None) -> Precision:
+    """The numbers to compute in: a run that goes on keeps those that it began with."""
+    wanted = config.compute_dtype
+    if saved is not None and wanted is ComputeDtype.AUTO:
+        wanted = before() if saved.compute_dtype is None else ComputeDtype(saved.compute_dtype)
+    return precision(wanted, trains_base=config.fine_tune_type is FineTuneType.FULL)
+
+
+def _estimator(empty: nn.Module, model_config: dict[str, Any], numbers: Precision) -> Estimator:
+    each = loading.bytes_per_value(model_config)
+    return Estimator(Survey(empty), bytes_per_value=each, short_products=numbers.short)
+
+
+def _products(numbers: Precision) -> dict[str, str]:
+    """What is recorded of products in less than float32; nothing where there are none."""
+    if not numbers.short:
+        return {}
+    return {"products": f"bfloat16 ({numbers.instructions})" if numbers.instructions else "bfloat16 (in float32)"}
+
+
+def _first_warnings(config: TrainingConfig, device: Device, numbers: Precision) -> Iterator[Event]:
     yield from (Warned(code="device", message=message) for message in device.warnings)
+    if numbers.short and not numbers.instructions:
+        message = "this processor has no instructions for bfloat16: its products take longer than those in float32"
+        yield Warned(code="device", message=message)
     yield from (Warned(code="setting", message=message) for message in config.warnings())
 
 
-def _code_warning(model_path: Path) -> list[Event]:
-    if not (code := catalog.code_files(model_path)):
-        return []
-    message = f"the model folder holds code that will not be run: {', '.join(code)}"
-    return [Warned(code="model_code", message=message)]
+def _model_warnings(model_path: Path) -> Iterator[Event]:
+    if code := catalog.code_files(model_path):
+        message = f"the model folder holds code that will not be run: {', '.join(code)}"
+        yield Warned(code="model_code", message=message)
+    yield from (Warned(code="model", message=message) for message in examine_for_training(model_path))
 
 
 def _reference(

@@ -11,9 +11,11 @@ from droidft.engine.machine import kernels
 from tests.engine.closeness import Function
 
 
-def lora_layer(random: Function, *, rank: int = 8, bias: bool = False, dropout: float = 0.0) -> LoRALinear:
-    base = nn.Linear(77, 91, bias=bias)
-    base.weight = random(91, 77)
+def lora_layer(
+    random: Function, *, rank: int = 8, bias: bool = False, dropout: float = 0.0, width: int = 77
+) -> LoRALinear:
+    base = nn.Linear(width, 91, bias=bias)
+    base.weight = random(91, width)
     layer = LoRALinear.from_base(base, r=rank, scale=0.7, dropout=dropout)
     layer.lora_b = random(rank, 91)
     layer.freeze()

@@ -177,12 +177,12 @@ def test_linear_cross_entropy_in_chunks(fast: Kernels, random: Function, classes
     hidden, weight = random(9, 8), 0.1 * random(classes, 8)
     targets = mx.random.randint(0, classes, (9,), key=mx.random.key(2))
     same(
-        lambda h: fast.linear_cross_entropy(h, weight, targets),
+        lambda h: fast.linear_cross_entropy(h, [weight], targets),
         lambda h: nn.losses.cross_entropy(h @ weight.T, targets),
         hidden,
     )
-    losses = fast.linear_cross_entropy(hidden, weight, targets, with_gradient=False)
-    close(losses, fast.linear_cross_entropy(hidden, weight, targets))
+    losses = fast.linear_cross_entropy(hidden, [weight], targets, with_gradient=False)
+    close(losses, fast.linear_cross_entropy(hidden, [weight], targets))
 
 
 def test_targets_out_of_range_give_nan(fast: Kernels, random: Function) -> None:
@@ -195,7 +195,7 @@ def test_shapes_that_do_not_fit_are_refused(fast: Kernels, random: Function) -> 
     with pytest.raises(ValueError, match="targets"):
         fast.cross_entropy(random(3, 10), mx.array([1, 2]))
     with pytest.raises(ValueError, match="weight"):
-        fast.linear_cross_entropy(random(3, 10), random(5, 9), mx.array([1, 2, 0]))
+        fast.linear_cross_entropy(random(3, 10), [random(5, 9)], mx.array([1, 2, 0]))
     with pytest.raises(ValueError, match="rms_norm"):
         fast.rms_norm(random(3, 10), random(9), 1e-5)
 
@@ -226,7 +226,7 @@ def test_lora_layers_agree_with_mlx_lm(fast: Kernels, random: Function, rank: in
 def test_the_base_weight_of_a_lora_layer_can_be_trained_too(fast: Kernels, random: Function) -> None:
     x, a, b = random(2, 20, 33), random(33, 4), random(4, 17)
     same(
-        lambda w: fast.native.lora(x, w, a, b, 0.5),
+        lambda w: fast.native.lora(x, [w], a, b, 0.5),
         lambda w: x @ w.T + 0.5 * ((x @ a) @ b),
         random(17, 33),
     )
@@ -270,7 +270,7 @@ def test_what_is_not_finite_comes_through(fast: Kernels, random: Function, bad: 
         "swiglu": fast.swiglu(rows, rows),
         "loss": fast.cross_entropy(rows, targets)[0][:, None],
         "loss gradient": fast.cross_entropy(rows, targets)[1],
-        "lora": fast.native.lora(rows, random(9, 64), random(64, 4), random(4, 9), 1.0),
+        "lora": fast.native.lora(rows, [random(9, 64)], random(64, 4), random(4, 9), 1.0),
     }
     swallowed = {name: value for name, value in results.items() if bool(mx.all(mx.isfinite(value[row])))}
     if bad == -float("inf"):  # a logit of minus infinity is a probability of zero

@@ -70,6 +70,7 @@ const LABELS: Record<string, string> = {
   patience: "Patience",
   min_delta: "Smallest improvement",
   grad_checkpoint: "Gradient checkpointing",
+  compute_dtype: "Numbers of frozen weights",
   seed: "Seed",
   adapter_name: "Name of the adapter",
   init_adapter: "Start from an adapter",

@@ -16,6 +16,7 @@ from droidft.engine.machine.device import release
 from droidft.engine.methods.policy import advantages, tied
 from droidft.engine.methods.rollouts import Completion, Sampler, Texts, streams
 from droidft.engine.model import adapter_weights, loading
+from droidft.engine.model.precision import precision
 from droidft.engine.model.starting import starting_adapter
 from droidft.events import SampledCompletion
 from droidft.models import catalog
@@ -54,7 +55,7 @@ def try_rewards(
     rows = chosen(prepared.train, prompts, seed)
     scorer.check((row.place, row.columns) for row in rows)
     report("loading the model", 0, 0)
-    model, _ = loading.load_model(path)
+    model, _ = loading.load_model(path, precision=precision(config.compute_dtype))
     if config.init_adapter is not None:
         info = starting_adapter(config.init_adapter, path, places)
         assert info is not None, "the model is here"

@@ -26,6 +26,7 @@ from droidft.engine.generation.sampling import Sampling
 from droidft.engine.model import adapter_weights, loading
 from droidft.engine.model.adapter_weights import Applied, Difference
 from droidft.engine.model.lora import Attached
+from droidft.engine.model.precision import precision
 from droidft.errors import AdapterError, ConfigError
 from droidft.models import catalog
 from droidft.support.progress import Progress
@@ -224,7 +225,7 @@ def load(
     """
     path = catalog.find_model(ref, models_dir=models_dir, offline=offline, progress=progress)
     tokenizer = loading.load_tokenizer(path)
-    model, config = loading.load_model(path)
+    model, config = loading.load_model(path, precision=precision())
     base = adapter_weights.describe_base(
         model,
         path=path,

@@ -33,6 +33,7 @@ SHORT = 16
 """Fewer rows than this (generation, token by token) are turned by MLX, which needs no table of angles there."""
 
 PATCHED_PACKAGES = ("mlx.nn", "mlx_lm.models")
+_SHORT = "_short_products"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class Kernels:
         self.native = native
         self.products = products
         """Whether MLX's matrix products run on the kernels' threads."""
+
+    @property
+    def short_products(self) -> str:
+        """The processor's instructions for products of bfloat16 numbers; empty where float32 does their work."""
+        return str(self.native.short_products())
 
     @property
     def threads(self) -> int:
@@ -152,13 +158,19 @@ class Kernels:
             return ORIGINALS.swiglu(gate, x)
         return _array(self.native.gated(False, gate, x))
 
+    def short_product(self, layer: Any, x: mx.array) -> mx.array | None:
+        """x Wᵀ for a layer that `shorten` was called with; None where the kernels do not cover it."""
+        weights = weights_of(layer) if rounds(layer) and _float32(x) else None
+        return None if weights is None else _array(self.native.product(x, weights))
+
     def lora_call(self, layer: Any, x: mx.array) -> mx.array:
         """`LoRALinear.__call__`: x Wᵀ + scale (x A) B."""
         base, a, b = layer.linear, layer.lora_a, layer.lora_b
         dropped = layer.dropout.training and layer.dropout._p_1 < 1
-        if type(base) is not nn.Linear or dropped or not _float32(x, base.weight, a, b) or x.shape[-1] != a.shape[0]:
+        weights = weights_of(base)
+        if weights is None or dropped or not _float32(x, a, b) or x.shape[-1] != a.shape[0]:
             return ORIGINALS.lora_call(layer, x)
-        y = _array(self.native.lora(x, base.weight, a, b, layer.scale))
+        y = _array(self.native.lora(x, weights, a, b, layer.scale))
         return y + base.bias if "bias" in base else y
 
     def cross_entropy(self, logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
@@ -172,17 +184,18 @@ class Kernels:
         return losses, gradients
 
     def linear_cross_entropy(
-        self, hidden: mx.array, weight: mx.array, targets: mx.array, *, with_gradient: bool = True
+        self, hidden: mx.array, weights: list[mx.array], targets: mx.array, *, with_gradient: bool = True
     ) -> mx.array:
-        """Losses [N] in nats of the logits hidden · weightᵀ, which never exist at once; differentiable in `hidden`.
+        """Losses [N] in nats of the logits hidden · Wᵀ, which never exist at once; differentiable in `hidden`.
 
-        hidden[N, H] and weight[V, H] float32, targets[N] of class numbers. The gradient is computed along with the
-        losses; without it (`with_gradient` False, for evaluation) that takes half the time.
+        hidden[N, H] float32, W[V, H] as `weights_of` gives it, targets[N] of class numbers. The gradient is computed
+        along with the losses; without it (`with_gradient` False, for evaluation) that takes half the time.
+
+        Raises:
+            ValueError: the shapes or types do not fit.
         """
         _check_targets(hidden, targets)
-        if weight.ndim != 2 or weight.shape[1] != hidden.shape[1] or not _float32(weight):
-            raise ValueError(f"weight {weight.shape} {weight.dtype} does not fit hidden {hidden.shape} float32")
-        return _array(self.native.linear_cross_entropy(hidden, weight, targets, with_gradient))
+        return _array(self.native.linear_cross_entropy(hidden, weights, targets, with_gradient))
 
     def adamw(self, optimizer: Any, gradient: mx.array, parameter: mx.array, state: Any, *, decay: float) -> mx.array:
         """`apply_single` of MLX's Adam (decay 0) and AdamW: the new parameter; the moments go into `state`."""
@@ -192,6 +205,43 @@ class Kernels:
             *(beta1, beta2, optimizer.eps, decay, optimizer.bias_correction),
         )
         return _array(updated)
+
+
+def rounds(layer: Any) -> bool:
+    """Whether products with this layer's matrix round the activations to bfloat16: `shorten` made it so."""
+    return getattr(layer, _SHORT, False) is True
+
+
+def shorten(layer: Any) -> None:
+    """From now on multiply with this layer's matrix as bfloat16 numbers, quantised ones as they are.
+
+    It is an `nn.Linear`, an `nn.Embedding` or quantised, and not trained; of other classes nothing changes. Its
+    weights are not read.
+    """
+    if type(layer) in (nn.Linear, nn.Embedding):
+        layer.weight = layer.weight.astype(mx.bfloat16)
+    elif type(layer) not in (nn.QuantizedLinear, nn.QuantizedEmbedding) or layer.mode != "affine":
+        return
+    setattr(layer, _SHORT, True)
+
+
+def weights_of(layer: Any) -> list[mx.array] | None:
+    """The arrays of a layer's matrix [out, in], if the kernels multiply with it; else None."""
+    if type(layer) in (nn.Linear, nn.Embedding):
+        fits = layer.weight.dtype == (mx.bfloat16 if rounds(layer) else mx.float32)
+        return [layer.weight] if fits else None
+    if type(layer) in (nn.QuantizedLinear, nn.QuantizedEmbedding) and rounds(layer) and layer.mode == "affine":
+        fits = _float32(layer.scales, layer.biases)
+        return [layer.weight, layer.scales, layer.biases] if fits else None
+    return None
+
+
+def shape_of(layer: Any) -> tuple[int, int] | None:
+    """Rows and width of the matrix of `weights_of`; None where there is none."""
+    if (weights := weights_of(layer)) is None:
+        return None
+    rows, width = weights[0].shape
+    return rows, width if len(weights) == 1 else weights[1].shape[1] * layer.group_size
 
 
 def _array(result: Any) -> mx.array:
@@ -268,6 +318,11 @@ class _Originals:
     gelu_approx: Callable[..., mx.array] = nn.gelu_approx
     swiglu: Callable[..., mx.array] = activations.swiglu
     lora_call: Callable[..., mx.array] = LoRALinear.__call__
+    linear: Callable[..., mx.array] = nn.Linear.__call__
+    quantized_linear: Callable[..., mx.array] = nn.QuantizedLinear.__call__
+    embedding: Callable[..., mx.array] = nn.Embedding.__call__
+    embedding_as_linear: Callable[..., mx.array] = nn.Embedding.as_linear
+    quantized_embedding_as_linear: Callable[..., mx.array] = nn.QuantizedEmbedding.as_linear
     adam: Callable[..., mx.array] = optimizers.Adam.apply_single
     adamw: Callable[..., mx.array] = optimizers.AdamW.apply_single
 
@@ -327,9 +382,36 @@ def _replacements(kernels: Kernels) -> list[tuple[Any, Any]]:
         (ORIGINALS.gelu_approx, kernels.gelu_approx),
         (ORIGINALS.swiglu, kernels.swiglu),
         (ORIGINALS.lora_call, lora_call),
+        (ORIGINALS.embedding, _wide_embedding),
+        *((original, _short_or(kernels, original)) for original in _PRODUCTS),
         (ORIGINALS.adam, adam),
         (ORIGINALS.adamw, adamw),
     ]
+
+
+_PRODUCTS = (
+    ORIGINALS.linear,
+    ORIGINALS.quantized_linear,
+    ORIGINALS.embedding_as_linear,
+    ORIGINALS.quantized_embedding_as_linear,
+)
+
+
+def _short_or(kernels: Kernels, original: Callable[..., mx.array]) -> Callable[..., mx.array]:
+    """The product of a layer that `shorten` was called with; of all others the original."""
+
+    def call(layer: Any, x: mx.array) -> mx.array:
+        if (y := kernels.short_product(layer, x)) is None:
+            return original(layer, x)
+        return y + layer.bias if "bias" in layer else y
+
+    return call
+
+
+def _wide_embedding(layer: Any, x: mx.array) -> mx.array:
+    """Rows of an embedding, in float32 as all activations."""
+    rows = ORIGINALS.embedding(layer, x)
+    return rows.astype(mx.float32) if rounds(layer) else rows
 
 
 def _swap(pairs: list[tuple[Any, Any]]) -> None:
@@ -346,4 +428,5 @@ def _holders() -> list[Any]:
     modules = [
         m for name, m in sys.modules.items() if isinstance(m, ModuleType) and name.startswith(PATCHED_PACKAGES)
     ]
-    return [mx.fast, LoRALinear, optimizers.Adam, optimizers.AdamW, *modules]
+    layers = [nn.Linear, nn.QuantizedLinear, nn.Embedding, nn.QuantizedEmbedding]
+    return [mx.fast, LoRALinear, *layers, optimizers.Adam, optimizers.AdamW, *modules]

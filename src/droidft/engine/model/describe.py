@@ -16,6 +16,7 @@ from droidft.config import FineTuneType, LoraRouters, LoraTargets, Optimizer
 from droidft.engine.model import loading
 from droidft.engine.model.architectures import build_lazily, quantization
 from droidft.engine.model.estimate import Estimator, MemoryEstimate
+from droidft.engine.model.precision import expected_short
 from droidft.engine.model.targets import KeySummary, Survey, TargetPlan, resolve
 from droidft.engine.model.trainable import untrainable
 from droidft.errors import ModelError, TargetError
@@ -67,7 +68,7 @@ class Shape:
     """A model built from its parsed `config.json`, and all that is looked at to describe it, once.
 
     `stored` is as in `build_lazily`; `bytes_per_value` is what an unpacked number takes while training, by default
-    as much as when stored; `fused_kernels` is as in `Estimator.peak`.
+    as much as when stored; `fused_kernels` is as in `Estimator.peak`, `short_products` as in `Estimator`.
 
     Raises:
         ModelError: the architecture is unknown or the config cannot be used.
@@ -80,13 +81,14 @@ class Shape:
         stored: Collection[str] | None = None,
         bytes_per_value: int | None = None,
         fused_kernels: bool = False,
+        short_products: bool = False,
     ) -> None:
         self.config = config
         self.warnings: tuple[str, ...] = ()
         self.fused_kernels = fused_kernels
         self.survey = Survey(build_lazily(config, stored=stored))
         size = bytes_per_value or loading.stored_bytes_per_value(config)
-        self.estimator = Estimator(self.survey, bytes_per_value=size)
+        self.estimator = Estimator(self.survey, bytes_per_value=size, short_products=short_products)
         # Bound methods may be cached here: the cache goes when the shape does.
         self.plan = lru_cache(64)(self._plan)
 
@@ -174,6 +176,7 @@ def open_shape(path: Path) -> Shape:
             bytes_per_value=loading.bytes_per_value(config),
             # They are what training uses here, unless they cannot be built.
             fused_kernels=sys.platform == "linux" and loading.device_dtype() == "float32",
+            short_products=expected_short(),
         )
         shape.warnings = loading.examine(path)
     if (why := untrainable(config)) is not None:

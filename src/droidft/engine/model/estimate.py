@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten
 from droidft.config import FineTuneType, Optimizer
 from droidft.engine.model.architectures import blocks
 from droidft.engine.model.loss import CHUNK_LOGITS
+from droidft.engine.model.precision import short_paths
 from droidft.engine.model.projections import Kind, Part, Projection, adaptable, stored_bytes
 from droidft.engine.model.targets import Survey, TargetPlan
 
@@ -58,13 +59,15 @@ class MemoryEstimate:
 class Estimator:
     """Estimates for one model, whose tree is walked once.
 
-    An unpacked number takes `bytes_per_value` bytes while training (`loading.bytes_per_value`).
+    An unpacked number takes `bytes_per_value` bytes while training (`loading.bytes_per_value`), and two in the
+    matrices that `short_products` concern (`precision.short_paths`).
     """
 
-    def __init__(self, survey: Survey, *, bytes_per_value: int) -> None:
+    def __init__(self, survey: Survey, *, bytes_per_value: int, short_products: bool = False) -> None:
         self.survey = survey
         self.bytes_per_value = bytes_per_value
-        self.weights = stored_bytes(survey.model, bytes_per_value=bytes_per_value)
+        short = short_paths(survey) if short_products else frozenset[str]()
+        self.weights = stored_bytes(survey.model, bytes_per_value=bytes_per_value, short=short)
         self.vocabulary, self.width = _vocabulary(survey.model)
         self.heads = _setting(survey.model, _HEADS, 1)
         self.active = _setting(survey.model, _ACTIVE_EXPERTS, 1)

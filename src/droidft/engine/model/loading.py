@@ -14,6 +14,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from droidft.engine.model import corrections, fitting, stored_weights, vocabulary
 from droidft.engine.model.architectures import build_lazily, classes, initialise, reason, refuse_foreign, understood
 from droidft.engine.model.ends import add_end_of_turn
+from droidft.engine.model.precision import Precision, hold
 from droidft.engine.model.renamed import module_of
 from droidft.engine.model.tokenizer import open_tokenizer
 from droidft.errors import ModelError
@@ -24,20 +25,21 @@ from droidft.models.folder import as_mlx_lm_reads, remarks, tokenizer_fault
 _BAD_MODEL = (ValueError, TypeError, KeyError, RuntimeError, AttributeError)
 
 
-def load_model(path: Path, *, dtype: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+def load_model(
+    path: Path, *, dtype: str | None = None, precision: Precision | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
     """Load weights and config; quantised models stay quantised.
 
     Args:
         dtype: `float32`, `bfloat16` or `float16` for the weights that are not quantised, and for the scales of
-            those that are. Default: float32 on the CPU, where bfloat16 is wrong and slow; else as stored.
+            those that are. Default: float32 on the CPU, where MLX's bfloat16 is wrong and slow; else as stored.
+        precision: that and more, for a model that is trained or asked.
 
     Raises:
         ModelError: files missing, damaged or not fitting; an unknown architecture; one that needs code.
     """
     model, config = open_model(path)
-    if (wanted := dtype or device_dtype()) is not None:
-        model.set_dtype(getattr(mx, wanted))
-    mx.eval(model.parameters())
+    hold(model, precision or Precision(dtype or device_dtype()))
     return model, config
 
 

@@ -57,9 +57,9 @@ class SplitModel:
         return self._head(hidden)
 
     @property
-    def projection(self) -> mx.array | None:
-        """The matrix [V, H] if the head is nothing but a product with it, frozen and float32; else None."""
-        return None if self._projection is None else self._projection.weight
+    def projection(self) -> list[mx.array] | None:
+        """The matrix [V, H], as `weights_of` gives it, if the head is nothing but a product with it, frozen."""
+        return None if self._projection is None else kernels.weights_of(self._projection)
 
     @property
     def rounds(self) -> bool:
@@ -90,11 +90,10 @@ class SplitModel:
         hidden = self._module()(self._sample())[0]
         logits = self._head(hidden)
         for _, module in self.model.named_modules():
-            if type(module) not in (nn.Linear, nn.Embedding) or "bias" in module:
+            if kernels.shape_of(module) != (logits.shape[-1], hidden.shape[-1]) or "bias" in module:
                 continue
-            weight = module.weight
-            fits = weight.shape == (logits.shape[-1], hidden.shape[-1]) and weight.dtype == mx.float32
-            if fits and mx.allclose(hidden @ weight.T, logits, rtol=1e-4, atol=1e-4).item():
+            product = module.as_linear if hasattr(module, "as_linear") else module
+            if mx.allclose(product(hidden), logits, rtol=1e-4, atol=1e-4).item():
                 return None if module.trainable_parameters() else module
         return None
 

@@ -7,7 +7,7 @@ by `switch_mlp`; `mixer.up_proj` is MLP by the class `NemotronHMLP`), so new arc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -173,11 +173,20 @@ def logical_size(model: nn.Module) -> int:
     return total
 
 
-def stored_bytes(model: nn.Module, *, bytes_per_value: int) -> int:
-    """Memory of the weights: packed ones as they are, all others with `bytes_per_value` bytes a number."""
-    arrays = {id(array): array for _, array in tree_flatten(model.parameters())}
-    packed = (mx.uint32, mx.uint8)
-    return sum(a.nbytes if a.dtype in packed else a.size * bytes_per_value for a in arrays.values())
+def stored_bytes(model: nn.Module, *, bytes_per_value: int, short: Collection[str] = ()) -> int:
+    """Memory of the weights: packed ones as they are, all others with `bytes_per_value` bytes a number.
+
+    Those of the modules at the paths `short` have two.
+    """
+    arrays = {id(array): (name, array) for name, array in tree_flatten(model.parameters())}
+
+    def size(name: str, array: mx.array) -> int:
+        if array.dtype in (mx.uint32, mx.uint8):
+            return int(array.nbytes)
+        path, _, what = name.rpartition(".")
+        return int(array.size) * (min(2, bytes_per_value) if what == "weight" and path in short else bytes_per_value)
+
+    return sum(size(name, array) for name, array in arrays.values())
 
 
 def part_of(key: str, modules: Mapping[str, nn.Module]) -> Part:

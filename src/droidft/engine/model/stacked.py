@@ -16,6 +16,7 @@ import mlx.nn as nn
 from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
 from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear
 
+from droidft.engine.machine import kernels
 from droidft.engine.model.lora import Attached, Slot
 
 LINEAR = (LoRALinear, DoRALinear)
@@ -130,6 +131,8 @@ class StackedLinear(_Stacked):
 def _product(base: Any, x: mx.array) -> tuple[mx.array, mx.array | None]:
     """x Wᵀ of a linear layer, quantised or not, and its bias."""
     bias = base.get("bias")
+    if (fused := kernels.active()) is not None and (short := fused.short_product(base, x)) is not None:
+        return short, bias
     if type(base) is nn.Linear:
         return x @ base.weight.T, bias
     if type(base) is not nn.QuantizedLinear:

@@ -103,6 +103,8 @@ class RunState(BaseModel):
     """Of the reward files of the user's own."""
     template_date: str | None = None
     """The day that the chat template wrote into the data, where it writes one."""
+    compute_dtype: str | None = None
+    """What frozen weights are multiplied in; None as stored, and where an older version saved it."""
     reference_hash: str = ""
     """Of the adapter that the loss compares with; empty where that is the base model."""
     versions: dict[str, str]

@@ -75,6 +75,8 @@ class Job:
     """Settings with which earlier workers of the run began."""
     template_date: str | None = None
     """The day that the chat template wrote into the data, where it writes one."""
+    compute_dtype: str | None = None
+    """What frozen weights are multiplied in; None as stored."""
     versions: dict[str, str] = field(default_factory=dict)
     resume_from: tuple[Path, RunState] | None = None
 
@@ -150,6 +152,7 @@ class _Run:
             model_config_hash=job.model_config_hash,
             rewards_hash=job.rewards_hash,
             template_date=job.template_date,
+            compute_dtype=job.compute_dtype,
             reference_hash=job.reference_hash,
             versions=job.versions,
         )

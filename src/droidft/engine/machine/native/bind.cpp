@@ -5,6 +5,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include "kernels.h"
 #include "nodes.h"
@@ -51,9 +52,11 @@ NB_MODULE(droidft_native, m) {
   m.def("rms_norm", &nodes::rms_norm, nb::arg("x"), nb::arg("weight").none(), nb::arg("eps"));
   m.def("rope", &nodes::rope, nb::arg("x"), nb::arg("cos"), nb::arg("sin"), nb::arg("traditional"));
   m.def("cross_entropy", &nodes::cross_entropy, nb::arg("logits"), nb::arg("targets"));
-  m.def("linear_cross_entropy", &nodes::linear_cross_entropy, nb::arg("hidden"), nb::arg("weight"),
+  m.def("linear_cross_entropy", &nodes::linear_cross_entropy, nb::arg("hidden"), nb::arg("weights"),
         nb::arg("targets"), nb::arg("with_gradient"));
-  m.def("lora", &nodes::lora, nb::arg("x"), nb::arg("w"), nb::arg("a"), nb::arg("b"), nb::arg("scale"));
+  m.def("product", &nodes::product, nb::arg("x"), nb::arg("weights"));
+  m.def("lora", &nodes::lora, nb::arg("x"), nb::arg("weights"), nb::arg("a"), nb::arg("b"), nb::arg("scale"));
+  m.def("short_products", &kernels::short_products);
   m.def("adamw", &nodes::adamw, nb::arg("parameter"), nb::arg("gradient"), nb::arg("m"), nb::arg("v"),
         nb::arg("rate"), nb::arg("step"), nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps"), nb::arg("decay"),
         nb::arg("correct"));

@@ -25,7 +25,7 @@ from droidft.engine.machine import host
 
 FOLDER = Path(__file__).parent
 MODULE = "droidft_native"
-KERNELS = ("pool", "product", "few", "attention", "rows", "lora")
+KERNELS = ("pool", "product", "few", "frozen", "attention", "rows", "lora")
 NODES = ("layers", "training", "bind")
 COMMON = ("-std=c++20", "-fPIC", "-fvisibility=hidden", "-DNDEBUG")
 TIMEOUT = 600.0  # seconds for one compiler call

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "frozen.h"
+
 namespace kernels {
 
 // out = the 4-byte elements of `in`, which lie apart by `strides`, in row order.
@@ -70,11 +72,10 @@ void rope(const RopeShape& s, const float* cos, const float* sin, Heads x, Heads
 void cross_entropy(
     int64_t rows, int64_t classes, const float* logits, const int32_t* targets, float* loss, float* grad);
 
-// The loss of cross_entropy() for logits = hidden weight^T, made a few rows at a time; hidden[rows, dim],
-// weight[classes, dim]. dhidden (may be null) is the gradient of the losses' sum.
+// The loss of cross_entropy() for logits = hidden weight^T, made a few rows at a time; weight[classes, dim],
+// hidden[rows, dim]. dhidden (may be null) is the gradient of the losses' sum.
 void linear_cross_entropy(
-    int64_t rows, int64_t dim, int64_t classes, const float* hidden, const float* weight, const int32_t* targets,
-    float* loss, float* dhidden);
+    int64_t rows, const float* hidden, const Frozen& weight, const int32_t* targets, float* loss, float* dhidden);
 
 // out[i] = factor[i] in[i], row by row; `out` may be `in`, and rows with factor 1 are then not touched.
 void scale_rows(int64_t rows, int64_t classes, const float* factor, const float* in, float* out);
@@ -103,15 +104,32 @@ bool few_rows(bool transposed, int64_t m, int64_t n, int64_t k, const float* x, 
 
 // y = x w^T + scale (x a) b, keeping z = x a. x[rows, in], w[out, in], a[in, rank], b[rank, out].
 struct LoraShape {
-  int64_t rows, in, out, rank;
+  int64_t rows, rank;
   float scale;
 };
-void lora(const LoraShape& s, const float* x, const float* w, const float* a, const float* b, float* y, float* z);
+void lora(const LoraShape& s, const float* x, const Frozen& w, const float* a, const float* b, float* y, float* z);
 
 // Gradients of lora(); null pointers are skipped.
 void lora_grad(
-    const LoraShape& s, const float* x, const float* w, const float* a, const float* b, const float* z,
+    const LoraShape& s, const float* x, const Frozen& w, const float* a, const float* b, const float* z,
     const float* dy, float* dx, float* da, float* db);
+
+// The instructions that multiply bfloat16 numbers here; empty where the processor has none, and products in float32 do
+// the same more slowly.
+const char* short_products();
+
+// y = x w^T (transposed: x[rows, in], y[rows, out]) or x w (x[rows, out], y[rows, in]), in an order that is always the
+// same. Where w is not float32, x is rounded to bfloat16.
+void frozen_product(const Frozen& w, bool transposed, int64_t rows, const float* x, float* y);
+
+// What is added to each result of a product: left[rows, rank] right[rank, columns].
+struct LowRank {
+  const float *left, *right;
+  int64_t rank;
+};
+
+// frozen_product() plus the low-rank product, which is in float32.
+void frozen_product(const Frozen& w, bool transposed, int64_t rows, const float* x, float* y, const LowRank& added);
 
 struct AdamWOptions {
   double beta1, beta2, eps, decay;
