@@ -52,3 +52,8 @@ def test_json_has_all_of_it(rows: str, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_type_that_is_none_is_refused_with_those_that_are(rows: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "poet", "--to", "mlx", "--type", "Q8_0"]) == 2
     assert "type is 'Q8_0'; for mlx it can be one of 4, 8" in capsys.readouterr().err
+
+
+def test_what_is_out_of_range_is_called_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "poet", "--to", "mlx", "--row-count", "0"]) == 2
+    assert "error: --row-count: must be at least 1, got 0" in capsys.readouterr().err

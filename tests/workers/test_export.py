@@ -10,6 +10,7 @@ import pytest
 
 from droidft.adapters.exports import certificate as certificates
 from droidft.adapters.exports.forms import ExportRequest, Form
+from droidft.config import TrainingConfig
 from droidft.errors import AdapterError, ConfigError, NotFound
 from droidft.home import Home
 from droidft.workers import export_plan
@@ -143,6 +144,14 @@ def test_without_run_or_rows_there_is_nothing_to_compare_on(home: Home) -> None:
     with pytest.raises(ConfigError, match="no rows to compare the export on"):
         plan_export(asked(home, Form.MERGED, rows=None), home)
     assert list(home.exports.iterdir()) == []
+
+
+def test_data_of_the_run_that_is_gone_asks_for_rows(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = TrainingConfig(model_path="tiny", train_data_path=str(home.data / "gone.jsonl"))
+    monkeypatch.setattr(export_plan, "run_config", lambda info, home: gone)
+    with pytest.raises(ConfigError, match=r"poet is gone: there is no .*gone\.jsonl") as caught:
+        plan_export(asked(home, Form.MERGED, rows=None), home)
+    assert ("--rows FILE" in caught.value.hint, caught.value.field) == (True, "rows")
 
 
 def test_no_room_is_seen_before_anything_is_written(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", metavar="NAME", help="name of the export (default: adapter, weights, form, type)")
     parser.add_argument(
-        "--rows", metavar="FILE", help="rows for the certificate (default: the run's validation rows)"
+        "--rows",
+        metavar="FILE",
+        help="rows for the certificate, as the run was trained on (default: its validation rows)",
     )
     parser.add_argument("--row-count", type=int, metavar="N", help="rows that the certificate compares (32)")
     parser.add_argument("--replace", action="store_true", help="take the place of an export of the same name")
@@ -90,7 +92,8 @@ def _export(args: argparse.Namespace, request: ExportRequest, repository: Reposi
 
 def _request(args: argparse.Namespace) -> ExportRequest:
     names = ("adapter", "type", "model", "into", "name", "rows", "row_count", "replace")
-    return parse_request({"form": args.to, **{name: getattr(args, name) for name in names}})
+    values = {"form": args.to, **{name: getattr(args, name) for name in names}}
+    return parse_request(values, called=lambda name: f"--{name.replace('_', '-')}")
 
 
 def _show(done: Exported, console: Console, errors: Console) -> None:

@@ -131,14 +131,12 @@ def read_set(
     Raises:
         InvalidData, DataError, ConfigError, DownloadError: as `prepare`.
     """
-    fetch = fetch or partial(fetch_dataset, pick=files_to_test, offline=config.offline)
-    paths = find_test(reference, fetch)
-    reading = Reading()
-    rows = Answers(config, tokenizer, context_length).load(paths, Meter(None, paths), reading).rows
-    reading.log.raise_if_any(called)
-    if len(rows) == 0:
-        raise DataError(f"{reference}: {called} has no rows", hint="add rows, or give another file")
-    return rows
+    return Answers(config, tokenizer, context_length).read(reference, called, fetch)
+
+
+def held_out_files(reference: str, *, offline: bool, fetch: Fetch | None = None) -> tuple[Path, ...]:
+    """A file, or the files of the test split of a folder or hub data set. Raises as `find_test`."""
+    return find_test(reference, fetch or partial(fetch_dataset, pick=files_to_test, offline=offline))
 
 
 # -- the pipeline
@@ -250,6 +248,16 @@ class Kind(ABC, Generic[R, S]):
         rows = self.collect(gatherer.builder.build(), gatherer.records)
         form = str(reader.schema.format) if reader.schema else ""
         return Loaded(rows, gatherer.noticed(), self.split_keys(rows), form)
+
+    def read(self, reference: str, called: str, fetch: Fetch | None = None) -> S:
+        """The rows of a file, or of a test split, not divided. Arguments and errors as those of `read_set`."""
+        paths = held_out_files(reference, offline=self.config.offline, fetch=fetch)
+        reading = Reading()
+        rows = self.load(paths, Meter(None, paths), reading).rows
+        reading.log.raise_if_any(called)
+        if len(rows) == 0:
+            raise DataError(f"{reference}: {called} has no rows", hint="add rows, or give another file")
+        return rows
 
     def _checked(self, row: R, parts: Parts | Refused) -> list[Parts] | Refused:
         if isinstance(parts, Refused):

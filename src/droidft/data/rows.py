@@ -130,6 +130,14 @@ class RowReader(Generic[R]):
         return record | {usual: record[name] for usual, name in self.aliases.items() if name in record}
 
 
+def first_record(paths: Sequence[Path]) -> dict[str, Any] | None:
+    """The first record of these files, its columns by their usual names as well; None where it cannot be read."""
+    for path in paths:
+        for record, *_ in read_records(path, Reading()):
+            return record | {usual: record[name] for usual, name in _aliases(record).items()}
+    return None
+
+
 def _aliases(first: dict[str, Any]) -> dict[str, str]:
     """Usual names -> the columns that are meant by them, in another case or with spaces around."""
     found: dict[str, str] = {}

@@ -15,6 +15,7 @@ from droidft.adapters.exports.origins import Origins
 from droidft.adapters.exports.updates import updates
 from droidft.adapters.folder import AdapterInfo, find_adapter, read_adapter
 from droidft.config import TrainingConfig
+from droidft.data.sources import HUB
 from droidft.errors import AdapterError, ConfigError, DroidError
 from droidft.home import Home
 from droidft.models import catalog, headers, hub
@@ -145,12 +146,16 @@ def run_config(info: AdapterInfo, home: Home) -> TrainingConfig | None:
 
 
 def _refuse_without_rows(request: ExportRequest, info: AdapterInfo, home: Home) -> None:
-    if request.rows is None and run_config(info, home) is None:
-        raise ConfigError(
-            f"the run that trained {info.name} is not here, so there are no rows to compare the export on",
-            hint="name a file with rows that it was not trained on (in the terminal --rows FILE)",
-            field="rows",
-        )
+    if request.rows is not None:
+        return
+    hint = "name a file with rows that it was not trained on (in the terminal --rows FILE)"
+    if (config := run_config(info, home)) is None:
+        why = f"the run that trained {info.name} is not here, so there are no rows to compare the export on"
+        raise ConfigError(why, hint=hint, field="rows")
+    for reference in (config.train_data_path, config.val_data_path):
+        if reference is not None and not reference.startswith(HUB) and not Path(reference).exists():
+            why = f"the data of the run that trained {info.name} is gone: there is no {reference}"
+            raise ConfigError(why, hint=hint, field="rows")
 
 
 def _unpackable(request: ExportRequest, into: Path) -> None:

@@ -26,12 +26,16 @@ def nothing(prompts: list[list[int]]) -> list[list[int]]:
     return [[] for _ in prompts]
 
 
+def answering(prompts: list[list[int]]) -> list[list[int]]:
+    return [[65, 66, 258] for _ in prompts]
+
+
 def of_run(config: TrainingConfig, tokenizer: Any, draw: Any = nothing) -> Unseen:
     return rows_of_run(config, tokenizer, context_length=512, draw=draw)
 
 
 def of_file(path: Path, tokenizer: Any, config: TrainingConfig | None, model: str) -> Unseen:
-    return rows_of_file(str(path), tokenizer, config=config, model_path=model, context_length=512)
+    return rows_of_file(str(path), tokenizer, config=config, model_path=model, context_length=512, draw=answering)
 
 
 def test_a_run_gives_its_validation_rows(material: dict[str, str], tokenizer: Any) -> None:
@@ -79,7 +83,9 @@ def test_data_that_is_no_more_what_was_trained_on_is_named(
 
     def of_run_and_file(data_hash: str | None) -> list[tuple[str, ...]]:
         about: Any = {"context_length": 512, "data_hash": data_hash}
-        of_file = rows_of_file(str(other), tokenizer, config=config, model_path=material["model_path"], **about)
+        of_file = rows_of_file(
+            str(other), tokenizer, config=config, model_path=material["model_path"], draw=nothing, **about
+        )
         return [rows_of_run(config, tokenizer, draw=nothing, **about).notes, of_file.notes]
 
     data.write_text(kept)
@@ -88,10 +94,11 @@ def test_data_that_is_no_more_what_was_trained_on_is_named(
     data.write_text("".join(kept.splitlines(keepends=True)[1:]))
     assert all("data has changed since" in notes[0] for notes in of_run_and_file(trained))
     data.unlink()
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist") as caught:
         of_run(config, tokenizer)
+    assert "--rows FILE" in caught.value.hint
     [note] = rows_of_file(
-        str(other), tokenizer, config=config, model_path=material["model_path"], context_length=512
+        str(other), tokenizer, config=config, model_path=material["model_path"], context_length=512, draw=nothing
     ).notes
     assert "cannot be read any more" in note
     assert "not known" in note
@@ -138,9 +145,54 @@ def test_of_rewards_the_trained_models_answers_count(
         validation_fraction=0.2,
         max_completion_length=16,
     )
-    unseen = of_run(config, tokenizer, lambda prompts: [[65, 66, 258] for _ in prompts])
+    unseen = of_run(config, tokenizer, answering)
     assert len(unseen.tokens) == 4
     assert all(row.tokens[row.supervised].tolist() == [65, 66, 258] for row in unseen.tokens)
-    assert "answered by the trained model" in unseen.notes[-1]
+    assert "the trained model answered them" in unseen.notes[-1]
     with pytest.raises(DataError, match="answers nothing"):
         of_run(config, tokenizer, nothing)
+
+
+CHAT = {"messages": [{"role": "user", "content": "new"}, {"role": "assistant", "content": "NEW"}]}
+
+
+def test_a_run_on_preferences_takes_a_file_of_them_or_of_answers(
+    material: dict[str, str], tokenizer: Any, tmp_path: Path
+) -> None:
+    trained = [{"prompt": f"word {n}", "chosen": f"GOOD {n}", "rejected": f"bad {n}"} for n in range(20)]
+    data, rows = tmp_path / "pairs.jsonl", tmp_path / "rows.jsonl"
+    data.write_text("\n".join(map(json.dumps, trained)))
+    model = material["model_path"]
+    config = TrainingConfig(model_path=model, train_data_path=str(data), method="dpo", validation="none")
+    new = {"prompt": "another", "chosen": "GOOD one", "rejected": "bad one"}
+    rows.write_text("\n".join(map(json.dumps, [new, trained[3]])))
+    unseen = of_file(rows, tokenizer, config, model)
+    [row] = unseen.tokens
+    assert "GOOD one" in tokenizer.decode(row.tokens[row.supervised].tolist())
+    assert unseen.notes == ("1 row left out: the run was trained on the same tokens",)
+    rows.write_text(json.dumps(CHAT))
+    [row] = of_file(rows, tokenizer, config, model).tokens
+    assert "NEW" in tokenizer.decode(row.tokens[row.supervised].tolist())
+
+
+def test_a_run_on_rewards_takes_a_file_of_prompts_or_of_answers(
+    material: dict[str, str], tokenizer: Any, tmp_path: Path
+) -> None:
+    data, rows = tmp_path / "prompts.jsonl", tmp_path / "rows.jsonl"
+    data.write_text("\n".join(json.dumps({"question": f"word {n}", "solution": n}) for n in range(20)))
+    model = material["model_path"]
+    config = TrainingConfig(
+        model_path=model,
+        train_data_path=str(data),
+        method="grpo",
+        rewards=[{"kind": "exact_answer"}],
+        prompt_column="question",
+        max_completion_length=16,
+    )
+    rows.write_text("\n".join(json.dumps({"question": word}) for word in ("another", "more")))
+    unseen = of_file(rows, tokenizer, config, model)
+    assert [row.tokens[row.supervised].tolist() for row in unseen.tokens] == [[65, 66, 258]] * 2
+    assert "the trained model answered them" in unseen.notes[-1]
+    rows.write_text(json.dumps(CHAT))
+    [row] = of_file(rows, tokenizer, config, model).tokens
+    assert "NEW" in tokenizer.decode(row.tokens[row.supervised].tolist())

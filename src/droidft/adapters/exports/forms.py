@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -162,8 +162,10 @@ class ExportRequest(BaseModel):
         return f"{chosen} bits" if self.form is Form.MLX else chosen
 
 
-def parse_request(values: Mapping[str, Any]) -> ExportRequest:
+def parse_request(values: Mapping[str, Any], *, called: Callable[[str], str] = str) -> ExportRequest:
     """A request from values by name, of which None means that it was not given.
+
+    `called` gives what a message calls a value.
 
     Raises:
         ConfigError: every fault in them, in one sentence.
@@ -173,12 +175,12 @@ def parse_request(values: Mapping[str, Any]) -> ExportRequest:
     except ValidationError as error:
         faults = error.errors(include_url=False)
         field = str(faults[0]["loc"][0]) if faults[0]["loc"] else None
-        raise ConfigError("; ".join(_fault(each) for each in faults), field=field) from None
+        raise ConfigError("; ".join(_fault(each, called) for each in faults), field=field) from None
 
 
-def _fault(detail: ErrorDetails) -> str:
+def _fault(detail: ErrorDetails, called: Callable[[str], str]) -> str:
     place = ".".join(map(str, detail["loc"]))
-    return f"{place}: {worded(detail)}" if place else sentence(detail)
+    return f"{called(place)}: {worded(detail)}" if place else sentence(detail)
 
 
 def facts() -> list[FormFacts]:
