@@ -38,7 +38,7 @@ def main() -> None:
         model = loaded.load(str(path), models_dir=path.parent, cache_dir=args.cache, offline=True)
         print(f"{device.name}, {device.threads} threads, fused kernels {'on' if device.fused_kernels else 'off'}")
         print(f"model {path.name} loaded in {time.perf_counter() - begun:.2f} s")
-        adapters = [_adapter(path, Path(folder) / name, seed) for seed, name in enumerate(("one", "two"))]
+        adapters = [adapter(path, Path(folder) / name, seed) for seed, name in enumerate(("one", "two"))]
         ready = [
             _timed(f"adapter {number} read", lambda f=f: model.ready(f, "latest"))
             for number, f in enumerate(adapters)
@@ -90,7 +90,7 @@ def _answer(model: Any, label: str, sides: list[Any], length: int) -> None:
     print(f"{label:<28}{median * 1e3:7.1f}ms{fast * 1e3:7.1f}ms{1 / median:10.1f}")
 
 
-def _adapter(model: Path, folder: Path, seed: int) -> Path:
+def adapter(model: Path, folder: Path, seed: int) -> Path:
     """An adapter for the model with random weights, in mlx-lm's format."""
     import json
 

@@ -15,6 +15,18 @@ from tests.tiny import llama
 PART = 8
 
 
+def keep(kept: Kept, adapter: Attached | None, tokens: list[int], cache: list[Any]) -> None:
+    for span in kept.spans(adapter, tokens):
+        kept.keep(span, cache)
+
+
+def find(kept: Kept, adapter: Attached | None, tokens: list[int], cache: list[Any]) -> int:
+    """How many tokens were found."""
+    spans = kept.spans(adapter, tokens)
+    count = kept.find(spans, cache)
+    return spans[count - 1].end if count else 0
+
+
 def read(model: Any, tokens: list[int]) -> list[Any]:
     cache: list[Any] = make_prompt_cache(model)
     for start in range(0, len(tokens), PART):
@@ -31,7 +43,7 @@ def model() -> Any:
 def test_a_prompt_that_goes_on_is_found_as_far_as_whole_parts_go(model: Any) -> None:
     kept, tokens = Kept(1 << 20, part=PART), list(range(30))
     whole = read(model, tokens)
-    kept.keep(None, tokens, whole)
+    keep(kept, None, tokens, whole)
     for asked, known in (
         (tokens, 30),
         ([*tokens, 40], 24),
@@ -40,14 +52,14 @@ def test_a_prompt_that_goes_on_is_found_as_far_as_whole_parts_go(model: Any) -> 
         ([99, *tokens[1:]], 0),
     ):
         cache: list[Any] = [KVCache() for _ in whole]
-        assert kept.find(None, asked, cache) == known, asked
+        assert find(kept, None, asked, cache) == known, asked
         for found, layer in zip(cache, whole, strict=True):
             assert found.offset == known
             if known:
-                assert mx.array_equal(found.keys, layer.keys[..., :known, :])
-                assert mx.array_equal(found.values, layer.values[..., :known, :])
+                assert mx.array_equal(found.keys[..., :known, :], layer.keys[..., :known, :])
+                assert mx.array_equal(found.values[..., :known, :], layer.values[..., :known, :])
     again = [KVCache() for _ in whole]
-    kept.find(None, [*tokens, 40], again)
+    find(kept, None, [*tokens, 40], again)
     rest = mx.array([[*tokens[24:], 40]])
     assert mx.allclose(model(rest, cache=again), model(mx.array([[*tokens, 40]]))[:, 24:], atol=1e-5)
 
@@ -55,10 +67,10 @@ def test_a_prompt_that_goes_on_is_found_as_far_as_whole_parts_go(model: Any) -> 
 def test_adapters_have_prompts_of_their_own(model: Any) -> None:
     kept, tokens = Kept(1 << 20, part=PART), list(range(16))
     one, other = Attached([]), Attached([])
-    kept.keep(one, tokens, read(model, tokens))
-    assert kept.find(one, tokens, make_prompt_cache(model)) == 16
-    assert kept.find(other, tokens, make_prompt_cache(model)) == 0
-    assert kept.find(None, tokens, make_prompt_cache(model)) == 0
+    keep(kept, one, tokens, read(model, tokens))
+    assert find(kept, one, tokens, make_prompt_cache(model)) == 16
+    assert find(kept, other, tokens, make_prompt_cache(model)) == 0
+    assert find(kept, None, tokens, make_prompt_cache(model)) == 0
 
 
 def test_memory_is_bounded_and_the_least_recently_used_goes(model: Any) -> None:
@@ -67,18 +79,18 @@ def test_memory_is_bounded_and_the_least_recently_used_goes(model: Any) -> None:
     part = sum(layer.keys[..., :PART, :].nbytes * 2 for layer in cache)
     kept = Kept(2 * part, part=PART)
     for each in tokens[:2]:
-        kept.keep(None, each, read(model, each))
-    kept.find(None, tokens[0], make_prompt_cache(model))
-    kept.keep(None, tokens[2], read(model, tokens[2]))
+        keep(kept, None, each, read(model, each))
+    find(kept, None, tokens[0], make_prompt_cache(model))
+    keep(kept, None, tokens[2], read(model, tokens[2]))
     assert kept.bytes == 2 * part
-    assert [kept.find(None, each, make_prompt_cache(model)) for each in tokens] == [PART, 0, PART]
+    assert [find(kept, None, each, make_prompt_cache(model)) for each in tokens] == [PART, 0, PART]
     kept = Kept(part - 1, part=PART)
-    kept.keep(None, tokens[0], cache)
+    keep(kept, None, tokens[0], cache)
     assert kept.bytes == 0
 
 
 def test_caches_of_other_kinds_are_left_alone(model: Any) -> None:
     kept = Kept(1 << 20, part=PART)
-    kept.keep(None, [1, 2], [RotatingKVCache(8)])
+    keep(kept, None, [1, 2], [RotatingKVCache(8)])
     assert kept.bytes == 0
-    assert kept.find(None, [1, 2], [RotatingKVCache(8)]) == 0
+    assert find(kept, None, [1, 2], [RotatingKVCache(8)]) == 0

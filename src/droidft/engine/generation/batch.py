@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from droidft.engine.generation.likelihood import Likelihood, likelihoods
 from droidft.engine.generation.prompt import Prompt
-from droidft.engine.generation.reuse import Kept
+from droidft.engine.generation.reuse import Kept, Span
 from droidft.engine.generation.sampling import Drawer, Floats, Sampling
 from droidft.engine.generation.text import Text
 from droidft.engine.model.lora import Attached
@@ -40,6 +40,8 @@ SHORTEST = 1024
 """Rows share a batch with those of like length, by powers of two from here on: a batch is as long as its longest."""
 KEPT_MEMBERS = 4
 """Adapters that stay stacked though no row has them now."""
+ALONE = frozenset({"afm7", "gear", "gemma2", "gpt_bigcode", "minimax_m3_vl", "phi3small"})
+"""Architectures that mlx-lm computes otherwise, or not at all, where rows of unlike length share a batch."""
 KEPT_SHARE = 0.25
 """How much of the memory may hold prompts that were read before."""
 
@@ -126,12 +128,9 @@ class _Reader:
     """A row whose prompt is being read; the last token of it is the first input of the batch."""
 
     row: Row
-    cache: list[Any] = field(default_factory=list)
-    done: int = 0
-
-    @property
-    def left(self) -> list[int]:
-        return self.row.tokens[self.done : -1]
+    cache: list[Any]
+    left: list[Span]
+    """Parts that are to be read."""
 
 
 class _Answer:
@@ -171,16 +170,17 @@ class _Answer:
 
 
 class _Batch:
-    """Answers with one cache between them; or one with a cache that cannot be shared."""
+    """Answers with one cache between them; or, if it is `single`, one with a cache that cannot be shared."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, single: bool = False) -> None:
+        self.single = single
         self.answers: list[_Answer] = []
         self.cache: list[Any] = []
 
     def join(self, answers: Sequence[_Answer], caches: Sequence[list[Any]]) -> None:
         """Take rows in, each with the cache of its prompt."""
         self.answers += answers
-        if not shareable(caches[0]):
+        if self.single:
             (self.cache,) = caches
             return
         new = [layers[0].merge(list(layers)) for layers in zip(*caches, strict=True)]
@@ -207,8 +207,8 @@ class _Batch:
         return logits
 
 
-def shareable(cache: list[Any]) -> bool:
-    """Whether rows with caches of this kind can stand in one batch."""
+def shareable(model: nn.Module, cache: list[Any]) -> bool:
+    """Whether rows of this model, with caches of this kind, can stand in one batch."""
     from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
     def fits(layer: Any) -> bool:
@@ -218,7 +218,7 @@ def shareable(cache: list[Any]) -> bool:
             return bool(layer.keep == 0)
         return type(layer) in (KVCache, ArraysCache)
 
-    return all(fits(layer) for layer in cache)
+    return getattr(model, "model_type", None) not in ALONE and all(fits(layer) for layer in cache)
 
 
 class Engine:
@@ -241,7 +241,7 @@ class Engine:
         self._manages, self._put = put is not None, put or (lambda attached: None)
         self._memory, self._most_rows = memory, most_rows
         self._part = part_size()
-        self._kept = Kept(int(KEPT_SHARE * memory), part=self._part) if memory is not None else None
+        self._kept = Kept(int(KEPT_SHARE * (memory or 0)), part=self._part)
         self._waiting: list[Row] = []
         self._readers: deque[_Reader] = deque()
         self._batches: dict[Any, _Batch] = {}
@@ -295,6 +295,8 @@ class Engine:
 
     def _admit(self) -> None:
         """Begin rows that there is room for, of the party with the fewest first."""
+        from mlx_lm.models.cache import make_prompt_cache
+
         active = [reader.row for reader in self._readers] + [answer.row for answer in self._answers()]
         taken, parties = sum(map(self._bytes, active)), Counter(id(row.party) for row in active)
         while self._waiting and len(active) < self._most_rows:
@@ -306,16 +308,9 @@ class Engine:
             active.append(row)
             parties[id(row.party)] += 1
             row.reading(0, len(row.tokens))
-            self._readers.append(_Reader(row))
-
-    def _begin(self, reader: _Reader) -> None:
-        """Only now, as another row may have read the same prompt before it."""
-        from mlx_lm.models.cache import make_prompt_cache
-
-        row = reader.row
-        reader.cache = make_prompt_cache(self._model)
-        if self._kept is not None and row.prompt_logprobs is None:
-            reader.done = self._kept.find(row.adapter, row.tokens[:-1], reader.cache)
+            self._readers.append(
+                _Reader(row, make_prompt_cache(self._model), self._kept.spans(row.adapter, row.tokens[:-1]))
+            )
 
     def _bytes(self, row: Row) -> int:
         """What the keys and values of a row may take."""
@@ -344,31 +339,31 @@ class Engine:
                 joining.setdefault(self._place(reader), []).append(reader)
         for key, readers in joining.items():
             answers = [_Answer(reader.row, self._tokenizer) for reader in readers]
-            self._batches.setdefault(key, _Batch()).join(answers, [reader.cache for reader in readers])
+            batch = self._batches.setdefault(key, _Batch(single=isinstance(key, Row)))
+            batch.join(answers, [reader.cache for reader in readers])
 
     def _read_part(self, reader: _Reader) -> int:
         """How many tokens were read."""
-        if not reader.cache:
-            self._begin(reader)
-        row, part = reader.row, reader.left[: self._part]
-        if not part:
+        row, known = reader.row, 0
+        if row.prompt_logprobs is None:
+            known = self._kept.find(reader.left, reader.cache)
+            reader.left = reader.left[known:]
+        if not reader.left:
             return 0
+        span = reader.left.pop(0)
         self._put(row.adapter)
-        logits = self._model(mx.array([part]), cache=reader.cache)
+        logits = self._model(mx.array([row.tokens[span.start : span.end]]), cache=reader.cache)
         if row.prompt_logprobs is not None:
-            following = row.tokens[reader.done + 1 : reader.done + 1 + len(part)]
-            row.known += likelihoods(logits[0], following, row.prompt_logprobs)
+            row.known += likelihoods(logits[0], row.tokens[span.start + 1 : span.end + 1], row.prompt_logprobs)
         mx.eval([layer.state for layer in reader.cache])
-        reader.done += len(part)
-        row.reading(reader.done, len(row.tokens))
-        if not reader.left and self._kept is not None:
-            self._kept.keep(row.adapter, row.tokens[:-1], reader.cache)
-        return len(part)
+        self._kept.keep(span, reader.cache)
+        row.reading(span.end, len(row.tokens))
+        return span.end - span.start
 
     def _place(self, reader: _Reader) -> Any:
         """The batch that a row belongs into: rows of one place can share it."""
         row = reader.row
-        if not shareable(reader.cache):
+        if not shareable(self._model, reader.cache):
             return row
         alone = row.adapter is not None and not stackable(row.adapter)
         return (id(row.adapter) if alone else None), _length(row)

@@ -33,6 +33,15 @@ class _Part:
         return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
 
 
+@dataclass(frozen=True)
+class Span:
+    """A part of a prompt: its place, and the name of what its keys and values depend on."""
+
+    start: int
+    end: int
+    key: Key
+
+
 class Kept:
     """Parts of prompts, by all that came before and by adapter; the least recently used go first."""
 
@@ -41,51 +50,40 @@ class Kept:
         self._parts: OrderedDict[Key, _Part] = OrderedDict()
         self.bytes = 0
 
-    def find(self, adapter: Attached | None, tokens: Sequence[int], cache: list[Any]) -> int:
-        """Fill an empty cache with what is known of `tokens` with that adapter; how many tokens it holds then."""
-        if not all(type(layer) is KVCache for layer in cache):
-            return 0
-        found: list[_Part] = []
-        for key, _, _ in self._keys(adapter, tokens):
-            if key not in self._parts:
-                break
-            self._parts.move_to_end(key)
-            found.append(self._parts[key])
-        if not found:
-            return 0
-        for layer, parts in zip(cache, zip(*(part.layers for part in found), strict=True), strict=True):
-            layer.keys = mx.concatenate([keys for keys, _ in parts], axis=2)
-            layer.values = mx.concatenate([values for _, values in parts], axis=2)
-            layer.offset = layer.keys.shape[2]
-        return int(cache[0].offset)
-
-    def keep(self, adapter: Attached | None, tokens: Sequence[int], cache: list[Any]) -> None:
-        """Remember what a cache holds of `tokens`, all of which were read into it."""
-        if not all(type(layer) is KVCache for layer in cache):
-            return
-        for key, start, end in self._keys(adapter, tokens):
-            if key in self._parts:
-                self._parts.move_to_end(key)
-                continue
-            layers = [
-                (mx.contiguous(layer.keys[..., start:end, :]), mx.contiguous(layer.values[..., start:end, :]))
-                for layer in cache
-            ]
-            part = _Part(layers)
-            if part.bytes > self._most_bytes:
-                return
-            mx.eval(layers)
-            self._parts[key] = part
-            self.bytes += part.bytes
-        while self.bytes > self._most_bytes:
-            self.bytes -= self._parts.popitem(last=False)[1].bytes
-
-    def _keys(self, adapter: Attached | None, tokens: Sequence[int]) -> list[tuple[Key, int, int]]:
-        """Each part's name, begin and end. The last one may be short: it is found by the same prompt only."""
+    def spans(self, adapter: Attached | None, tokens: Sequence[int]) -> list[Span]:
+        """The parts that a prompt is read in. The last may be short: it is found by the same prompt only."""
         owner = None if adapter is None else weakref.ref(adapter)
-        digest, keys = b"", []
+        digest, spans = b"", []
         for start in range(0, len(tokens), self._part):
             part = tokens[start : start + self._part]
             digest = hashlib.sha256(digest + np.asarray(part, np.int64).tobytes()).digest()
-            keys.append(((owner, digest), start, start + len(part)))
-        return keys
+            spans.append(Span(start, start + len(part), (owner, digest)))
+        return spans
+
+    def find(self, spans: Sequence[Span], cache: list[Any]) -> int:
+        """Lengthen a cache by the first of these parts that are known; how many they were."""
+        if not all(type(layer) is KVCache for layer in cache):
+            return 0
+        for count, span in enumerate(spans):
+            if span.key not in self._parts:
+                return count
+            self._parts.move_to_end(span.key)
+            for layer, (keys, values) in zip(cache, self._parts[span.key].layers, strict=True):
+                layer.update_and_fetch(keys, values)
+        return len(spans)
+
+    def keep(self, span: Span, cache: list[Any]) -> None:
+        """Remember a part that was just read into a cache."""
+        if not all(type(layer) is KVCache for layer in cache):
+            return
+        place = slice(span.start, span.end)
+        part = _Part(
+            [(mx.contiguous(it.keys[..., place, :]), mx.contiguous(it.values[..., place, :])) for it in cache]
+        )
+        if span.key in self._parts or part.bytes > self._most_bytes:
+            return
+        mx.eval(part.layers)
+        self._parts[span.key] = part
+        self.bytes += part.bytes
+        while self.bytes > self._most_bytes:
+            self.bytes -= self._parts.popitem(last=False)[1].bytes
