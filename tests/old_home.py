@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests import typed
 
 GOLDEN = Path(__file__).parent / "golden"
 HOME = GOLDEN / "home"
@@ -30,15 +29,9 @@ class OldHome:
 
     def droidft(self, *words: str) -> str:
         """What a command prints; it has to succeed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "droidft.cli", *words],
-            capture_output=True,
-            text=True,
-            cwd=self.root,
-            env=os.environ | {"DROIDFT_HOME": str(self.root), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"},
-        )
-        assert done.returncode == 0, (words, done.stdout, done.stderr)
-        return done.stdout
+        done = typed.droidft(*words, folder=self.root, DROIDFT_HOME=str(self.root), HF_HUB_OFFLINE="1", COLUMNS="200")
+        assert done.status == 0, (words, done)
+        return done.out
 
     def json(self, *words: str) -> Any:
         """The same as JSON."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import tiny
+from tests import tiny, typed
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,9 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def droidft(*words: str, status: int = 0) -> str:
-    done = subprocess.run([sys.executable, "-m", "droidft.cli", *words], capture_output=True, text=True, timeout=120)
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    done = typed.droidft(*words)
+    assert done.status == status, done
+    return done.out + done.err
 
 
 def test_train_then_list_show_and_delete(home: Path, material: list[str]) -> None:
