@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 
 import droidft
 from droidft.errors import ConfigError, DataError, NotFound
-from tests import tiny
+from tests import tiny, typed
 
 pytestmark = [
     pytest.mark.usefixtures("unprepared"),
@@ -29,9 +27,9 @@ def trained(home: Path, material: dict[str, Any]) -> droidft.Run:
 
 
 def chat(model: Path, *words: str) -> str:
-    command = [sys.executable, "-m", "droidft.cli", "chat", "--model", str(model), "--json", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return str(json.loads(done.stdout)["response"])
+    said = typed.droidft("chat", "--model", str(model), "--json", *words)
+    assert said.status == 0, said
+    return str(json.loads(said.out)["response"])
 
 
 def test_answers_are_those_of_chat(trained: droidft.Run, material: dict[str, Any]) -> None:
