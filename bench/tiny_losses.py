@@ -20,7 +20,7 @@ def losses() -> dict[int, float]:
         from droidft.events import TrainReport
 
         settings = jobs.config(iterations=60, lora_dropout=0.05, grad_accumulation_steps=2, steps_per_eval=20)
-        job = jobs.job(Path(folder) / "run", settings)
+        job = jobs.job(Path(folder) / "run", settings, compiled=False)
         return {event.step: event.loss for event in train(job) if isinstance(event, TrainReport)}
 
 

@@ -193,6 +193,7 @@ def _train_ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[st
 
     class Rows(list[TokenizedRow]):
         lengths = np.array([len(row["tokens"]) for row in rows], np.int64)
+        supervised_counts = np.array([len(row["tokens"]) - row["prompt"] for row in rows], np.int32)
 
     source = Rows()
     for line, row in enumerate(rows, 1):

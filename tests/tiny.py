@@ -115,6 +115,11 @@ class Rows:
         """Tokens of each row."""
         return np.array([len(row.tokens) for row in self._rows], np.int64)
 
+    @property
+    def supervised_counts(self) -> NDArray[np.int32]:
+        """Supervised tokens of each row."""
+        return np.array([row.supervised.sum() for row in self._rows], np.int32)
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -106,6 +106,10 @@ class TrainingPlan(_Event):
     steps_per_epoch: int
     epochs: float
     effective_batch: int
+    widths: list[int] = []
+    """Tokens that batches are padded to, where a step is compiled for each of these; none where any will do."""
+    padding: float | None = None
+    """Share of padding in such batches, where it is known beforehand."""
 
 
 class TrainReport(_Event):

@@ -31,9 +31,17 @@ def config(**changes: Any) -> TrainingConfig:
     return TrainingConfig.model_validate(SETTINGS | changes)
 
 
-def job(folder: Path, settings: TrainingConfig, *, resume: Any = None, train: Any = None, model: Any = None) -> Job:
+def job(
+    folder: Path,
+    settings: TrainingConfig,
+    *,
+    resume: Any = None,
+    train: Any = None,
+    model: Any = None,
+    compiled: bool | None = None,
+) -> Job:
     """A tiny Llama with adapters, 30 training rows and 7 validation rows."""
     model = model or tiny.llama()
     lora.attach(model, lora.targets_of(model, settings), settings)
     method = Supervised(settings, train or tiny.Rows(30), tiny.Rows(7, seed=1))
-    return Job(settings, model, method, folder, data_hash="rows", resume_from=resume)
+    return Job(settings, model, method, folder, data_hash="rows", resume_from=resume, compiled=compiled)

@@ -1399,6 +1399,10 @@ export type TrainingPlan = {
   steps_per_epoch: number;
   epochs: number;
   effective_batch: number;
+  /** Tokens that batches are padded to, where a step is compiled for each of these; none where any will do. */
+  widths?: number[];
+  /** Share of padding in such batches, where it is known beforehand. */
+  padding?: number | null;
 };
 export type EvalReport = {
   type: "eval_report";

@@ -121,6 +121,9 @@ class RunDisplay:
                 self._steps = event.steps
                 length = f"{count(event.steps, 'step')}, {count(event.epochs, 'epoch')}"
                 self._line(f"plan      {length}, effective batch {event.effective_batch}")
+                if event.widths:
+                    share = "" if event.padding is None else f"; {event.padding:.1%} is padding"
+                    self._line(f"widths    {', '.join(map(str, event.widths))} tokens{share}")
             case TrainReport():
                 self._report(event)
             case EvalReport():

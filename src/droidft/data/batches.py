@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droidft.config import Family, SplitBy, TrainingConfig, Validation
+from droidft.data.shapes import PAD_TO as PAD_TO
+from droidft.data.shapes import Shapes, filled, plain
 from droidft.errors import DataError
 from droidft.events import TrainingPlan
 
 WINDOW_BATCHES = 64
 """Rows are sorted by length inside windows of this many batches: little padding, still a random order."""
-PAD_TO = 8
-"""Batches are padded to a multiple of this many tokens."""
 EPOCHS = {Family.ANSWERS: 3.0, Family.REWARDS: 1.0, Family.PREFERENCES: 1.0}
 """Passes over the data where neither `iterations` nor `epochs` is given."""
 
@@ -142,8 +142,8 @@ def numbered(groups: NDArray[np.uint64]) -> list[int]:
     return [numbers.setdefault(group, len(numbers)) for group in groups.tolist()]
 
 
-def plan(config: TrainingConfig, steps_per_epoch: int) -> TrainingPlan:
-    """The optimizer steps that `iterations` or `epochs` ask for."""
+def plan(config: TrainingConfig, steps_per_epoch: int, shapes: Shapes | None = None) -> TrainingPlan:
+    """The optimizer steps that `iterations` or `epochs` ask for, and the widths that batches are padded to."""
     rewarded = config.method.family is Family.REWARDS
     epochs = EPOCHS[config.method.family] if config.epochs is None else config.epochs
     accumulation = config.grad_accumulation_steps
@@ -153,6 +153,8 @@ def plan(config: TrainingConfig, steps_per_epoch: int) -> TrainingPlan:
         steps_per_epoch=steps_per_epoch,
         epochs=steps / steps_per_epoch,
         effective_batch=config.completions_per_step if rewarded else config.batch_size * accumulation,
+        widths=sorted({shape.width for shape in shapes.shapes}) if shapes else [],
+        padding=shapes.padding if shapes else None,
     )
 
 
@@ -192,25 +194,36 @@ class RowSource(Protocol):
     def __getitem__(self, index: int) -> Row: ...
 
 
+class CountedRows(RowSource, Protocol):
+    """Rows of which it is known how many targets they may have."""
+
+    @property
+    def supervised_counts(self) -> NDArray[np.int32]:
+        """Supervised tokens of each row, shape [rows]."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Rows padded to one length, ready for next-token prediction.
 
     `inputs` is [B, T]. A supervised target is named by its flat position b * T + t in `positions` [N], where
-    the model's output at that position has to predict `targets` [N].
+    the model's output at that position has to predict `targets` [N]. Where the batch has a shape that was chosen
+    beforehand, rows without tokens and targets at position -1 fill it up.
     """
 
     inputs: NDArray[np.int32]
     positions: NDArray[np.int32]
     targets: NDArray[np.int32]
     rows: tuple[int, ...]
+    """Where they lie in their source, rows without tokens left out."""
     tokens: int
     """Real tokens, padding not counted."""
 
     @property
     def supervised(self) -> int:
         """Targets in this batch."""
-        return len(self.targets)
+        return int(np.count_nonzero(self.positions >= 0))
 
 
 def epoch_order(lengths: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -243,22 +256,26 @@ def steps_per_epoch(config: TrainingConfig, rows: int) -> int:
     return -(-batches // config.grad_accumulation_steps)
 
 
-def make_batch(source: RowSource, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
-    """Lay `rows` side by side, padded on the right (a causal model never looks there)."""
-    parts = [source[int(index)] for index in rows]
-    longest = max(len(row.tokens) for row in parts)
-    width = -(-(longest - 1) // PAD_TO) * PAD_TO
-    inputs = np.zeros((len(parts), width), np.int32)
+def make_batch(source: RowSource, rows: Sequence[int] | NDArray[np.int64], shapes: Shapes | None = None) -> Batch:
+    """Lay `rows` side by side, padded on the right (a causal model never looks there).
+
+    An index of -1 makes a row without tokens. With `shapes` the batch is filled up to the first that holds it.
+    """
+    parts = [source[int(index)] if index >= 0 else None for index in rows]
+    targeted = [np.flatnonzero(row.supervised[1:]) if row else np.zeros(0, np.int64) for row in parts]
+    longest = max(len(row.tokens) for row in parts if row)
+    shape = plain(longest) if shapes is None else shapes.first(longest, sum(map(len, targeted)))
+    inputs = np.zeros((max(len(parts), shape.rows), shape.width), np.int32)
     positions, targets = [], []
-    for number, row in enumerate(parts):
-        inputs[number, : len(row.tokens) - 1] = row.tokens[:-1]
-        at = np.flatnonzero(row.supervised[1:])
-        positions.append(number * width + at)
-        targets.append(row.tokens[1:][at])
+    for number, (row, at) in enumerate(zip(parts, targeted, strict=True)):
+        if row is not None:
+            inputs[number, : len(row.tokens) - 1] = row.tokens[:-1]
+            positions.append(number * shape.width + at)
+            targets.append(row.tokens[1:][at])
     return Batch(
         inputs=inputs,
-        positions=np.concatenate(positions).astype(np.int32),
-        targets=np.concatenate(targets).astype(np.int32),
-        rows=tuple(int(index) for index in rows),
-        tokens=sum(len(row.tokens) for row in parts),
+        positions=filled(np.concatenate(positions).astype(np.int32), shape.targets, -1),
+        targets=filled(np.concatenate(targets).astype(np.int32), shape.targets, 0),
+        rows=tuple(int(index) for index in rows if index >= 0),
+        tokens=sum(len(row.tokens) for row in parts if row),
     )

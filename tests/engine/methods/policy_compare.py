@@ -36,7 +36,7 @@ def batch_of(step: Step, *, reference_needed: bool) -> PolicyBatch:
     shares = token_weights(lengths, kept, loss_type, longest=step.settings.max_completion_length)
     numbers = np.arange(int(lengths.sum()), dtype=np.int32)
     return PolicyBatch(
-        inputs=numbers[None],
+        inputs=np.tile(numbers, (len(lengths), 1)),  # a row for each completion
         positions=numbers,
         targets=numbers,
         rows=tuple(range(len(lengths))),

@@ -165,7 +165,9 @@ def test_a_warning_where_every_completion_is_cut_off(tmp_path: Path) -> None:
 def test_batches_in_which_completions_are_processed_change_nothing(tmp_path: Path) -> None:
     results = []
     for size in (1, 3, 100):
-        settings = rewarded.config(batch_size=size, iterations=1, optimizer="sgd", max_grad_norm=0, beta=0.1)
+        settings = rewarded.config(
+            rewards=[rewarded.ASCII], batch_size=size, iterations=1, optimizer="sgd", max_grad_norm=0, beta=0.1
+        )
         job = rewarded.job(tmp_path / str(size), settings)
         reports = [event for event in train(job) if isinstance(event, TrainReport)]
         results.append((reports[0], lora.trainable(job.model)))

@@ -103,7 +103,9 @@ def test_scaling_of_rewards_cancels_only_where_it_is_divided_by() -> None:
 def test_the_ratio_of_a_completion_of_one_token_is_that_tokens() -> None:
     _, batch = at_the_base(advantage=1.0)
     rng = np.random.default_rng(2)
-    one = replace(batch, sequences=np.arange(len(batch.old), dtype=np.int32), reference=None)
+    count = len(batch.old)
+    rows = np.zeros((count, 1), np.int32)
+    one = replace(batch, inputs=rows, sequences=np.arange(count, dtype=np.int32), reference=None)
     now = mx.array(batch.old + 0.1 * rng.standard_normal(len(batch.old)).astype(np.float32))
     both = [policy_loss(now, one, sequence_level=level, beta=0.0, **CLIP)[0].item() for level in (False, True)]
     assert both[0] == pytest.approx(both[1], rel=1e-6)

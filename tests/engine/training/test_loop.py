@@ -144,29 +144,36 @@ def test_every_row_counts_once_per_epoch_and_so_does_the_last_small_batch(tmp_pa
     assert reports[-1].tokens == int(tiny.Rows(30).lengths.sum())
 
 
-@pytest.mark.parametrize("where", ["row", "weight"])
-@pytest.mark.parametrize("at", [1, 4, 5, 12])
-def test_nan_stops_before_the_update(tmp_path: Path, where: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Step `at` is the first, an evaluation step, a saving step and the last."""
-    settings = jobs.config()
-    job = jobs.job(tmp_path, settings)
-    method, healthy = job.method, job.method.loss
-    bad_row = method.batches(at)[0].rows[1]
+def poisoned(method: Any, row: int) -> Any:
+    """The method's loss, NaN for every batch that holds this row, as a function of the batch's tokens."""
+    healthy, tokens = method.loss, mx.array(method._train[row].tokens[:-1])
 
     def loss(model: Any, batch: Any) -> tuple[mx.array, Any]:
         value, sums = healthy(model, batch)
-        poison = where == "row" and poisoned[0] and bad_row in batch.rows
-        return value * mx.array(float("nan")) if poison else value, sums
+        if batch.inputs.shape[1] < len(tokens):
+            return value, sums
+        held = (mx.array(batch.inputs)[:, : len(tokens)] == tokens).all(axis=1).any()
+        return mx.where(held, float("nan"), value), sums
 
-    poisoned = [False]
-    monkeypatch.setattr(method, "loss", loss)
+    return loss
+
+
+@pytest.mark.parametrize("where", ["row", "weight"])
+@pytest.mark.parametrize("at", [1, 4, 5, 8])
+def test_nan_stops_before_the_update(tmp_path: Path, where: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step `at` is the first, an evaluation step, a saving step and the last."""
+    settings = jobs.config(iterations=8)
+    job = jobs.job(tmp_path, settings)
+    method = job.method
+    bad_row = method.batches(at)[0].rows[1]
+    if where == "row":
+        monkeypatch.setattr(method, "loss", poisoned(method, bad_row))
     before: dict[str, mx.array] = {}
 
     def until_it_stops() -> None:
         for event in train(job):
             if getattr(event, "step", 0) != at - 1:
                 continue
-            poisoned[0] = True
             before.update({name: mx.array(array) for name, array in lora.trainable(job.model).items()})
             if where == "weight" and isinstance(event, EvalReport | TrainReport):
                 name = "model.layers.0.mlp.up_proj.lora_b"
@@ -277,7 +284,7 @@ def test_losses_are_the_same_from_run_to_run_and_as_recorded(tmp_path: Path) -> 
     runs = []
     for number in range(2):
         settings = jobs.config(iterations=60, lora_dropout=0.05, grad_accumulation_steps=2, steps_per_eval=20)
-        runs.append(losses(list(train(jobs.job(tmp_path / f"{number}", settings)))))
+        runs.append(losses(list(train(jobs.job(tmp_path / f"{number}", settings, compiled=False)))))
     assert runs[0] == runs[1]
     recorded = dict(line.split() for line in golden.read_text().splitlines() if not line.startswith("#"))
     assert {int(step): float(loss) for step, loss in recorded.items()} == pytest.approx(runs[0], rel=2e-5)

@@ -56,6 +56,12 @@ const LINES: [Event, string, string, RegExp][] = [
     /^80 steps, 1 epoch, effective batch 8$/,
   ],
   [
+    { type: "plan", steps: 80, steps_per_epoch: 80, epochs: 1, effective_batch: 8, widths: [64, 96], padding: 0.125 },
+    "progress",
+    "Plan",
+    /effective batch 8; batches of 2 widths, 12.5 % of them padding$/,
+  ],
+  [
     report(40, 0.0528),
     "report",
     "Step 40",

@@ -18,7 +18,7 @@ import {
   TriangleAlert,
 } from "lucide-react";
 
-import type { EvalReport, Failed, Record as RunRecord, SampledCompletion } from "@/api";
+import type { EvalReport, Failed, Record as RunRecord, SampledCompletion, TrainingPlan } from "@/api";
 import type { RunHistory, TrainColumn } from "@/api/history";
 import { rewardText } from "@/features/metrics/score";
 import {
@@ -97,7 +97,7 @@ export function describe(event: Event, rewarded = false): Line {
           `(${percent(event.trainable / Math.max(1, event.total))}); ${visible(event.log_line)}`,
       );
     case "plan": {
-      const text = `${count(event.steps, "step")}, ${epochs(event.epochs)}, effective batch ${event.effective_batch}`;
+      const text = `${count(event.steps, "step")}, ${epochs(event.epochs)}, effective batch ${event.effective_batch}${padding(event)}`;
       return line("progress", ListOrdered, "Plan", text);
     }
     case "train_report":
@@ -170,6 +170,13 @@ function evaluationText({ loss: value, best, best_loss, best_step, seconds, metr
   const now = rewarded ? `mean reward ${rewardText(reward)}` : `validation loss ${loss(value)}`;
   const record = rewarded ? rewardText(-best_loss) : loss(best_loss);
   return `${now}${best ? ", the best so far" : `; best ${record} at step ${integer(best_step)}`}; took ${duration(seconds)}`;
+}
+
+/** How many widths batches are padded to, where that is so, and how much of them is padding. */
+function padding(plan: TrainingPlan): string {
+  if (!plan.widths?.length) return "";
+  const share = plan.padding == null ? "" : `, ${percent(plan.padding, 1)} of them padding`;
+  return `; batches of ${count(plan.widths.length, "width")}${share}`;
 }
 
 function rewardRange(rows: readonly SampledCompletion[]): string {

@@ -26,6 +26,9 @@ from droidft.engine.machine import blas, host, toolchain
 M_TRIM_THRESHOLD, TRIM_BYTES = -1, 512 * 2**20
 M_MMAP_THRESHOLD, MMAP_BYTES = -3, 32 * 2**20
 
+KERNELS = "DROIDFT_KERNELS"
+"""Variable of the environment: `off` leaves a CPU to plain MLX, as on a GPU."""
+
 NO_FAST_BLAS = (
     "MLX computes with its reference BLAS, up to 100 times slower than this machine can; "
     "install one with `pip install scipy-openblas32` (or `apt-get install libopenblas0-pthread`)"
@@ -91,7 +94,7 @@ def computing(cache_dir: Path) -> Iterator[Device]:
     Compiled kernels are kept in `cache_dir`. The device's `warnings` name what is slower than it could be.
     """
     machine = prepare(cache_dir)
-    if machine.kind is not DeviceKind.CPU:
+    if machine.kind is not DeviceKind.CPU or os.environ.get(KERNELS) == "off":
         yield machine
         return
     # Imports mlx_lm, which must see the device as `prepare` left it.

@@ -20,6 +20,7 @@ from droidft.config import Method as Methods
 from droidft.data import batches
 from droidft.data.batches import Batch
 from droidft.data.prompts import PromptRow, PromptSet
+from droidft.data.shapes import Shapes, filled, ladder
 from droidft.data.tokens import TokenizedRow
 from droidft.engine.methods.policy import PolicyBatch, advantages, policy_loss, tied, token_weights
 from droidft.engine.methods.rollouts import Completion, Rollout, Sampler, Texts, streams
@@ -41,6 +42,8 @@ EVALUATION = 2**31
 
 class GroupRelative(Method):
     """Policy gradients on completions that are compared with others of the same prompt."""
+
+    samples = True
 
     def __init__(
         self,
@@ -223,7 +226,12 @@ class GroupRelative(Method):
         moves = (self._advantages[part] != 0) | (self._config.beta > 0)
         chosen = part[(weights > 0) & moves]
         by_index = dict(zip(part.tolist(), weights.tolist(), strict=True))
-        return [self._batch(rollout, indices, by_index) for indices in self._by_length(rollout, chosen)]
+        return [self._batch(rollout, indices, by_index, self.shapes) for indices in self._by_length(rollout, chosen)]
+
+    def few_shapes(self) -> Shapes:
+        """Evenly spread widths: how long completions will be is not known."""
+        most = self._config.max_completion_length
+        return ladder(int(self._train.lengths.max()) + most, most, batch_size=self._config.batch_size)
 
     def weight(self, batches: Sequence[Batch]) -> float:
         """Weights of tokens make the sum a mean already."""
@@ -268,23 +276,33 @@ class GroupRelative(Method):
         size = self._config.batch_size
         return [order[at : at + size] for at in range(0, len(order), size)]
 
-    def _plain(self, rollout: Rollout, chosen: NDArray[np.int64]) -> Batch:
-        return batches.make_batch(_Rows(self._train, rollout), chosen)
+    def _plain(self, rollout: Rollout, chosen: NDArray[np.int64], shapes: Shapes | None = None) -> Batch:
+        return batches.make_batch(_Rows(self._train, rollout), chosen, shapes)
 
-    def _batch(self, rollout: Rollout, chosen: NDArray[np.int64], weights: dict[int, float]) -> PolicyBatch:
-        plain = self._plain(rollout, chosen)
+    def _batch(
+        self,
+        rollout: Rollout,
+        chosen: NDArray[np.int64],
+        weights: dict[int, float],
+        shapes: Shapes | None = None,
+    ) -> PolicyBatch:
+        plain = self._plain(rollout, chosen, shapes)
+        size = len(plain.targets)
         lengths = rollout.lengths[chosen]
         spans = [rollout.span(int(index)) for index in chosen]
         reference = rollout.reference
 
         def spread(values: NDArray[np.float64]) -> NDArray[np.float32]:
-            return np.repeat(values, lengths).astype(np.float32)
+            return filled(np.repeat(values, lengths).astype(np.float32), size, 0)
+
+        def gathered(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            return filled(np.concatenate([values[span] for span in spans]), size, 0)
 
         return PolicyBatch(
             **vars(plain),
-            sequences=np.repeat(np.arange(len(chosen), dtype=np.int32), lengths),
-            old=np.concatenate([rollout.old[span] for span in spans]),
-            reference=None if reference is None else np.concatenate([reference[span] for span in spans]),
+            sequences=filled(np.repeat(np.arange(len(chosen), dtype=np.int32), lengths), size, -1),
+            old=gathered(rollout.old),
+            reference=None if reference is None else gathered(reference),
             advantages=spread(self._advantages[chosen]),
             weights=spread(np.array([weights[int(index)] for index in chosen])),
         )

@@ -128,10 +128,10 @@ def policy_loss(
     log_ratio_N = logps_N - mx.array(batch.old)
     counted_N = (weights_N > 0).astype(mx.float32)
     if sequence_level:
-        members_CN = _members(batch.sequences)
-        sizes_C = members_CN.sum(axis=1)
+        members_CN = _members(batch)
+        sizes_C = mx.maximum(members_CN.sum(axis=1), 1)
         log_ratio_N = ((members_CN @ log_ratio_N) / sizes_C) @ members_CN
-        counted_N = counted_N / (sizes_C @ members_CN)
+        counted_N = counted_N / mx.maximum(sizes_C @ members_CN, 1)
     ratio_N = mx.exp(log_ratio_N)
     low, high = 1 - epsilon, 1 + epsilon_high
     objective_N = mx.minimum(ratio_N * advantages_N, mx.clip(ratio_N, low, high) * advantages_N)
@@ -148,7 +148,7 @@ def policy_loss(
     return (weights_N * loss_N).sum(), {name: mx.stop_gradient(value) for name, value in sums.items()}
 
 
-def _members(sequences_N: NDArray[np.int32]) -> mx.array:
+def _members(batch: PolicyBatch) -> mx.array:
     """Which targets belong to which completion: ones and zeros, [C, N]."""
-    numbers_C = np.unique(sequences_N)
-    return mx.array((numbers_C[:, None] == sequences_N[None]).astype(np.float32))
+    completions_C = mx.arange(batch.inputs.shape[0])
+    return (completions_C[:, None] == mx.array(batch.sequences)[None]).astype(mx.float32)

@@ -25,6 +25,7 @@ from droidft.config import Method as Methods
 from droidft.data import batches
 from droidft.data.batches import Batch
 from droidft.data.preferences import PairSet
+from droidft.data.shapes import Shapes, filled
 from droidft.data.tokens import TokenizedRow, TokenSet
 from droidft.engine.model.lora import reference
 from droidft.engine.model.loss import SplitModel, log_probabilities, losses
@@ -54,22 +55,29 @@ class PairBatch(Batch):
 
     @property
     def pairs(self) -> int:
-        """How many pairs."""
-        return len(self.rows) // 2
+        """How many pairs, with those that fill the batch up."""
+        return len(self.inputs) // 2
 
 
-def pair_batch(pairs: PairSet, chosen: Sequence[int] | NDArray[np.int64], *, with_prompts: bool = False) -> PairBatch:
+def pair_batch(
+    pairs: PairSet,
+    chosen: Sequence[int] | NDArray[np.int64],
+    *,
+    with_prompts: bool = False,
+    shapes: Shapes | None = None,
+) -> PairBatch:
     """The pairs of these indices side by side; `with_prompts` makes the chosen answers' prompts targets too."""
-    both = 2 * np.asarray(chosen, np.int64)
-    rows = np.concatenate([both, both + 1])
+    first = 2 * np.asarray(chosen, np.int64)
+    none = np.full(0 if shapes is None else max(0, shapes.rows // 2 - len(first)), -1)
+    rows = np.concatenate([first, none, first + 1, none])
     source = _Targets(pairs.rows, with_prompts)
-    plain = batches.make_batch(source, rows)
+    plain = batches.make_batch(source, rows, shapes)
     owner = plain.positions // plain.inputs.shape[1]
     counted = owner[None] == np.arange(len(rows))[:, None]
     answers = counted
     if with_prompts:
-        marks = [pairs.rows[int(row)].supervised[1:][source[int(row)].supervised[1:]] for row in rows]
-        answers = counted & np.concatenate(marks)[None]
+        marks = [pairs.rows[row].supervised[1:][source[row].supervised[1:]] for row in plain.rows]
+        answers = counted & filled(np.concatenate(marks), len(plain.positions), False)[None]
     return PairBatch(**vars(plain), answers=answers, counted=counted)
 
 
@@ -100,33 +108,41 @@ def dpo_loss(logps_N: mx.array, batch: PairBatch, *, beta: float) -> tuple[mx.ar
     answers_RN = mx.array(batch.answers)
     # Token by token before the sum: two large sums would leave little of their difference in float32.
     gains_R = beta * _summed(logps_N - mx.array(batch.reference), answers_RN)
-    loss = _softplus(gains_R[batch.pairs :] - gains_R[: batch.pairs]).sum()
-    return loss, _statistics(batch, gains_R, _summed(logps_N, answers_RN))
+    losses_P = _softplus(gains_R[batch.pairs :] - gains_R[: batch.pairs])
+    return _of_pairs(losses_P, answers_RN), _statistics(gains_R, _summed(logps_N, answers_RN), answers_RN)
 
 
 def orpo_loss(logps_N: mx.array, batch: PairBatch, *, beta: float) -> tuple[mx.array, Sums]:
     """The loss of ORPO summed over the pairs of a batch, from the log-probability of each target; and statistics."""
     answers_RN, pairs = mx.array(batch.answers), batch.pairs
-    means_R = _summed(logps_N, answers_RN) / answers_RN.sum(axis=-1)
+    means_R = _summed(logps_N, answers_RN) / mx.maximum(answers_RN.sum(axis=-1), 1)
     odds_R = means_R - _log_of_rest(means_R)
     log_odds_P = odds_R[:pairs] - odds_R[pairs:]
     counted_PN = mx.array(batch.counted[:pairs])
-    nll_P = -_summed(logps_N, counted_PN) / counted_PN.sum(axis=-1)
-    loss = (nll_P + beta * _softplus(-log_odds_P)).sum()
-    return loss, _statistics(batch, beta * means_R, means_R) | {"nll": nll_P.sum(), "log_odds": log_odds_P.sum()}
+    nll_P = -_summed(logps_N, counted_PN) / mx.maximum(counted_PN.sum(axis=-1), 1)
+    loss = _of_pairs(nll_P + beta * _softplus(-log_odds_P), answers_RN)
+    sums = {"nll": _of_pairs(nll_P, answers_RN), "log_odds": _of_pairs(log_odds_P, answers_RN)}
+    return loss, _statistics(beta * means_R, means_R, answers_RN) | sums
 
 
-def _statistics(batch: PairBatch, ratings_R: mx.array, logps_R: mx.array) -> Sums:
-    chosen_P, rejected_P = ratings_R[: batch.pairs], ratings_R[batch.pairs :]
-    return {
-        "pairs": mx.array(batch.pairs, mx.float32),
-        "accuracy": (chosen_P > rejected_P).astype(mx.float32).sum(),
-        "margin": (chosen_P - rejected_P).sum(),
-        "reward_chosen": chosen_P.sum(),
-        "reward_rejected": rejected_P.sum(),
-        "logp_chosen": logps_R[: batch.pairs].sum(),
-        "logp_rejected": logps_R[batch.pairs :].sum(),
+def _statistics(ratings_R: mx.array, logps_R: mx.array, answers_RN: mx.array) -> Sums:
+    pairs = len(ratings_R) // 2
+    chosen_P, rejected_P = ratings_R[:pairs], ratings_R[pairs:]
+    values = {
+        "pairs": mx.ones(pairs),
+        "accuracy": (chosen_P > rejected_P).astype(mx.float32),
+        "margin": chosen_P - rejected_P,
+        "reward_chosen": chosen_P,
+        "reward_rejected": rejected_P,
+        "logp_chosen": logps_R[:pairs],
+        "logp_rejected": logps_R[pairs:],
     }
+    return {name: _of_pairs(value, answers_RN) for name, value in values.items()}
+
+
+def _of_pairs(values_P: mx.array, answers_RN: mx.array) -> mx.array:
+    """The sum over pairs that have answers: others only fill the batch up."""
+    return mx.where(answers_RN[: len(values_P)].any(axis=-1), values_P, 0).sum()
 
 
 def _summed(values_N: mx.array, of_RN: mx.array) -> mx.array:
@@ -149,7 +165,7 @@ class Preference(OverRows):
 
     def __init__(self, config: TrainingConfig, train: PairSet, validation: PairSet) -> None:
         assert config.method.family is Family.PREFERENCES
-        super().__init__(config, train.lengths)
+        super().__init__(config, train.lengths, _extents(train, with_prompts=self._with_prompts(config)))
         self._train = train
         self._validation = validation
         self._dpo = config.method is Methods.DPO
@@ -164,7 +180,7 @@ class Preference(OverRows):
         for rows in self.rows_of(step):
             if should_stop():
                 raise Interrupted
-            made.append(self._with_reference(model, self._batch(self._train, rows)))
+            made.append(self._with_reference(model, self._batch(self._train, rows, self.shapes)))
         self._step = (step, made)
         if step == 1 and self._dpo:
             yield from self._start(model, made)
@@ -177,7 +193,7 @@ class Preference(OverRows):
             parts = [self._of(-losses(model, batch), batch) for batch in made]
         finally:
             model.model.train(training)
-        pairs = sum(batch.pairs for batch in made)
+        pairs = sum(len(batch.rows) // 2 for batch in made)
         loss = sum(float(np.asarray(part)) for part, _ in parts) / pairs
         right = sum(float(np.asarray(sums["accuracy"])) for _, sums in parts) / pairs
         if loss > LITTLE_TO_LEARN:
@@ -227,12 +243,12 @@ class Preference(OverRows):
         """Each pair of a batch by itself, with the file and line it came from."""
         assert isinstance(batch, PairBatch)
         singles: list[tuple[Batch, str]] = []
-        for number in range(batch.pairs):
+        for number in range(len(batch.rows) // 2):
             pair = batch.rows[number] // 2
             single = self._batch(self._train, [pair])
             if batch.reference is not None:
                 own = batch.counted[number] | batch.counted[number + batch.pairs]
-                single = replace(single, reference=batch.reference[own])
+                single = replace(single, reference=np.asarray(batch.reference)[own])
             row = self._train[pair][0]
             singles.append((single, f"{row.file}:{row.line}"))
         return singles
@@ -240,8 +256,14 @@ class Preference(OverRows):
     def _of(self, logps: mx.array, batch: PairBatch) -> tuple[mx.array, Sums]:
         return (dpo_loss if self._dpo else orpo_loss)(logps, batch, beta=self._config.beta)
 
-    def _batch(self, pairs: PairSet, rows: Sequence[int] | NDArray[np.int64]) -> PairBatch:
-        return pair_batch(pairs, rows, with_prompts=not (self._dpo or self._config.mask_prompt))
+    def _batch(
+        self, pairs: PairSet, rows: Sequence[int] | NDArray[np.int64], shapes: Shapes | None = None
+    ) -> PairBatch:
+        return pair_batch(pairs, rows, with_prompts=self._with_prompts(self._config), shapes=shapes)
+
+    @staticmethod
+    def _with_prompts(config: TrainingConfig) -> bool:
+        return config.method is not Methods.DPO and not config.mask_prompt
 
     def _with_reference(self, model: SplitModel, batch: PairBatch) -> PairBatch:
         if not self._dpo:
@@ -259,6 +281,15 @@ class Preference(OverRows):
         if not self._dpo:  # there is no base whose gain a rating could be
             del means["reward_chosen"], means["reward_rejected"]
         return means
+
+
+def _extents(pairs: PairSet, *, with_prompts: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Tokens of each pair, its targets at most, and how many rows it takes."""
+    lengths = pairs.rows.lengths.reshape(-1, 2)
+    targets = pairs.rows.supervised_counts.reshape(-1, 2).astype(np.int64)
+    if with_prompts:
+        targets[:, 0] = lengths[:, 0]
+    return lengths.sum(axis=1), targets.sum(axis=1), 2
 
 
 def _called(adapter: str | None) -> str:

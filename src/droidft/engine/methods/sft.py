@@ -9,7 +9,7 @@ import numpy as np
 
 from droidft.config import TrainingConfig
 from droidft.data import batches
-from droidft.data.batches import Batch, RowSource
+from droidft.data.batches import Batch, CountedRows, RowSource
 from droidft.engine.model.loss import SplitModel, losses, token_losses
 from droidft.engine.training.method import Evaluation, Interrupted, OverRows, Sums
 
@@ -17,14 +17,15 @@ from droidft.engine.training.method import Evaluation, Interrupted, OverRows, Su
 class Supervised(OverRows):
     """Next-token cross-entropy on the supervised tokens of a fixed set of rows."""
 
-    def __init__(self, config: TrainingConfig, train: RowSource, validation: RowSource) -> None:
-        super().__init__(config, train.lengths)
+    def __init__(self, config: TrainingConfig, train: CountedRows, validation: RowSource) -> None:
+        lengths = train.lengths
+        super().__init__(config, lengths, (lengths, np.minimum(train.supervised_counts, lengths - 1), 1))
         self._train = train
         self._validation = validation
 
     def batches(self, step: int) -> list[Batch]:
         """The batches that optimizer step `step` (1-based) accumulates; a pure function of (seed, step)."""
-        return [batches.make_batch(self._train, rows) for rows in self.rows_of(step)]
+        return [batches.make_batch(self._train, rows, self.shapes) for rows in self.rows_of(step)]
 
     def loss(self, model: SplitModel, batch: Batch) -> tuple[mx.array, Sums]:
         """Summed cross-entropy of a batch's targets, in nats."""

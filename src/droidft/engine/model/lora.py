@@ -20,6 +20,7 @@ from mlx.utils import tree_flatten, tree_map_with_path
 
 from droidft.config import FineTuneType, TrainingConfig
 from droidft.engine.model.projections import Kind, Projection
+from droidft.engine.model.recompute import Dropout
 from droidft.engine.model.targets import TargetPlan, resolve
 from droidft.errors import ConfigError
 
@@ -122,6 +123,13 @@ def trainable(model: nn.Module) -> dict[str, mx.array]:
     return dict(tree_flatten(model.trainable_parameters()))
 
 
+def trained_places(model: nn.Module) -> tuple[list[str], list[tuple[Any, str | int]]]:
+    """Full names of the trained arrays, and for each the module or list that holds it, with its key there."""
+    names = [*trainable(model)]
+    slots = [slot_of(model, name, None, None) for name in names]
+    return names, [(slot.holder, slot.key) for slot in slots]
+
+
 def trainable_count(model: nn.Module) -> int:
     """Exact number of trained values."""
     return sum(int(array.size) for array in trainable(model).values())
@@ -170,6 +178,8 @@ def _adapted(module: nn.Module, target: Projection, config: TrainingConfig) -> n
         return mx.random.uniform(-bound, bound, array.shape, key=key)
 
     layer.lora_a = tree_map_with_path(draw, layer.lora_a)
+    if config.lora_dropout > 0:
+        layer.dropout = Dropout(config.lora_dropout)
     # Only the layer's own arrays are trained: A, B and DoRA's m.
     for child in layer.children().values():
         if isinstance(child, nn.Module):

@@ -11,20 +11,21 @@ Suffixes name dimensions: B rows, T positions, H width of a hidden state, V voca
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_unflatten
 
 from droidft.data.batches import Batch
 from droidft.engine.machine import kernels
-from droidft.engine.model.recompute import recomputed
 
-CHUNK_LOGITS = 1 << 24
-"""Logits computed at once: 16.8 million, 67 MB in float32."""
+CHUNK_LOGITS = 1 << 22
+"""Logits computed at once: 4.2 million, 17 MB in float32. MLX runs ten operations ahead, with as many results."""
+GPU_CHUNK_LOGITS = 1 << 24
+"""The same on a GPU, which reads the whole head for each chunk, however few its rows."""
 
 
 class SplitModel:
@@ -70,8 +71,12 @@ class SplitModel:
 
     def head_is_trained(self) -> bool:
         """Whether any parameter outside the backbone's blocks is trained (then its gradient is needed)."""
+        return bool(self.trained_in_head())
+
+    def trained_in_head(self) -> list[tuple[str, mx.array]]:
+        """The trained parameters outside the backbone's blocks, by full name."""
         blocks = {id(array) for block in self.model.layers for _, array in tree_flatten(block.trainable_parameters())}
-        return any(id(array) not in blocks for _, array in tree_flatten(self.model.trainable_parameters()))
+        return [named for named in tree_flatten(self.model.trainable_parameters()) if id(named[1]) not in blocks]
 
     def _module(self) -> Any:
         module: Any = self.model
@@ -125,24 +130,30 @@ def token_losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -
     When the head itself is trained, chunks are recomputed in the backward pass instead.
     """
     hidden_NH, targets_N = supervised(model, batch)
+    return _without_filling(batch, _token_losses(model, hidden_NH, targets_N, temperature))
+
+
+def _token_losses(model: SplitModel, hidden_NH: mx.array, targets_N: mx.array, temperature: float) -> mx.array:
     if not model.split:
         return cross_entropy(_divided(hidden_NH, temperature), targets_N)
     if (fused := kernels.active()) is not None and model.projection is not None:
         return fused.linear_cross_entropy(_divided(hidden_NH, temperature), model.projection, targets_N)
 
-    def chunk_losses(h: mx.array, t: mx.array) -> mx.array:
-        return cross_entropy(_divided(model.head(h), temperature), t)
+    def logits_of(h: mx.array) -> mx.array:
+        return _divided(model.head(h), temperature)
 
-    chunks = chunks_of(model, hidden_NH, targets_N)
     if model.head_is_trained():
-        # Targets are bound, not passed: the checkpoint differentiates whatever it is given.
-        return mx.concatenate([recomputed(model.model, partial(chunk_losses, t=t))(h) for h, t in chunks])
-    return _carried(hidden_NH, chunks, chunk_losses)
+        return _trained(model, hidden_NH, targets_N, logits_of)
+    return _carried(hidden_NH, chunks_of(model, hidden_NH, targets_N), logits_of)
 
 
 def losses(model: SplitModel, batch: Batch, *, temperature: float = 1.0) -> mx.array:
     """The values of `token_losses`, for evaluation: no gradient, half the time."""
     hidden_NH, targets_N = supervised(model, batch)
+    return _without_filling(batch, _losses(model, hidden_NH, targets_N, temperature))
+
+
+def _losses(model: SplitModel, hidden_NH: mx.array, targets_N: mx.array, temperature: float) -> mx.array:
     if (fused := kernels.active()) is not None and model.projection is not None:
         hidden_NH = _divided(hidden_NH, temperature)
         return fused.linear_cross_entropy(hidden_NH, model.projection, targets_N, with_gradient=False)
@@ -169,27 +180,89 @@ def supervised(model: SplitModel, batch: Batch) -> tuple[mx.array, mx.array]:
 
 def chunks_of(model: SplitModel, hidden_NH: mx.array, targets_N: mx.array) -> list[tuple[mx.array, mx.array]]:
     """Hidden states with their targets, in pieces whose logits may exist at once."""
-    size = max(1, CHUNK_LOGITS // _vocabulary(model.model))
+    size = max(1, chunk_logits() // _vocabulary(model.model))
     starts = range(0, len(targets_N), size)
     return [(hidden_NH[at : at + size], targets_N[at : at + size]) for at in starts]
+
+
+def chunk_logits() -> int:
+    """Logits computed at once on this device."""
+    return CHUNK_LOGITS if mx.default_device() == mx.Device(mx.cpu) else GPU_CHUNK_LOGITS
 
 
 def _divided(logits: mx.array, temperature: float) -> mx.array:
     return logits if temperature == 1 else logits / temperature
 
 
-def _carried(hidden_NH: mx.array, chunks: list[tuple[mx.array, mx.array]], chunk_losses: Any) -> mx.array:
-    def summed(h: mx.array, t: mx.array) -> tuple[mx.array, mx.array]:
-        values = chunk_losses(h, t)
-        return values.sum(), values
+def _without_filling(batch: Batch, losses_N: mx.array) -> mx.array:
+    """The losses, zero where a target only fills the batch up."""
+    positions = batch.positions
+    if not isinstance(positions, mx.array) and (positions >= 0).all():
+        return losses_N
+    return mx.where(mx.array(positions) >= 0, losses_N, 0)
 
-    results = [mx.value_and_grad(summed)(mx.stop_gradient(h), t) for h, t in chunks]
-    losses_N = mx.stop_gradient(mx.concatenate([values for (_, values), _ in results]))
+
+def _carried(hidden_NH: mx.array, chunks: list[tuple[mx.array, mx.array]], logits_of: Any) -> mx.array:
+    def weighed(h: mx.array, t: mx.array) -> tuple[mx.array, mx.array]:
+        logits = logits_of(h).astype(mx.float32)
+        # softmax - onehot is the losses' gradient to the logits, and this sum's too.
+        right = mx.arange(logits.shape[-1])[None] == t[:, None]
+        softmax = mx.softmax(logits, axis=-1)
+        gradient = mx.stop_gradient(mx.where(right, softmax - 1, softmax))
+        return (logits * gradient).sum(), cross_entropy(logits, t)
+
+    results: list[tuple[mx.array, mx.array]] = []
+    for h, t in chunks:
+        (_, values), gradient = mx.value_and_grad(weighed)(_after(results, mx.stop_gradient(h)), t)
+        results.append((values, gradient))
+    losses_N = mx.stop_gradient(mx.concatenate([values for values, _ in results]))
     # A row's loss depends on its own hidden state alone, so this is each row's own gradient.
     gradient_NH = mx.stop_gradient(mx.concatenate([gradient for _, gradient in results]))
     carrier_N = (hidden_NH.astype(mx.float32) * gradient_NH.astype(mx.float32)).sum(axis=-1)
     # The carrier is there for its gradient; its value cancels exactly.
     return losses_N + (carrier_N - mx.stop_gradient(carrier_N))
+
+
+def _trained(model: SplitModel, hidden_NH: mx.array, targets_N: mx.array, logits_of: Any) -> mx.array:
+    """Losses of a head with trained parameters: every chunk is computed again in the backward pass."""
+    names, arrays = zip(*model.trained_in_head(), strict=True)
+
+    def of_chunk(t: mx.array, h: mx.array, *arrays: mx.array) -> mx.array:
+        model.model.update(tree_unflatten([*zip(names, arrays, strict=True)]))
+        return cross_entropy(logits_of(h), t)
+
+    @mx.custom_function
+    def chunked(hidden: mx.array, *arrays: mx.array) -> mx.array:
+        results: list[tuple[mx.array]] = []
+        for h, t in chunks_of(model, hidden, targets_N):
+            results.append((of_chunk(t, _after(results, h), *arrays),))
+        return mx.concatenate([values for (values,) in results])
+
+    @chunked.vjp
+    def backward(primals: Any, cotangent_N: mx.array, _: mx.array) -> tuple[mx.array, ...]:
+        hidden, *arrays = primals
+        results: list[tuple[mx.array, ...]] = []
+        sums: list[mx.array] = [mx.zeros_like(array) for array in arrays]
+        at = 0
+        for h, t in chunks_of(model, hidden, targets_N):
+            own = cotangent_N[at : at + len(t)]
+            _values, gradients = mx.vjp(partial(of_chunk, t), [_after(results, h), *arrays], [own])
+            sums = [a + b for a, b in zip(sums, gradients[1:], strict=True)]
+            results.append((gradients[0], *sums))
+            at += len(t)
+        return mx.concatenate([gradient for gradient, *_ in results]), *sums
+
+    return _array(chunked(hidden_NH, *arrays))
+
+
+def _after(results: Sequence[tuple[mx.array, ...]], array: mx.array) -> mx.array:
+    """`array`, to be computed with only when the last of the results is there."""
+    return mx.depends([array], list(results[-1]))[0] if results else array
+
+
+def _array(result: Any) -> mx.array:
+    array: mx.array = result
+    return array
 
 
 class _Answer:

@@ -2,9 +2,9 @@
 
     for event in train(job, should_stop=lambda: False): ...
 
-One optimizer step is: gradients of the summed loss over all its batches, divided by their supervised tokens;
-a check that everything is finite; clipping; the update. A step either happens whole or not at all, so a
-checkpoint between two steps is all that resuming needs.
+A step either happens whole or not at all (`steps`), so a checkpoint between two steps is all that resuming needs.
+Where steps are compiled, the loop begins one after the other and reads what they measured only when it reports,
+evaluates or saves.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_map
 
 from droidft.config import TrainingConfig, Validation
 from droidft.config.continuation import CHANGEABLE
@@ -29,11 +26,12 @@ from droidft.config.schedule import learning_rate
 from droidft.data.batches import Batch, plan
 from droidft.engine.model.lora import trainable
 from droidft.engine.model.loss import SplitModel
-from droidft.engine.model.recompute import recomputed_blocks, seed_dropout
-from droidft.engine.training import checkpoint, optimizer
+from droidft.engine.model.recompute import recomputed_blocks
+from droidft.engine.training import checkpoint
 from droidft.engine.training.checkpoint import RunState
 from droidft.engine.training.meter import Meter
-from droidft.engine.training.method import Interrupted, Method, Sums
+from droidft.engine.training.method import Interrupted, Method
+from droidft.engine.training.steps import steps_for
 from droidft.errors import CheckpointError, NonFiniteError
 from droidft.events import (
     CheckpointSaved,
@@ -79,6 +77,8 @@ class Job:
     """What frozen weights are multiplied in; None as stored."""
     versions: dict[str, str] = field(default_factory=dict)
     resume_from: tuple[Path, RunState] | None = None
+    compiled: bool | None = None
+    """Whether steps are compiled. Default: unless the CPU's kernels are in place."""
 
 
 def train(job: Job, *, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -104,6 +104,7 @@ def step_once(job: Job) -> Callable[[int], int]:
         before = run.meter.tokens
         for _ in run.step():
             pass
+        run.read()
         return run.meter.tokens - before
 
     return one
@@ -137,11 +138,11 @@ class _Run:
         self.began = time.perf_counter()
         self.earlier_seconds = 0.0
         self.model = SplitModel(job.model)
-        self.optimizer = optimizer.build(config)
-        self.optimizer.init(job.model.trainable_parameters())
-        self.plan = plan(config, job.method.steps_per_epoch)
+        self.steps = steps_for(self.model, job.method, config, compiled=job.compiled)
+        self.plan = plan(config, job.method.steps_per_epoch, job.method.shapes)
         self.total = self.plan.steps
-        self.value_and_gradients = nn.value_and_grad(job.model, self._share_of_loss)
+        self.unread: list[tuple[int, Sequence[Batch], float]] = []
+        self.unread_since = 0.0
         self.meter = Meter(self.total, job.method.steps_per_epoch, config.steps_per_eval)
         self.state = RunState(
             step=0,
@@ -168,6 +169,7 @@ class _Run:
         try:
             yield from self._train()
         except Interrupted:
+            self.read()
             if self.saved != self.state:
                 yield from self._save(best=False)
             yield Stopped(step=self.state.step)
@@ -186,6 +188,7 @@ class _Run:
         while self.state.step < self.total and not self._patience_is_over():
             yield from self.step()
             if self.state.step % self.config.steps_per_report == 0 or self.state.step == self.total:
+                self.read()
                 yield self._report()
                 yield from self.method.report(self.state.step)
             yield from self._settle()
@@ -203,6 +206,7 @@ class _Run:
         """Evaluate and save, where the present step asks for it."""
         step, best = self.state.step, False
         if self._evaluation_is_due():
+            self.read()
             yield Phase(name=PhaseName.EVALUATING, detail=f"step {step}")
             report = self._evaluate()
             best = report.best
@@ -217,44 +221,37 @@ class _Run:
         """One optimizer step, all of it or, if interrupted or not finite, nothing of it."""
         step = self.state.step + 1
         began = time.perf_counter()
+        if self.method.samples:
+            self.read()
         yield from self.method.prepare(step, self.model, self.should_stop)
         batches = self.method.batches(step)
         weight = self.method.weight(batches)
-        loss_sum, gradients, sums = 0.0, None, dict[str, float]()
-        for number, batch in enumerate(batches):
-            if self.should_stop():
-                raise Interrupted
-            # Dropout is a function of (seed, step, batch): a resumed run needs no generator's state.
-            seed_dropout(_step_seed(self.config.seed, step, number))
-            (value, statistics), gradient = self.value_and_gradients(batch, weight)
-            if gradients is not None:
-                gradient = tree_map(lambda a, b: a + b, gradients, gradient)
-            mx.eval(value, statistics, gradient)
-            gradients = gradient
-            loss_sum += value.item() * weight
-            for name, part in statistics.items():
-                sums[name] = sums.get(name, 0.0) + part.item()
-        norm = 0.0 if gradients is None else optimizer.global_norm(gradients)
-        if not (math.isfinite(loss_sum) and math.isfinite(norm)):
-            raise self._non_finite(step, batches, loss_sum)
-        # Without a signal nothing moves, not even by momentum or decay.
-        if norm > 0:
-            self._apply(gradients, norm, step)
-        seconds = time.perf_counter() - began
-        self.meter.add(batches, loss_sum=loss_sum, weight=weight, grad_norm=norm, seconds=seconds)
-        self.meter.measure(self.method.metrics(step, sums))
-        self._remember(step)
+        self.steps.start(step, batches, weight, self._rate(step), self.should_stop)
+        if not self.unread:
+            self.unread_since = began
+        self.unread.append((step, batches, weight))
+        self.state = self.state.model_copy(update={"step": step})
+        if self.method.samples or not self.steps.lazy:
+            self.read()
 
-    def _share_of_loss(self, batch: Batch, weight: float) -> tuple[mx.array, Sums]:
-        """This batch's part of the step's mean loss, so that parts add up to the mean over the step."""
-        loss, statistics = self.method.loss(self.model, batch)
-        return loss / weight, statistics
+    def read(self) -> None:
+        """Wait for the steps that were begun, and count what they measured.
 
-    def _apply(self, gradients: Any, norm: float, step: int) -> None:
-        self.optimizer.learning_rate = self._rate(step)
-        clipped = optimizer.clip(gradients, norm=norm, limit=self.config.max_grad_norm)
-        self.optimizer.update(self.job.model, clipped)
-        mx.eval(self.job.model.trainable_parameters(), self.optimizer.state)
+        Raises:
+            NonFiniteError: one of them was not finite; neither it nor those after it were applied.
+        """
+        if not self.unread:
+            return
+        unread, self.unread = self.unread, []
+        measured = self.steps.read()
+        seconds = (time.perf_counter() - self.unread_since) / len(unread)
+        for (step, batches, weight), found in zip(unread, measured, strict=False):
+            if not found.finite:
+                self._remember(step - 1)
+                raise self._non_finite(step, batches, found.loss_sum)
+            self.meter.add(batches, loss_sum=found.loss_sum, weight=weight, grad_norm=found.norm, seconds=seconds)
+            self.meter.measure(self.method.metrics(step, found.sums))
+        self._remember(self.state.step)
 
     def _rate(self, step: int) -> float:
         return learning_rate(self.config, step=step, total=self.total)
@@ -313,12 +310,13 @@ class _Run:
         return self.config.early_stop and self.state.evaluations_without_improvement >= self.config.patience
 
     def _save(self, *, best: bool) -> Iterator[Event]:
+        self.read()
         self._remember(self.state.step)
         folder = checkpoint.save(
             self.job.checkpoints,
             self.state,
             trainable(self.job.model),
-            optimizer.state_arrays(self.optimizer),
+            self.steps.state(),
             self.method.state(),
         )
         self.saved = self.state
@@ -353,9 +351,8 @@ class _Run:
                 )
         weights, optimizer_state, method_state = checkpoint.load_arrays(folder)
         self.job.model.load_weights(list(weights.items()), strict=False)
-        optimizer.restore(self.optimizer, optimizer_state)
+        self.steps.restore(optimizer_state)
         self.method.restore(method_state)
-        mx.eval(self.job.model.trainable_parameters(), self.optimizer.state)
         if self.total < state.step:
             raise CheckpointError(
                 f"the run is {self.total} steps long now, and {folder} was saved after {state.step}",
@@ -381,7 +378,10 @@ class _Run:
     def _non_finite(self, step: int, batches: Sequence[Batch], loss_sum: float) -> NonFiniteError:
         """The error for a step whose loss or gradient is not finite, naming the rows that cause it."""
         rows = [
-            name for batch in batches for single, name in self.method.locate(batch) if not self._row_is_finite(single)
+            name
+            for batch in batches
+            for single, name in self.method.locate(batch)
+            if not self.steps.row_is_finite(single)
         ]
         what = "gradient" if math.isfinite(loss_sum) else "loss"
         where = f"rows {', '.join(rows)}" if rows else "no single row by itself, only their sum"
@@ -390,12 +390,3 @@ class _Run:
             hint="look at these rows with `droidft data show`; else lower learning_rate or add warmup_steps"
             + ("; nothing is trained yet, so the model's own weights may be damaged as well" if step == 1 else ""),
         )
-
-    def _row_is_finite(self, batch: Batch) -> bool:
-        (value, _), gradients = self.value_and_gradients(batch, max(self.method.weight([batch]), 1))
-        return math.isfinite(value.item()) and math.isfinite(optimizer.global_norm(gradients))
-
-
-def _step_seed(seed: int, step: int, number: int) -> int:
-    digest = hashlib.sha256(f"{seed}:{step}:{number}".encode()).digest()
-    return int.from_bytes(digest[:8], "little")

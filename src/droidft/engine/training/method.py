@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 from droidft.config import TrainingConfig
 from droidft.data import batches
 from droidft.data.batches import Batch
+from droidft.data.shapes import Shapes, choose
 from droidft.engine.model.loss import SplitModel
 from droidft.events import Event
+
+PLANNED_EPOCHS = 3
+PLANNED_ROWS = 100_000
+"""Shapes are chosen by the batches of so many epochs, or rows."""
 
 Sums = dict[str, mx.array]
 """What a batch adds to a step's statistics: scalars by name, to be summed over the step."""
@@ -43,6 +48,10 @@ class Method(ABC):
 
     steps_per_epoch: int
     """Optimizer steps in one pass over the data."""
+    samples = False
+    """Whether preparing a step may sample from the model, so that the steps before it have to be done by then."""
+    shapes: Shapes | None = None
+    """The few shapes that batches are filled up to, where a step is compiled for each."""
 
     def prepare(self, step: int, model: SplitModel, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Work that the batches of optimizer step `step` (1-based) need, such as sampling.
@@ -51,6 +60,10 @@ class Method(ABC):
             Interrupted: `should_stop` returned True; nothing is kept of the work.
         """
         yield from ()
+
+    @abstractmethod
+    def few_shapes(self) -> Shapes:
+        """Shapes that hold every batch of the run, a function of its configuration and data."""
 
     @abstractmethod
     def batches(self, step: int) -> Sequence[Batch]:
@@ -94,10 +107,16 @@ class Method(ABC):
 
 
 class OverRows(Method):
-    """A method that goes through a fixed set of rows (or pairs) in an order that follows from (seed, epoch)."""
+    """A method that goes through a fixed set of rows (or pairs) in an order that follows from (seed, epoch).
 
-    def __init__(self, config: TrainingConfig, lengths: NDArray[int64]) -> None:
+    `extents`: for each row or pair its tokens and its targets at most, and how many lines of a batch it takes.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, lengths: NDArray[int64], extents: tuple[NDArray[int64], NDArray[int64], int]
+    ) -> None:
         self._config = config
+        self._lengths, self._extents = lengths, extents
         self.steps_per_epoch = batches.steps_per_epoch(config, len(lengths))
 
         @lru_cache(maxsize=2)
@@ -105,6 +124,14 @@ class OverRows(Method):
             return batches.epoch_order(lengths, batch_size=config.batch_size, seed=config.seed, epoch=epoch)
 
         self._order = order
+
+    def few_shapes(self) -> Shapes:
+        """The shapes with the least padding for the first epochs' batches."""
+        tokens, targets, rows_each = self._extents
+        epochs = range(max(1, min(PLANNED_EPOCHS, PLANNED_ROWS // len(self._lengths))))
+        planned = [rows for epoch in epochs for rows in self._order(epoch)]
+        size = self._config.batch_size
+        return choose(self._lengths, tokens, targets, planned, batch_size=size, rows_each=rows_each)
 
     def rows_of(self, step: int) -> list[NDArray[int64]]:
         """Indices of the rows in each batch that optimizer step `step` (1-based) accumulates."""

@@ -38,7 +38,7 @@ def check(values: Mapping[str, Any], *, rows: int | None = None) -> DraftReport:
         warnings=config.warnings() if not faults else [],
         changed=[name for name in changed if name not in required],
         scale=None if faulty & SCALING else config.lora_scale,
-        plan=None if length is None else StepPlan.model_validate(length.model_dump(exclude={"type"})),
+        plan=None if length is None else StepPlan.model_validate(length.model_dump(include={*StepPlan.model_fields})),
         steps=None if faulty & LENGTH else steps,
         command=command_line(changed),
         yaml=to_yaml(changed),
