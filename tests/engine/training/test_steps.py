@@ -16,7 +16,7 @@ from droidft.engine.model.architectures import build_lazily
 from droidft.engine.training import checkpoint, steps
 from droidft.engine.training.loop import Job, train
 from droidft.errors import NonFiniteError
-from droidft.events import Stopped, TrainingPlan, TrainReport
+from droidft.events import Stopped, TrainingPlan, TrainReport, Warned
 from tests import tiny
 from tests.engine import jobs
 from tests.engine.methods import preferred, rewarded
@@ -115,6 +115,14 @@ def running(monkeypatch: pytest.MonkeyPatch) -> list[steps.Compiled]:
 
     monkeypatch.setattr(steps.Compiled, "__init__", init)
     return made
+
+
+def test_a_model_whose_code_looks_at_numbers_is_trained_eagerly(tmp_path: Path) -> None:
+    model = build_lazily({"model_type": "dbrx", **TABLE["dbrx"].config, "vocab_size": tiny.VOCABULARY})
+    job = jobs.job(tmp_path, jobs.config(iterations=1, lora_num_layers=1), model=model, compiled=True)
+    events = list(train(job))
+    assert [event.code for event in events if isinstance(event, Warned)] == ["not_compiled"]
+    assert losses(events)[1] > 0
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])

@@ -166,6 +166,8 @@ class _Run:
         if not self.model.split:
             message = "this architecture's head cannot be split off: the loss holds all logits of a batch at once"
             yield Warned(code="whole_logits", message=message)
+        if self.steps.warning is not None:
+            yield Warned(code="not_compiled", message=self.steps.warning)
         try:
             yield from self._train()
         except Interrupted:

@@ -50,6 +50,8 @@ class Measured:
 class Steps(ABC):
     """What takes a model from one optimizer step to the next."""
 
+    warning: str | None = None
+    """Why steps are not of the kind that would be fastest here."""
     lazy = False
     """Whether steps may be read later than they are begun."""
 
@@ -94,9 +96,22 @@ class Steps(ABC):
 
 def steps_for(model: SplitModel, method: Method, config: TrainingConfig, *, compiled: bool | None = None) -> Steps:
     """Steps of the kind that is fastest here, or compiled ones or not as is asked for."""
-    if kernels.active() is None if compiled is None else compiled:
+    wanted = kernels.active() is None if compiled is None else compiled
+    if wanted and (why := _why_not_compiled(model)) is None:
         return Compiled(model, method, config)
-    return Eager(model, method, config)
+    steps = Eager(model, method, config)
+    if wanted:
+        steps.warning = f"this architecture's step cannot be compiled and is slower than others on this device: {why}"
+    return steps
+
+
+def _why_not_compiled(model: SplitModel) -> str | None:
+    """What MLX says where the model's code looks at numbers while it builds its graph; nothing is computed."""
+    try:
+        mx.compile(model.model.__call__)(mx.zeros((1, 8), mx.int32))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 class Eager(Steps):
