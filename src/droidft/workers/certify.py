@@ -100,9 +100,7 @@ def _rows(plan: Plan, home: Home, tokenizer: Any, longest: int | None, draw: Dra
         "most": plan.request.row_count,
     }
     if plan.request.rows is not None:
-        return unseen.rows_of_file(
-            plan.request.rows, tokenizer, config=run, model_path=str(plan.base), draw=draw, **about
-        )
+        return unseen.rows_of_file(plan.request.rows, tokenizer, config=run, draw=draw, **about)
     assert run is not None, "plan_export refuses an export without rows"
     return unseen.rows_of_run(run, tokenizer, draw=draw, **about)
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from droidft.config import TrainingConfig
-from droidft.data.prepare import prepare
+from droidft.data.plain import read_plain
+from droidft.data.prepare import prepare, read_set
 from droidft.engine.evaluation.unseen import ROWS, Unseen, rows_of_file, rows_of_run
 from droidft.engine.model import loading
 from droidft.errors import ConfigError, DataError
@@ -34,8 +35,8 @@ def of_run(config: TrainingConfig, tokenizer: Any, draw: Any = nothing) -> Unsee
     return rows_of_run(config, tokenizer, context_length=512, draw=draw)
 
 
-def of_file(path: Path, tokenizer: Any, config: TrainingConfig | None, model: str) -> Unseen:
-    return rows_of_file(str(path), tokenizer, config=config, model_path=model, context_length=512, draw=answering)
+def of_file(path: Path, tokenizer: Any, config: TrainingConfig | None) -> Unseen:
+    return rows_of_file(str(path), tokenizer, config=config, context_length=512, draw=answering)
 
 
 def test_a_run_gives_its_validation_rows(material: dict[str, str], tokenizer: Any) -> None:
@@ -51,7 +52,7 @@ def test_many_rows_are_drawn_by_their_own_hash(material: dict[str, str], tokeniz
     turned = tmp_path / "turned.jsonl"
     turned.write_text("\n".join(reversed(rows.read_text().splitlines())))
     config = TrainingConfig(**material)
-    one, other = (of_file(path, tokenizer, config, material["model_path"]) for path in (rows, turned))
+    one, other = (of_file(path, tokenizer, config) for path in (rows, turned))
     assert len(one.tokens) == ROWS
     assert set(one.tokens.digests) == set(other.tokens.digests)
 
@@ -65,13 +66,13 @@ def test_rows_that_were_trained_on_are_left_out_and_counted(
     mixed = tmp_path / "mixed.jsonl"
     mixed.write_text("\n".join([*trained, new]))
     held = len(prepare(config, tokenizer).validation)
-    unseen = of_file(mixed, tokenizer, config, material["model_path"])
+    unseen = of_file(mixed, tokenizer, config)
     assert len(unseen.tokens) == 1 + held
     assert unseen.notes == (f"{len(trained) - held} rows left out: the run was trained on the same tokens",)
     only = tmp_path / "seen.jsonl"
     only.write_text("\n".join(trained[line - 1] for line in prepare(config, tokenizer).train.lines.tolist()))
     with pytest.raises(ConfigError, match="trained on every one of the"):
-        of_file(only, tokenizer, config, material["model_path"])
+        of_file(only, tokenizer, config)
 
 
 def test_data_that_is_no_more_what_was_trained_on_is_named(
@@ -83,9 +84,7 @@ def test_data_that_is_no_more_what_was_trained_on_is_named(
 
     def of_run_and_file(data_hash: str | None) -> list[tuple[str, ...]]:
         about: Any = {"context_length": 512, "data_hash": data_hash}
-        of_file = rows_of_file(
-            str(other), tokenizer, config=config, model_path=material["model_path"], draw=nothing, **about
-        )
+        of_file = rows_of_file(str(other), tokenizer, config=config, draw=nothing, **about)
         return [rows_of_run(config, tokenizer, draw=nothing, **about).notes, of_file.notes]
 
     data.write_text(kept)
@@ -97,9 +96,7 @@ def test_data_that_is_no_more_what_was_trained_on_is_named(
     with pytest.raises(DataError, match="does not exist") as caught:
         of_run(config, tokenizer)
     assert "--rows FILE" in caught.value.hint
-    [note] = rows_of_file(
-        str(other), tokenizer, config=config, model_path=material["model_path"], context_length=512, draw=nothing
-    ).notes
+    [note] = rows_of_file(str(other), tokenizer, config=config, context_length=512, draw=nothing).notes
     assert "cannot be read any more" in note
     assert "not known" in note
 
@@ -108,7 +105,7 @@ def test_without_a_run_the_rows_are_taken_as_they_are_with_a_note(
     material: dict[str, str], tokenizer: Any, tmp_path: Path
 ) -> None:
     rows = tiny.write_chat(tmp_path / "rows.jsonl", rows=3)
-    unseen = of_file(rows, tokenizer, None, material["model_path"])
+    unseen = of_file(rows, tokenizer, None)
     assert len(unseen.tokens) == 3
     assert "not known" in unseen.notes[0]
 
@@ -166,12 +163,12 @@ def test_a_run_on_preferences_takes_a_file_of_them_or_of_answers(
     config = TrainingConfig(model_path=model, train_data_path=str(data), method="dpo", validation="none")
     new = {"prompt": "another", "chosen": "GOOD one", "rejected": "bad one"}
     rows.write_text("\n".join(map(json.dumps, [new, trained[3]])))
-    unseen = of_file(rows, tokenizer, config, model)
+    unseen = of_file(rows, tokenizer, config)
     [row] = unseen.tokens
     assert "GOOD one" in tokenizer.decode(row.tokens[row.supervised].tolist())
     assert unseen.notes == ("1 row left out: the run was trained on the same tokens",)
     rows.write_text(json.dumps(CHAT))
-    [row] = of_file(rows, tokenizer, config, model).tokens
+    [row] = of_file(rows, tokenizer, config).tokens
     assert "NEW" in tokenizer.decode(row.tokens[row.supervised].tolist())
 
 
@@ -190,9 +187,22 @@ def test_a_run_on_rewards_takes_a_file_of_prompts_or_of_answers(
         max_completion_length=16,
     )
     rows.write_text("\n".join(json.dumps({"question": word}) for word in ("another", "more")))
-    unseen = of_file(rows, tokenizer, config, model)
+    unseen = of_file(rows, tokenizer, config)
     assert [row.tokens[row.supervised].tolist() for row in unseen.tokens] == [[65, 66, 258]] * 2
     assert "the trained model answered them" in unseen.notes[-1]
     rows.write_text(json.dumps(CHAT))
-    [row] = of_file(rows, tokenizer, config, model).tokens
+    [row] = of_file(rows, tokenizer, config).tokens
     assert "NEW" in tokenizer.decode(row.tokens[row.supervised].tolist())
+
+
+def test_rows_of_no_run_are_read_as_a_run_of_usual_settings_reads_them(
+    material: dict[str, str], tokenizer: Any, tmp_path: Path
+) -> None:
+    read = read_set(TrainingConfig(**material), material["train_data_path"], tokenizer, called="the rows")
+    plain = read_plain(material["train_data_path"], tokenizer, called="the rows")
+    assert np.array_equal(plain.digests, read.digests)
+    assert np.array_equal(plain.supervised_counts, read.supervised_counts)
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    with pytest.raises(DataError, match="the rows"):
+        read_plain(str(empty), tokenizer, called="the rows")

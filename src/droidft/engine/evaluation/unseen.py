@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from droidft.config import DataFormat, Family, TrainingConfig, TrainOn
+from droidft.config import Family, TrainingConfig
 from droidft.data.batches import mixed
 from droidft.data.codec import Codec
 from droidft.data.formats import recognise
+from droidft.data.plain import read_plain
 from droidft.data.preferences import Preferences, PreparedPairs, prepare_pairs
 from droidft.data.prepare import Prepared, S, Sets, held_out_files, prepare, read_set
 from droidft.data.prompts import PreparedPrompts, Prompts, prepare_prompts
 from droidft.data.report import TokenReport
 from droidft.data.rows import Columns, first_record
-from droidft.data.template import ChatTemplate
+from droidft.data.template import ChatTemplate, TemplateOptions
 from droidft.data.tokens import Encoded, TokenSet, TokenSetBuilder
 from droidft.errors import ConfigError, DataError, DownloadError, NotFound
 from droidft.support.faults import Refused
@@ -82,7 +83,6 @@ def rows_of_file(
     tokenizer: Any,
     *,
     config: TrainingConfig | None,
-    model_path: str,
     context_length: int | None,
     draw: Draw,
     data_hash: str | None = None,
@@ -98,7 +98,7 @@ def rows_of_file(
         InvalidData, DataError, DownloadError: as `read_set`.
         ConfigError: training has seen every one of the rows.
     """
-    rows, asked = _read(reference, tokenizer, config, model_path, context_length)
+    rows, asked = _read(reference, tokenizer, config, context_length)
     chosen = _unseen(rows, tokenizer, config, context_length, data_hash, most)
     return _with_answers(chosen, draw) if asked else chosen
 
@@ -130,7 +130,7 @@ def _unseen(
 
 
 def _read(
-    reference: str, tokenizer: Any, config: TrainingConfig | None, model_path: str, context_length: int | None
+    reference: str, tokenizer: Any, config: TrainingConfig | None, context_length: int | None
 ) -> tuple[TokenSet, bool]:
     """The rows of a file, and whether they only ask, so that the trained model has to answer.
 
@@ -146,13 +146,8 @@ def _read(
             return _chosen_answers(pairs.rows), False
         if config.method.family is Family.REWARDS and not _fits(_with_its_answer, first):
             return Prompts(config, tokenizer, context_length).read(reference, called).rows, True
-    plain = TrainingConfig(
-        model_path=model_path,
-        train_data_path=reference,
-        data_format=DataFormat.AUTO,
-        train_on=TrainOn.ALL_TURNS,
-    )
-    return read_set(plain, reference, tokenizer, called=called, context_length=context_length), False
+    template = TemplateOptions.of(config) if config is not None else None
+    return read_plain(reference, tokenizer, called=called, template=template, context_length=context_length), False
 
 
 def _fits(recognised: Callable[[dict[str, Any]], object], record: dict[str, Any]) -> bool:
