@@ -1,10 +1,12 @@
 """Which tokens are trained, for templates of every kind: against the answer written out by hand."""
 
+import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import AddedToken, normalizers
 
 from droidft.data.codec import Codec
 from droidft.data.prepare import prepare
@@ -269,3 +271,33 @@ def test_text_ends_in_eos_and_starts_with_one_bos(text: str, add_bos: bool, expe
     row = next(row for row in [*found.train, *found.validation] if row.line == 1)
     assert tokenizer.decode(row.tokens) == expected
     assert row.supervised.tolist() == [False] + [True] * (len(row.tokens) - 1)
+
+
+def test_offsets_by_bytes_are_the_tokenizers_own() -> None:
+    draw = random.Random(5)
+    alphabet = ["a", "b", " ", "\n", "é", "日", "🙂", "<|end|>", "<|user|>", "\u0301"]
+    texts = ["", *("".join(draw.choices(alphabet, k=draw.randrange(1, 40))) for _ in range(200))]
+    codec = Codec(make_tokenizer(templates.CHATML, merges=[("a", "b"), ("Ã", "©"), ("ð", "Ł")]))
+    for text, ours, theirs in zip(texts, codec.encode_rendered(texts), codec._with_offsets(texts), strict=True):
+        assert ours.in_bytes
+        assert ours.ids == theirs.ids
+        for position in range(len(text) + 1):
+            assert ours.tokens_before(text, position) == theirs.tokens_before(text, position), (text, position)
+
+
+def test_a_token_that_swallows_spaces_keeps_the_tokenizers_offsets() -> None:
+    tokenizer = make_tokenizer(templates.CHATML)
+    tokenizer.add_tokens([AddedToken("<sep>", rstrip=True, special=True)], special_tokens=True)
+    codec = Codec(tokenizer)
+    swallowed, plain = codec.encode_rendered(["a<sep>  b", "a<sep>b"])
+    assert not swallowed.in_bytes
+    assert plain.in_bytes
+    assert swallowed.tokens_before("a<sep>  b", 8) == (2, False)
+
+
+def test_a_tokenizer_that_normalizes_keeps_its_own_offsets() -> None:
+    tokenizer = make_tokenizer(templates.CHATML)
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    encoding = Codec(tokenizer).encode_rendered(["e\u0301a"])[0]
+    assert not encoding.in_bytes
+    assert encoding.tokens_before("e\u0301a", 2) == (2, False)

@@ -16,40 +16,54 @@ with a marker in its place. Templates with `{% generation %}` mark the turns the
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise, takewhile
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from droidft.config import SystemRole
 from droidft.data.conversation import SYSTEM_ROLES, Message
+from droidft.data.outline import Found, Outlines
 from droidft.data.proof import THINK_END, Part, Proof, thinking_outside
 from droidft.data.report import Flag
 from droidft.data.rows import Row
 from droidft.data.template import ChatTemplate, TemplateOptions
 from droidft.support.faults import Refused
 
+T = TypeVar("T")
 Wanted = Literal["trained", "untrained"] | None
 """Which of the assistant's turns are looked for in a rendering."""
 _SAMPLE = "Hello, wörld 123!\n\n  x = 1 "
 _MARKER = "Qx7droidft7marker7xQ"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
 class Encoding:
-    """Token ids of one text, with where each token ends and starts in it (None without a fast tokenizer)."""
+    """Token ids of one text, with where each token starts and ends in it (None without a fast tokenizer).
 
-    __slots__ = ("ends", "ids", "starts")
+    Starts and ends are counted in characters, or with `in_bytes` in bytes of UTF-8. Shape (tokens,).
+    """
 
-    def __init__(self, ids: list[int], offsets: list[tuple[int, int]] | None) -> None:
-        self.ids = ids
-        pairs = np.array(offsets, dtype=np.int64).reshape(-1, 2) if offsets is not None else None
-        self.starts: npt.NDArray[np.int64] | None = pairs[:, 0] if pairs is not None else None
-        self.ends: npt.NDArray[np.int64] | None = pairs[:, 1] if pairs is not None else None
+    ids: list[int]
+    starts: npt.NDArray[np.int64] | None = None
+    ends: npt.NDArray[np.int64] | None = None
+    in_bytes: bool = False
+
+    def tokens_before(self, text: str, position: int) -> tuple[int, bool] | None:
+        """How many tokens end at or before a character, and whether one reaches across it; None where unknown."""
+        if self.ends is None or self.starts is None:
+            return None
+        if self.in_bytes and not text.isascii():
+            position = len(text[:position].encode())
+        count = int(np.searchsorted(self.ends, position, side="right"))
+        return count, count < len(self.ids) and int(self.starts[count]) < position
 
 
 class Codec:
@@ -66,6 +80,7 @@ class Codec:
         self.template = ChatTemplate(tokenizer, options)
         self.has_template = self.template.present
         self.proof = Proof(self.template)
+        self.outlines = Outlines(self.template)
         self._pieces: dict[int, str] = {}
 
     # -- text to tokens
@@ -95,12 +110,61 @@ class Codec:
         ours = copy.encode(_SAMPLE, add_special_tokens=special).ids
         return copy if ours == list(self.tokenizer.encode(_SAMPLE, add_special_tokens=special)) else None
 
+    @cached_property
+    def _bytes(self) -> npt.NDArray[np.int64] | None:
+        """Bytes of text that each token stands for, by id, where the tokens of a text are its bytes in order.
+
+        That is so for BPE over bytes without a normalizer. Its offsets then follow from the ids, which is several
+        times faster than to have the tokenizer keep them.
+        """
+        if self._plain is None:
+            return None
+        parts = json.loads(self._plain.to_str())
+        if parts["normalizer"] is not None or (parts["decoder"] or {}).get("type") != "ByteLevel":
+            return None
+        # A character of such a token stands for a byte; added tokens are written as they are.
+        added = {token["id"]: len(token["content"].encode()) for token in parts["added_tokens"]}
+        vocabulary = {number: len(text) for text, number in self._plain.get_vocab(with_added_tokens=False).items()}
+        lengths = np.zeros(max(*vocabulary, *added, 0) + 1, dtype=np.int64)
+        for number, length in (vocabulary | added).items():
+            lengths[number] = length
+        return lengths
+
     def encode_rendered(self, texts: list[str]) -> list[Encoding]:
         """Encode rendered conversations: nothing is added, since the template wrote its own special tokens."""
-        if self._plain is not None:
-            encoded = self._plain.encode_batch(texts, add_special_tokens=False)
-            return [Encoding(one.ids, one.offsets) for one in encoded]
-        return [Encoding(list(self.tokenizer.encode(text, add_special_tokens=False)), None) for text in texts]
+        if self._plain is None:
+            return [Encoding(list(self.tokenizer.encode(text, add_special_tokens=False))) for text in texts]
+        if self._bytes is None:
+            return self._with_offsets(texts)
+        encoded = self._plain.encode_batch_fast(texts, add_special_tokens=False)
+        made = [self._by_bytes(one.ids, text) for one, text in zip(encoded, texts, strict=True)]
+        # Added tokens may swallow the spaces around them.
+        others = iter(self._with_offsets([text for one, text in zip(made, texts, strict=True) if one is None]))
+        return [next(others) if one is None else one for one in made]
+
+    def _by_bytes(self, ids: list[int], text: str) -> Encoding | None:
+        assert self._bytes is not None
+        lengths = self._bytes[ids]
+        ends = np.cumsum(lengths)
+        size = len(text) if text.isascii() else len(text.encode())
+        return Encoding(ids, ends - lengths, ends, in_bytes=True) if (ends[-1] if len(ids) else 0) == size else None
+
+    def _with_offsets(self, texts: list[str]) -> list[Encoding]:
+        made = []
+        for one in self._plain.encode_batch(texts, add_special_tokens=False) if texts else ():
+            pairs = np.array(one.offsets, dtype=np.int64).reshape(-1, 2)
+            made.append(Encoding(one.ids, pairs[:, 0], pairs[:, 1]))
+        return made
+
+    def soon(self, encode: Callable[[list[str]], list[T]], texts: list[str]) -> Callable[[], list[T]]:
+        """What gives `encode(texts)`, which a thread works out meanwhile where the tokenizer leaves Python."""
+        if self._plain is None or not texts:
+            return partial(encode, texts)
+        return self._thread.submit(encode, texts).result
+
+    @cached_property
+    def _thread(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
 
     def encode_texts(self, texts: list[str]) -> list[list[int]]:
         """Encode plain texts as the tokenizer does by itself (most put a start token first), but never two of it."""
@@ -165,13 +229,15 @@ def adapted(codec: Codec, messages: list[Message]) -> tuple[list[Message], set[F
     return made, {Flag.DEVELOPER_AS_SYSTEM} if renamed else set()
 
 
-def render(codec: Codec, row: Row, *, wanted: Wanted) -> Rendered:
+def render(codec: Codec, row: Row, *, wanted: Wanted, text: str | None = None) -> Rendered:
     """Render a conversation and find the spans of the assistant's turns that are to be trained, or that are not.
+
+    `text` is its rendering where that is known.
 
     Raises:
         Refused: the template refuses the row or leaves out what is to be trained; a turn cannot be found in its text.
     """
-    text = codec.template.render(row.messages, row.tools)
+    text = codec.template.render(row.messages, row.tools) if text is None else text
     rendered = Rendered(text)
     check_whole(codec, row, rendered)
     if wanted is None:
@@ -183,7 +249,16 @@ def render(codec: Codec, row: Row, *, wanted: Wanted) -> Rendered:
             rendered.spans = [mark for at, mark in enumerate(marks) if row.trains(at) is (wanted == "trained")]
             return rendered
     places = trained if wanted == "trained" else untrained
-    rendered.spans = [_turn(codec, row, rendered, index) for index in places]
+
+    def search(messages: list[Message], text: str) -> Found:
+        other, given = Rendered(text), row._replace(messages=messages)
+        return [_turn(codec, given, other, index) for index in places], other.flags
+
+    if row.tools is None:
+        rendered.spans, flags = codec.outlines.find(row.messages, places, text, search)
+    else:
+        rendered.spans, flags = search(row.messages, text)
+    rendered.flags |= flags
     _check_order(rendered.spans)
     return rendered
 
@@ -359,9 +434,8 @@ def _check_order(spans: list[tuple[int, int]]) -> None:
 
 def _tokens_before(codec: Codec, encoding: Encoding, text: str, position: int) -> tuple[int, bool]:
     """How many tokens end at or before a character, and whether one reaches across it."""
-    if encoding.ends is not None and encoding.starts is not None:
-        count = int(np.searchsorted(encoding.ends, position, side="right"))
-        return count, count < len(encoding.ids) and int(encoding.starts[count]) < position
+    if (known := encoding.tokens_before(text, position)) is not None:
+        return known
     prefix = codec.encode_rendered([text[:position]])[0].ids
     if encoding.ids[: len(prefix)] == prefix:
         return len(prefix), False

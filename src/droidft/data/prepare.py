@@ -14,7 +14,8 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from droidft.data.statistics import Measured, Noticed, alike, measure, overlap, 
 from droidft.data.template import TemplateOptions
 from droidft.data.tokens import (
     Encoded,
+    Rest,
     RowEncoder,
     TokenSet,
     TokenSetBuilder,
@@ -49,6 +51,8 @@ from droidft.support.words import count
 
 Indices = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
+_AHEAD = 2
+"""Batches that are rendered before the tokens of the first are asked for."""
 Parts = dict[str, Encoded]
 """What a row becomes: one sequence of tokens named "", a `prompt`, or the two answers `chosen` and `rejected`."""
 
@@ -180,6 +184,10 @@ class Kind(ABC, Generic[R, S]):
     def encode(self, rows: Sequence[R]) -> list[Parts | Refused]:
         """Each row uncut, or why it cannot be encoded."""
 
+    def begin(self, rows: Sequence[R]) -> Rest[Parts | Refused]:
+        """What gives the same, where a part of it can be worked out meanwhile."""
+        return partial(self.encode, rows)
+
     @abstractmethod
     def refuse(self, row: R, parts: Parts) -> Refused | None:
         """Why nothing can be learned from a row as it is cut; None if something can.
@@ -236,8 +244,8 @@ class Kind(ABC, Generic[R, S]):
         """All rows of these files; whatever is wrong with them is in `reading.log`."""
         reader = RowReader(self.recogniser(self.config), reading)
         gatherer = _Gatherer(self)
-        for batch in batched(reader.rows(paths, meter)):
-            for located, parts in zip(batch, self.encode([each.row for each in batch]), strict=True):
+        for batch, encoded in self._encoded(batched(reader.rows(paths, meter))):
+            for located, parts in zip(batch, encoded, strict=True):
                 pieces = self._checked(located.row, parts)
                 if isinstance(pieces, Refused):
                     reading.log.add(located.path, located.line, located.offset, pieces)
@@ -258,6 +266,18 @@ class Kind(ABC, Generic[R, S]):
         if len(rows) == 0:
             raise DataError(f"{reference}: {called} has no rows", hint="add rows, or give another file")
         return rows
+
+    def _encoded(
+        self, batches: Iterator[list[Located[R]]]
+    ) -> Iterator[tuple[list[Located[R]], list[Parts | Refused]]]:
+        """Each batch with what its rows become; the next ones are read and rendered while the tokenizer works."""
+        begun: deque[tuple[list[Located[R]], Rest[Parts | Refused]]] = deque()
+        for batch in batches:
+            begun.append((batch, self.begin([each.row for each in batch])))
+            if len(begun) > _AHEAD:
+                done, rest = begun.popleft()
+                yield done, rest()
+        yield from ((done, rest()) for done, rest in begun)
 
     def _checked(self, row: R, parts: Parts | Refused) -> list[Parts] | Refused:
         if isinstance(parts, Refused):
@@ -387,9 +407,14 @@ class Answers(Kind[Row, TokenSet]):
 
     def encode(self, rows: Sequence[Row]) -> list[Parts | Refused]:
         """One sequence for each row."""
+        return self.begin(rows)()
+
+    def begin(self, rows: Sequence[Row]) -> Rest[Parts | Refused]:
+        """The tokenizer works meanwhile."""
         last = self.config.train_on is TrainOn.LAST_TURN
         encoder = RowEncoder(self.codec, self.config.mask_prompt, self.config.system_prompt, last_turn=last)
-        return [one if isinstance(one, Refused) else {"": one} for one in encoder.encode(rows)]
+        rest = encoder.begin(rows)
+        return lambda: [one if isinstance(one, Refused) else {"": one} for one in rest()]
 
     def refuse(self, row: Row, parts: Parts) -> Refused | None:
         """A row without a token to train on."""

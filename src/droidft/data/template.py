@@ -18,7 +18,7 @@ from typing import Any
 from droidft.config import SystemRole, TrainingConfig
 from droidft.data.calls import Call, Tool
 from droidft.data.conversation import SYSTEM_ROLES, Message
-from droidft.errors import ConfigError
+from droidft.errors import ConfigError, ModelError
 from droidft.models.templates import rendering
 from droidft.support.faults import Refused
 
@@ -34,6 +34,8 @@ RESERVED = frozenset(
 )
 """Names that mean something else to the renderer than a variable of the template."""
 THINKING = "enable_thinking"
+_TOGETHER = 32
+"""Conversations that are rendered within the limits for one."""
 Span = tuple[int, int]
 
 
@@ -189,6 +191,27 @@ class ChatTemplate:
         except (TemplateError, *_FAILURES) as error:
             raise self._refusal(messages, error) from None
         return str(text)
+
+    def render_many(self, conversations: list[list[Message]]) -> list[str | None]:
+        """As `render` without tools, for many at less cost; None where `render` has to be asked about one alone."""
+        from jinja2 import TemplateError
+
+        made: list[str | None] = []
+        for start in range(0, len(conversations), _TOGETHER):
+            group = conversations[start : start + _TOGETHER]
+            try:
+                source = self._source(None)
+                more = {} if source is None else {"chat_template": source}
+                with rendering():
+                    texts = self.tokenizer.apply_chat_template(
+                        group, tokenize=False, add_generation_prompt=False, **more, **self.options.kwargs
+                    )
+            except (ModelError, TemplateError, *_FAILURES):
+                texts = None
+            # A renderer that is no Jinja template may take them for one conversation.
+            whole = isinstance(texts, list) and len(texts) == len(group)
+            made += map(str, texts) if whole else [None] * len(group)
+        return made
 
     def generation_spans(
         self, messages: list[Message], tools: list[Tool] | None

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,9 @@ from droidft.data.report import Flag
 from droidft.data.rows import Row
 from droidft.support.faults import Refused
 
+T = TypeVar("T")
+Rest: TypeAlias = Callable[[], list[T]]
+"""What is left to do for rows that the tokenizer works on meanwhile."""
 NO_TEMPLATE = Refused(
     "no-template",
     "is a conversation, but the model's tokenizer has no chat template",
@@ -51,6 +55,10 @@ class RowEncoder:
 
     def encode(self, rows: Sequence[Row]) -> list[Encoded | Refused]:
         """Each row encoded, or why it cannot be."""
+        return self.begin(rows)()
+
+    def begin(self, rows: Sequence[Row]) -> Rest[Encoded | Refused]:
+        """What gives each row encoded, or why it cannot be; the tokenizer works on them meanwhile."""
         texts, pairs, chats = [], [], []
         for index, row in enumerate(rows):
             if row.text is not None:
@@ -59,70 +67,108 @@ class RowEncoder:
                 chats.append(index)
             elif row.tools is None and row.joinable:
                 pairs.append(index)
-        ways: list[tuple[list[int], Callable[[list[Row]], Sequence[Encoded | Refused]]]]
-        ways = [(texts, self._texts), (pairs, self.pairs), (chats, self._chats)]
-        encoded: dict[int, Encoded | Refused] = {}
-        for indices, encode in ways:
-            encoded.update(zip(indices, encode([rows[index] for index in indices]), strict=True))
-        return [encoded.get(index, NO_TEMPLATE) for index in range(len(rows))]
+        ways: list[tuple[list[int], Callable[[list[Row]], Rest[Any]]]]
+        ways = [(texts, self._texts), (pairs, self._pairs), (chats, self._chats)]
+        begun = [(indices, start([rows[index] for index in indices])) for indices, start in ways]
 
-    def _texts(self, rows: list[Row]) -> list[Encoded]:
-        """Plain text, ended by the end-of-sequence token."""
-        pattern = self.codec.special_pattern
-        texts = [row.text or "" for row in rows]
-        encoded = []
-        for text, ids in zip(texts, self.codec.encode_texts(texts), strict=True):
-            encoded.append(self._closed(ids, 0, special=bool(pattern and pattern.search(text))))
-        return encoded
+        def finish() -> list[Encoded | Refused]:
+            encoded: dict[int, Encoded | Refused] = {}
+            for indices, rest in begun:
+                encoded.update(zip(indices, rest(), strict=True))
+            return [encoded.get(index, NO_TEMPLATE) for index in range(len(rows))]
+
+        return finish
 
     def pairs(self, rows: list[Row]) -> list[Encoded]:
         """Prompt and completion joined without a template.
 
         They are encoded separately, so that the prompt's tokens are those that generation will start from.
         """
-        prompts = self.codec.encode_texts([row.messages[0]["content"] for row in rows])
-        answers = self.codec.encode_rendered([row.messages[1]["content"] for row in rows])
-        encoded = []
-        for row, prompt, answer in zip(rows, prompts, answers, strict=True):
-            open_end(self.codec, prompt)
-            first = len(prompt) if self.mask_prompt else 0
-            special = check_messages(self.codec, row.messages)
-            encoded.append(self._closed([*prompt, *answer.ids], first, special=special))
-        return encoded
+        return self._pairs(rows)()
 
-    def _chats(self, rows: list[Row]) -> list[Encoded | Refused]:
+    def _texts(self, rows: list[Row]) -> Rest[Encoded]:
+        """Plain text, ended by the end-of-sequence token."""
+        pattern = self.codec.special_pattern
+        texts = [row.text or "" for row in rows]
+        encoding = self.codec.soon(self.codec.encode_texts, texts)
+
+        def finish() -> list[Encoded]:
+            return [
+                self._closed(ids, 0, special=bool(pattern and pattern.search(text)))
+                for text, ids in zip(texts, encoding(), strict=True)
+            ]
+
+        return finish
+
+    def _pairs(self, rows: list[Row]) -> Rest[Encoded]:
+        prompts = self.codec.soon(self.codec.encode_texts, [row.messages[0]["content"] for row in rows])
+        answers = self.codec.soon(self.codec.encode_rendered, [row.messages[1]["content"] for row in rows])
+
+        def finish() -> list[Encoded]:
+            encoded = []
+            for row, prompt, answer in zip(rows, prompts(), answers(), strict=True):
+                open_end(self.codec, prompt)
+                first = len(prompt) if self.mask_prompt else 0
+                special = check_messages(self.codec, row.messages)
+                encoded.append(self._closed([*prompt, *answer.ids], first, special=special))
+            return encoded
+
+        return finish
+
+    def _chats(self, rows: list[Row]) -> Rest[Encoded | Refused]:
         """Conversations as the chat template writes them."""
+        rendered = self._rendered(rows)
+        texts = [one.text for one in rendered if isinstance(one, Rendered)]
+        encoding = self.codec.soon(self.codec.encode_rendered, texts)
+
+        def finish() -> list[Encoded | Refused]:
+            encodings = iter(encoding())
+            return [
+                one if isinstance(one, Refused) else self._chat(row, one, next(encodings))
+                for row, one in zip(rows, rendered, strict=True)
+            ]
+
+        return finish
+
+    def _chat(self, row: Row, rendered: Rendered, encoding: Encoding) -> Encoded:
+        mask = self._mask(encoding, rendered, masked=bool(row.masked))
+        if check_messages(self.codec, row.messages):
+            rendered.flags.add(Flag.SPECIAL_TOKENS)
+        return Encoded(np.array(encoding.ids, dtype=np.int32), mask, frozenset(rendered.flags))
+
+    def _rendered(self, rows: list[Row]) -> list[Rendered | Refused]:
+        """Conversations as text; their spans are the turns to train, or without `mask_prompt` those not to."""
+        adapted = [self._adapted(row) for row in rows]
+        plain = [one[0].messages for one in adapted if not isinstance(one, Refused) and one[0].tools is None]
+        texts = iter(self.codec.template.render_many(plain))
         rendered: list[Rendered | Refused] = []
-        for row in rows:
+        for one in adapted:
+            if isinstance(one, Refused):
+                rendered.append(one)
+                continue
+            row, flags = one
+            wanted: Wanted = "trained" if self.mask_prompt else "untrained" if row.masked else None
             try:
-                rendered.append(self._rendered(row))
+                text = next(texts) if row.tools is None else None
+                made = render(self.codec, row, wanted=wanted, text=text)
+                made.flags |= flags
+                rendered.append(made)
             except Refused as why:
                 rendered.append(why)
-        encodings = iter(self.codec.encode_rendered([one.text for one in rendered if isinstance(one, Rendered)]))
-        encoded: list[Encoded | Refused] = []
-        for row, one in zip(rows, rendered, strict=True):
-            if isinstance(one, Refused):
-                encoded.append(one)
-                continue
-            encoding = next(encodings)
-            mask = self._mask(encoding, one, masked=bool(row.masked))
-            if check_messages(self.codec, row.messages):
-                one.flags.add(Flag.SPECIAL_TOKENS)
-            encoded.append(Encoded(np.array(encoding.ids, dtype=np.int32), mask, frozenset(one.flags)))
-        return encoded
+        return rendered
 
-    def _rendered(self, row: Row) -> Rendered:
-        """A conversation as text; its spans are the turns to train, or without `mask_prompt` those not to."""
-        messages, flags = adapted(self.codec, with_system(row.messages, self.system_prompt))
+    def _adapted(self, row: Row) -> tuple[Row, set[Flag]] | Refused:
+        """A row as the template takes it, and what is to be known about that; or why it cannot be trained on."""
+        try:
+            messages, flags = adapted(self.codec, with_system(row.messages, self.system_prompt))
+        except Refused as why:
+            return why
         whole = row._replace(messages=messages, given=row.given if self.mask_prompt else 0)
         if self.last_turn:
             whole = whole.only_last()
         if not any(whole.trains(number) for number in range(len(answers(whole)))):
-            raise Refused("no-target", "has no turn to train: the weight of each is 0", "give one a weight of 1")
-        wanted: Wanted = "trained" if self.mask_prompt else "untrained" if row.masked else None
-        rendered = render(self.codec, whole, wanted=wanted)
-        rendered.flags |= flags
-        return rendered
+            return Refused("no-target", "has no turn to train: the weight of each is 0", "give one a weight of 1")
+        return whole, flags
 
     def _mask(self, encoding: Encoding, rendered: Rendered, *, masked: bool) -> npt.NDArray[np.bool_]:
         if self.mask_prompt:
@@ -211,15 +257,19 @@ class TokenizedRow:
 
 @dataclass(frozen=True)
 class TokenSet:
-    """Rows as arrays: `tokens` joined, row i at `offsets[i]:offsets[i + 1]`, the mask as bits of the same order.
+    """Rows as arrays: row i has `lengths[i]` tokens from `starts[i]` on, and its mask as bits from byte
+    `mask_starts[i]` on. Sets that were taken from others share `tokens` and `mask_bits` with them.
 
-    `full_lengths` are the lengths before the cut, `digests` 64-bit hashes of the uncut tokens, `groups` 64-bit
-    hashes that are equal for rows that belong together.
+    `tokens` are uint16 where that is enough, else int32. `full_lengths` are the lengths before the cut, `digests`
+    64-bit hashes of the uncut tokens, `groups` 64-bit hashes that are equal for rows that belong together.
     """
 
-    tokens: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.uint16] | npt.NDArray[np.int32]
     mask_bits: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+    mask_starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    """Tokens of each row, after the cut. Shape (rows,)."""
     lines: npt.NDArray[np.int64]
     file_numbers: npt.NDArray[np.uint16]
     supervised_counts: npt.NDArray[np.int32]
@@ -229,29 +279,21 @@ class TokenSet:
     files: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.starts)
 
     def __getitem__(self, index: int) -> TokenizedRow:
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
         index %= len(self)
-        start, end = int(self.offsets[index]), int(self.offsets[index + 1])
-        return TokenizedRow(
-            self.tokens[start:end], self._mask(start, end), int(self.lines[index]), self.file_of(index)
-        )
+        return TokenizedRow(self._tokens(index), self._mask(index), int(self.lines[index]), self.file_of(index))
 
     def __iter__(self) -> Iterator[TokenizedRow]:
         return (self[index] for index in range(len(self)))
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each row, after the cut. Shape (rows,)."""
-        return np.diff(self.offsets)
-
-    @property
     def token_count(self) -> int:
         """Tokens of all rows, after the cut."""
-        return len(self.tokens)
+        return int(self.lengths.sum())
 
     @property
     def cut(self) -> npt.NDArray[np.int32]:
@@ -267,19 +309,13 @@ class TokenSet:
         return f"{Path(self.file_of(index)).name}:{int(self.lines[index])}"
 
     def take(self, rows: npt.NDArray[np.int64]) -> TokenSet:
-        """The rows of these indices, in this order, as a set of their own."""
-        lengths = self.lengths[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        tokens = np.empty(int(offsets[-1]), dtype=np.int32)
-        mask = np.empty(int(offsets[-1]), dtype=np.bool_)
-        for new, old in enumerate(rows):
-            start, end = int(self.offsets[old]), int(self.offsets[old + 1])
-            tokens[offsets[new] : offsets[new + 1]] = self.tokens[start:end]
-            mask[offsets[new] : offsets[new + 1]] = self._mask(start, end)
+        """The rows of these indices, in this order, as a set of their own; no token is copied."""
         return TokenSet(
-            tokens,
-            offsets,
-            np.packbits(mask),
+            self.tokens,
+            self.mask_bits,
+            self.starts[rows],
+            self.mask_starts[rows],
+            self.lengths[rows],
             self.lines[rows],
             self.file_numbers[rows],
             self.supervised_counts[rows],
@@ -290,9 +326,21 @@ class TokenSet:
         )
 
     def update_hash(self, digest: hashlib._Hash) -> None:
-        """Feed tokens, offsets and mask, as little-endian bytes, to a hash."""
-        for part in (self.tokens.astype("<i4"), self.offsets.astype("<i8"), self.mask_bits):
-            digest.update(np.ascontiguousarray(part).data)
+        """Feed all tokens (int32), where rows begin and end in them (int64) and all masks (bits) to a hash.
+
+        Numbers are little-endian; the bits of all rows are joined before they are packed into bytes.
+        """
+        for index in range(len(self)):
+            digest.update(np.ascontiguousarray(self._tokens(index).astype("<i4", copy=False)).data)
+        digest.update(np.concatenate([[0], np.cumsum(self.lengths)]).astype("<i8").data)
+        left = np.zeros(0, dtype=np.bool_)
+        for first in range(0, len(self), _HASHED_ROWS):
+            rows = range(first, min(first + _HASHED_ROWS, len(self)))
+            bits = np.concatenate([left, *(self._mask(index) for index in rows)])
+            whole = len(bits) // 8 * 8
+            digest.update(np.packbits(bits[:whole]).data)
+            left = bits[whole:]
+        digest.update(np.packbits(left).data)
 
     def sha256(self) -> str:
         """The hash of that alone, in hexadecimal."""
@@ -300,23 +348,35 @@ class TokenSet:
         self.update_hash(digest)
         return digest.hexdigest()
 
-    def _mask(self, start: int, end: int) -> npt.NDArray[np.bool_]:
-        bits = np.unpackbits(self.mask_bits[start // 8 : (end + 7) // 8])
-        return bits[start % 8 : start % 8 + end - start].astype(np.bool_)
+    def _tokens(self, index: int) -> npt.NDArray[np.int32]:
+        start = int(self.starts[index])
+        return self.tokens[start : start + int(self.lengths[index])].astype(np.int32, copy=False)
+
+    def _mask(self, index: int) -> npt.NDArray[np.bool_]:
+        start, length = int(self.mask_starts[index]), int(self.lengths[index])
+        return np.unpackbits(self.mask_bits[start : start + (length + 7) // 8], count=length).view(np.bool_)
+
+
+_HASHED_ROWS = 4096
+_SHORT = 1 << 16
 
 
 def _integers() -> array[int]:
     return array("q")
 
 
+def _short() -> array[int]:
+    return array("H")
+
+
 @dataclass
 class TokenSetBuilder:
-    """Gathers encoded rows, cut to `limit` tokens. Only arrays are kept, joined every few thousand rows."""
+    """Gathers encoded rows, cut to `limit` tokens, in arrays that grow."""
 
     limit: int | None = None
     _files: dict[str, int] = field(default_factory=dict)
-    _tokens: list[npt.NDArray[np.int32]] = field(default_factory=list)
-    _masks: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    _tokens: array[int] = field(default_factory=_short)
+    _masks: bytearray = field(default_factory=bytearray)
     _lines: array[int] = field(default_factory=_integers)
     _file_numbers: array[int] = field(default_factory=_integers)
     _lengths: array[int] = field(default_factory=_integers)
@@ -328,9 +388,10 @@ class TokenSetBuilder:
     def add(self, row: Encoded, file: str, line: int, *, group: int | None = None) -> None:
         """Add one row; without a `group`, it belongs together with equal ones only."""
         tokens, mask = row.tokens[: self.limit], row.supervised[: self.limit]
-        self._tokens.append(tokens)
-        # Whole bytes would not join; bits of a row are packed once all are known.
-        self._masks.append(mask.view(np.uint8))
+        if self._tokens.typecode == "H" and int(tokens.max(initial=0)) >= _SHORT:
+            self._tokens = array("i", self._tokens)
+        self._tokens.frombytes(tokens.astype(self._tokens.typecode).tobytes())
+        self._masks += np.packbits(mask).tobytes()
         self._lines.append(line)
         self._file_numbers.append(self._files.setdefault(file, len(self._files)))
         self._lengths.append(len(tokens))
@@ -339,16 +400,17 @@ class TokenSetBuilder:
         digest = hash64(row.tokens.tobytes())
         self._digests.append(digest)
         self._groups.append(digest if group is None else group)
-        if len(self._tokens) >= 4096:
-            self._tokens = [np.concatenate(self._tokens)]
-            self._masks = [np.concatenate(self._masks)]
 
     def build(self) -> TokenSet:
-        """The finished set."""
+        """The finished set; nothing can be added any more."""
+        lengths = np.array(self._lengths, dtype=np.int64)
+        short = self._tokens.typecode == "H"
         return TokenSet(
-            np.concatenate([np.zeros(0, dtype=np.int32), *self._tokens]),
-            np.concatenate([[0], np.cumsum(self._lengths)]).astype(np.int64),
-            np.packbits(np.concatenate([np.zeros(0, dtype=np.uint8), *self._masks])),
+            np.frombuffer(self._tokens, np.uint16) if short else np.frombuffer(self._tokens, np.int32),
+            np.frombuffer(self._masks, dtype=np.uint8),
+            np.cumsum(lengths) - lengths,
+            np.cumsum(mask_bytes := (lengths + 7) // 8) - mask_bytes,
+            lengths,
             np.array(self._lines, dtype=np.int64),
             np.array(self._file_numbers, dtype=np.uint16),
             np.array(self._counts, dtype=np.int32),
