@@ -8,6 +8,7 @@ import re
 import sys
 
 import pytest
+from rich.console import Console
 from rich.text import Text
 
 from droidft.commands import _terminal
@@ -83,3 +84,23 @@ def test_safe_keeps_what_text_consists_of() -> None:
     assert safe("a\tb\nc\r\nd é 日本 👍🏽") == "a\tb\nc\nd é 日本 👍🏽"
     assert safe("a\rb") == "a�b"
     assert json.loads(json_safe(json.dumps(HOSTILE, ensure_ascii=False))) == HOSTILE
+
+
+def test_a_log_shows_what_begins_and_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(_terminal.time, "monotonic", lambda: now[0])
+    with _terminal.progress_bar(Console(file=out, width=80)) as report:
+        for second in range(41):
+            now[0] = float(second)
+            report("answering 80 orders", 2 * second, 80)
+        report("loading", 0, 0)
+        now[0] += 60
+        report("loading", 0, 0)
+    assert out.getvalue().splitlines() == [
+        "answering 80 orders",
+        "answering 80 orders  25%, about 30 s left",
+        "answering 80 orders  50%, about 20 s left",
+        "answering 80 orders  75%, about 10 s left",
+        "answering 80 orders  100%",
+        "loading",
+    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +26,10 @@ from rich.text import Text
 
 from droidft.support.plain import json_safe, safe
 from droidft.support.progress import Progress
+from droidft.support.words import duration
 
+AGAIN_SECONDS = 10.0
+"""How often a log shows how far something is."""
 GAP = 2
 """Blanks between two columns."""
 RUN_HELP = "id of a run, the beginning of one, or `last`: the newest that no experiment made"
@@ -176,24 +180,41 @@ def progress_bar(console: Console) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     bar = Bar(*shown, console=console, transient=True, disable=not console.is_terminal)
-    task, said = None, ""
+    task = None
 
     def report(what: str, done: int, total: int) -> None:
-        nonlocal task, said
-        if not console.is_terminal:
-            if what != said:  # a line for each thing that is done
-                line(console, what)
-            said = what
-            return
+        nonlocal task
         if task is None:
             bar.start()
             task = bar.add_task(what)
         bar.update(task, description=what, completed=done, total=total or None)
 
     try:
-        yield report
+        yield report if console.is_terminal else _Lines(console).report
     finally:
         bar.stop()
+
+
+class _Lines:
+    """Progress where there is no terminal: a line for each thing that begins, and now and then how far it is."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._what = ""
+        self._first = 0
+        self._began = self._shown = 0.0
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """So much of a whole is done; `total` 0: nobody knows the whole."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._first, self._began, self._shown = what, done, now, now
+            line(self._console, what)
+        elif now - self._shown >= AGAIN_SECONDS and total:
+            self._shown = now
+            left = (now - self._began) / max(1, done - self._first) * (total - done)
+            more = f", about {duration(left)} left" if self._first < done < total else ""
+            line(self._console, f"{what}  {done / total:.0%}{more}")
 
 
 def one_line(text: str, *, most: int) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.status import Status
 
 from droidft.adapters.folder import read_adapter
 from droidft.commands import serve
@@ -22,9 +21,7 @@ from droidft.commands._terminal import (
     one_line,
     progress_bar,
     show_table,
-    spinner,
     terminal,
-    turn,
 )
 from droidft.commands._watch import start_and_watch
 from droidft.config import load_config_file, parse_config
@@ -108,7 +105,8 @@ def _prove(run: Run, test: Path, questions: int, home: Home, console: Console) -
 
 def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, console: Console) -> list[Side]:
     sides = []
-    with computing(home.cache), spinner(console, "loading the model") as status:
+    with computing(home.cache), progress_bar(console) as progress:
+        progress("loading the model", 0, 0)
         from droidft.engine.evaluation import measure
         from droidft.engine.model import adapter_weights, loading, precision
 
@@ -119,7 +117,7 @@ def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, conso
             if name == "adapter":
                 adapter_weights.apply(model, read_adapter(home.adapter(run.adapter_name()), "best"))
             model.eval()
-            turn(status, f"{name}: loss on {test.name}")
+            progress(f"{name}: loss on {test.name}", 0, 0)
             loss = measure.held_out_loss(model, tokenizer, run.config(), test)
             accuracy, answers = measure.accuracy(
                 model,
@@ -127,14 +125,10 @@ def _measure(run: Run, test: Path, rows: list[dict[str, str]], home: Home, conso
                 [row["prompt"] for row in rows],
                 lambda index, answer: orders.is_right(answer, rows[index]["completion"]),
                 max_tokens=ANSWER_TOKENS,
-                progress=partial(_show_progress, status, name),
+                progress=partial(progress, f"{name}: answering {len(rows)} orders"),
             )
             sides.append(Side(name, loss, accuracy, answers))
     return sides
-
-
-def _show_progress(status: Status, name: str, done: int, total: int) -> None:
-    turn(status, f"{name}: {done} of {total} orders taken")
 
 
 def _show_answers(rows: list[dict[str, str]], sides: list[Side], console: Console) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from droidft.commands._experiment_display import ExperimentDisplay, analysed, rendered, show_findings, show_plan
-from droidft.commands._terminal import add_json, agreed, line, print_json, spinner, terminal, turn
+from droidft.commands._terminal import add_json, agreed, line, print_json, progress_bar, terminal
 from droidft.commands._watch import Presses
 from droidft.config import load_config_file
 from droidft.errors import ConfigError
@@ -65,11 +65,12 @@ def _settled(experiment: Experiment, console: Console, *, timed: bool, made: boo
     """Settle the plan; what refuses it leaves no experiment behind that was `made` for it."""
     from droidft.api.comparing import settle_locked  # slow to import
 
-    with spinner(console, "planning") as status:
+    with progress_bar(console) as progress:
+        progress("planning", 0, 0)
 
         def report(what: str, done: int, total: int) -> None:
             if what:
-                turn(status, f"{what} ({done + 1} of {total})" if total else what)
+                progress(what, done, total)
 
         return settle_locked(experiment, report, timed=timed, is_new=made)
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from droidft.commands._settings import add_setting_flags, config_from
-from droidft.commands._terminal import add_json, line, marked, one_line, print_json, spinner, terminal, turn
+from droidft.commands._terminal import add_json, line, marked, one_line, print_json, progress_bar, terminal
 from droidft.config import Family
 from droidft.config.settings import Setting, reward_kinds
 from droidft.engine.machine.device import computing
@@ -83,7 +83,7 @@ def _try(args: argparse.Namespace, console: Console) -> None:
     with computing(home.cache):
         from droidft.engine.evaluation.trial import try_rewards
 
-        with spinner(console, "") as status:
+        with progress_bar(terminal(errors=True, quiet=args.json)) as progress:
             trial = try_rewards(
                 config,
                 home.places(checkpoints=home.runs),
@@ -91,7 +91,7 @@ def _try(args: argparse.Namespace, console: Console) -> None:
                 prompts=args.prompts,
                 completions=args.completions,
                 seed=config.seed,
-                report=lambda phase, done, total: turn(status, f"{phase} {done}/{total}" if total else phase),
+                report=progress,
             )
     if args.json:
         print_json(trial)
