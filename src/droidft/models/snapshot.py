@@ -8,13 +8,11 @@ to `blobs/<etag>`, which huggingface_hub only has to link.
 
 from __future__ import annotations
 
-import errno
 import glob
 import hashlib
 import os
 import queue
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -28,7 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from droidft.models import transfer
 from droidft.support.progress import Progress
-from droidft.support.words import size
+from droidft.support.room import check_room
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, HfFileMetadata
@@ -267,7 +265,8 @@ def _complete(blobs: Path, remote: _Remote, tally: _Tally) -> None:
     blobs.mkdir(parents=True, exist_ok=True)
     part = _Part(path, remote)
     try:
-        _check_room(blobs, remote.size - part.size)
+        hint = "free some space, or let HF_HOME name a folder on another disk"
+        check_room(remote.size - part.size, blobs, what="the rest of the download", hint=hint)
         inherited = part.size
         tally.add(part.size)
         _append(part, remote, tally)
@@ -309,12 +308,6 @@ def _append(part: _Part, remote: _Remote, tally: _Tally) -> None:
 def _clear(part: _Part, tally: _Tally) -> None:
     tally.add(-part.size)
     part.clear()
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(errno.ENOSPC, f"{size(needed)} are still to come, and {size(free)} are free")
 
 
 def _sweep(blobs: Path, etags: set[str]) -> None:

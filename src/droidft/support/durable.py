@@ -196,13 +196,13 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into a `StorageError` that says what to do."""
+def storage_errors(path: Path, *, again: str = "run it again (a run: `droidft resume`)") -> Iterator[None]:
+    """Turn the operating system's refusals into a `StorageError` that says what to do; `again` names the work."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "free some space, then run it again (a run: `droidft resume`)"
+            hint = f"free some space, then {again}"
         elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             hint = "make the folder writable"
         elif error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from droidft.adapters.folder import CONFIG, LATEST, AdapterInfo, read_adapter
-from droidft.adapters.imports import pack as packing
 from droidft.adapters.imports.pack import CERTIFICATE, MANIFEST, Pack, is_pack, pack
 from droidft.adapters.record import FILE as TRAINING
 from droidft.adapters.record import TrainingRecord, settings_without_places, without_place
@@ -247,8 +246,8 @@ def test_what_needs_more_room_than_there_is_says_so_first(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (out := tmp_path / "out").mkdir()
-    monkeypatch.setattr(packing.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
-    with pytest.raises(StorageError, match=r"needs .*, and 100 B are free"):
+    monkeypatch.setattr("droidft.support.room.shutil.disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    with pytest.raises(StorageError, match=r"needs .*, and 100 B is free"):
         Pack(packed).write(out)
     assert not list(out.iterdir())
 

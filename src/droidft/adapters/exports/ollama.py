@@ -17,9 +17,8 @@ from droidft.models.files import read_json
 from droidft.models.gguf.tensors import Weights
 from droidft.models.gguf.write import Written, write_gguf
 from droidft.models.templates import DEFAULT, chat_templates, rendered
-from droidft.support.durable import write_atomically
+from droidft.support.durable import storage_errors, write_atomically
 from droidft.support.progress import Progress
-from droidft.support.room import room_errors
 
 MODELFILE = "Modelfile"
 _PARAMETERS = {
@@ -107,7 +106,7 @@ def write_ollama(
     """
     written = write_gguf(base, weights, target / f"{name}.gguf", kind=kind, ends=ends, progress=progress)
     modelfile, warnings = _modelfile(base, written, variables or {})
-    with room_errors(target, again="export again"):
+    with storage_errors(target, again="export again"):
         write_atomically(target / MODELFILE, modelfile.encode())
     return OllamaFolder(written, modelfile, [*written.warnings, *warnings])
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import stat
 import struct
 import zipfile
@@ -31,10 +30,11 @@ from droidft import __version__
 from droidft.adapters.folder import BEST, CONFIG, LATEST, AdapterInfo
 from droidft.adapters.record import FILE as TRAINING
 from droidft.adapters.record import TrainingRecord, without_place
-from droidft.errors import AdapterError, StorageError
+from droidft.errors import AdapterError
 from droidft.support import stored
 from droidft.support.durable import sha256, storage_errors, sync_file, sync_folder
 from droidft.support.progress import Progress
+from droidft.support.room import check_room
 from droidft.support.words import size
 
 SUFFIX = ".adapter.zip"
@@ -156,9 +156,8 @@ class Pack:
             StorageError: there is no room for it, or it cannot be written.
         """
         files: Mapping[str, Entry] = self.manifest.files  # type: ignore[assignment]
-        needed, free = sum(entry.bytes for entry in files.values()), shutil.disk_usage(folder).free
-        if needed > free:
-            raise StorageError(f"{self.file.name} needs {size(needed)}, and {size(free)} are free", hint="free some")
+        hint = "free some space, or set DROIDFT_HOME to another disk"
+        check_room(sum(entry.bytes for entry in files.values()), folder, what=self.file.name, hint=hint)
         with self._opened() as archive:
             for name, entry in files.items():
                 with storage_errors(folder), archive.open(name) as source, (folder / name).open("xb") as target:

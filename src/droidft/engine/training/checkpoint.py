@@ -28,7 +28,7 @@ from droidft.config import FineTuneType, TrainingConfig
 from droidft.engine.model.targets import TargetPlan
 from droidft.errors import CheckpointError, NonFiniteError, StorageError
 from droidft.support.durable import commit_folder, sha256, storage_errors
-from droidft.support.words import size
+from droidft.support.room import check_room
 
 FORMAT = 1
 ADAPTER, OPTIMIZER, METHOD = "adapter.safetensors", "optimizer.safetensors", "method.safetensors"
@@ -294,9 +294,5 @@ def check_space(plan: TargetPlan, config: TrainingConfig, folder: Path) -> None:
     )
     need = 3 * trained * 4 * 3
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise StorageError(
-            f"{size(free)} is free at {folder}, three checkpoints of this run take {size(need)}",
-            hint="free some space, lower lora_rank, or set DROIDFT_HOME to a larger disk",
-        )
+    hint = "free some space, lower lora_rank, or set DROIDFT_HOME to a larger disk"
+    check_room(need, folder, what="the run, for three checkpoints,", hint=hint)

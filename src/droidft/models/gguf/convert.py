@@ -22,9 +22,9 @@ from droidft.models.gguf.architectures import Description, describe
 from droidft.models.gguf.card import card_of
 from droidft.models.gguf.layout import heads_of
 from droidft.models.gguf.reader import Floats, GgufFile, read
-from droidft.support.durable import folder_hidden_until_whole
+from droidft.support.durable import folder_hidden_until_whole, storage_errors
 from droidft.support.progress import Progress
-from droidft.support.room import check_room, room_errors
+from droidft.support.room import check_room
 
 SHARD_BYTES = 2 * 1024**3
 
@@ -60,7 +60,7 @@ def import_gguf(source: Path, folder: Path, *, dtype: str = "float16", progress:
     total = sum(math.prod(file.tensors[name].shape) for name in model.names)
     hint = "free some space, or set DROIDFT_HOME to another disk"
     check_room(total * np.dtype(dtype).itemsize, folder, what="the import", hint=hint)
-    with room_errors(folder, again="import again"):
+    with storage_errors(folder, again="import again"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with folder_hidden_until_whole(folder) as part:
             _write_weights(part, _converted(file, model), dtype=dtype, progress=progress, total=total)

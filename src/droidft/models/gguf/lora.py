@@ -24,9 +24,9 @@ from droidft.models.gguf.layout import EMBEDDING, HEAD, heads_of
 from droidft.models.gguf.reader import Floats, GgufFile, read
 from droidft.models.gguf.tensors import names_of, parts_of
 from droidft.models.gguf.write import Written, add_value, gguf_writer
-from droidft.support.durable import hidden_until_whole
+from droidft.support.durable import hidden_until_whole, storage_errors
 from droidft.support.progress import Progress
-from droidft.support.room import check_room, room_errors
+from droidft.support.room import check_room
 
 _A, _B = ".lora_a", ".lora_b"
 _HEADER_BYTES = 2**20
@@ -105,7 +105,7 @@ def write_gguf_lora(
         "adapter.type": "lora",
         "adapter.lora.alpha": float(rank),
     }
-    with room_errors(target, again="export again"):
+    with storage_errors(target, again="export again"):
         target.parent.mkdir(parents=True, exist_ok=True)
         with hidden_until_whole(target) as part, gguf_writer(part, model.made.layout.architecture) as made:
             for key, value in general.items():

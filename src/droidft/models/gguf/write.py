@@ -21,9 +21,9 @@ from droidft.models.gguf.kept import kept
 from droidft.models.gguf.plan import Plan, fresh
 from droidft.models.gguf.tensors import Weights, tensors_of
 from droidft.models.gguf.vocabulary import vocabulary
-from droidft.support.durable import hidden_until_whole
+from droidft.support.durable import hidden_until_whole, storage_errors
 from droidft.support.progress import Progress
-from droidft.support.room import check_room, room_errors
+from droidft.support.room import check_room
 
 _HEADER_BYTES = 32 * 2**20
 """More than the largest vocabularies take."""
@@ -88,7 +88,7 @@ def write_gguf(
         plan = fresh(base, tensors, kind=kind, ends=ends, name=name or target.stem)
     hint = "free some space, or export to another disk"
     check_room(plan.bytes + _HEADER_BYTES, target, what="the export", hint=hint)
-    with room_errors(target, again="export again"):
+    with storage_errors(target, again="export again"):
         target.parent.mkdir(parents=True, exist_ok=True)
         with hidden_until_whole(target) as part, gguf_writer(part, plan.architecture) as writer:
             for key, value in plan.metadata.items():

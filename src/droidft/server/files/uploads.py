@@ -6,19 +6,18 @@ import asyncio
 import errno
 import os
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 from droidft.data.readers import SUFFIXES
-from droidft.errors import ConfigError, NotFound, StorageError
+from droidft.errors import ConfigError, NotFound
 from droidft.server.errors import TooLarge
 from droidft.server.paths import is_data_name
 from droidft.server.schemas.data import DataFile
-from droidft.support import words
 from droidft.support.durable import storage_errors, sync_folder
+from droidft.support.room import check_room
 
 CHUNK = 1 << 20
 SPARE = 64 << 20
@@ -117,12 +116,8 @@ def _prepare(folder: Path, length: int) -> None:
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE_SECONDS:
                 left.unlink()
-    free = shutil.disk_usage(folder).free
-    if free < length + SPARE:
-        raise StorageError(
-            f"the file has {words.size(length)}, and {words.size(free)} is free at {folder}",
-            hint="free some space, or set DROIDFT_HOME to a folder on another disk",
-        )
+    hint = "free some space, or set DROIDFT_HOME to a folder on another disk"
+    check_room(length + SPARE, folder, what="the file", hint=hint)
 
 
 def _publish(part: Path, folder: Path, name: str) -> DataFile:
