@@ -15,7 +15,7 @@ from droidft.adapters.exports.readers.reading import Subject
 from droidft.adapters.exports.updates import updates
 from droidft.engine.model.merging import write_mlx
 from droidft.models.catalog import load_config
-from droidft.models.gguf.lora import LowRank, write_gguf_lora
+from droidft.models.gguf.lora import write_gguf_lora
 from droidft.models.gguf.write import write_gguf
 from tests.adapters.exports.trained import Trained
 
@@ -71,8 +71,7 @@ def gguf_adapter(made: Trained, folder: Path) -> Exported:
     pairs = factors(updates(made.info, made.origins()), _shapes(made.base))
     model, adapter = folder / "base.gguf", folder / "adapter.gguf"
     write_gguf(made.base, Checkpoint(made.base, []), model, kind="F32")
-    low_rank = (LowRank(pair.tensor, pair.a, pair.scale * pair.b, pair.expert) for pair in pairs)
-    write_gguf_lora(made.base, low_rank, adapter)
+    write_gguf_lora(made.base, pairs, adapter)
     return Exported(Subject(model=model), Subject(model=model, adapter=adapter))
 
 

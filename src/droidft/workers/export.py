@@ -24,7 +24,7 @@ from droidft.adapters.exports.peft import write_peft
 from droidft.adapters.exports.usage import Way, ways
 from droidft.home import Home
 from droidft.models import catalog, hub
-from droidft.models.gguf.lora import LowRank, write_gguf_lora
+from droidft.models.gguf.lora import write_gguf_lora
 from droidft.models.gguf.write import write_gguf
 from droidft.runs.record import record_of
 from droidft.support.durable import folder_hidden_until_whole, storage_errors
@@ -136,10 +136,8 @@ def _write(plan: Plan, part: Path, report: Progress) -> list[str]:
         case Form.GGUF | Form.OLLAMA:
             return _write_gguf(plan, part, report)
         case Form.GGUF_ADAPTER:
-            updates = [LowRank(each.tensor, each.a, each.scale * each.b, each.expert) for each in pairs(plan)]
-            return list(
-                write_gguf_lora(plan.into, updates, part / f"{plan.target.name}.gguf", progress=report).warnings
-            )
+            made = write_gguf_lora(plan.into, pairs(plan), part / f"{plan.target.name}.gguf", progress=report)
+            return list(made.warnings)
     return []
 
 

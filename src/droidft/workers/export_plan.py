@@ -9,7 +9,7 @@ from typing import Any
 
 from droidft.adapters.exports import forms
 from droidft.adapters.exports.checkpoint import Checkpoint
-from droidft.adapters.exports.factors import Factors, factors
+from droidft.adapters.exports.factors import factors
 from droidft.adapters.exports.forms import ExportRequest, Form
 from droidft.adapters.exports.origins import Origins
 from droidft.adapters.exports.updates import updates
@@ -19,6 +19,7 @@ from droidft.data.sources import HUB
 from droidft.errors import AdapterError, ConfigError, DroidError
 from droidft.home import Home
 from droidft.models import catalog, headers, hub
+from droidft.models.factors import Factors
 from droidft.models.gguf.write import refuse_unwritable
 from droidft.runs import folder as runs
 from droidft.support.durable import is_being_written

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from droidft.adapters.exports.checkpoint import Checkpoint
-from droidft.adapters.exports.factors import Factors, factors
+from droidft.adapters.exports.factors import factors
 from droidft.adapters.exports.updates import updates
 from droidft.errors import AdapterError
+from droidft.models.factors import Factors
 from droidft.models.floats import Floats
 from tests.adapters.exports.trained import Trained, trained
 

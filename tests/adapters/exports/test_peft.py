@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from droidft.adapters.exports.checkpoint import Checkpoint
-from droidft.adapters.exports.factors import Factors, factors
+from droidft.adapters.exports.factors import factors
 from droidft.adapters.exports.peft import write_peft
 from droidft.adapters.exports.places import place
 from droidft.adapters.exports.updates import updates
 from droidft.errors import AdapterError
 from droidft.models.catalog import load_config
+from droidft.models.factors import Factors
 from tests.adapters.exports.trained import Trained, trained
 
 
@@ -179,6 +180,6 @@ def test_what_peft_cannot_hold_is_refused_by_name(
 
 def test_a_stack_in_a_model_that_transformers_does_not_have_is_refused() -> None:
     values = np.zeros((2, 2), np.float32)
-    pair = Factors("transformer.experts.w1", 0, values, values, 1.0, None, False, False, False)
+    pair = Factors("transformer.experts.w1", values, values, 0)
     with pytest.raises(AdapterError, match="PEFT reaches it in no model of type unheard_of"):
         place(pair, "unheard_of")

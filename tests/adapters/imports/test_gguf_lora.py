@@ -13,7 +13,7 @@ from droidft.adapters.imports.sources import open_source
 from droidft.engine.model import adapter_weights, loading
 from droidft.engine.model.foundation import foundation
 from droidft.models.fingerprint import fingerprint
-from droidft.models.gguf.lora import LowRank, write_gguf_lora
+from droidft.models.gguf.lora import write_gguf_lora
 from tests.adapters.exports.trained import difference, read, trained
 
 
@@ -23,9 +23,7 @@ def test_what_was_written_comes_back(case: str, tmp_path: Path) -> None:
     base = Checkpoint(made.base, [])
     pairs = factors(updates(made.info, made.origins()), {name: base.shape(name) for name in base.names})
     file = tmp_path / "poet.gguf"
-    write_gguf_lora(
-        made.base, [LowRank(each.tensor, each.a, each.scale * each.b, each.expert) for each in pairs], file
-    )
+    write_gguf_lora(made.base, pairs, file)
     source = open_source(file)
     assert isinstance(source, Foreign)
     assert source.name == "poet"

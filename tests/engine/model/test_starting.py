@@ -18,7 +18,7 @@ from droidft.engine.model.starting import starting_adapter
 from droidft.engine.training.acceptance import check
 from droidft.errors import AdapterError, NotFound
 from droidft.home import Home
-from droidft.models.gguf.lora import LowRank, write_gguf_lora
+from droidft.models.gguf.lora import write_gguf_lora
 from droidft.support.places import Places
 from tests.adapters.exports.trained import Logits, Trained, adapted, difference, read
 from tests.adapters.imports.test_peft import exported
@@ -69,8 +69,7 @@ def test_a_file_is_taken_too(made: Trained, places: Places, tmp_path: Path, kind
     else:
         base = Checkpoint(made.base, [])
         pairs = factors(updates(made.info, made.origins()), {name: base.shape(name) for name in base.names})
-        found = [LowRank(each.tensor, each.a, each.scale * each.b, each.expert) for each in pairs]
-        write_gguf_lora(made.base, found, file)
+        write_gguf_lora(made.base, pairs, file)
     info = starting_adapter(str(file), made.base, places)
     assert info is not None
     assert difference(logits_with(made.base, info), made.adapted) < CLOSE

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from droidft.errors import AdapterError
-from droidft.models.gguf.lora import LowRank, read_gguf_lora, write_gguf_lora
+from droidft.models.factors import Factors
+from droidft.models.gguf.lora import read_gguf_lora, write_gguf_lora
 from droidft.models.gguf.reader import read
 from droidft.models.gguf.write import write_gguf
 from tests.models.gguf.checkpoints import Arrays, write_folder
@@ -19,22 +20,22 @@ from tests.models.gguf.tiny import CASES, ROWS, tokens
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
-def _update(name: str, shape: tuple[int, ...], rank: int, expert: int | None = None) -> LowRank:
+def _update(name: str, shape: tuple[int, ...], rank: int, expert: int | None = None) -> Factors:
     generator = np.random.default_rng([len(name), sum(map(ord, name)), rank, expert or 0])
     a = generator.standard_normal((rank, shape[-1])).astype(np.float32)
     b = generator.standard_normal((shape[-2], rank)).astype(np.float32)
-    return LowRank(name, a, b * np.float32(0.3 / (rank * shape[-1]) ** 0.5), expert)
+    return Factors(name, a, b * np.float32(0.3 / (rank * shape[-1]) ** 0.5), expert)
 
 
-def _updates(weights: Arrays, *, without: tuple[str, ...] = (EMBEDDING, HEAD), rank: int = 3) -> list[LowRank]:
+def _updates(weights: Arrays, *, without: tuple[str, ...] = (EMBEDDING, HEAD), rank: int = 3) -> list[Factors]:
     matrices = {name: array for name, array in weights.arrays.items() if array.ndim == 2 and name not in without}
     return [_update(name, array.shape, rank) for name, array in matrices.items()]
 
 
-def _merged(weights: Arrays, updates: list[LowRank]) -> Arrays:
+def _merged(weights: Arrays, updates: list[Factors]) -> Arrays:
     arrays = dict(weights.arrays)
     for update in updates:
-        arrays[update.name] = arrays[update.name] + update.b @ update.a
+        arrays[update.tensor] = arrays[update.tensor] + update.b @ update.a
     return Arrays(arrays)
 
 
@@ -62,11 +63,11 @@ def test_what_is_written_is_read_back(name: str, tmp_path: Path) -> None:
     weights = write_folder(CASES[name], tmp_path / "base")
     updates = _updates(weights, without=(EMBEDDING, HEAD) if _tied(name) else ())
     lora = write_gguf_lora(tmp_path / "base", updates, tmp_path / "lora.gguf").path
-    back = {update.name: update for update in read_gguf_lora(lora, tmp_path / "base")}
-    assert back.keys() == {update.name for update in updates}
+    back = {update.tensor: update for update in read_gguf_lora(lora, tmp_path / "base")}
+    assert back.keys() == {update.tensor for update in updates}
     for update in updates:
-        np.testing.assert_array_equal(back[update.name].a, update.a, err_msg=update.name)
-        np.testing.assert_allclose(back[update.name].b, update.b, rtol=1e-6, err_msg=update.name)
+        np.testing.assert_array_equal(back[update.tensor].a, update.a, err_msg=update.tensor)
+        np.testing.assert_allclose(back[update.tensor].b, update.b, rtol=1e-6, err_msg=update.tensor)
 
 
 def test_ranks_may_differ(tmp_path: Path) -> None:
@@ -77,9 +78,11 @@ def test_ranks_may_differ(tmp_path: Path) -> None:
         if array.ndim == 2 and not name.endswith(("gate.weight", "experts.2.w1.weight"))
     ]
     lora = write_gguf_lora(tmp_path / "base", updates, tmp_path / "lora.gguf").path
-    back = {update.name: update.b @ update.a for update in read_gguf_lora(lora, tmp_path / "base")}
+    back = {update.tensor: update.b @ update.a for update in read_gguf_lora(lora, tmp_path / "base")}
     for update in updates:
-        np.testing.assert_allclose(back[update.name], update.b @ update.a, rtol=1e-5, atol=1e-6, err_msg=update.name)
+        np.testing.assert_allclose(
+            back[update.tensor], update.b @ update.a, rtol=1e-5, atol=1e-6, err_msg=update.tensor
+        )
     # An expert that is not adapted has zeros between those that are.
     assert not back["model.layers.0.block_sparse_moe.experts.2.w1.weight"].any()
 
@@ -116,7 +119,7 @@ def test_experts_that_the_checkpoint_keeps_in_one_tensor(tmp_path: Path) -> None
     from safetensors.numpy import save_file
 
     weights = write_folder(CASES["mixtral"], tmp_path / "base")
-    one = [update for update in _updates(weights) if ".experts." in update.name]
+    one = [update for update in _updates(weights) if ".experts." in update.tensor]
     lora = read(write_gguf_lora(tmp_path / "base", one, tmp_path / "one.gguf").path)
     names = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
     stacked = {name: array for name, array in weights.arrays.items() if ".experts." not in name}
@@ -128,14 +131,14 @@ def test_experts_that_the_checkpoint_keeps_in_one_tensor(tmp_path: Path) -> None
     save_file(stacked, tmp_path / "base" / "model.safetensors")
     other = []
     for update in one:
-        stem, _, rest = update.name.partition(".experts.")
+        stem, _, rest = update.tensor.partition(".experts.")
         expert, projection, _ = rest.split(".")
-        other.append(LowRank(f"{stem}.switch_mlp.{names[projection]}.weight", update.a, update.b, int(expert)))
+        other.append(Factors(f"{stem}.switch_mlp.{names[projection]}.weight", update.a, update.b, int(expert)))
     again = write_gguf_lora(tmp_path / "base", other, tmp_path / "other.gguf").path
     for name in lora.tensors:
         np.testing.assert_array_equal(read(again).load(name), lora.load(name))
-    assert {(back.name, back.expert) for back in read_gguf_lora(again, tmp_path / "base")} == {
-        (update.name, update.expert) for update in other
+    assert {(back.tensor, back.expert) for back in read_gguf_lora(again, tmp_path / "base")} == {
+        (update.tensor, update.expert) for update in other
     }
 
 

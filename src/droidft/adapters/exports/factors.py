@@ -17,36 +17,10 @@ from numpy.typing import NDArray
 from droidft.adapters.exports.origins import Origin, Piece, Role
 from droidft.adapters.exports.updates import Update
 from droidft.errors import AdapterError
+from droidft.models.factors import Factors
 from droidft.models.floats import Floats
 
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Factors:
-    """The update of one stored matrix (out, in): scale * b @ a is added to it.
-
-    `a` is (rank, in), `b` (out, rank), whichever way round the matrix is stored; an embedding is (tokens, width).
-    """
-
-    tensor: str
-    """Name of the stored tensor."""
-    expert: int | None
-    """Which matrix of a stored stack of them."""
-    a: Floats
-    b: Floats
-    scale: float
-    magnitude: Floats | None
-    """Of each row, where the adapter is a DoRA."""
-    transposed: bool
-    """Whether the matrix is stored (in, out)."""
-    embedding: bool
-    router: bool
-
-    @property
-    def rank(self) -> int:
-        """Of the pair; more than the adapter's where updates were stacked."""
-        return int(self.a.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +132,9 @@ def _joined(tensor: str, stored: int | None, parts: list[_Part]) -> Factors:
     origin = parts[0].update.origin
     return Factors(
         tensor,
-        stored,
         np.concatenate(rights),
         b,
+        stored,
         scales.pop(),
         _magnitude(parts, covered),
         transposed=parts[0].transposed,

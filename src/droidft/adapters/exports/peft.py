@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from droidft.adapters.exports.factors import Factors
 from droidft.adapters.exports.places import ALTERNATIVE, Place, in_file, place
 from droidft.errors import AdapterError
+from droidft.models.factors import Factors
 from droidft.models.floats import Floats
 from droidft.support.durable import sync_file
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from droidft.adapters.exports.factors import Factors
 from droidft.errors import AdapterError
+from droidft.models.factors import Factors
 
 ALTERNATIVE = "export to `merged` or `mlx`"
 

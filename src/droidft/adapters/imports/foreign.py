@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from droidft.adapters.folder import CONFIG, LATEST
-from droidft.adapters.imports.matrices import Base, Pair, converted
+from droidft.adapters.imports.matrices import Base, converted
+from droidft.models.factors import Factors
 from droidft.models.fingerprint import Fingerprint
 from droidft.support.durable import storage_errors, write_atomically
 from droidft.support.progress import Progress
@@ -36,7 +37,7 @@ class Foreign(ABC):
         """Whose format it is in."""
 
     @abstractmethod
-    def pairs(self, base: Base) -> list[Pair]:
+    def pairs(self, base: Base) -> list[Factors]:
         """What it does to the stored matrices of `base`.
 
         Raises:

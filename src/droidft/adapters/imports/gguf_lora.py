@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from droidft.adapters.imports.foreign import Foreign
-from droidft.adapters.imports.matrices import Base, Pair
+from droidft.adapters.imports.matrices import Base
+from droidft.models.factors import Factors
 from droidft.models.gguf.lora import read_gguf_lora
 
 
@@ -12,9 +13,6 @@ class GgufLora(Foreign):
 
     program = "GGUF LoRA"
 
-    def pairs(self, base: Base) -> list[Pair]:
+    def pairs(self, base: Base) -> list[Factors]:
         """Of each tensor that it names."""
-        return [
-            Pair((each.name, each.expert), each.a, each.b, 1.0, each.name)
-            for each in read_gguf_lora(self.path, base.path)
-        ]
+        return read_gguf_lora(self.path, base.path)

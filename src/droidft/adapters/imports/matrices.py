@@ -20,27 +20,13 @@ from droidft.adapters.exports.factors import located
 from droidft.adapters.exports.origins import Origin, Origins, Role
 from droidft.errors import AdapterError
 from droidft.models import headers
+from droidft.models.factors import Factors
 from droidft.models.floats import Floats
 
 MERGE = "merge it where it was made (`merge_and_unload` in PEFT) and use the result as a model"
 
 Matrix = tuple[str, int | None]
 """A stored tensor, and which matrix of it where it is a stack."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """The update of one stored matrix (out, in): scale * b @ a is added, then each row gets its `magnitude`."""
-
-    matrix: Matrix
-    a: Floats
-    """(rank, in)"""
-    b: Floats
-    """(out, rank)"""
-    scale: float
-    named: str
-    """How its own program calls what it adapts."""
-    magnitude: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +70,7 @@ class Converted:
     dora: bool
 
 
-def converted(pairs: Iterable[Pair], base: Base) -> Converted:
+def converted(pairs: Iterable[Factors], base: Base) -> Converted:
     """The layers that add what `pairs` add.
 
     Raises:
@@ -119,7 +105,7 @@ def converted(pairs: Iterable[Pair], base: Base) -> Converted:
 class _Part:
     """Rows of a module's expert that one pair changes: `rows[i]` is its row `at[i]`."""
 
-    pair: Pair
+    pair: Factors
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     at: list[NDArray[np.int64]] = field(default_factory=list)
 
@@ -130,7 +116,7 @@ class _Adapted:
 
     parts: dict[int, dict[Matrix, _Part]] = field(default_factory=dict)
 
-    def add(self, expert: int, pair: Pair, rows: NDArray[np.int64], at: NDArray[np.int64]) -> None:
+    def add(self, expert: int, pair: Factors, rows: NDArray[np.int64], at: NDArray[np.int64]) -> None:
         part = self.parts.setdefault(expert, {}).setdefault(pair.matrix, _Part(pair))
         part.rows.append(rows)
         part.at.append(at)
@@ -172,7 +158,7 @@ def _arrays(role: Role, left: Floats, right: Floats) -> dict[str, Floats]:
 class _Search:
     """Which modules the matrices that pairs change belong to."""
 
-    def __init__(self, wanted: Mapping[Matrix, Pair], base: Base) -> None:
+    def __init__(self, wanted: Mapping[Matrix, Factors], base: Base) -> None:
         self.wanted, self.base = wanted, base
         self.covered = {matrix: np.zeros(len(pair.b), bool) for matrix, pair in wanted.items()}
         self.found: dict[str, _Adapted] = {}
@@ -193,7 +179,7 @@ class _Search:
                 self._take(origin)
         if (pair := self._missing()) is not None:
             raise AdapterError(
-                f"the adapter changes {pair.named}, and no module that LoRA adapts here holds that",
+                f"the adapter changes {pair.called}, and no module that LoRA adapts here holds that",
                 hint=f"{MERGE}; or train without this module",
             )
         return {name: self.found[name] for name in self.base.modules if name in self.found}
@@ -209,7 +195,7 @@ class _Search:
         }
         return [name for name, module in self.base.modules.items() if module.block in blocks or module.block is None]
 
-    def _missing(self) -> Pair | None:
+    def _missing(self) -> Factors | None:
         """A pair of which rows that are not zero have no module yet."""
         for matrix, pair in self.wanted.items():
             if not self.covered[matrix].all() and pair.b[~self.covered[matrix]].any():
@@ -234,11 +220,11 @@ class _Search:
                 self.found.setdefault(origin.name, _Adapted()).add(some.expert, pair, some.rows, some.at)
 
 
-def _refuse_misfit(pair: Pair, outputs: int, inputs: int) -> None:
+def _refuse_misfit(pair: Factors, outputs: int, inputs: int) -> None:
     theirs = (len(pair.b), pair.a.shape[1])
     if theirs != (outputs, inputs):
         raise AdapterError(
-            f"the adapter has {pair.named} of {theirs[0]} x {theirs[1]}, and this model of {outputs} x {inputs}",
+            f"the adapter has {pair.called} of {theirs[0]} x {theirs[1]}, and this model of {outputs} x {inputs}",
             hint="it was made for another model: name that one with --base",
         )
 

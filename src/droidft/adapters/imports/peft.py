@@ -24,10 +24,11 @@ from droidft.adapters.folder import CONFIG
 from droidft.adapters.formats import PEFT_WEIGHTS
 from droidft.adapters.imports.experts import by_expert, written_in_turn
 from droidft.adapters.imports.foreign import Foreign
-from droidft.adapters.imports.matrices import MERGE, Base, Pair, bare
+from droidft.adapters.imports.matrices import MERGE, Base, bare
 from droidft.adapters.imports.settings import refuse_settings, scale_of
 from droidft.errors import AdapterError
 from droidft.models import floats, headers
+from droidft.models.factors import Factors
 from droidft.models.floats import BYTES, Floats
 from droidft.support import stored
 
@@ -69,7 +70,7 @@ class PeftFolder(Foreign):
         version = self.config.get("peft_version")
         return f"PEFT {version[:20]}" if isinstance(version, str) else "PEFT"
 
-    def pairs(self, base: Base) -> list[Pair]:
+    def pairs(self, base: Base) -> list[Factors]:
         """Of every layer that it holds tensors of."""
         return _Reader(self, base).pairs()
 
@@ -125,11 +126,11 @@ class _Reader:
         self.in_turn = False
         """Whether B of the experts has one after the other."""
 
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> list[Factors]:
         """What the adapter does to the stored matrices of the base."""
-        pairs: list[Pair] = []
-        heads: list[Pair] = []
-        embeddings: list[Pair] = []
+        pairs: list[Factors] = []
+        heads: list[Factors] = []
+        embeddings: list[Factors] = []
         layers = self._layers()
         self.in_turn = written_in_turn(self._stacks(layers))
         for (module, depth), layer in layers.items():
@@ -158,16 +159,16 @@ class _Reader:
         shape = self.base.stored[targets[0][0]].shape
         return shape[0] if len(shape) == 3 else 1 + max(place.expert or 0 for _, place in targets)
 
-    def _head(self, module: str, layer: _Layer) -> Pair:
+    def _head(self, module: str, layer: _Layer) -> Factors:
         a, b = self.read(layer, "lora_A"), self.read(layer, "lora_B")
-        return Pair((module, None), a, b, scale_of(self.folder.config, module, len(a)), module)
+        return Factors(module, a, b, scale=scale_of(self.folder.config, module, len(a)))
 
-    def _refuse_untied(self, embeddings: list[Pair], heads: list[Pair]) -> None:
+    def _refuse_untied(self, embeddings: list[Factors], heads: list[Factors]) -> None:
         """Where the head is the embedding, mlx-lm adapts both at once; PEFT adapts each by itself."""
         tied = bool(self.folder.config.get("ensure_weight_tying"))
         if (not heads and (tied or not embeddings)) or (heads and embeddings and _equal(embeddings[0], heads[0])):
             return
-        named = " and ".join(pair.named for pair in embeddings + heads)
+        named = " and ".join(pair.called for pair in embeddings + heads)
         how = "each in its own way" if heads and embeddings else "alone"
         raise AdapterError(
             f"adapter {self.folder.name} changes {named} {how}, and in {self.base.path.name} the output head is the "
@@ -213,7 +214,7 @@ class _Reader:
     def read(self, layer: _Layer, leaf: str) -> Floats:
         return floats.read(self.folder.tensors[layer.tensors[leaf]])
 
-    def _of(self, module: str, depth: int, layer: _Layer) -> Iterator[Pair]:
+    def _of(self, module: str, depth: int, layer: _Layer) -> Iterator[Factors]:
         embedding = "lora_embedding_A" in layer.tensors
         dora = "lora_magnitude_vector" in layer.tensors
         if embedding and dora:
@@ -245,7 +246,7 @@ class _Reader:
         a: Floats,
         b: Floats,
         magnitude: Floats | None,
-    ) -> Iterator[Pair]:
+    ) -> Iterator[Factors]:
         """The pairs of one layer; a parameter may be kept in many tensors, or a tensor hold many matrices."""
         stacked = len(self.base.stored[targets[0][0]].shape) == 3
         count = self._experts(targets)
@@ -265,13 +266,14 @@ class _Reader:
             for number in numbers:
                 height = len(b) // place.parts
                 rows = slice(place.part * height, (place.part + 1) * height)
-                yield Pair(
-                    (tensor, number if stacked else None),
+                yield Factors(
+                    tensor,
                     rights[number],
                     lefts[number, rows],
+                    number if stacked else None,
                     scale,
-                    f"{module}.{parameter}" if parameter else module,
                     None if magnitude is None else magnitude[rows],
+                    f"{module}.{parameter}" if parameter else module,
                 )
 
     def _parameter(self, module: str, depth: int, layer: _Layer) -> str | None:
@@ -291,7 +293,7 @@ class _Reader:
         return mine[len(mine) - 1 - depth]
 
 
-def _equal(one: Pair, other: Pair) -> bool:
+def _equal(one: Factors, other: Factors) -> bool:
     """Whether two pairs add the same."""
     if one.b.shape[0] != other.b.shape[0] or one.a.shape[1] != other.a.shape[1]:
         return False

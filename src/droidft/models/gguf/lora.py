@@ -17,6 +17,7 @@ from gguf import GGUFWriter
 
 from droidft.errors import AdapterError
 from droidft.models import headers
+from droidft.models.factors import Factors
 from droidft.models.files import read_json
 from droidft.models.folder import weight_files
 from droidft.models.gguf.hyperparameters import Hyperparameters, Value, hyperparameters
@@ -34,20 +35,6 @@ _UNKNOWN = -1
 """The width of a matrix that the base keeps packed in whole numbers, as mlx-lm's quantised models do."""
 
 
-@dataclass(frozen=True, eq=False)
-class LowRank:
-    """The update of one stored matrix, b @ a: every scale is in b."""
-
-    name: str
-    """Of the tensor in the Hugging Face checkpoint, such as `model.layers.0.self_attn.q_proj.weight`."""
-    a: Floats
-    """(rank, in)"""
-    b: Floats
-    """(out, rank)"""
-    expert: int | None = None
-    """Which matrix of it, where the checkpoint keeps all experts in one tensor."""
-
-
 @dataclass(frozen=True)
 class _Base:
     """The model that an adapter is for."""
@@ -59,23 +46,23 @@ class _Base:
     """Of the checkpoint's tensors."""
 
     def matrices(self, theirs: str) -> list[tuple[str, int | None]]:
-        """Where each matrix of a tensor of the file lies in the checkpoint, as `LowRank` has it."""
+        """Where each matrix of a tensor of the file lies in the checkpoint, as `Factors.matrix` has it."""
         parts = self.parts[theirs]
         shape = self.shapes[parts[0]]
         if len(parts) == 1 and len(shape) == 3:
             return [(parts[0], expert) for expert in range(shape[0])]
         return [(part, None) for part in parts]
 
-    def fits(self, update: LowRank) -> bool:
+    def fits(self, update: Factors) -> bool:
         """Whether the shapes of the factors are those of the matrix that they change."""
         a, b = update.a.shape, update.b.shape
-        rows, width = self.shapes[update.name][-2:]
+        rows, width = self.shapes[update.tensor][-2:]
         return len(a) == len(b) == 2 and a[0] == b[1] and b[0] == rows and width in (a[1], _UNKNOWN)
 
 
 def write_gguf_lora(
     base: Path,
-    updates: Iterable[LowRank],
+    updates: Iterable[Factors],
     target: Path,
     *,
     name: str = "",
@@ -114,7 +101,7 @@ def write_gguf_lora(
     return Written(target, target.stat().st_size, {"F32": len(tensors)})
 
 
-def read_gguf_lora(file: Path, base: Path) -> list[LowRank]:
+def read_gguf_lora(file: Path, base: Path) -> list[Factors]:
     """The updates in the GGUF LoRA `file`, for the model folder `base`, scales in b.
 
     Raises:
@@ -138,19 +125,19 @@ def _base(base: Path) -> _Base:
     return _Base(made, parts, shapes)
 
 
-def _stacked(model: _Base, updates: Sequence[LowRank]) -> dict[str, tuple[Floats, Floats]]:
+def _stacked(model: _Base, updates: Sequence[Factors]) -> dict[str, tuple[Floats, Floats]]:
     """Factors of each tensor of the file, rows in the model's order; experts without an update have zeros."""
     if not updates:
         raise AdapterError("the adapter changes nothing", hint="train it first")
     places = {place: (theirs, at) for theirs in model.parts for at, place in enumerate(model.matrices(theirs))}
-    groups: dict[str, dict[int, LowRank]] = {}
+    groups: dict[str, dict[int, Factors]] = {}
     for update in updates:
-        if (place := (update.name, update.expert)) not in places:
-            raise _no_place(update.name, model)
+        if (place := update.matrix) not in places:
+            raise _no_place(update.tensor, model)
         _refuse_misfit(update, model)
         theirs, at = places[place]
         if at in groups.setdefault(theirs, {}):
-            raise AdapterError(f"{update.name} has two updates", hint="a GGUF LoRA holds one for each tensor")
+            raise AdapterError(f"{update.tensor} has two updates", hint="a GGUF LoRA holds one for each tensor")
         groups[theirs][at] = update
     return {theirs: _group(len(model.matrices(theirs)), group) for theirs, group in groups.items()}
 
@@ -165,26 +152,31 @@ def _no_place(name: str, model: _Base) -> AdapterError:
     )
 
 
-def _refuse_misfit(update: LowRank, model: _Base) -> None:
+def _refuse_misfit(update: Factors, model: _Base) -> None:
     if not model.fits(update):
         raise AdapterError(
-            f"the update of {update.name}, {update.b.shape} by {update.a.shape}, does not fit the base's "
-            f"{model.shapes[update.name]}",
+            f"the update of {update.tensor}, {update.b.shape} by {update.a.shape}, does not fit the base's "
+            f"{model.shapes[update.tensor]}",
             hint="give the base that the adapter was trained on",
         )
 
 
-def _group(count: int, group: Mapping[int, LowRank]) -> tuple[Floats, Floats]:
+def _group(count: int, group: Mapping[int, Factors]) -> tuple[Floats, Floats]:
     first = next(iter(group.values()))
     if count == 1:
-        return first.a, first.b
+        return first.a, _scaled(first)
     rank = max(len(update.a) for update in group.values())
     a = np.zeros((count, rank, first.a.shape[1]), np.float32)
     b = np.zeros((count, first.b.shape[0], rank), np.float32)
     for at, update in group.items():
         a[at, : len(update.a)] = update.a
-        b[at, :, : len(update.a)] = update.b
+        b[at, :, : len(update.a)] = _scaled(update)
     return a, b
+
+
+def _scaled(update: Factors) -> Floats:
+    """The second factor with the scale in it: a file has none."""
+    return update.b if update.scale == 1.0 else update.b * np.float32(update.scale)
 
 
 def _padded(pairs: Mapping[str, tuple[Floats, Floats]]) -> dict[str, tuple[Floats, Floats]]:
@@ -264,7 +256,7 @@ def _pairs(opened: GgufFile, model: _Base) -> list[str]:
     return [theirs for theirs in model.parts if theirs in stems]
 
 
-def _updates(opened: GgufFile, model: _Base, theirs: str, alpha: float) -> Iterator[LowRank]:
+def _updates(opened: GgufFile, model: _Base, theirs: str, alpha: float) -> Iterator[Factors]:
     a, b = opened.load(f"{theirs}{_A}"), opened.load(f"{theirs}{_B}")
     # Of an embedding, the second factor is the one that is looked up.
     scale = np.float32(alpha / b.shape[-1] if alpha else 1.0)
@@ -277,6 +269,6 @@ def _updates(opened: GgufFile, model: _Base, theirs: str, alpha: float) -> Itera
     if len(pairs) != len(places):
         raise AdapterError(f"{opened.path.name} has {len(pairs)} matrices in {theirs}, and the base {len(places)}")
     for (name, expert), (one, other) in zip(places, pairs, strict=True):
-        update = LowRank(name, np.ascontiguousarray(one), np.ascontiguousarray(other * scale), expert)
+        update = Factors(name, np.ascontiguousarray(one), np.ascontiguousarray(other * scale), expert)
         _refuse_misfit(update, model)
         yield update
