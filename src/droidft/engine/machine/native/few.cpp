@@ -39,27 +39,48 @@ inline vf fold(vf a, vf b) {
 // Lane i: the sum of v[i], added in the order of sum(). v is used up.
 template <int H = kWidth / 2>
 inline vf sums(vf* v) {
+#pragma GCC unroll 16
   for (int i = 0; i < H; i++) v[i] = fold<H>(v[2 * i], v[2 * i + 1]);
   if constexpr (H > 1) return sums<H / 2>(v);
   return v[0];
 }
 
-// Sums of x[c] w[r] over k, for kWidth / C rows of w and C rows of x; lane c * (kWidth / C) + r.
+// Keeps a value in a register: compilers would rather load it again with every use, and loads are what is short here.
+inline vf held(vf v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__AVX__)
+  asm("" : "+x"(v));
+#endif
+  return v;
+}
+
+// acc[c, r] += x[c] w[r] for one vector of each, of which `n` lanes of w count; those of x beyond are 0.
+template <int C>
+inline __attribute__((always_inline)) void multiply_add(vf* acc, const float* x, int64_t ldx, const float* w,
+                                                        int64_t ldw, int n) {
+  constexpr int R = kWidth / C;
+  vf xv[C];
+#pragma GCC unroll 16
+  for (int c = 0; c < C; c++) xv[c] = held(load(x + c * ldx));
+#pragma GCC unroll 16
+  for (int r = 0; r < R; r++) {
+    const vf wv = held(load_n(w + r * ldw, n));
+#pragma GCC unroll 16
+    for (int c = 0; c < C; c++) acc[c * R + r] += xv[c] * wv;
+  }
+}
+
+// Sums of x[c] w[r] over k, for kWidth / C rows of w and C rows of x, which are padded with zeros; lane
+// c * (kWidth / C) + r.
 template <int C>
 inline vf dots(int64_t k, const float* x, int64_t ldx, const float* w, int64_t ldw) {
-  constexpr int R = kWidth / C;
-  vf acc[kWidth]{};
-  auto add = [&](int64_t p, int n) __attribute__((always_inline)) {
-    vf xv[C];
-    for (int c = 0; c < C; c++) xv[c] = load_n(x + c * ldx + p, n);
-    for (int r = 0; r < R; r++) {
-      const vf wv = load_n(w + r * ldw + p, n);
-      for (int c = 0; c < C; c++) acc[c * R + r] += xv[c] * wv;
-    }
-  };
+  vf acc[kWidth];
+#pragma GCC unroll 16
+  for (int i = 0; i < kWidth; i++) acc[i] = vf{};
   int64_t p = 0;
-  for (; p + kWidth <= k; p += kWidth) add(p, kWidth);
-  if (p < k) add(p, int(k - p));
+  for (; p + kWidth <= k; p += kWidth) multiply_add<C>(acc, x + p, ldx, w + p, ldw, kWidth);
+  if (p < k) multiply_add<C>(acc, x + p, ldx, w + p, ldw, int(k - p));
   return sums(acc);
 }
 
@@ -103,7 +124,9 @@ inline void across(int64_t k, const float* x, int64_t ldx, const float* b, int64
   for (int64_t p = 0; p < k; p++) {
     vf bv[V];
     for (int v = 0; v < V; v++) bv[v] = load_n(b + p * ldb + j + v * kWidth, v + 1 == V ? rest : kWidth);
+#pragma GCC unroll 16
     for (int c = 0; c < C; c++)
+#pragma GCC unroll 16
       for (int v = 0; v < V; v++) acc[c][v] += splat(x[(i + c) * ldx + p]) * bv[v];
   }
   for (int c = 0; c < C; c++)
@@ -134,6 +157,14 @@ bool few_rows(bool transposed, int64_t m, int64_t n, int64_t k, const float* x, 
     for (; i < m; i++) across<1>(n, k, x, ldx, w, ldw, out, i);
     return true;
   }
+  // Rows of x on whole cache lines, which w need not lie on: half as many reads of it.
+  const int64_t padded = round_up(k, kWidth);
+  Scratch scratch(m * padded);
+  float* packed = scratch.take(m * padded);
+  for (int64_t i = 0; i < m; i++) {
+    std::copy(x + i * ldx, x + i * ldx + k, packed + i * padded);
+    std::fill(packed + i * padded + k, packed + (i + 1) * padded, 0.0f);
+  }
   constexpr int64_t kAtOnce = std::max(kWidth, 8);  // weights stay in the nearest cache for all rows
   const int64_t grain = std::max<int64_t>(kRead / k / kAtOnce, 1) * kAtOnce;
   pool::ranges(n, grain, [=](int64_t begin, int64_t end) {
@@ -142,9 +173,9 @@ bool few_rows(bool transposed, int64_t m, int64_t n, int64_t k, const float* x, 
       for (int64_t r = to; r < next; r++)
         for (int64_t p = 0; p < k; p += 16) __builtin_prefetch(w + r * ldw + p);
       int64_t i = 0;
-      for (; i + 4 <= m; i += 4) rows_of<4>(i, j, to, k, x, ldx, w, ldw, out);
-      for (; i + 2 <= m; i += 2) rows_of<2>(i, j, to, k, x, ldx, w, ldw, out);
-      for (; i < m; i++) rows_of<1>(i, j, to, k, x, ldx, w, ldw, out);
+      for (; i + 4 <= m; i += 4) rows_of<4>(i, j, to, k, packed, padded, w, ldw, out);
+      for (; i + 2 <= m; i += 2) rows_of<2>(i, j, to, k, packed, padded, w, ldw, out);
+      for (; i < m; i++) rows_of<1>(i, j, to, k, packed, padded, w, ldw, out);
     }
   });
   return true;
