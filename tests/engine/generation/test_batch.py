@@ -22,6 +22,7 @@ from droidft.engine.model import adapter_weights
 from droidft.engine.model.adapter_weights import Applied
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.loading import load_model, load_tokenizer
+from droidft.engine.model.precision import Precision
 from tests.adapters.files import ATTENTION_QV, write_adapter
 from tests.engine.model.architectures import TABLE
 from tests.tiny import llama, write_model
@@ -33,9 +34,9 @@ GREEDY = Sampling(max_tokens=24)
 class Base:
     """A tiny model with adapters of every kind, of unlike rank and places."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, short: bool) -> None:
         write_model(folder / "tiny")
-        self.model = load_model(folder / "tiny")[0]
+        self.model = load_model(folder / "tiny", precision=Precision("float32", short=short))[0]
         self.tokenizer = load_tokenizer(folder / "tiny")
         made = {
             "lora": write_adapter(folder / "lora", llama(), strength=0.6),
@@ -60,10 +61,10 @@ class Base:
         return Row(Prompt(tokens, True), sampling, sampling.max_tokens, self.adapters[adapter], **fields)
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, fast: Kernels) -> Iterator[Base]:
+@pytest.fixture(scope="module", params=[False, True], ids=["float32", "bfloat16"])
+def base(tmp_path_factory: pytest.TempPathFactory, fast: Kernels, request: pytest.FixtureRequest) -> Iterator[Base]:
     with fast_cpu_ops(fast):
-        yield Base(tmp_path_factory.mktemp("base"))
+        yield Base(tmp_path_factory.mktemp("base"), short=request.param)
 
 
 def tokens(count: int, seed: int) -> list[int]:
