@@ -5,9 +5,11 @@ VENV   ?= .venv
 JOBS   ?= 2
 BIN    := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt scripts/bootstrap.py
+# Whole files to each process, the longest first (tests/pace.py); pytest keeps the tests that it has translated.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test interop check dev hooks docs api bench reliability wheel clean
+.PHONY: help demo serve test quick interop check dev hooks docs api bench reliability wheel clean
 
 help:   ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -22,7 +24,10 @@ serve: $(VENV)/.installed  ## open the application in a browser
 
 test: $(VENV)/.installed-dev  ## run the tests (JOBS=1 for one at a time)
 	@$(BIN)/python scripts/build_frontend.py
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+quick: $(VENV)/.installed-dev  ## run the tests that were fast when last measured
+	@$(PYTEST) --quick $(ARGS)
 
 interop: $(VENV)-interop/.installed  ## compare exports with transformers, PEFT and llama.cpp, in an environment of its own
 	@$(VENV)-interop/bin/python -m pytest --numprocesses $(JOBS) --dist loadgroup tests/interop $(patsubst %,tests/models/gguf/test_%.py,kinds llama_cpp lora vocabulary) $(ARGS)
