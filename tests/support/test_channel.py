@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from contextlib import aclosing
 
 import pytest
 
@@ -40,3 +43,48 @@ def test_a_request_that_is_cancelled_twice_keeps_its_turn_until_the_child_has_dr
             await child.close()
 
     assert asyncio.run(scenario()) == "done"
+
+
+async def counting(child: Child, to: int | None, until: int) -> list[int]:
+    """Numbers that a request counts, called off after `until` of them."""
+    found: list[int] = []
+    async with aclosing(child.stream("count", {} if to is None else {"to": to})) as steps:
+        async for kind, value in steps:
+            if kind == "event":
+                found.append(value)
+            if len(found) == until:
+                break
+    return found
+
+
+def test_requests_side_by_side_end_alone_and_break_together() -> None:
+    async def scenario() -> None:
+        child = Child("tests.support.together_child", at_once=8)
+        try:
+            endless = asyncio.create_task(counting(child, None, 1_000_000))
+            assert await counting(child, 5, 99) == [1, 2, 3, 4, 5]
+            assert await counting(child, None, 3) == [1, 2, 3]
+            with pytest.raises(ChildError, match="no"):
+                await child.call("refuse", {})
+            pid = child.pid
+            assert child.busy
+            breaking = asyncio.create_task(child.call("break", {"why": "worn out"}))
+            for broken in (breaking, endless):
+                with pytest.raises(ChildError, match="RuntimeError: worn out"):
+                    await broken
+            assert not child.busy
+            assert await counting(child, 2, 99) == [1, 2]
+            assert child.pid == pid, "the process goes on"
+            last = asyncio.create_task(counting(child, None, 1_000_000))
+            others = [asyncio.create_task(counting(child, None, 1_000_000)) for _ in range(3)]
+            await asyncio.sleep(0.2)
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            for each in (last, *others):
+                with pytest.raises(ChildError, match="SIGKILL"):
+                    await each
+            assert await counting(child, 1, 99) == [1]
+        finally:
+            await child.close()
+
+    asyncio.run(scenario())

@@ -371,7 +371,8 @@ class Engine:
     def _advance(self, batch: _Batch) -> list[tuple[Row, Token]]:
         self._put(self._attached([answer.row.adapter for answer in batch.answers]))
         logits = batch.logits(self._model)
-        host = np.array(logits)
+        mx.eval(logits)
+        host = np.asarray(memoryview(logits))  # type: ignore[arg-type]
         unused, made = self._padding(host.shape[1]), []
         for number, answer in enumerate(batch.answers):
             row = answer.row

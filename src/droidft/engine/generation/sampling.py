@@ -130,26 +130,30 @@ class Drawer:
         return int(kept[min(place, len(kept) - 1)])
 
     def _cut(self, scores_V: Floats) -> NDArray[np.intp]:
-        """Tokens that may be drawn, in their order: all whose score none of `top_p`, `min_p` and `top_k` cuts off."""
-        sampling, least = self._sampling, -np.inf
-        if sampling.top_p < 1:
-            least = _least_of(scores_V, sampling.top_p)
+        """Tokens that may be drawn, in their order: all whose score none of `top_p`, `min_p` and `top_k` cuts off.
+
+        Each keeps the likeliest, so what one leaves is all that the next has to look at.
+        """
+        sampling = self._sampling
         if sampling.min_p > 0:
-            least = max(least, float(np.log(np.float32(sampling.min_p))))
-        kept = np.flatnonzero(scores_V >= max(least, float(np.finfo(np.float32).min)))
+            kept = np.flatnonzero(scores_V >= np.log(np.float32(sampling.min_p)))
+        else:
+            kept = np.flatnonzero(scores_V > -np.inf)
         if 0 < sampling.top_k < len(kept):
-            kept = np.sort(kept[np.argpartition(-scores_V[kept], sampling.top_k - 1)[: sampling.top_k]])
-        return kept
+            kept = kept[np.argpartition(-scores_V[kept], sampling.top_k - 1)[: sampling.top_k]]
+        if sampling.top_p < 1:
+            wanted = sampling.top_p * float(np.exp(scores_V).sum(dtype=np.float64))
+            kept = kept[scores_V[kept] >= _least_of(scores_V[kept], wanted)]
+        return np.sort(kept)
 
 
-def _least_of(scores_V: Floats, share: float) -> float:
-    """The lowest score among the fewest likeliest tokens that together have `share` of the probability."""
-    weights_V = np.exp(scores_V)
-    wanted, size = share * float(weights_V.sum(dtype=np.float64)), FIRST_SORTED
+def _least_of(scores: Floats, wanted: float) -> float:
+    """The lowest score among the fewest of the likeliest whose exponentials add up to `wanted`; or of all."""
+    size = FIRST_SORTED
     while True:
-        most = scores_V if size >= len(scores_V) else np.partition(scores_V, len(scores_V) - size)[-size:]
+        most = scores if size >= len(scores) else np.partition(scores, len(scores) - size)[-size:]
         ordered = np.sort(most)[::-1]
         passed = np.cumsum(np.exp(ordered), dtype=np.float64)
-        if passed[-1] >= wanted or size >= len(scores_V):
+        if passed[-1] >= wanted or size >= len(scores):
             return float(ordered[min(int(np.searchsorted(passed, wanted)), len(ordered) - 1)])
         size *= 16
