@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,11 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from droidft.data.batches import Batch
+from droidft.engine.generation.batch import Engine, Row
+from droidft.engine.generation.prompt import Prompt
+from droidft.engine.generation.sampling import Sampling
 from droidft.engine.model import loss
 from droidft.engine.model.loss import SplitModel
-from droidft.engine.model.vocabulary import forbid_padding
 from droidft.engine.training.method import Interrupted
 from droidft.errors import ConfigError
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 TOKENS_AT_ONCE = 4096
 """Inputs are read in batches of this many tokens, padding included; a longer one is read alone."""
 ANSWERS_AT_ONCE = 16
-PART_OF_PROMPT = 512
 LONGEST_ANSWER = 256
 """Tokens of an answer where its task sets no limit."""
 
@@ -164,36 +164,27 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
 
     def _greedy(self, asked: Sequence[Asked]) -> Iterator[tuple[int, list[int]]]:
         """(index, tokens) of each answer without its end token, in the order in which they end."""
-        from mlx_lm.generate import BatchGenerator
+        # The longest first, so that rows of like length share a batch.
+        order = sorted(range(len(asked)), key=lambda index: -len(asked[index].prompt))
+        index_of = {self._row(asked[index]): index for index in order}
+        engine = Engine(self._model, self.tokenizer, most_rows=ANSWERS_AT_ONCE)
+        for row in index_of:
+            engine.add(row)
+        drawn: dict[Row, list[int]] = {row: [] for row in index_of}
+        while drawn:
+            self._pause()
+            for row, token in engine.step():
+                if token.finish_reason != "stop":
+                    drawn[row].append(token.token_id)
+                if row.ended or self._is_stopped(asked[index_of[row]], drawn[row]):
+                    engine.drop(row)
+                    yield index_of[row], drawn.pop(row)
+            for row in drawn:
+                if row.error is not None:
+                    raise row.error
 
-        ends = [[int(token)] for token in self.tokenizer.eos_token_ids]
-        forbid = forbid_padding(self.tokenizer)
-        # Prompts of like length share a batch, so that little of it is padding.
-        order = sorted(range(len(asked)), key=lambda index: len(asked[index].prompt))
-        with closing(
-            BatchGenerator(
-                self._model,
-                stop_tokens=ends,
-                logits_processors=[lambda tokens, logits: forbid(logits)],
-                completion_batch_size=ANSWERS_AT_ONCE,
-                prefill_step_size=PART_OF_PROMPT,
-            )
-        ) as generator:
-            ids = generator.insert([asked[i].prompt for i in order], [asked[i].most for i in order])
-            index_of = dict(zip(ids, order, strict=True))
-            drawn: dict[int, list[int]] = {uid: [] for uid in ids}
-            while drawn:
-                self._pause()
-                cut_short = []
-                for response in generator.next()[1]:
-                    uid, ended = response.uid, response.finish_reason is not None
-                    if response.finish_reason != "stop":
-                        drawn[uid].append(int(response.token))
-                    if not ended and self._is_stopped(asked[index_of[uid]], drawn[uid]):
-                        cut_short.append(uid)
-                    if ended or uid in cut_short:
-                        yield index_of[uid], drawn.pop(uid)
-                generator.remove(cut_short)
+    def _row(self, asked: Asked) -> Row:
+        return Row(Prompt(asked.prompt, chat_template_used=False), Sampling(max_tokens=asked.most), asked.most)
 
     def _is_stopped(self, asked: Asked, tokens: list[int]) -> bool:
         if not asked.stops:
