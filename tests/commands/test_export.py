@@ -13,10 +13,10 @@ from tests.tiny import write_chat, write_model
 
 
 @pytest.fixture
-def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("DROIDFT_HOME", str(tmp_path / "home"))
-    home = Home.find()
-    adapted(write_model(home.models / "tiny"), home.adapters / "poet")
+def rows(home: Path, tmp_path: Path) -> str:
+    """Rows for the certificate of `poet`, an adapter of a tiny model."""
+    place = Home(home)
+    adapted(write_model(place.models / "tiny"), place.adapters / "poet")
     return str(write_chat(tmp_path / "rows.jsonl", rows=12))
 
 

@@ -182,7 +182,8 @@ def check_data(call: Call) -> dict[str, Any]:
 
 
 def _checked(report: CheckReport) -> dict[str, Any]:
-    plan = report.plan.model_dump(exclude={"type"}) if report.plan is not None else None
+    # A check knows no widths: they are chosen for the rows that a run draws.
+    plan = report.plan.model_dump(exclude={"type", "widths", "padding"}) if report.plan is not None else None
     return {**vars(report), "ok": not report.fault_count, "token_problem": None, "plan": plan}
 
 
