@@ -44,7 +44,7 @@ def test_each_row_has_the_term_of_its_own_adapter(base: Any) -> None:
     members = stack.members
     rows = [members[2], None, members[1], members[0], members[1]]
     stack.choose(rows)
-    x = mx.random.normal((len(rows), 1, 64))
+    x = mx.random.normal((len(rows), 3, 64))
     found = stack.slots[0].adapted(x)
     for number, row in enumerate(rows):
         layer = base if row is None else row.slots[0].adapted
@@ -61,7 +61,7 @@ def test_embeddings_and_the_head_that_is_one() -> None:
     stack = stack_of(base, layers)
     rows = [stack.members[1], None, stack.members[0]]
     stack.choose(rows)
-    tokens, x = mx.array([[5], [6], [39]]), mx.random.normal((3, 1, 32))
+    tokens, x = mx.array([[5, 1], [6, 6], [39, 0]]), mx.random.normal((3, 2, 32))
     made = stack.slots[0].adapted
     for number, row in enumerate(rows):
         layer, one = base if row is None else row.slots[0].adapted, slice(number, number + 1)

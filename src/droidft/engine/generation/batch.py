@@ -25,7 +25,7 @@ from droidft.engine.generation.reuse import Kept, Span
 from droidft.engine.generation.sampling import Drawer, Floats, Sampling
 from droidft.engine.generation.text import Text
 from droidft.engine.model.lora import Attached
-from droidft.engine.model.stacked import Stack, stackable
+from droidft.engine.model.stacked import Stack, repeats, stackable
 from droidft.engine.model.vocabulary import padding
 from droidft.errors import ConfigError, DroidError, NonFiniteError, PromptTooLong
 
@@ -246,6 +246,8 @@ class Engine:
         self._readers: deque[_Reader] = deque()
         self._batches: dict[Any, _Batch] = {}
         self._stack: Stack | None = None
+        self._lone: dict[Attached, Stack] = {}
+        """Adapters that are faster as a stack of one, for the reading of prompts."""
         self._unused: list[NDArray[np.bool_] | None] = []
         self._token_bytes = 0
 
@@ -351,7 +353,7 @@ class Engine:
         if not reader.left:
             return 0
         span = reader.left.pop(0)
-        self._put(row.adapter)
+        self._put(self._alone(row.adapter))
         logits = self._model(mx.array([row.tokens[span.start : span.end]]), cache=reader.cache)
         if row.prompt_logprobs is not None:
             row.known += likelihoods(logits[0], row.tokens[span.start + 1 : span.end + 1], row.prompt_logprobs)
@@ -399,6 +401,17 @@ class Engine:
             self._stack = Stack([*spare, *kept, *wanted])
         self._stack.choose(adapters)
         return self._stack
+
+    def _alone(self, adapter: Attached | None) -> Attached | None:
+        """What goes on the model while one row's prompt is read; the same whatever else is stacked."""
+        if adapter is None or not self._manages or not repeats(adapter):
+            return adapter
+        stack = self._lone.pop(adapter, None) or Stack([adapter])
+        self._lone[adapter] = stack  # the last used is the last
+        if len(self._lone) > KEPT_MEMBERS:
+            del self._lone[next(iter(self._lone))]
+        stack.choose([adapter])
+        return stack
 
     def _padding(self, size: int) -> NDArray[np.bool_] | None:
         """True [V] for rows of the vocabulary that are no token; None where all are."""

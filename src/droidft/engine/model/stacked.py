@@ -28,6 +28,11 @@ def stackable(adapter: Attached) -> bool:
     return all(type(slot.adapted) in (*LINEAR, *EMBEDDING) for slot in adapter.slots)
 
 
+def repeats(adapter: Attached) -> bool:
+    """Whether its layers compute at every step what never changes: DoRA's norms, which a stack has once."""
+    return stackable(adapter) and any(type(slot.adapted) in (DoRALinear, DoRAEmbedding) for slot in adapter.slots)
+
+
 class Rows:
     """Which adapter of a stack each of B rows has, by its number; -1 for the base alone."""
 
@@ -116,7 +121,7 @@ class _Stacked(nn.Module):  # type: ignore[misc]
 
 
 class StackedLinear(_Stacked):
-    """x [B, 1, in] -> x Wᵀ + z B, times the gain, plus the bias; always in this order, whoever shares the batch."""
+    """x [B, L, in] -> x Wᵀ + z B, times the gain, plus the bias; always in this order, whoever shares the batch."""
 
     def __call__(self, x: mx.array) -> mx.array:
         """Of the rows that were chosen."""
@@ -151,7 +156,7 @@ def _product(base: Any, x: mx.array) -> tuple[mx.array, mx.array | None]:
 
 
 class StackedEmbedding(_Stacked):
-    """tokens [B, 1] -> rows of W + A B, times the gain of each token; and the same matrix as a head."""
+    """tokens [B, L] -> rows of W + A B, times the gain of each token; and the same matrix as a head."""
 
     def __call__(self, tokens: mx.array) -> mx.array:
         """Of the rows that were chosen."""
@@ -164,7 +169,7 @@ class StackedEmbedding(_Stacked):
         return result
 
     def as_linear(self, x: mx.array) -> mx.array:
-        """x [B, 1, hidden] -> logits [B, 1, V]."""
+        """x [B, L, hidden] -> logits [B, L, V]."""
         y = self.base.as_linear(x)
         y = y + (self._own(x @ self.b.T) @ self.a.T).astype(x.dtype)
         if self.gains is not None:
