@@ -6,7 +6,8 @@
 Each client streams one chat completion at temperature 0, all at once. Tokens a second are those of all clients, from
 the first request to the last token; what is refused counts as none. `mixed` spreads eight clients over the base and
 four adapters (rank 32, all projections, random), which mlx-lm's server cannot; a ninth client comes while eight are
-being answered, and its first token is compared with a lone one's. Let nothing else run meanwhile.
+being answered, and its first token is compared with a lone one's. Let nothing else run meanwhile. Where that cannot
+be had, compare `CPU`, the processor seconds that 100 tokens took, with --threads 1: threads that wait count too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from droidft.models import embedded
 
@@ -71,7 +74,14 @@ class Served:
 
     port: int
     models: list[str]
+    pid: int
     token: str = ""
+
+    def seconds(self) -> float:
+        """Processor time that its processes have used."""
+        parent = psutil.Process(self.pid)
+        times = [each.cpu_times() for each in (parent, *parent.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
 
 
 def main() -> None:
@@ -79,12 +89,15 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 48])
     parser.add_argument("--tokens", type=int, default=48, help="length of each answer")
     parser.add_argument("--sides", nargs="+", choices=("ours", "mlx-lm"), default=["ours", "mlx-lm"])
+    parser.add_argument("--threads", type=int, help="of each server; as many as there are cores without it")
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     args = parser.parse_args()
+    if args.threads:
+        os.environ["OPENBLAS_NUM_THREADS"] = str(args.threads)
     cache = args.cache.absolute()
     path = embedded.install(cache, cache_dir=cache)
     found: dict[tuple[str, str], float] = {}
-    print(f"{'':<22}{'tokens/s':>10}{'first: median':>15}{'last':>9}{'refused':>9}")
+    print(f"{'':<22}{'tokens/s':>10}{'first: median':>15}{'last':>9}{'refused':>9}{'CPU':>9}")
     for side in args.sides:
         with _ours(path, cache) if side == "ours" else _peer(path, cache) as server:
             asyncio.run(_measure(side, server, args.clients, args.tokens, found))
@@ -113,15 +126,19 @@ async def _measure(side: str, server: Served, clients: list[int], tokens: int, f
 
 
 async def _together(label: str, server: Served, kinds: list[int], tokens: int) -> float:
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), server.seconds()
     asked = [_ask(server, kind, tokens, client=client) for client, kind in enumerate(kinds)]
     answers = await asyncio.gather(*asked)
     seconds = time.perf_counter() - begun
     good = [answer for answer in answers if answer is not None]
-    speed = sum(answer.tokens for answer in good) / seconds
+    tokens_made = sum(answer.tokens for answer in good)
+    speed, cost = tokens_made / seconds, (server.seconds() - used) / tokens_made * 100
     firsts = [answer.first for answer in good]
     middle, last = statistics.median(firsts), max(firsts)
-    print(f"{label:<22}{speed:>10.1f}{middle:>14.2f}s{last:>8.2f}s{len(answers) - len(good):>9}", flush=True)
+    print(
+        f"{label:<22}{speed:>10.1f}{middle:>14.2f}s{last:>8.2f}s{len(answers) - len(good):>9}{cost:>8.1f}s",
+        flush=True,
+    )
     return speed
 
 
@@ -200,7 +217,7 @@ def _ours(path: Path, cache: Path) -> Iterator[Served]:
             port = next(int(found[1]) for line in process.stdout if (found := OPENS.search(line)))
             token = (home / "server" / "token").read_text().strip()
             _wait(process, port)
-            yield Served(port, [MODEL, *(f"{MODEL}:{name}" for name in names)], token)
+            yield Served(port, [MODEL, *(f"{MODEL}:{name}" for name in names)], process.pid, token)
 
 
 @contextmanager
@@ -209,7 +226,7 @@ def _peer(path: Path, cache: Path) -> Iterator[Served]:
     command = [sys.executable, "-c", PEER, str(cache), "--model", str(path), "--port", str(port)]
     with _started([*command, "--log-level", "WARNING"], cache) as process:
         _wait(process, port)
-        yield Served(port, [str(path)])
+        yield Served(port, [str(path)], process.pid)
 
 
 def _wait(process: subprocess.Popen[str], port: int) -> None:
@@ -231,7 +248,7 @@ async def _knock(port: int) -> None:
 @contextmanager
 def _started(command: list[str], home: Path) -> Iterator[subprocess.Popen[str]]:
     environment = os.environ | {"DROIDFT_HOME": str(home), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         yield process
     finally:
