@@ -128,7 +128,7 @@ def values_of(setting: settings.Setting) -> st.SearchStrategy[Any]:
         case "boolean":
             return st.booleans()
         case "integer":
-            return st.integers(8, int(setting.bounds.max or 2**31))
+            return st.integers(8, int(setting.bounds.max or 2**31) - setting.bounds.below)
         case "number":
             return st.floats(1e-8, 0.999)
         case "list":
