@@ -56,7 +56,7 @@ def make_model(kind: str, **changes: Any) -> Any:
 def test_loss_and_gradients_equal_the_plain_ones(
     kind: str, chunk: int, arithmetic: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss, "CHUNK_LOGITS", chunk)
+    monkeypatch.setattr(loss, "chunk_logits", lambda: chunk)
     model = make_model(kind)
     split = loss.SplitModel(model)
     assert split.split
@@ -77,7 +77,7 @@ def test_loss_and_gradients_equal_the_plain_ones(
 def test_each_log_probability_carries_a_gradient_of_its_own(
     kind: str, temperature: float, chunk: int, arithmetic: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss, "CHUNK_LOGITS", chunk)
+    monkeypatch.setattr(loss, "chunk_logits", lambda: chunk)
     trained = {"lora_targets": "custom", "lora_keys": ["mlp.up_proj", "lm_head"]}
     model = make_model("untied", **trained) if kind == "trained head" else make_model(kind)
     split, batch = loss.SplitModel(model), batches.make_batch(tiny.Rows(5), range(5))
@@ -111,6 +111,16 @@ def test_a_trained_head_gets_its_gradient() -> None:
     assert np.abs(np.asarray(found["lm_head.lora_b"])).max() > 0
     for name, array in found.items():
         assert np.allclose(np.asarray(array), np.asarray(theirs[name]), rtol=1e-4, atol=2e-5), name
+
+
+def test_an_adapter_on_the_head_is_trained_from_the_start(arithmetic: None) -> None:
+    """Its B is zero, so that logits are those of the frozen matrix alone."""
+    model = tiny.llama(tie_word_embeddings=False)
+    settings = jobs.config(lora_targets="custom", lora_keys=["mlp.up_proj", "lm_head"])
+    lora.attach(model, lora.targets_of(model, settings), settings)
+    split, batch = loss.SplitModel(model), batches.make_batch(tiny.Rows(5), range(5))
+    _, gradients = nn.value_and_grad(model, lambda: loss.token_losses(split, batch).sum())()
+    assert np.abs(np.asarray(dict(tree_flatten(gradients))["lm_head.lora_b"])).max() > 0
 
 
 def test_dropout_does_not_hide_that_a_model_splits() -> None:

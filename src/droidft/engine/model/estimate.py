@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten
 
 from droidft.config import FineTuneType, Optimizer
 from droidft.engine.model.architectures import blocks
-from droidft.engine.model.loss import CHUNK_LOGITS
+from droidft.engine.model.loss import chunk_logits
 from droidft.engine.model.precision import short_paths
 from droidft.engine.model.projections import Kind, Part, Projection, adaptable, stored_bytes
 from droidft.engine.model.targets import Survey, TargetPlan
@@ -27,12 +27,16 @@ from droidft.engine.model.targets import Survey, TargetPlan
 KEPT_SHARE = 0.68
 FUSED_KEPT_SHARE = 0.575
 FUSED_LOGITS = 6 << 20
-LOSS_ARRAYS = 3  # of a chunk's size: logits, softmax, gradient
+# Of a chunk's size: MLX runs ten operations ahead of the one that computes, with results for each, and each chunk
+# waits for the one before. `python -m bench.memory` prints what heads really take.
+LOSS_ARRAYS = 14
+WHOLE_LOSS_ARRAYS = 5  # where one chunk holds everything
 ADAPTER_BYTES = 4  # adapters, their gradients and moments are float32
 
 _MOMENTS = {Optimizer.ADAMW: 2, Optimizer.ADAM: 2, Optimizer.LION: 1, Optimizer.SGD: 1}
 _HEADS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
 _KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads")
+_SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "logit_softcapping")
 _ACTIVE_EXPERTS = (
     "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts",
     "moe_num_experts_per_tok",
@@ -68,6 +72,7 @@ class Estimator:
         self.bytes_per_value = bytes_per_value
         short = short_paths(survey) if short_products else frozenset[str]()
         self.weights = stored_bytes(survey.model, bytes_per_value=bytes_per_value, short=short)
+        self.short_products = short_products
         self.vocabulary, self.width = _vocabulary(survey.model)
         self.heads = _setting(survey.model, _HEADS, 1)
         self.active = _setting(survey.model, _ACTIVE_EXPERTS, 1)
@@ -105,7 +110,8 @@ class Estimator:
         tokens = batch_size * seq_length
         positions = max(1, round(tokens * supervised_fraction))
         values = self._activations(plan, rank, seq_length, grad_checkpoint, fused_kernels) * tokens
-        logits = FUSED_LOGITS if fused_kernels else LOSS_ARRAYS * CHUNK_LOGITS
+        whole = WHOLE_LOSS_ARRAYS * positions * self.vocabulary
+        logits = FUSED_LOGITS if fused_kernels and self._head_is_plain(plan) else LOSS_ARRAYS * chunk_logits()
         if fine_tune_type is FineTuneType.DORA:  # the adapted matrix is rebuilt in every step
             values += sum(target.in_dims * target.out_dims for target in plan.targets)
         return MemoryEstimate(
@@ -114,8 +120,15 @@ class Estimator:
             gradients=trained * size,
             optimizer=trained * size * _MOMENTS[optimizer],
             activations=round(values * self.bytes_per_value),
-            loss=min(logits, LOSS_ARRAYS * positions * self.vocabulary) * 4,
+            loss=min(logits, whole) * 4,
         )
+
+    def _head_is_plain(self, plan: TargetPlan) -> bool:
+        """Whether the kernels compute the loss from hidden states: a frozen head, and nothing done to its logits."""
+        capped = any(_number(self.survey.model, name) for name in _SOFT_CAPS)
+        trained = any(target.block is None for target in plan.targets)
+        packed = any(each.quantized for each in self.survey.outside.values()) and not self.short_products
+        return not (capped or trained or packed)
 
     def _activations(self, plan: TargetPlan, rank: int, seq_length: int, grad_checkpoint: bool, fused: bool) -> float:
         """Numbers kept for each token when the backward pass begins."""
@@ -189,6 +202,15 @@ def _vocabulary(model: nn.Module) -> tuple[int, int]:
     shapes = [shape for module in model.modules() if (shape := adaptable(module)) is not None]
     embeddings = [(s["in_dims"], s["out_dims"]) for s in shapes if s["kind"] is Kind.EMBEDDING]
     return max(embeddings, default=(0, 0))
+
+
+def _number(model: nn.Module, name: str) -> float:
+    """A model's argument of this name, nested text models included; 0 where there is none."""
+    arguments: list[Any] = [getattr(model, "args", None)]
+    arguments.append(getattr(arguments[0], "text_config", None))
+    tables = [held if isinstance(held, dict) else vars(held) for held in arguments if held is not None]
+    found = [value for table in tables if isinstance(value := table.get(name), int | float)]
+    return found[0] if found else 0
 
 
 def _setting(model: nn.Module, names: tuple[str, ...], otherwise: int) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import mlx.core as mx
@@ -24,8 +24,9 @@ from droidft.engine.machine import kernels
 
 CHUNK_LOGITS = 1 << 22
 """Logits computed at once: 4.2 million, 17 MB in float32. MLX runs ten operations ahead, with as many results."""
-GPU_CHUNK_LOGITS = 1 << 24
-"""The same on a GPU, which reads the whole head for each chunk, however few its rows."""
+LARGE_CHUNK_LOGITS = 1 << 24
+LARGE_MEMORY = 32 << 30
+"""The same on a GPU of so much memory, which reads the whole head for each chunk, however few its rows."""
 
 
 class SplitModel:
@@ -43,7 +44,8 @@ class SplitModel:
         training = model.training
         model.eval()  # dropout would make any two passes differ
         self.split = self._path is not None and self._composes()
-        self._projection = self._plain_projection() if self.split else None
+        # An adapter that is still zero on the head does not show in the logits.
+        self._projection = self._plain_projection() if self.split and not self.head_is_trained() else None
         model.train(training)
 
     def backbone(self, inputs: mx.array) -> mx.array:
@@ -185,9 +187,13 @@ def chunks_of(model: SplitModel, hidden_NH: mx.array, targets_N: mx.array) -> li
     return [(hidden_NH[at : at + size], targets_N[at : at + size]) for at in starts]
 
 
+@cache
 def chunk_logits() -> int:
     """Logits computed at once on this device."""
-    return CHUNK_LOGITS if mx.default_device() == mx.Device(mx.cpu) else GPU_CHUNK_LOGITS
+    if mx.default_device() == mx.Device(mx.cpu):
+        return CHUNK_LOGITS
+    memory = mx.device_info(mx.default_device()).get("memory_size") or 0
+    return LARGE_CHUNK_LOGITS if int(memory) >= LARGE_MEMORY else CHUNK_LOGITS
 
 
 def _divided(logits: mx.array, temperature: float) -> mx.array:
