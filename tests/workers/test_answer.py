@@ -151,6 +151,42 @@ def test_it_stops_between_tokens(home: Path, adapters: Path, worker: Worker) -> 
     assert ask(worker, home, None, "lora").text(1) == whole.text(1)
 
 
+def test_requests_are_answered_side_by_side_and_one_is_called_off(home: Path, adapters: Path, worker: Worker) -> None:
+    asked = [(None, {}), ("lora", {}), ("dora", {"sampling": {"temperature": 1.3, "seed": 4}}), ("full", {})]
+    alone = [ask(worker, home, adapter, **changes).text(0) for adapter, changes in asked]
+    calls = [Recorded(question(home, adapter, **changes)) for adapter, changes in asked]
+    endless = {"max_tokens": 400, "logit_bias": {"258": -100.0}}
+    gone = Recorded(question(home, "lora", sampling=endless))
+    doing = [worker.answer(call) for call in (*calls, gone)]  # type: ignore[arg-type]
+    while doing:
+        worker.turn()
+        if gone.most > len(gone.events) == 5:
+            gone.most = 5
+            with pytest.raises(Cancelled):
+                next(doing.pop())
+        doing = [steps for steps in doing if next(steps, "ended") != "ended"]
+    assert [call.text(0) for call in calls] == alone
+    assert len(gone.events) == 5
+    assert worker._sides == {}
+
+
+def test_an_error_in_the_midst_forgets_the_answers_and_the_next_is_good(
+    home: Path, adapters: Path, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ask(worker, home, "lora").text(0)
+    call = Recorded(question(home, "lora"))
+    steps = worker.answer(call)  # type: ignore[arg-type]
+    next(steps)
+    with monkeypatch.context() as broken:
+        broken.setattr(type(worker._engine), "step", lambda engine: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            worker.turn()
+    steps.close()
+    again = ask(worker, home, "lora")
+    assert [event["text"] for event in again.of("phase")] == ["loading model tiny"]
+    assert again.text(0) == whole
+
+
 def test_what_it_refuses(home: Path, adapters: Path, worker: Worker) -> None:
     write_adapter(adapters / "wide", llama(hidden_size=64))
     refused = ask(worker, home, "wide", "nobody", None, "lora@3")
