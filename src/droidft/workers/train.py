@@ -30,7 +30,7 @@ from droidft.rewards import calls
 from droidft.runs.continuation import changes_since, former
 from droidft.runs.folder import HEARTBEAT_SECONDS, NO_ROOM, REMOVED, Run
 from droidft.runs.writer import EventLog
-from droidft.support.memory import RESUME_WITH_LESS, is_out_of_memory
+from droidft.support.memory import LESS_MEMORY, RESUME_WITH_LESS, is_out_of_memory, is_watchdog
 
 if TYPE_CHECKING:
     from droidft.engine.machine.device import Device
@@ -218,6 +218,14 @@ def _unexpected(error: Exception, run: Run, step: int | None) -> Failed:
             code="out_of_memory",
             message=f"the device ran out of memory: {text}",
             hint=RESUME_WITH_LESS,
+            step=step,
+        )
+    if is_watchdog(error):
+        return Failed(
+            code="gpu_watchdog",
+            message=f"macOS ended the work on the GPU, which kept the screen from being drawn: {text}",
+            hint="resume the run with the screen locked or no program that draws much; if it happens again, start "
+            f"a new run whose steps are shorter: {LESS_MEMORY}",
             step=step,
         )
     return Failed(

@@ -286,3 +286,19 @@ def test_the_key_of_compiled_kernels_changes_with_the_processor(monkeypatch: pyt
     before = toolchain._key(["g++"])
     monkeypatch.setattr(host, "cpu_flags", lambda: {"sse2"})
     assert toolchain._key(["g++"]) != before
+
+
+def test_what_decides_the_last_bits_of_a_gpu_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = device.Device(device.DeviceKind.CUDA, "a GPU", 1 << 34, 8)
+    monkeypatch.delenv("MLX_ENABLE_TF32", raising=False)
+    assert gpu.identity()["tf32"] == "on"
+    monkeypatch.setenv("MLX_ENABLE_TF32", "0")
+    assert gpu.identity()["tf32"] == "off"
+
+
+def test_the_users_settings_of_cuda_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_ENABLE_CACHE_THRASHING_CHECK", "1")
+    monkeypatch.delenv("MLX_PTX_CACHE_DIR", raising=False)
+    device._set_up_cuda(tmp_path)
+    assert os.environ["MLX_ENABLE_CACHE_THRASHING_CHECK"] == "1"
+    assert os.environ["MLX_PTX_CACHE_DIR"] == str(tmp_path / "ptx")

@@ -68,11 +68,15 @@ class Device:
     def identity(self) -> dict[str, str]:
         """What decides the last bits of a result on this machine, for comparison when a run is resumed."""
         blas = f"{self.blas.name} {self.blas.version} {self.blas.core}".strip() if self.blas else "built in"
-        return {
+        identity = {
             "device": f"{self.kind} {self.name}",
             "blas": f"{blas}, {self.threads} threads",
             "kernels": "fused" if self.fused_kernels else "plain",
         }
+        if self.kind is not DeviceKind.CPU:
+            # Matrix units that shorten float32; MLX uses them unless told not to.
+            identity["tf32"] = "off" if os.environ.get("MLX_ENABLE_TF32") == "0" else "on"
+        return identity
 
     def free_bytes(self) -> int:
         """Memory that is still free, where MLX computes."""
@@ -156,6 +160,7 @@ def measure_gflops(seconds: float = 0.3) -> float:
 
 
 def _prepare(cache_dir: Path) -> Device:
+    _set_up_cuda(cache_dir)
     import mlx.core as mx
 
     if mx.metal.is_available() or mx.cuda.is_available():
@@ -175,6 +180,13 @@ def _prepare(cache_dir: Path) -> Device:
         compiler,
         warnings=[warning for warning in warnings if warning],
     )
+
+
+def _set_up_cuda(cache_dir: Path) -> None:
+    """What MLX's CUDA backend reads from the environment when it starts; what the user set stays."""
+    # One plan of cuDNN for each shape: past twice the cache's size in misses MLX would end the process.
+    os.environ.setdefault("MLX_ENABLE_CACHE_THRASHING_CHECK", "0")
+    os.environ.setdefault("MLX_PTX_CACHE_DIR", str(cache_dir / "ptx"))
 
 
 def blas_warning(library: blas.Blas) -> str | None:
