@@ -41,7 +41,8 @@ SHORTEST = 1024
 KEPT_MEMBERS = 4
 """Adapters that stay stacked though no row has them now."""
 ALONE = frozenset({"afm7", "gear", "gemma2", "gpt_bigcode", "minimax_m3_vl", "phi3small"})
-"""Architectures that mlx-lm computes otherwise, or not at all, where rows of unlike length share a batch."""
+"""Architectures that mlx-lm computes otherwise, or not at all, where rows of unlike length share a batch
+(`python -m bench.batching`)."""
 KEPT_SHARE = 0.25
 """How much of the memory may hold prompts that were read before."""
 
@@ -209,16 +210,18 @@ class _Batch:
 
 def shareable(model: nn.Module, cache: list[Any]) -> bool:
     """Whether rows of this model, with caches of this kind, can stand in one batch."""
+    return getattr(model, "model_type", None) not in ALONE and all(joinable(layer) for layer in cache)
+
+
+def joinable(layer: Any) -> bool:
+    """Whether mlx-lm can join caches of this kind."""
     from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
-    def fits(layer: Any) -> bool:
-        if type(layer) is CacheList:
-            return all(fits(each) for each in layer.caches)
-        if type(layer) is RotatingKVCache:
-            return bool(layer.keep == 0)
-        return type(layer) in (KVCache, ArraysCache)
-
-    return getattr(model, "model_type", None) not in ALONE and all(fits(layer) for layer in cache)
+    if type(layer) is CacheList:
+        return all(joinable(each) for each in layer.caches)
+    if type(layer) is RotatingKVCache:
+        return bool(layer.keep == 0)
+    return type(layer) in (KVCache, ArraysCache)
 
 
 class Engine:
