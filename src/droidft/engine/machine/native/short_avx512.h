@@ -127,6 +127,11 @@ inline __attribute__((always_inline)) void tile_of(int64_t pairs, const number* 
   for (int i = 0; i < R; i++)
     for (int j = 0; j < 2; j++)
       acc[i][j] = add ? _mm512_maskz_loadu_ps(kept[j], c + i * ldc + 16 * j) : _mm512_setzero_ps();
+#pragma GCC unroll 16
+  for (int i = 0; i < R; i++) {
+    __builtin_prefetch(c + i * ldc, 1);
+    __builtin_prefetch(c + i * ldc + 16, 1);
+  }
   const number* rows[(R + 2) / 3];  // three rows share a pointer
   for (int i = 0; i < (R + 2) / 3; i++) rows[i] = a + 3 * i * lda;
   for (int64_t p = 0; p < pairs; p++, panel += 2 * kStrip) {
