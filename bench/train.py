@@ -1,5 +1,7 @@
 """Training speed and memory: ours, stock mlx-lm, mlx-lm with our BLAS, torch + PEFT in float32 and in bfloat16.
 
+"ours" is `compute_dtype: auto`; "4 bits" is QLoRA on the same model quantised.
+
     python -m bench.train --model MODEL --data gsm8k_train.jsonl --torch-python OTHER_VENV/bin/python
     python -m bench.train --shapes qwen2.5-0.5b --dtype bfloat16          # on a GPU, random weights
     python -m bench.train --sides ours,mlx-lm                             # some of them only
@@ -21,6 +23,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,8 @@ from droidft.models import embedded
 
 CACHE = Path(".cache")
 
-SIDES = ("ours", "ours float32", "mlx-lm", "mlx-lm stock", "torch + PEFT", "torch + PEFT bfloat16")
+OURS = ("ours", "ours float32", "ours 4 bits", "ours 4 bits float32")
+SIDES = (*OURS, "mlx-lm", "mlx-lm stock", "torch + PEFT", "torch + PEFT bfloat16")
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen2.5-0.5b": {
         "hidden_size": 896,
@@ -64,6 +68,11 @@ def main() -> None:
     parser.add_argument("--stock-steps", type=int, default=2, help="steps of stock mlx-lm, which is slow on a CPU")
     parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has torch and peft")
     parser.add_argument("--sides", default=",".join(SIDES))
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="on one thread, in seconds of the processor's and not of the wall's: for a machine that others use too",
+    )
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, default=CACHE / "bench")
     args = parser.parse_args()
@@ -84,7 +93,7 @@ def main() -> None:
 def _side(args: argparse.Namespace) -> dict[str, float]:
     rows = [json.loads(line) for line in (args.work / "rows.jsonl").read_text().splitlines()]
     match args.side:
-        case "ours" | "ours float32":
+        case side if side.startswith("ours"):
             return _ours(args, rows)
         case "torch + PEFT":
             return _torch(args, rows, args.dtype)
@@ -99,6 +108,8 @@ def _run_side(side: str, args: argparse.Namespace) -> dict[str, float]:
     print(f"{side} …", flush=True)
     # A BLAS tuned down by the shell would tune down some sides and not others.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    if args.processor_time:
+        clean |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, env=clean)
     for line in result.stdout.splitlines():
         if line.startswith("RESULT "):
@@ -109,9 +120,10 @@ def _run_side(side: str, args: argparse.Namespace) -> dict[str, float]:
 
 def _print_table(results: dict[str, dict[str, float]]) -> None:
     ours = results.get("ours")
-    from droidft.engine.machine.host import processor
+    from droidft.engine.machine.host import cpu_flags, processor
 
-    print(processor())
+    with_bfloat16 = sorted({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
+    print(f"{processor()}; instructions for bfloat16: {', '.join(with_bfloat16) or 'none'}")
     print(f"{'':22}{'tokens/s':>10}{'trained/s':>11}{'peak GB':>9}{'ours is':>12}{'memory':>9}{'steps':>7}")
     for side, found in results.items():
         ratio = f"{ours['tokens_per_second'] / found['tokens_per_second']:.2f} x" if ours else "-"
@@ -162,13 +174,17 @@ def _mlx_model(args: argparse.Namespace) -> Any:
 
 
 def _our_model(args: argparse.Namespace, wanted: Any) -> Any:
-    """As a run loads it; random weights are shortened in place."""
+    """As a run loads it; random weights, and what is quantised here, are brought to that."""
     from droidft.engine.model import loading
     from droidft.engine.model.precision import hold, precision
 
-    if args.model:
+    if args.model and "4 bits" not in args.side:
         return loading.load_model(args.model, precision=precision(wanted))[0]
     model = _mlx_model(args)
+    if "4 bits" in args.side:
+        import mlx.nn as nn
+
+        nn.quantize(model, group_size=64, bits=4)
     hold(model, precision(wanted))
     return model
 
@@ -212,12 +228,12 @@ def _train_ours(args: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[st
             return Evaluation(0.0, 1)
 
     job = Job(config, model, Timed(config, source, source), args.work / "checkpoints", data_hash="")
-    reports = [event for event in train(job) if isinstance(event, TrainReport)]
-    steps, tokens, supervised = [], 0, 0
-    for report in reports:
-        seconds = (report.tokens - tokens) / report.tokens_per_second
-        steps.append((report.tokens - tokens, report.supervised_tokens - supervised, seconds))
-        tokens, supervised = report.tokens, report.supervised_tokens
+    now = _clock(args)
+    steps, tokens, supervised, before = [], 0, 0, now()
+    for report in train(job):
+        if isinstance(report, TrainReport):
+            steps.append((report.tokens - tokens, report.supervised_tokens - supervised, now() - before))
+            tokens, supervised, before = report.tokens, report.supervised_tokens, now()
     return _result(steps)
 
 
@@ -235,7 +251,8 @@ def _mlx_lm(args: argparse.Namespace, rows: list[dict[str, Any]], *, fast: bool)
     keys = [f"{'mlp' if name in PROJECTIONS[4:] else 'self_attn'}.{name}" for name in PROJECTIONS]
     linear_to_lora_layers(model, -1, {"rank": RANK, "scale": 1.0, "dropout": 0.0, "keys": keys})
     seen: list[tuple[int, int]] = []
-    times = [time.perf_counter()]
+    now = _clock(args)
+    times = [now()]
 
     def batches(*positional: Any, **options: Any) -> Any:
         for batch, spans in trainer.iterate_batches(*positional, **options):
@@ -245,13 +262,13 @@ def _mlx_lm(args: argparse.Namespace, rows: list[dict[str, Any]], *, fast: bool)
 
     class Clock:
         def on_train_loss_report(self, _: dict[str, Any]) -> None:
-            times.append(time.perf_counter())
+            times.append(now())
 
         def on_val_loss_report(self, _: dict[str, Any]) -> None: ...
 
     steps = args.steps if fast or _on_gpu() else args.stock_steps
     data = trainer.CacheDataset(_Processed([(row["tokens"], row["prompt"]) for row in rows]))
-    times[0] = time.perf_counter()
+    times[0] = now()
     trainer.train(
         model,
         optimizers.AdamW(RATE),
@@ -295,11 +312,11 @@ def _torch(args: argparse.Namespace, rows: list[dict[str, Any]], dtype_name: str
         model = AutoModelForCausalLM.from_config(Qwen2Config(**SHAPES[args.shapes]), dtype=dtype).to(device)
     adapted = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(PROJECTIONS)))
     optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=RATE)
-    order = random.Random(0).sample(rows, len(rows))
+    order, now = random.Random(0).sample(rows, len(rows)), _clock(args)
     steps = []
     for number in range(args.steps):
         chosen = [order[(number * BATCH + index) % len(order)] for index in range(BATCH)]
-        begin = time.perf_counter()
+        begin = now()
         width = max(len(row["tokens"]) for row in chosen)
         tokens = torch.zeros((BATCH, width), dtype=torch.long)
         labels = torch.full((BATCH, width), -100)
@@ -318,11 +335,15 @@ def _torch(args: argparse.Namespace, rows: list[dict[str, Any]], dtype_name: str
         if device == "cuda":
             torch.cuda.synchronize()
         supervised = sum(len(row["tokens"]) - row["prompt"] for row in chosen)
-        steps.append((sum(len(row["tokens"]) for row in chosen), supervised, time.perf_counter() - begin))
+        steps.append((sum(len(row["tokens"]) for row in chosen), supervised, now() - begin))
     found = _result(steps, gpu=False)
     if device == "cuda":
         found["peak_bytes"] = torch.cuda.max_memory_allocated()
     return found
+
+
+def _clock(args: argparse.Namespace) -> Callable[[], float]:
+    return time.process_time if args.processor_time else time.perf_counter
 
 
 def _result(steps: list[tuple[int, int, float]], *, gpu: bool | None = None) -> dict[str, float]:
