@@ -181,6 +181,7 @@ it("pushes what was agreed to, by name and account, and leads to the repository"
   answers["GET /api/exports/good"] = [200, exported("good")];
   answers["POST /api/exports/good/push-plan"] = [200, { plan: PUSH_PLAN, refusal: null }];
   answers["POST /api/exports/good/push"] = [202, job];
+  answers["GET /api/jobs/p1"] = [200, job];
   tell([]);
   open("/results/exports/good");
   expect(await screen.findByRole("switch", { name: "Private" })).toBeChecked();
