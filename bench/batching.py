@@ -55,7 +55,9 @@ def _compare(model: Any) -> str:
         if step % 3 == 0 and step // 3 < len(prompts):
             number = step // 3
             row: Any = SimpleNamespace(last=prompts[number][-1], number=number, done=0)
-            rows.join([row], [_read(model, prompts[number])])
+            new = batch._Batch()
+            new.join([row], [_read(model, prompts[number])])
+            rows.absorb(new)
         if not rows.answers:
             break
         found = np.array(rows.logits(model))

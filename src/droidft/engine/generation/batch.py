@@ -179,17 +179,21 @@ class _Batch:
         self.cache: list[Any] = []
 
     def join(self, answers: Sequence[_Answer], caches: Sequence[list[Any]]) -> None:
-        """Take rows in, each with the cache of its prompt."""
+        """Take the first rows in, each with the cache of its prompt."""
         self.answers += answers
         if self.single:
             (self.cache,) = caches
-            return
-        new = [layers[0].merge(list(layers)) for layers in zip(*caches, strict=True)]
-        if self.cache:
-            for layer, other in zip(self.cache, new, strict=True):
-                layer.extend(other)
         else:
-            self.cache = new
+            self.cache = [layers[0].merge(list(layers)) for layers in zip(*caches, strict=True)]
+
+    def absorb(self, other: _Batch) -> None:
+        """Take the rows of another batch in."""
+        self.answers += other.answers
+        if self.cache:
+            for layer, more in zip(self.cache, other.cache, strict=True):
+                layer.extend(more)
+        else:
+            self.cache = other.cache
 
     def leave(self, gone: Callable[[_Answer], bool]) -> None:
         """Let rows go."""
@@ -247,6 +251,8 @@ class Engine:
         self._kept = Kept(int(KEPT_SHARE * (memory or 0)), part=self._part)
         self._waiting: list[Row] = []
         self._readers: deque[_Reader] = deque()
+        self._reading = False
+        """Whether the last step was spent on prompts."""
         self._batches: dict[Any, _Batch] = {}
         self._stack: Stack | None = None
         self._lone: dict[Attached, Stack] = {}
@@ -278,13 +284,17 @@ class Engine:
         self._let_go()
 
     def step(self) -> list[tuple[Row, Token]]:
-        """Read a part of the prompts that wait, then give every row that is read its next token.
+        """Read a part of the prompts that wait, and give rows that are read by then their first token; or, in turn
+        with that where there is either, give every other row its next token.
 
         A row whose `ended` is set has had its last; one with an `error` gives none.
         """
         self._admit()
-        self._read()
-        made = [each for batch in self._batches.values() for each in self._advance(batch)]
+        self._reading = bool(self._readers) and not (self._reading and self._batches)
+        if self._reading:
+            made = self._read()
+        else:
+            made = [each for batch in self._batches.values() for each in self._advance(batch)]
         self._let_go()
         return made
 
@@ -326,8 +336,8 @@ class Engine:
             self._token_bytes = _bytes_per_token(self._model)
         return _length(row) * self._token_bytes
 
-    def _read(self) -> None:
-        """One part of prompts; those that are read join a batch."""
+    def _read(self) -> list[tuple[Row, Token]]:
+        """One part of prompts; those that are read get their first token, before they join a batch of others."""
         left, read = self._part, []
         while self._readers and left > 0:
             reader = self._readers.popleft()
@@ -342,10 +352,15 @@ class Engine:
                 reader.row.ended = True
             elif not reader.row.ended:
                 joining.setdefault(self._place(reader), []).append(reader)
+        made = []
         for key, readers in joining.items():
-            answers = [_Answer(reader.row, self._tokenizer) for reader in readers]
-            batch = self._batches.setdefault(key, _Batch(single=isinstance(key, Row)))
-            batch.join(answers, [reader.cache for reader in readers])
+            new = _Batch(single=isinstance(key, Row))
+            new.join([_Answer(reader.row, self._tokenizer) for reader in readers], [it.cache for it in readers])
+            made += self._advance(new)
+            new.leave(lambda answer: answer.row.ended)
+            if new.answers:
+                self._batches.setdefault(key, _Batch(single=new.single)).absorb(new)
+        return made
 
     def _read_part(self, reader: _Reader) -> int:
         """How many tokens were read."""
