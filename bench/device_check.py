@@ -2,9 +2,11 @@
 
 device     what MLX finds, and the speed of its products
 golden     losses of the tests' tiny model against those recorded on a CPU, with TF32 and without (a GPU's)
+compiled   losses of the compiled step against the eager one's on this device, and what a step costs the host
 training   a Llama of 100 million random parameters: both dtypes, full-layer and attention only; rows of one length
            besides, since a GPU may prepare its kernels anew for each length
 resume     a run stopped half way and resumed, against one never stopped
+together   two runs at once, then four: how many of them finish
 
 Runs are trained by workers, one after another, as `droidft train` does. A CPU computes in float32 whatever the
 weights are stored in. `--small` tries the script itself, anywhere.
@@ -26,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-PARTS = ("device", "golden", "training", "resume")
+PARTS = ("device", "golden", "compiled", "training", "resume", "together")
 LLAMA = {
     "hidden_size": 768,
     "num_hidden_layers": 14,
@@ -80,8 +82,12 @@ def _inside(args: argparse.Namespace) -> None:
                 _device(cache)
             case "golden":
                 _golden()
+            case "compiled":
+                _compiled()
             case "training":
                 _training(args, Path(folder))
+            case "together":
+                _together(args, Path(folder))
             case "resume":
                 _resume(args, Path(folder))
 
@@ -127,6 +133,36 @@ def _golden() -> None:
         found = json.loads(done.stdout.splitlines()[-1])
         worst = max(abs(mine / theirs - 1) for mine, theirs in zip(found, recorded, strict=True))
         print(f"MLX_ENABLE_TF32={tf32}: {len(found)} losses within {worst:.1e} of those on a CPU")
+
+
+def _compiled() -> None:
+    from tests.engine import jobs
+
+    from droidft.engine.training.loop import train
+    from droidft.events import TrainReport
+
+    settings = jobs.config(iterations=20, steps_per_eval=10**6, save_every=10**6, validation="none")
+    curves = []
+    for compiled in (False, True):
+        with tempfile.TemporaryDirectory() as folder:
+            job = jobs.job(Path(folder) / "run", settings, compiled=compiled)
+            curves.append([event.loss for event in train(job) if isinstance(event, TrainReport)])
+    worst = max(abs(found / eager - 1) for eager, found in zip(*curves, strict=True))
+    print(f"{len(curves[0])} losses of the compiled step within {worst:.1e} of the eager one's")
+    subprocess.run([sys.executable, "-m", "bench.step", "--parts", "host,reads"])
+
+
+def _together(args: argparse.Namespace, folder: Path) -> None:
+    """Runs that share the device: MLX lets each think that it has it all."""
+    for count in (2, 4):
+        runs = [
+            _create(args, folder, "bfloat16", "many", lora_targets="full-layer", iterations=args.steps)
+            for _ in range(count)
+        ]
+        for worker in [run.start() for run in runs]:
+            worker.wait()
+        failed = [_reason(run) for run in runs if run.status() != "finished"]
+        print(f"{count} runs at once: {count - len(failed)} finished", *failed, sep="; ", flush=True)
 
 
 def _training(args: argparse.Namespace, folder: Path) -> None:
