@@ -300,12 +300,15 @@ class Run:
         if self.is_held():
             raise RunError(f"run {self.id} is running", hint=f"stop it first: `droidft runs stop {self.id}`")
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start a worker, in its own process group, and return once it holds the run's lock (or has died)."""
+    def start(self, *, shares: int = 1) -> subprocess.Popen[bytes]:
+        """Start a worker, in its own process group, and return once it holds the run's lock (or has died).
+
+        It takes its part of a GPU's memory where `shares` runs may be at work at once.
+        """
         with storage_errors(self.log_file), self.log_file.open("ab") as printed:
             worker = subprocess.Popen(
                 processes.python("droidft.workers.train", str(self.path)),
-                env=processes.environment(),
+                env=processes.environment(**({processes.SHARES: str(shares)} if shares > 1 else {})),
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,

@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import sys
 
+SHARES = "DROIDFT_SHARES"
+"""Variable of the environment: how many processes share a GPU; see `engine.machine.limits`."""
+
 
 def python(module: str, *words: str) -> list[str]:
     """The command that runs `module` with this interpreter and never imports from the working directory."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from droidft.engine.machine import blas, host, toolchain
+from droidft.engine.machine.limits import limits
 
 # mallopt(3): blocks below 32 MiB, the most that glibc allows, come from the heap, and up to 512 MiB of free heap
 # are kept. Otherwise each activation is mapped, cleared by the kernel and unmapped again, about 5 % of a step.
@@ -204,6 +205,7 @@ def _gpu() -> Device:
     kind = DeviceKind.METAL if mx.metal.is_available() else DeviceKind.CUDA
     facts = mx.device_info(mx.Device(mx.gpu))
     memory = facts.get("max_recommended_working_set_size") or facts.get("total_memory") or host.memory().total
+    limits(int(memory), os.environ).apply(metal=kind is DeviceKind.METAL)
     name = str(facts.get("device_name", kind.value))
     return Device(kind, name, int(memory), os.cpu_count() or 1)
 

@@ -401,7 +401,7 @@ class Supervisor:
                 await asyncio.to_thread(bury, earlier.process)  # it has let go of the run and is about to exit
             kills = endings.kills_for_memory()
             if entry.run.worker_pid() is None:
-                process = await asyncio.to_thread(entry.run.start)
+                process = await asyncio.to_thread(entry.run.start, shares=self._parallel)
                 self._workers[run_id] = Worker(process, kills)
         except (DroidError, OSError):
             await asyncio.to_thread(self._store.enqueue, run_id, action)
