@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from droidft.support.channel import Child, ChildError
+from droidft.support.channel import Child, ChildError, _Process
 
 
 def test_a_child_killed_in_the_middle_of_a_line_died() -> None:
@@ -84,6 +84,33 @@ def test_requests_side_by_side_end_alone_and_break_together() -> None:
                 with pytest.raises(ChildError, match="SIGKILL"):
                     await each
             assert await counting(child, 1, 99) == [1]
+        finally:
+            await child.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_is_cancelled_while_it_is_sent_is_called_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    send, stuck = _Process.send, asyncio.Event()
+
+    async def slow(self: _Process, line: bytes) -> None:
+        await send(self, line)
+        if b'"call"' in line and not stuck.is_set():  # the pipe is full
+            stuck.set()
+            await asyncio.sleep(60)
+
+    async def scenario() -> None:
+        child = Child("tests.support.together_child", at_once=8)
+        monkeypatch.setattr(_Process, "send", slow)
+        try:
+            endless = asyncio.create_task(counting(child, None, 1_000_000))
+            await stuck.wait()
+            endless.cancel()
+            await asyncio.wait({endless})
+            assert not child.busy
+            assert child._child is not None
+            assert child._child.listeners == 0
+            assert await counting(child, 2, 99) == [1, 2]
         finally:
             await child.close()
 

@@ -250,11 +250,11 @@ class _Process:
                 return
             yield message
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, line: bytes) -> None:
         """A line to its standard input."""
         assert self.process.stdin is not None
         with suppress(ConnectionError):  # a dead child is noticed when its answer is read
-            self.process.stdin.write(json.dumps(message, allow_nan=False).encode() + b"\n")
+            self.process.stdin.write(line)
             await self.process.stdin.drain()
 
     async def kill(self) -> None:
@@ -274,6 +274,10 @@ class _Process:
         finally:
             for listener in self._listeners.values():
                 listener.put_nowait(None)
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, allow_nan=False).encode() + b"\n"
 
 
 class Child:
@@ -325,10 +329,11 @@ class Child:
         try:
             child = await self._running()
             number = next(self._ids)
+            request = _line({"id": number, "call": name, "with": params})
             child.listen(number)
-            await child.send({"id": number, "call": name, "with": params})
             answered = False
             try:
+                await child.send(request)
                 async for message in child.answers(number):
                     if "error" in message:
                         answered = True
@@ -403,7 +408,7 @@ class Child:
         try:
             if child.process.returncode is not None:
                 return
-            await child.send({"cancel": number})
+            await child.send(_line({"cancel": number}))
             async with asyncio.timeout(self._patience):
                 async for message in child.answers(number):
                     if "event" not in message:
