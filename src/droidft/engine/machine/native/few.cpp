@@ -17,7 +17,8 @@ namespace kernels {
 namespace {
 
 constexpr int64_t kRead = 1 << 16;  // weights worth a task of their own where each is used once
-constexpr int64_t kLowRank = 1 << 19;  // as many floats of a second operand stay in the cache
+constexpr int64_t kSmall = 1 << 19;  // as many floats of a second operand stay in the cache
+constexpr int64_t kLowRank = 512;    // the shorter side of larger ones: the BLAS is better at square ones
 
 // The halves of blocks of 2 H lanes added: those of a, then those of b.
 template <int H>
@@ -151,10 +152,15 @@ bool few_rows(bool transposed, int64_t m, int64_t n, int64_t k, const float* x, 
   if (m > kFewRows || k < 1) return false;
   const Out out{y, ldy, add};
   if (!transposed) {
-    if (n * k > kLowRank) return false;
-    int64_t i = 0;
-    for (; i + 4 <= m; i += 4) across<4>(n, k, x, ldx, w, ldw, out, i);
-    for (; i < m; i++) across<1>(n, k, x, ldx, w, ldw, out, i);
+    const bool small = n * k <= kSmall;
+    if (!small && std::min(n, k) > kLowRank) return false;
+    const int64_t grain = small ? std::max<int64_t>(n, 1) : round_up(std::max<int64_t>(kRead / k, 1), 2 * kWidth);
+    pool::ranges(n, grain, [=](int64_t begin, int64_t end) {
+      const Out part{y + begin, ldy, add};
+      int64_t i = 0;
+      for (; i + 4 <= m; i += 4) across<4>(end - begin, k, x, ldx, w + begin, ldw, part, i);
+      for (; i < m; i++) across<1>(end - begin, k, x, ldx, w + begin, ldw, part, i);
+    });
     return true;
   }
   // Rows of x on whole cache lines, which w need not lie on: half as many reads of it.

@@ -98,7 +98,7 @@ void split_sgemm();
 constexpr int64_t kFewRows = 64;
 // y[m, n] = x[m, k] w, or with `add` y += x w, where w is [k, n] or, transposed, kept as [n, k]. A row's result is the
 // same bits whatever rows stand beside it. Whether it was done: for at most kFewRows, and an untransposed w only where
-// it is small.
+// it is small or narrow, as those of adapters are: half a million floats, or 512 on its shorter side.
 bool few_rows(bool transposed, int64_t m, int64_t n, int64_t k, const float* x, int64_t ldx, const float* w,
               int64_t ldw, bool add, float* y, int64_t ldy);
 
