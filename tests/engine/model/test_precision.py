@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from droidft.adapters.folder import read_adapter
 from droidft.config import ComputeDtype, parse_config
 from droidft.engine import assemble
 from droidft.engine.machine import kernels
 from droidft.engine.machine.device import Device, computing
-from droidft.engine.model import loading
+from droidft.engine.model import adapter_weights, loading
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.estimate import Estimator
 from droidft.engine.model.loss import SplitModel
@@ -27,6 +28,7 @@ from droidft.events import Event, RunStarted, TrainReport
 from droidft.models.catalog import load_config
 from droidft.support.places import Places
 from tests import tiny
+from tests.adapters.files import write_adapter
 from tests.conftest import CACHE
 
 SHORT = Precision("float32", short=True)
@@ -95,6 +97,23 @@ def test_logits_are_those_of_float32_but_for_the_rounding(machine: Device, tmp_p
     want, found = np.asarray(plain(text)), np.asarray(short(text))
     assert found.dtype == np.float32
     assert 0 < np.abs(found - want).max() < 0.02 * np.abs(want).max()
+
+
+def test_what_full_fine_tuning_changed_is_not_rounded_away(machine: Device, tmp_path: Path) -> None:
+    folder, name = tiny.write_model(tmp_path / "model"), "model.layers.0.mlp.up_proj.weight"
+    model, _ = loading.load_model(folder, precision=SHORT)
+    stored = {key: array.astype(mx.float32) for key, array in tree_flatten(model.parameters())}
+    source = tiny.llama()
+    source.load_weights(list(stored.items()))
+    for strength, moves in ((1e-6, True), (0.0, False)):
+        made = write_adapter(tmp_path / f"full {moves}", source, kind="full", strength=strength)
+        adapter_weights.apply(model, read_adapter(made))
+        trained = dict(tree_flatten(model.parameters()))[name]
+        saved: Any = mx.load(str(made / "adapters.safetensors"))
+        assert mx.array_equal(trained, saved[name])
+        assert (adapter_weights.difference(model, range(1, 40)).max_logit > 0) is moves
+        adapter_weights.remove(model)
+        assert model.layers[0].mlp.up_proj.weight.dtype == mx.bfloat16
 
 
 @pytest.mark.parametrize("tied", [True, False])

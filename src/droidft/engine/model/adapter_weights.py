@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from droidft.adapters.diagnostics import AdapterWarning, BaseModel, check_fits, diagnose
 from droidft.adapters.folder import AdapterInfo, Shape
+from droidft.engine.machine import kernels
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.lora import ATTACHED, REFERENCE, Attached, base_only, fill, slot_of
 from droidft.engine.model.targets import resolve
@@ -203,8 +204,16 @@ def _load_lora(model: nn.Module, info: AdapterInfo) -> Applied:
 
 def _load_full(model: nn.Module, info: AdapterInfo) -> Applied:
     check_fits(info, expected_tensors(model, info))
-    parameters = dict(tree_flatten(model.parameters()))
-    weights = {name: array.astype(parameters[name].dtype) for name, array in _read(info).items()}
+    parameters, modules = dict(tree_flatten(model.parameters())), dict(model.named_modules())
+
+    def held(name: str, trained: mx.array) -> mx.array:
+        base = parameters[name]
+        if not kernels.rounds(modules[name.rpartition(".")[0]]) or base.dtype != mx.bfloat16:
+            return trained.astype(base.dtype)
+        # In bfloat16 most of what was trained would be rounded away.
+        return base if mx.array_equal(trained, base) else trained.astype(mx.float32)
+
+    weights = {name: held(name, array) for name, array in _read(info).items()}
     mx.eval(weights)
     slots = [slot_of(model, name, parameters[name], array) for name, array in weights.items()]
     applied = Applied(slots, info, sum(array.nbytes for array in weights.values()))
