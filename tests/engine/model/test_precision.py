@@ -52,6 +52,15 @@ def test_without_kernels_auto_is_float32_and_bfloat16_is_refused(monkeypatch: py
     assert refused.value.field == "compute_dtype"
 
 
+def test_a_variable_that_is_no_type_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(AUTO, "fp32")
+    with pytest.raises(ConfigError, match=f"{AUTO}=fp32") as refused:
+        precision()
+    assert "float32" in refused.value.hint
+    monkeypatch.setenv(AUTO, "")
+    assert precision() == Precision("float32")
+
+
 def test_auto_is_bfloat16_where_the_processor_has_it(machine: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     fused = kernels.active()
     assert fused is not None

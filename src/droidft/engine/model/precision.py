@@ -55,10 +55,10 @@ def precision(wanted: ComputeDtype = ComputeDtype.AUTO, *, trains_base: bool = F
     `trains_base`: full fine-tuning, whose weights are float32 on a CPU.
 
     Raises:
-        ConfigError: it asks for what this machine cannot do.
+        ConfigError: it asks for what this machine cannot do; or the variable of the environment is none of these.
     """
     if wanted is ComputeDtype.AUTO:
-        wanted = ComputeDtype(os.environ.get(AUTO, ComputeDtype.AUTO))
+        wanted = _auto()
     if mx.default_device() != mx.Device(mx.cpu):
         return Precision(None if wanted is ComputeDtype.AUTO else wanted.value)
     fused = kernels.active()
@@ -71,6 +71,15 @@ def precision(wanted: ComputeDtype = ComputeDtype.AUTO, *, trains_base: bool = F
             field="compute_dtype",
         )
     return Precision("float32", short=wanted is ComputeDtype.BFLOAT16 and not trains_base)
+
+
+def _auto() -> ComputeDtype:
+    given = os.environ.get(AUTO) or ComputeDtype.AUTO
+    try:
+        return ComputeDtype(given)
+    except ValueError:
+        hint = f"use {', '.join(ComputeDtype)}, or unset it"
+        raise ConfigError(f"{AUTO}={given} is no type to compute in", hint=hint) from None
 
 
 def expected_short() -> bool:
