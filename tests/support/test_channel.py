@@ -90,6 +90,26 @@ def test_requests_side_by_side_end_alone_and_break_together() -> None:
     asyncio.run(scenario())
 
 
+def test_a_child_that_reads_no_more_is_killed_when_its_request_is_called_off() -> None:
+    async def scenario() -> None:
+        child = Child("tests.support.together_child", at_once=8, patience=0.2)
+        try:
+            assert await counting(child, 1, 99) == [1]
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGSTOP)
+            asked = asyncio.create_task(child.call("refuse", {"long": "x" * (1 << 20)}))
+            await asyncio.sleep(0.2)
+            asked.cancel()
+            await asyncio.wait({asked}, timeout=5)
+            assert asked.done()
+            assert child.pid is None
+            assert not child.busy
+        finally:
+            await child.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_request_that_is_cancelled_while_it_is_sent_is_called_off(monkeypatch: pytest.MonkeyPatch) -> None:
     send, stuck = _Process.send, asyncio.Event()
 

@@ -408,8 +408,8 @@ class Child:
         try:
             if child.process.returncode is not None:
                 return
-            await child.send(_line({"cancel": number}))
             async with asyncio.timeout(self._patience):
+                await child.send(_line({"cancel": number}))
                 async for message in child.answers(number):
                     if "event" not in message:
                         return
