@@ -16,7 +16,7 @@ from droidft.config import ComputeDtype, parse_config
 from droidft.engine import assemble
 from droidft.engine.machine import kernels
 from droidft.engine.machine.device import Device, computing
-from droidft.engine.model import adapter_weights, loading
+from droidft.engine.model import adapter_weights, loading, lora
 from droidft.engine.model.architectures import build_lazily
 from droidft.engine.model.estimate import Estimator
 from droidft.engine.model.loss import SplitModel
@@ -30,8 +30,10 @@ from droidft.support.places import Places
 from tests import tiny
 from tests.adapters.files import write_adapter
 from tests.conftest import CACHE
+from tests.engine import jobs
 
 SHORT = Precision("float32", short=True)
+ROUNDED = {"lora": 1e-6, "dora": 2e-2}
 
 
 @pytest.fixture
@@ -123,6 +125,18 @@ def test_what_full_fine_tuning_changed_is_not_rounded_away(machine: Device, tmp_
         assert (adapter_weights.difference(model, range(1, 40)).max_logit > 0) is moves
         adapter_weights.remove(model)
         assert model.layers[0].mlp.up_proj.weight.dtype == mx.bfloat16
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_adapters_are_float32_and_begin_as_nothing(machine: Device, tmp_path: Path, kind: str) -> None:
+    model, _ = loading.load_model(tiny.write_model(tmp_path / "model"), precision=SHORT)
+    base = model(mx.arange(40)[None])
+    keys = ["mlp.up_proj", "model.embed_tokens"]
+    config = jobs.config(fine_tune_type=kind, lora_targets="custom", lora_keys=keys)
+    lora.attach(model, lora.targets_of(model, config), config)
+    assert {array.dtype for array in lora.trainable(model).values()} == {mx.float32}
+    # DoRA's own layer does not round activations, ours for the base does.
+    np.testing.assert_allclose(np.asarray(model(mx.arange(40)[None])), np.asarray(base), atol=ROUNDED[kind])
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -200,7 +200,10 @@ def _layer(module: Any, kind: Kind, config: TrainingConfig) -> Any:
         case Kind.EXPERTS:
             return LoRASwitchLinear.from_base(module, **options)
         case Kind.EMBEDDING:
-            return (DoRAEmbedding if dora else LoRAEmbedding).from_base(module, **options)
+            layer = (DoRAEmbedding if dora else LoRAEmbedding).from_base(module, **options)
+            if dora:  # mlx-lm would have it in the type of the embedding
+                layer.m = mx.linalg.norm(module.weight.astype(mx.float32), axis=1)
+            return layer
         case Kind.LINEAR:
             return (DoRALinear if dora else LoRALinear).from_base(module, **options)
 
