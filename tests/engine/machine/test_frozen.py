@@ -86,6 +86,14 @@ def test_a_row_has_the_same_bits_alone_and_in_company(fast: Kernels, random: Fun
             assert np.array_equal(np.asarray(layer(x[:count])), together[:count])
 
 
+def test_activations_in_the_type_of_the_weights_give_float32_too(fast: Kernels, random: Function) -> None:
+    layer, x = layer_of(random, 16, 40, 64), random(20, 64)
+    with fast_cpu_ops(fast):
+        found = layer(x.astype(mx.bfloat16))
+        assert found.dtype == mx.float32
+        assert mx.array_equal(found, layer(x))
+
+
 def test_a_product_has_the_same_bits_whenever_it_is_computed(fast: Kernels, random: Function) -> None:
     layer = layer_of(random, 16, 301, 577)
     x = random(333, 577)

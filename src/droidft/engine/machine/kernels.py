@@ -159,9 +159,12 @@ class Kernels:
         return _array(self.native.gated(False, gate, x))
 
     def short_product(self, layer: Any, x: mx.array) -> mx.array | None:
-        """x Wᵀ for a layer that `shorten` was called with; None where the kernels do not cover it."""
-        weights = weights_of(layer) if rounds(layer) and _float32(x) else None
-        return None if weights is None else _array(self.native.product(x, weights))
+        """x Wᵀ for a layer that `shorten` was called with; None where the kernels do not cover it.
+
+        In float32, whatever x is: some models give their activations the type of the weights that they meet.
+        """
+        weights = weights_of(layer) if rounds(layer) else None
+        return None if weights is None else _array(self.native.product(x.astype(mx.float32), weights))
 
     def lora_call(self, layer: Any, x: mx.array) -> mx.array:
         """`LoRALinear.__call__`: x Wᵀ + scale (x A) B."""
