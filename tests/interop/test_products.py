@@ -6,11 +6,12 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-import torch
 
 from droidft.engine.machine import kernels
 from droidft.engine.machine.device import computing
 from tests.conftest import CACHE
+
+torch = pytest.importorskip("torch", reason="torch is not installed: make interop")
 
 
 @pytest.mark.parametrize("rows", [1, 40, 200])

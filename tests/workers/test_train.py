@@ -79,13 +79,15 @@ def kill_repeatedly(run: Run, *, kills: int, seed: int) -> None:
         worker = run.start()
         before = len(reports(run))
         if number % 3 == 0:
-            time.sleep(generator.uniform(0, 1.5))
+            until = time.monotonic() + generator.uniform(0, 1.5)
+            while time.monotonic() < until and len(reports(run)) == before:
+                time.sleep(0.002)
         else:
             wanted = before + generator.randint(1, 5)
             while worker.poll() is None and len(reports(run)) < wanted:
                 time.sleep(0.002)
             time.sleep(generator.uniform(0, 0.03))
-        assert worker.poll() is None, run.log_file.read_text()
+        assert worker.poll() is None, (run.log_file.read_text(), events(run)[-3:])
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
         assert run.status() is RunStatus.CRASHED
@@ -380,7 +382,7 @@ def test_a_stop_does_not_wait_for_a_reward_that_never_returns(home: Path, materi
     run = create(material, **settings)
     worker = run.start()
     while not reports(run):
-        assert worker.poll() is None, run.log_file.read_text()
+        assert worker.poll() is None, (run.log_file.read_text(), events(run)[-3:])
         time.sleep(0.02)
     time.sleep(0.5)
     run.stop()

@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
     """A new experiment for a plan file, or the continuation of one."""
     if args.json and not (args.plan_only or args.yes):
         raise ConfigError("--json asks no question", hint="give --plan-only, or --yes to start at once")
-    home, console = Home.find(), terminal(quiet=args.json)
+    home, console, errors = Home.find(), terminal(quiet=args.json), terminal(errors=True, quiet=args.json)
     made = _is_file(args.plan)
     experiment = _made(Path(args.plan), home) if made else folder.find(home, args.plan)
-    fixed = experiment.fixed() or _settled(experiment, console, timed=not args.no_timing, made=made)
+    fixed = experiment.fixed() or _settled(experiment, errors, timed=not args.no_timing, made=made)
     show_plan(fixed, console)
     if args.plan_only:
         if args.json:

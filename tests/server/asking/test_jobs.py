@@ -139,7 +139,7 @@ def test_two_at_once_the_others_wait(home: Path, tmp_path: Path) -> None:
             assert await found.check(config(large, seed=0), with_model=False) == found.get(begun[0].id), (
                 "it is one job"
             )
-            await until(found, begun[1], lambda job: job.done)
+            await until(found, begun[1], lambda job: not job.waiting)
             views = [found.get(job.id) for job in begun]
             assert [view.waiting for view in views] == [False, False, True, True]
             assert {view.state for view in views} == {"running"}
