@@ -34,6 +34,8 @@ from droidft.home import Home
 from droidft.models.gguf.write import write_gguf
 
 ANSWER_TOKENS = 96
+CERTIFIED_ROWS = 8
+"""Of each export, before its answers are compared."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def main() -> None:
             for kind in args.types if form is Form.GGUF else [None]:
                 name = f"elsewhere-{form.value}{'' if kind is None else f'-{kind}'}"
                 chosen = {} if kind is None else {"type": kind}
-                done = export(args.adapter, form.value, name=name, replace=True, **chosen)
+                done = export(args.adapter, form.value, name=name, replace=True, row_count=CERTIFIED_ROWS, **chosen)
                 _show(asked, done, kind, _read(asked, done, Path(scratch)))
 
 
@@ -125,7 +127,10 @@ def _show(asked: Asked, done: Exported, kind: str | None, read: Reading) -> None
     verdict = "passed" if done.certificate.passed else "failed"
     name = done.form.value if kind is None else f"{done.form.value} {kind}"
     equal, count = len(read.answers) - len(differ), len(asked.rows)
-    print(f"| {name} | {read.reader} | {verdict} | {equal} of {count} | {asked.right(read.answers)} of {count} |")
+    print(
+        f"| {name} | {read.reader} | {verdict} | {equal} of {count} | {asked.right(read.answers)} of {count} |",
+        flush=True,
+    )
     for index in differ[:1]:
         print(f"  {asked.text(asked.answers[index])}\n  {asked.text(read.answers[index])}", flush=True)
 

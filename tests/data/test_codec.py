@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import AddedToken, normalizers
+from tokenizers import AddedToken, normalizers, pre_tokenizers
 
 from droidft.data.codec import Codec
 from droidft.data.prepare import prepare
@@ -301,3 +301,11 @@ def test_a_tokenizer_that_normalizes_keeps_its_own_offsets() -> None:
     encoding = Codec(tokenizer).encode_rendered(["e\u0301a"])[0]
     assert not encoding.in_bytes
     assert encoding.tokens_before("e\u0301a", 2) == (2, False)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_tokenizer_that_puts_a_space_first_keeps_its_own_offsets(together: bool) -> None:
+    tokenizer = make_tokenizer(templates.CHATML)
+    first = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([first]) if together else first
+    assert not any(encoding.in_bytes for encoding in Codec(tokenizer).encode_rendered(["a b", " a"]))

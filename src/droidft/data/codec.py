@@ -114,13 +114,15 @@ class Codec:
     def _bytes(self) -> npt.NDArray[np.int64] | None:
         """Bytes of text that each token stands for, by id, where the tokens of a text are its bytes in order.
 
-        That is so for BPE over bytes without a normalizer. Its offsets then follow from the ids, which is several
-        times faster than to have the tokenizer keep them.
+        That is so for BPE over bytes that changes nothing of the text before. Its offsets then follow from the ids,
+        which is several times faster than to have the tokenizer keep them.
         """
         if self._plain is None:
             return None
         parts = json.loads(self._plain.to_str())
-        if parts["normalizer"] is not None or (parts["decoder"] or {}).get("type") != "ByteLevel":
+        before = parts["pre_tokenizer"] or {}
+        adds_space = any(step.get("add_prefix_space") for step in before.get("pretokenizers", [before]))
+        if adds_space or parts["normalizer"] is not None or (parts["decoder"] or {}).get("type") != "ByteLevel":
             return None
         # A character of such a token stands for a byte; added tokens are written as they are.
         added = {token["id"]: len(token["content"].encode()) for token in parts["added_tokens"]}
