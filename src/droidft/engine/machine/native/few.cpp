@@ -19,6 +19,7 @@ namespace {
 constexpr int64_t kRead = 1 << 16;  // weights worth a task of their own where each is used once
 constexpr int64_t kSmall = 1 << 19;  // as many floats of a second operand stay in the cache
 constexpr int64_t kLowRank = 512;    // the shorter side of larger ones: the BLAS is better at square ones
+constexpr int64_t kDeepest = 1 << 15;  // numbers in one sum, one after another: beyond, float32 loses too much
 
 // The halves of blocks of 2 H lanes added: those of a, then those of b.
 template <int H>
@@ -153,7 +154,7 @@ bool few_rows(bool transposed, int64_t m, int64_t n, int64_t k, const float* x, 
   const Out out{y, ldy, add};
   if (!transposed) {
     const bool small = n * k <= kSmall;
-    if (!small && std::min(n, k) > kLowRank) return false;
+    if (!small && (std::min(n, k) > kLowRank || k > kDeepest)) return false;
     const int64_t grain = small ? std::max<int64_t>(n, 1) : round_up(std::max<int64_t>(kRead / k, 1), 2 * kWidth);
     pool::ranges(n, grain, [=](int64_t begin, int64_t end) {
       const Out part{y + begin, ldy, add};
