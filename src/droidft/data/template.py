@@ -181,13 +181,8 @@ class ChatTemplate:
         """
         from jinja2 import TemplateError
 
-        source = self._source(tools)
-        more = {} if source is None else {"chat_template": source}
         try:
-            with rendering():
-                text = self.tokenizer.apply_chat_template(
-                    messages, tools=tools, tokenize=False, add_generation_prompt=prompt, **more, **self.options.kwargs
-                )
+            text = self._applied(messages, tools, prompt=prompt)
         except (TemplateError, *_FAILURES) as error:
             raise self._refusal(messages, error) from None
         return str(text)
@@ -200,18 +195,24 @@ class ChatTemplate:
         for start in range(0, len(conversations), _TOGETHER):
             group = conversations[start : start + _TOGETHER]
             try:
-                source = self._source(None)
-                more = {} if source is None else {"chat_template": source}
-                with rendering():
-                    texts = self.tokenizer.apply_chat_template(
-                        group, tokenize=False, add_generation_prompt=False, **more, **self.options.kwargs
-                    )
+                texts = self._applied(group, None)
             except (ModelError, TemplateError, *_FAILURES):
                 texts = None
             # A renderer that is no Jinja template may take them for one conversation.
             whole = isinstance(texts, list) and len(texts) == len(group)
             made += map(str, texts) if whole else [None] * len(group)
         return made
+
+    def _applied(
+        self, messages: list[Message] | list[list[Message]], tools: list[Tool] | None, *, prompt: bool = False
+    ) -> Any:
+        """What the tokenizer makes of one conversation, or of several."""
+        source = self._source(tools)
+        more = {} if source is None else {"chat_template": source}
+        with rendering():
+            return self.tokenizer.apply_chat_template(
+                messages, tools=tools, tokenize=False, add_generation_prompt=prompt, **more, **self.options.kwargs
+            )
 
     def generation_spans(
         self, messages: list[Message], tools: list[Tool] | None
