@@ -1,7 +1,7 @@
 // Products with weights that are not trained and stay as they are stored, in bfloat16 or quantised, with sums in
 // float32: the activations are rounded to bfloat16 on the way in.
 //
-// C[rows, columns] = A[rows, depth] B[depth, columns], where B is the weights or their transpose. B is laid out anew
+// C[rows, columns] = A[rows, depth] B[depth, columns], where B is the weights or their transpose. B is laid out again
 // for each product, a piece at a time: panels of kStrip columns, in which two neighbours along the depth lie side by
 // side, as vdpbf16ps multiplies them. That costs 2 % of a product of 512 rows, and lets both directions read the same
 // weights, which every other part of the program understands.
